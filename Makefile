@@ -1,0 +1,37 @@
+# `make run` and `make test` set up everything they need, on a machine with Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 5000
+
+.PHONY: run test check format bench clean
+
+$(BIN)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "image-relay needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --editable . --group dev
+	touch $@
+
+run: $(BIN)/.ready ## the relay with the directory store on localhost:5000
+	$(BIN)/image-relay serve --store directory --port $(PORT)
+
+test: $(BIN)/.ready ## all tests; what a missing tool skips is named at the end
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+check: $(BIN)/.ready ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(BIN)/.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(BIN)/.ready ## push, pull and seal beside Debian's docker-registry
+	$(BIN)/python benchmarks/registries.py
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,46 @@
+"""Where the relay listens. No dependency is imported here, so that a health check starts in an instant."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+
+ENVIRONMENT: Mapping[str, str] = os.environ  # noqa: TID251 - the one place where it is read
+PORT = 5000  # what every example in the field uses for a registry on localhost
+HOSTS = ("127.0.0.1", "::1")  # loopback of both families: `localhost` means either, depending on the client
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+_INJECTED = re.compile(r"RELAY_(\w+_)?(SERVICE|PORT)_\w+")
+_INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
+
+
+def is_injected(name: str, value: str) -> bool:
+    """Tell whether Kubernetes (or `docker --link`) made this variable, for a Service called relay."""
+    return bool(_INJECTED.fullmatch(name.upper()) or _INJECTED_VALUE.match(value))
+
+
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Read addresses that stand between commas; `localhost` is both loopback addresses. Else ValueError."""
+    hosts: list[str] = []
+    for part in text.split(","):
+        word = part.strip().removeprefix("[").removesuffix("]")
+        hosts += HOSTS if word == "localhost" else [_address(word)]
+    return tuple(dict.fromkeys(hosts))
+
+
+def _address(word: str) -> str:
+    try:
+        return str(ipaddress.ip_address(word))
+    except ValueError as error:
+        raise ValueError(f"{word!r} is not an address; write for example 127.0.0.1,::1") from error
+
+
+def reachable(hosts: tuple[str, ...], port: int) -> tuple[str, int]:
+    """Give the host and port by which a program on this machine reaches a relay that listens there."""
+    return _LOOPBACK.get(hosts[0], hosts[0]), port
+
+
+def from_environment(environment: Mapping[str, str] = ENVIRONMENT) -> tuple[str, int]:
+    """Give the address of the relay that this environment describes; ValueError if it is none."""
+    given = {name: value for name, value in environment.items() if not is_injected(name, value)}
+    hosts = parse_hosts(given["RELAY_HOST"]) if "RELAY_HOST" in given else HOSTS
+    return reachable(hosts, int(given.get("RELAY_PORT", PORT)))

@@ -1,0 +1,134 @@
+"""From the environment (`RELAY_PORT`) and the command line (`--port`) to settings.
+
+What is not a setting stops the start, with the nearest known name: a relay that passes over a typing error would have
+another port than its owner believes, or no password.
+"""
+
+import difflib
+import re
+from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+from pydantic_settings import CliSettingsSource
+
+from config import address
+from config.settings import PREFIX, Settings
+
+_USAGE = """image-relay [serve] [options]    run the registry (also what happens without a command)
+       image-relay list [options]       show the images of the relay on this host and port
+       image-relay health [options]     exit with 0 if the relay on this host and port answers, else with 1
+       image-relay --version"""
+_EPILOG = "Every option is also a variable of the environment: --log-level is RELAY_LOG_LEVEL. Options win."
+
+
+class SettingsInvalid(Exception):
+    """What was set can not be used; `lines` has one sentence for each mistake."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = tuple(lines)
+
+
+def read(
+    arguments: Sequence[str] = (), environment: Mapping[str, str] = address.ENVIRONMENT
+) -> tuple[Settings, list[str]]:
+    """Give the settings, and what the log should say about how they came to be. Options win over the environment.
+
+    SettingsInvalid if a name is unknown or a value can not be used; `--help` prints the help and ends the process.
+    """
+    given, remarks = _from_environment(environment)
+    options = CliSettingsSource[Any](
+        Settings,
+        root_parser=_Parser(),
+        add_argument_method=_add_option,
+        cli_kebab_case=True,
+        cli_parse_none_str="\0",  # what no argument can hold: else the password `null` would be no password
+    )
+    try:
+        settings = Settings(_cli_settings_source=options(args=list(arguments)), **given)
+    except ValidationError as error:
+        raise SettingsInvalid(_sentences(error)) from None  # the cause would show the password
+    if settings.store == "auto" and environment.get("GITHUB_ACTIONS") == "true":
+        remarks.append(
+            "there is no Actions store in this version: images stay in the data folder, other jobs do not see them"
+        )
+    return settings, remarks
+
+
+def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Give what is set by field, and a remark for each variable that is passed over."""
+    ours = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX)}
+    injected = {name for name, value in ours.items() if address.is_injected(name, value)}
+    given = {_field(name): value for name, value in ours.items() if name not in injected}
+    if unknown := sorted(given.keys() - Settings.model_fields.keys()):
+        known = [_variable(field) for field in Settings.model_fields]
+        raise SettingsInvalid([_unknown(_variable(field), "setting", known) for field in unknown])
+    remarks = [f"{name} is passed over: Kubernetes sets it for a Service called relay" for name in sorted(injected)]
+    return given, remarks
+
+
+def _field(variable: str) -> str:
+    return variable[len(PREFIX) :].lower()
+
+
+def _variable(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _unknown(name: str, kind: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    advice = f"did you mean {near[0]}?" if near else "image-relay --help shows what there is"
+    return f"{name} is not {'an' if kind == 'option' else 'a'} {kind} of image-relay; {advice}"
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """Write a line for each mistake, but none for a default that was to be derived from a mistaken value."""
+    mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+    return [_sentence(str(each["loc"][0]), each["msg"], each["input"]) for each in mistakes]
+
+
+def _sentence(field: str, message: str, value: object) -> str:
+    reason = re.sub(r"^(Value error,|Input) ", "", message)
+    shown = f" is {str(value)[:60]!r}:" if value and field != "password" else ""
+    return f"{_variable(field)} ({_option(field)}){shown} {reason}"
+
+
+class _Parser(ArgumentParser):
+    """The help, and mistakes as SettingsInvalid."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            prog="image-relay",
+            usage=_USAGE,
+            description="An OCI registry whose storage is one loadable tarball per image.",
+            epilog=_EPILOG,
+            allow_abbrev=False,
+            formatter_class=RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Turn what argparse finds into one sentence."""
+        match = re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.DOTALL)
+        if match is None:
+            raise SettingsInvalid([message])
+        known = [_option(field) for field in Settings.model_fields]
+        raise SettingsInvalid([_unknown(match[1].partition("=")[0], "option", known)])
+
+
+def _add_option(parser: ArgumentParser, *names: str, **details: Any) -> Action:
+    """Add an option with its unit, default and reason, where pydantic-settings shows Python's types and values."""
+    field = Settings.model_fields.get(_field_of(names[-1]))
+    if field is not None:
+        default = dict(Settings().describe())[_variable(_field_of(names[-1]))]
+        details |= {"metavar": "…", "help": f"{field.description} (default: {default})".replace("%", "%%")}
+    return parser.add_argument(*names, **details)
+
+
+def _field_of(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")

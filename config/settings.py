@@ -1,0 +1,162 @@
+"""Every setting, in one definition; `config.reading` fills it from the environment and the command line."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_data_path
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from config import address
+
+PREFIX = "RELAY_"
+_LEAST_BUDGET = 8 * 1024 * 1024  # bytes; one piece of 4 MiB, which every transfer must be able to hold, counted twice
+
+
+def _split(value: object) -> object:
+    return address.parse_hosts(value) if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+_AnyCase = BeforeValidator(_lower)
+
+
+class Settings(BaseSettings):
+    """All settings of a relay, checked and unchangeable. The constructor reads neither environment nor arguments."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+
+    host: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        address.HOSTS,
+        min_length=1,
+        description="addresses to listen on, with commas between them; loopback alone, because whoever reaches "
+        "the relay can push",
+    )
+    port: int = Field(
+        address.PORT,
+        ge=0,
+        le=65535,
+        description="TCP port to listen on; 5000 is what everybody expects of a local registry, 0 takes any free one",
+    )
+    public_host: str = Field(
+        default_factory=lambda known: f"localhost:{known['port']}",
+        description="host[:port] in the names that docker load gives an image, and a Host that requests may name; "
+        "localhost, because docker needs no certificate there",
+    )
+    store: Annotated[Literal["auto", "directory"], _AnyCase] = Field(
+        "auto",
+        description="where images are kept; directory: one file per image in the data folder; auto: what fits the "
+        "surroundings, in this version always directory",
+    )
+    data: Path = Field(
+        default_factory=lambda: user_data_path("image-relay", appauthor=False),
+        description="folder of the image files and of uploads in progress; it needs room for one more copy of the "
+        "largest image",
+    )
+    memory_budget: ByteSize = Field(
+        ByteSize(64 * 1024 * 1024),
+        description="bytes of image data in flight at once, such as 64MiB, at least 8MiB; more is faster with many "
+        "transfers, less leaves room for the build",
+    )
+    artifact_prefix: str = Field(
+        "image-",
+        description="what the names of image files begin with; tells them from whatever else is kept beside them",
+    )
+    access: Annotated[Literal["write", "read"], _AnyCase] = Field(
+        "write", description="read: hand out images and refuse every push and delete"
+    )
+    compression_level: int = Field(
+        3,
+        ge=1,
+        le=19,
+        description="zstd level, 1 (fast) to 19 (small), of what is not compressed already; 3 keeps up with the disk",
+    )
+    settle_seconds: float = Field(
+        2,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="seconds without a request after which a manifest pushed by digest alone becomes a file of "
+        "its own; long enough for the tag that usually follows",
+    )
+    password: SecretStr | None = Field(
+        None,
+        description="ask every client but the health check for it, with any user name; better set in the "
+        "environment, since other users of the machine can see arguments",
+    )
+    log_format: Annotated[Literal["text", "json"], _AnyCase] = Field(
+        "text", description="text: lines for people; json: one object per line, for collectors"
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _AnyCase] = Field(
+        "info", description="least severity that is logged; debug adds a line for each missing blob and lost client"
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_presence(cls, value: object) -> object:
+        if value == "":  # a variable of a CI that was never filled; above all no password where one was meant
+            raise ValueError("is empty; give it a value or leave it out")
+        return value
+
+    @field_validator("public_host")
+    @classmethod
+    def _check_public_host(cls, value: str) -> str:
+        if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9.-]+)(:\d{1,5})?", value):
+            raise ValueError("should be a host, or host:port")
+        if not (value.partition(":")[0] == "localhost" or re.search(r"[.:]", value)):
+            raise ValueError("without a dot or a port docker takes it for a part of the repository; add the port")
+        return value
+
+    @field_validator("memory_budget")
+    @classmethod
+    def _check_memory_budget(cls, value: ByteSize) -> ByteSize:
+        if value < _LEAST_BUDGET:
+            raise ValueError(f"should be at least {_shown(ByteSize(_LEAST_BUDGET))}")
+        return value
+
+    @field_validator("artifact_prefix")
+    @classmethod
+    def _check_artifact_prefix(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,39}", value):
+            raise ValueError("should be 1 to 40 lower-case letters, digits and . _ - and begin with a letter or digit")
+        return value
+
+    @field_validator("data")
+    @classmethod
+    def _check_data(cls, value: Path) -> Path:
+        folder = value.expanduser().absolute()
+        if folder.exists() and not folder.is_dir():
+            raise ValueError("is a file; a folder is needed")
+        return folder
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
+        **more: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments of the constructor alone; `read` puts the environment there, after a check of every name."""
+        return (init_settings,)
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Give name and value of every setting for the log; a password shows as `set` or `none`."""
+        return [(PREFIX + name.upper(), _shown(getattr(self, name))) for name in type(self).model_fields]
+
+
+def _shown(value: object) -> str:
+    """Write a value as a person would."""
+    if isinstance(value, SecretStr):
+        return "set"
+    if isinstance(value, ByteSize):
+        return value.human_readable().replace(".0", "")
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)

@@ -1,0 +1,163 @@
+"""The command line: `image-relay [serve | list | health]`.
+
+Each command imports what it needs when it is run: a health check is over before aiohttp would be loaded.
+"""
+
+# ruff: noqa: PLC0415 - imports inside functions, for the reason above
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+_TIMEOUT = 5.0  # seconds; a relay on this machine answers within milliseconds
+_COLUMNS = ("REFERENCE", "DIGEST", "PLATFORMS", "SIZE", "STORED", "CREATED")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; exit status 0 if it did its work, 1 if it could not, 2 if it was not understood."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        _print_version()
+        return
+    command = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "serve"
+    if command not in _COMMANDS:
+        _fail(f"there is no command {command[:40]!r}; there are serve (the default), list and health", status=2)
+    _COMMANDS[command](arguments)
+
+
+def _print_version() -> None:
+    from importlib.metadata import version
+
+    print(f"image-relay {version('image-relay')}")
+
+
+def _fail(*sentences: str, status: int = 1) -> NoReturn:
+    from proxy.printing import printable
+
+    for sentence in sentences:
+        print(f"image-relay: {printable(sentence)}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _settings(arguments: Sequence[str]) -> "tuple[Settings, list[str]]":
+    from config.reading import SettingsInvalid, read
+
+    try:
+        return read(arguments)
+    except SettingsInvalid as error:
+        _fail(*error.lines, status=2)
+
+
+def _serve(arguments: Sequence[str]) -> None:
+    """Run the registry until SIGTERM or SIGINT."""
+    settings, remarks = _settings(arguments)
+
+    import logging
+
+    from proxy import app, printing
+    from proxy.front.listening import CannotListen
+
+    printing.configure(settings.log_format, settings.log_level)
+    log = logging.getLogger(__name__)
+    log.info("settings: %s", " ".join(f"{name}={value}" for name, value in settings.describe()))
+    for remark in remarks:
+        log.warning("%s", remark)
+    try:
+        app.run(settings)
+    except CannotListen as error:
+        _fail(str(error))
+
+
+def _health(arguments: Sequence[str]) -> None:
+    """Exit with 0 if a relay answers, with 1 if not."""
+    from argparse import ArgumentParser
+
+    from config import address
+
+    parser = ArgumentParser(prog="image-relay health", description="Exit with 0 if the relay answers, with 1 if not.")
+    parser.add_argument("--host", help="as for serve, or RELAY_HOST")
+    parser.add_argument("--port", help="as for serve, or RELAY_PORT")
+    options = {f"RELAY_{name.upper()}": value for name, value in vars(parser.parse_args(arguments)).items() if value}
+    try:
+        host, port = address.from_environment({**address.ENVIRONMENT, **options})
+    except ValueError as error:
+        _fail(str(error), status=2)
+    status, _ = _get(host, port, "/relay/health")
+    if status != 200:  # noqa: PLR2004 - HTTP's "OK"
+        _fail(f"what answers at {host} port {port} says {status}")
+
+
+def _list(arguments: Sequence[str]) -> None:
+    """Print the images of a running relay as a table."""
+    settings, _ = _settings(arguments)
+
+    import json
+
+    from config import address
+
+    host, port = address.reachable(settings.host, settings.port)
+    status, body = _get(host, port, "/relay/images", _credentials(settings))
+    if status == 401:  # noqa: PLR2004 - HTTP's "Unauthorized"
+        _fail("the relay wants its password: set RELAY_PASSWORD")
+    try:
+        rows = [row for image in json.loads(body)["images"] for row in _rows(image)]
+    except (ValueError, KeyError, TypeError):
+        _fail(f"what answers at {host} port {port} is no image-relay, or of another version")
+    print("\n".join(_table([_COLUMNS, *rows])))
+
+
+def _get(host: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    """Give status and body of an answer of the relay."""
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(host, port, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", path, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, HTTPException):
+        _fail(f"no relay answers at {host} port {port}; start it with: image-relay serve")
+    finally:
+        connection.close()
+
+
+def _credentials(settings: "Settings") -> dict[str, str]:
+    from base64 import b64encode
+
+    if settings.password is None:
+        return {}
+    return {"Authorization": "Basic " + b64encode(f"relay:{settings.password.get_secret_value()}".encode()).decode()}
+
+
+def _rows(image: Mapping[str, object]) -> "list[tuple[str, ...]]":
+    from pydantic import ByteSize, TypeAdapter
+
+    names = TypeAdapter(list[str])
+    size = TypeAdapter(ByteSize)
+    return [
+        (
+            reference,
+            str(image["digest"]),
+            ",".join(names.validate_python(image["platforms"])) or "-",
+            size.validate_python(image["size"]).human_readable(),
+            size.validate_python(image["stored"]).human_readable(),
+            str(image["created"]),
+        )
+        for reference in names.validate_python(image["references"]) or ["-"]
+    ]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    from proxy.printing import printable
+
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"serve": _serve, "list": _list, "health": _health}
+
+if __name__ == "__main__":
+    main()

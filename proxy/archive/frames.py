@@ -1,0 +1,33 @@
+"""Single zstd frames (RFC 8878): the same bytes each time, and decompression in bounded memory."""
+
+import zstandard
+
+from proxy.archive.limits import WINDOW
+
+Bytes = bytes | bytearray | memoryview
+
+
+class FrameInvalid(Exception):
+    """The bytes are not exactly one zstd frame within the limits."""
+
+
+def compressor(level: int) -> zstandard.ZstdCompressor:
+    """Set up one-shot compression: content size in the header, no checksum, one thread."""
+    return zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False, threads=0)
+
+
+def decompress(frame: Bytes, limit: int) -> bytes:
+    """Give the plain bytes, `limit` at most; nothing is allocated before the header is checked.
+
+    A frame must say its content size and keep to it, name no dictionary, and end where the
+    bytes end.
+    """
+    try:
+        header = zstandard.get_frame_parameters(frame)
+        if not 0 < header.content_size <= limit or header.dict_id:
+            raise FrameInvalid(f"a zstd frame must announce 1 to {limit} bytes of content and no dictionary")
+        if header.window_size > max(WINDOW, header.content_size):
+            raise FrameInvalid(f"a zstd frame asks for a window of {header.window_size} bytes")
+        return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise FrameInvalid(f"not a sound zstd frame: {error}") from error

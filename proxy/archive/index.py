@@ -1,0 +1,205 @@
+"""The index at the end of an archive, and of a blob in the spool: what is in the file, and where.
+
+It is the payload of a zstd skippable frame, so that decoders pass over it. Nothing in it is believed:
+whatever `decode` returns lies inside the file, does not overlap, and is small enough for memory.
+"""
+
+import struct
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Annotated, Self
+
+from isal.isal_zlib import crc32
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+
+from proxy.archive import frames, limits
+from proxy.archive.pieces import Piece
+from proxy.errors import RegistryError
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name, Tag
+
+TAIL = limits.TAIL
+VERSION = 1
+
+_LEVEL = 3
+_SKIPPABLE = struct.Struct("<II")  # RFC 8878, 3.1.2: magic number, payload length
+_MAGIC_NUMBER = 0x184D2A57
+_LENGTHS = struct.Struct("<QII")  # all metadata, compressed index, CRC-32 of the compressed index
+_TRAILER = struct.Struct("<16sII8s")  # the lengths, their CRC-32, format version, magic
+_MAGIC = b"imgrelay"
+
+
+class ArchiveInvalid(Exception):
+    """The file has no index, or one that can not be believed."""
+
+
+def _digest(value: object) -> Digest:
+    return value if isinstance(value, Digest) else Digest.parse(str(value))
+
+
+def _reference(text: str) -> str:
+    name, _, tag = text.rpartition(":")
+    return f"{Name.parse(name)}:{Tag.parse(tag)}"
+
+
+DigestText = Annotated[Digest, PlainValidator(_digest), PlainSerializer(str)]
+Reference = Annotated[str, AfterValidator(_reference)]
+Count = Annotated[int, Field(ge=0, le=limits.FILE)]
+# It may end in a header of an answer or in a log.
+Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+
+
+class _Part(BaseModel):
+    """No conversion between types; unknown fields are passed over: a later writer may add some."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class Entry(_Part):
+    """A blob or manifest: its plain size, its pieces without gaps, the file offset of the first."""
+
+    size: Count
+    offset: Count
+    pieces: tuple[Piece, ...]
+    media_type: Text | None = None
+    subject: DigestText | None = None
+
+    @property
+    def stored(self) -> int:
+        """The length of all pieces together, in bytes."""
+        return sum(piece.stored for piece in self.pieces)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        for stored, plain, crc in self.pieces:
+            if not (0 < plain <= limits.PIECE and 0 < stored <= limits.STORED and 0 <= crc < 2**32):
+                raise ValueError("a piece is empty, too large, or has no CRC-32")
+        if sum(piece.plain for piece in self.pieces) != self.size:
+            raise ValueError("the pieces do not add up to the size")
+        return self
+
+
+class Elsewhere(_Part):
+    """A child of an index that is in another artifact: which, its media type, its size in bytes."""
+
+    artifact: Text
+    media_type: Text
+    size: Count
+
+
+class Index(_Part):
+    """What one file holds: references (`app:v1`), the root, blobs; and children elsewhere."""
+
+    version: int = VERSION
+    references: tuple[Reference, ...]
+    root: DigestText
+    blobs: dict[DigestText, Entry]
+    elsewhere: dict[DigestText, Elsewhere] = {}
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.root not in self.blobs:
+            raise ValueError("the root is not among the blobs")
+        if not self.blobs.keys().isdisjoint(self.elsewhere):
+            raise ValueError("a blob is both here and elsewhere")
+        if any(end > start for (_, end), (start, _) in pairwise(sorted(_stretches(self.blobs.values())))):
+            raise ValueError("blobs overlap")
+        return self
+
+
+def encode(index: Index, metadata: int, at: int) -> bytes:
+    """Write the footer of a file: a skippable frame that ends in the fixed trailer.
+
+    `metadata` is the file offset where the small members start, `at` the one where this frame
+    starts. An index that no reader would accept is ArchiveInvalid.
+    """
+    text = index.model_dump_json(exclude_none=True).encode()
+    _refuse_unbounded(text)
+    payload = frames.compressor(_LEVEL).compress(text)
+    total = at - metadata + _SKIPPABLE.size + len(payload) + _TRAILER.size
+    if total > limits.METADATA:
+        raise ArchiveInvalid(f"the metadata would have {total} bytes, readers take {limits.METADATA}")
+    lengths = _LENGTHS.pack(total, len(payload), crc32(payload))
+    start = _SKIPPABLE.pack(_MAGIC_NUMBER, len(payload) + _TRAILER.size)
+    return start + payload + _TRAILER.pack(lengths, crc32(lengths), VERSION, _MAGIC)
+
+
+def metadata_length(tail: bytes) -> int:
+    """Say how many last bytes hold the small members and the index, by the end of `tail`.
+
+    ArchiveInvalid if there is no trailer, or one of a newer format.
+    """
+    metadata, _, _ = _trailer(tail)
+    return metadata
+
+
+def decode(tail: bytes, size: int) -> Index:
+    """Read the index of a file of `size` bytes from its last bytes, at least `metadata_length`.
+
+    What is damaged, contradictory or beyond a limit is ArchiveInvalid.
+    """
+    metadata, length, crc = _trailer(tail)
+    if not metadata <= len(tail) <= size:
+        raise ArchiveInvalid(f"the metadata has {metadata} bytes, {len(tail)} were read of {size}")
+    footer = _footer_length(length)
+    start = len(tail) - footer
+    payload = memoryview(tail)[start + _SKIPPABLE.size : -_TRAILER.size]
+    if _SKIPPABLE.unpack_from(tail, start) != (_MAGIC_NUMBER, length + _TRAILER.size) or crc32(payload) != crc:
+        raise ArchiveInvalid("the index is damaged")
+    index = _parsed(payload)
+    if any(end > size - footer for _, end in _stretches(index.blobs.values())):
+        raise ArchiveInvalid("a blob lies outside the file")
+    return index
+
+
+def _trailer(tail: bytes) -> tuple[int, int, int]:
+    """Give the length of all metadata, that of the compressed index, and the CRC-32 of the latter."""
+    if len(tail) < _TRAILER.size:
+        raise ArchiveInvalid("too short to be an archive of image-relay")
+    lengths, crc, version, magic = _TRAILER.unpack_from(tail, len(tail) - _TRAILER.size)
+    if magic != _MAGIC:
+        raise ArchiveInvalid("no archive of image-relay: the trailer is missing")
+    if version != VERSION:
+        raise ArchiveInvalid(f"the archive has format version {version}, this image-relay reads version {VERSION}")
+    metadata, length, payload_crc = _LENGTHS.unpack(lengths)
+    if crc32(lengths) != crc or not _footer_length(length) <= metadata <= limits.METADATA:
+        raise ArchiveInvalid("the trailer is damaged")
+    return metadata, length, payload_crc
+
+
+def _footer_length(index: int) -> int:
+    return _SKIPPABLE.size + index + _TRAILER.size
+
+
+def _parsed(payload: memoryview) -> Index:
+    try:
+        text = frames.decompress(payload, limits.INDEX)
+        _refuse_unbounded(text)
+        index = Index.model_validate_json(text)
+    except (frames.FrameInvalid, RegistryError) as error:
+        raise ArchiveInvalid(f"the index is not sound: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ArchiveInvalid(f"the index is not sound: {first['msg']}") from error
+    if index.version != VERSION:
+        raise ArchiveInvalid("the index and the trailer disagree about the format version")
+    return index
+
+
+def _refuse_unbounded(text: bytes) -> None:
+    """Count before parsing: a value takes two bytes of JSON, but a hundred of memory."""
+    if len(text) > limits.INDEX or sum(map(text.count, (b",", b"[", b"{"))) > limits.VALUES:
+        raise ArchiveInvalid("the index describes more than a reader takes")
+
+
+def _stretches(entries: Iterable[Entry]) -> Iterable[tuple[int, int]]:
+    return ((entry.offset, entry.offset + entry.stored) for entry in entries)

@@ -1,0 +1,180 @@
+"""How an image becomes one file: which bytes stand where, known before the first is written.
+
+The file is an OCI image layout and a Docker archive at once: a tar in independent zstd frames. Blobs
+are copied as they are stored; only what lies between them is made here. Equal images, equal files.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from proxy.archive import limits, loading, tar
+from proxy.archive.frames import compressor
+from proxy.archive.index import Elsewhere, Entry, Index, encode
+from proxy.archive.pieces import Piece
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest
+from proxy.oci.names import Name, Tag, label
+
+_LEVEL = 3  # of tar headers and small JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A blob in its stored form; `size` in plain bytes, `manifest` if it was pushed as one."""
+
+    digest: Digest
+    size: int
+    pieces: tuple[Piece, ...]
+    manifest: Manifest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """Bytes to write as they are at a file offset."""
+
+    offset: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """All pieces of a blob, `length` stored bytes, to write as they are at a file offset."""
+
+    offset: int
+    digest: Digest
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A file to be: segments in order and without gaps, its index, and its size in bytes."""
+
+    segments: tuple[Literal | Copy, ...]
+    index: Index
+    size: int
+
+
+@dataclass(frozen=True)
+class Image:
+    """What is to become one file.
+
+    `contents` are the root and everything it needs, in tree order; `elsewhere` are the children
+    that are in other artifacts.
+    """
+
+    name: Name
+    tag: Tag | None
+    root: Digest
+    contents: Mapping[Digest, Content]
+    elsewhere: Mapping[Digest, Elsewhere]
+    public_host: str
+
+
+class _Tape:
+    """A tar as it grows: segments, and plain bytes that wait to share one frame."""
+
+    def __init__(self) -> None:
+        self.segments: list[Literal | Copy] = []
+        self.size = 0  # bytes of the file so far
+        self._waiting = bytearray()
+        self._compressor = compressor(_LEVEL)
+
+    def copy(self, content: Content) -> Entry:
+        """Add a blob as a member."""
+        self._waiting += tar.header(loading.path(content.digest), content.size)
+        if content.pieces:
+            self.flush()
+        manifest = content.manifest
+        entry = Entry(
+            size=content.size,
+            offset=self.size,
+            pieces=content.pieces,
+            media_type=manifest.media_type if manifest else None,
+            subject=manifest.subject.digest if manifest and manifest.subject else None,
+        )
+        if content.pieces:
+            self._append(Copy(self.size, content.digest, entry.stored), entry.stored)
+        self._waiting += tar.padding(content.size)
+        return entry
+
+    def write(self, name: str, text: bytes) -> None:
+        """Add a member whose bytes are made here."""
+        self._waiting += tar.header(name, len(text)) + text + tar.padding(len(text))
+
+    def end(self) -> None:
+        """Add what ends a tar."""
+        self._waiting += tar.END
+        self.flush()
+
+    def flush(self) -> None:
+        """Put what waits into frames of its own."""
+        for start in range(0, len(self._waiting), limits.PIECE):
+            frame = self._compressor.compress(self._waiting[start : start + limits.PIECE])
+            self.put(frame)
+        self._waiting.clear()
+
+    def put(self, content: bytes) -> None:
+        """Add stored bytes."""
+        self._append(Literal(self.size, content), len(content))
+
+    def _append(self, segment: Literal | Copy, length: int) -> None:
+        self.segments.append(segment)
+        self.size += length
+
+
+def lay_out(image: Image) -> Plan:
+    """Plan the file of an image: large blobs, everything small, the index.
+
+    ValueError if the root is no manifest.
+    """
+    large, small = _ordered(image.contents.values())
+    tape = _Tape()
+    blobs = {content.digest: tape.copy(content) for content in large}
+    near = len(tape.segments)
+    blobs |= {content.digest: tape.copy(content) for content in small}
+    for name, text in _described(image):
+        tape.write(name, text)
+    tape.end()
+    index = Index(
+        references=(label(image.name, image.tag),) if image.tag else (),
+        root=image.root,
+        blobs=blobs,
+        elsewhere={digest: found for digest, found in image.elsewhere.items() if digest not in blobs},
+    )
+    tape.put(encode(index, _start_of_metadata(tape.segments[near:], tape.size), tape.size))
+    return Plan(tuple(tape.segments), index, tape.size)
+
+
+def _ordered(contents: Iterable[Content]) -> tuple[list[Content], list[Content]]:
+    """Part large blobs, in tree order, from what a reader wants together with the index."""
+    large = [content for content in contents if not _is_small(content)]
+    small = [content for content in contents if _is_small(content)]
+    return large, sorted(small, key=_nearness)
+
+
+def _nearness(content: Content) -> tuple[bool, int, str]:
+    """Sort what is read most often, configs and manifests, next to the index."""
+    return content.manifest is not None, -content.size, str(content.digest)
+
+
+def _is_small(content: Content) -> bool:
+    return content.manifest is not None or content.size <= limits.SMALL
+
+
+def _described(image: Image) -> Iterable[tuple[str, bytes]]:
+    """Give the members that describe the blobs; `manifest.json` only if an image can be loaded."""
+    root = image.contents[image.root].manifest
+    if root is None:
+        raise ValueError("the root of an archive is a manifest")
+    names = loading.names(image.name, image.tag, image.public_host)
+    yield "oci-layout", loading.OCI_LAYOUT
+    yield "index.json", loading.index_json(image.root, root, names)
+    manifests = {digest: held.manifest for digest, held in image.contents.items() if held.manifest}
+    if found := loading.loadable(image.root, manifests, image.contents.keys()):
+        yield "manifest.json", loading.manifest_json(found, names)
+
+
+def _start_of_metadata(small: Iterable[Literal | Copy], end: int) -> int:
+    """Find the first small member, or as many of the last ones as may be held in memory together."""
+    starts = (segment.offset for segment in small if isinstance(segment, Literal))
+    return next((start for start in starts if end - start <= limits.NEAR), end)

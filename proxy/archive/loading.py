@@ -1,0 +1,108 @@
+"""What `docker load` and its relatives read: names, `index.json`, `manifest.json`.
+
+Engines with containerd's image store read only the OCI layout, graph stores only Docker's
+`manifest.json`; each gets what it needs to find the image under its names again.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import OCI_INDEX, Descriptor, Manifest
+from proxy.oci.names import Name, Tag
+
+OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+
+_HUB = "docker.io"
+_HUB_ALIAS = "index.docker.io"
+# An attestation or a signature has the config of an image, but layers that no engine can unpack.
+_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+
+
+def names(name: Name, tag: Tag | None, public_host: str) -> tuple[str, ...]:
+    """Give the references to know the image by after loading: without and with the relay's host."""
+    if tag is None:
+        return ()
+    return (f"{name}:{tag}", f"{public_host}/{name}:{tag}")
+
+
+def normalise(reference: str) -> str:
+    """Give the full form of a reference, as engines keep it: with a host and the hub's `library/`.
+
+    As `ParseNormalizedNamed` of the Go module distribution/reference: the first component is a
+    host if it has a dot, a colon or a capital, or is `localhost`.
+    """
+    first, slash, rest = reference.partition("/")
+    if not slash or not (set(first) & {".", ":"} or first == "localhost" or first != first.lower()):
+        first, rest = _HUB, reference
+    host = _HUB if first == _HUB_ALIAS else first
+    return f"{host}/library/{rest}" if host == _HUB and "/" not in rest else f"{host}/{rest}"
+
+
+def path(digest: Digest) -> str:
+    """Where a blob stands in the layout (image-spec, image-layout.md)."""
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+def index_json(root: Digest, manifest: Manifest, references: Sequence[str]) -> bytes:
+    """Write `index.json`: one descriptor of the root for each name, or one without a name.
+
+    Only the full form of a name is found again after loading; some readers know the one
+    annotation, some the other.
+    """
+    bare = {"mediaType": manifest.media_type, "digest": str(root), "size": len(manifest.content)}
+    named = [
+        {
+            **bare,
+            "annotations": {
+                "io.containerd.image.name": full,
+                "org.opencontainers.image.ref.name": full,
+            },
+        }
+        for full in dict.fromkeys(map(normalise, references))
+    ]
+    return _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": named or [bare]})
+
+
+def manifest_json(image: Manifest, references: Sequence[str]) -> bytes:
+    """Write Docker's `manifest.json` for one image; without a name `RepoTags` is null."""
+    config, *layers = (path(blob.digest) for blob in image.blobs)
+    return _json([{"Config": config, "RepoTags": list(references) or None, "Layers": layers}])
+
+
+def loadable(root: Digest, manifests: Mapping[Digest, Manifest], held: Collection[Digest]) -> Manifest | None:
+    """Find the image for a graph store: of an index the linux/amd64 one, else the first.
+
+    Only an image whose config and layers are all held counts. Indexes may be nested, to any depth.
+    """
+    first = None
+    seen = set()
+    waiting: list[tuple[Digest, Descriptor | None]] = [(root, None)]
+    while waiting:
+        digest, descriptor = waiting.pop()
+        if digest in seen or (manifest := manifests.get(digest)) is None:
+            continue
+        seen.add(digest)
+        if _can_be_loaded(manifest, held):
+            if _is_common(descriptor):
+                return manifest
+            first = first or manifest
+        waiting.extend((child.digest, child) for child in reversed(manifest.children))
+    return first
+
+
+def _can_be_loaded(manifest: Manifest, held: Collection[Digest]) -> bool:
+    return (
+        manifest.is_image
+        and all(layer.media_type.startswith(_LAYERS) for layer in manifest.layers)
+        and all(blob.digest in held for blob in manifest.blobs)
+    )
+
+
+def _is_common(descriptor: Descriptor | None) -> bool:
+    platform = descriptor.platform if descriptor else None
+    return platform is not None and (platform.os, platform.architecture) == ("linux", "amd64")
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -1,0 +1,169 @@
+"""Pieces: stretches of stored bytes that can be read, checked, copied and decoded alone.
+
+Each is one zstd frame of at most 4 MiB plain bytes. What does not compress is framed as raw blocks:
+such a frame costs no time, and its plain bytes are handed out as views of the stored ones. A piece
+whose bytes are not those that were written is never decoded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from isal.isal_zlib import crc32
+
+from proxy.archive import frames, limits
+
+PIECE = limits.PIECE
+Bytes = frames.Bytes
+
+_SAMPLE = 64 * 1024  # bytes; enough to tell a compressed layer from a plain one
+_TRIAL_LEVEL = 1
+_WORTH = 0.9  # of the plain size; what stays above it is stored as it is
+_START = bytes.fromhex("28b52ffd c0 38")  # magic; 8-byte content size, not single-segment; window of 128 KiB
+_HEADER = len(_START) + 8
+_BLOCK_HEADER = 3
+_STRIDE = _BLOCK_HEADER + limits.BLOCK
+
+
+class PieceDamaged(Exception):
+    """The stored bytes are not those of the piece, or no frame that holds what it promises."""
+
+
+class Piece(NamedTuple):
+    """The length of some stored bytes, that of their plain bytes, the CRC-32 of the stored ones."""
+
+    stored: int
+    plain: int
+    crc: int
+
+
+class Framing(Enum):
+    """How a blob is stored: in raw blocks, or really compressed."""
+
+    RAW = "raw"
+    ZSTD = "zstd"
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """A piece and its stored bytes, in parts that follow each other."""
+
+    parts: list[Bytes]
+    piece: Piece
+
+
+class Extent(NamedTuple):
+    """Where to find plain bytes: a piece, and how many of its plain bytes to skip and to take.
+
+    `offset` is where the piece starts, in stored bytes from the first one of the blob.
+    """
+
+    offset: int
+    piece: Piece
+    skip: int
+    take: int
+
+
+def choose(sample: Bytes) -> Framing:
+    """Try to compress the first 64 KiB of a blob; what hardly shrinks is stored raw."""
+    trial = memoryview(sample)[:_SAMPLE]
+    shrunk = len(frames.compressor(_TRIAL_LEVEL).compress(trial))
+    return Framing.RAW if shrunk > _WORTH * len(trial) else Framing.ZSTD
+
+
+def frame(plain: Bytes, framing: Framing, level: int) -> Framed:
+    """Make a piece of 1 to PIECE plain bytes; the same input gives the same stored bytes.
+
+    `level` is zstd's. The parts of a raw frame are views of `plain`, ready for a gathering write.
+    """
+    if not 0 < len(plain) <= PIECE:
+        raise ValueError(f"a piece has 1 to {PIECE} bytes, not {len(plain)}")
+    parts = _raw_parts(plain) if framing is Framing.RAW else _compressed_parts(plain, level)
+    stored = crc = 0
+    for part in parts:
+        stored += len(part)
+        crc = crc32(part, crc)
+    return Framed(parts, Piece(stored, len(plain), crc))
+
+
+def check(stored: Bytes, piece: Piece) -> None:
+    """Raise PieceDamaged if these are not the stored bytes of the piece."""
+    if len(stored) != piece.stored or crc32(stored) != piece.crc:
+        raise PieceDamaged("the stored bytes have not the length and CRC of the piece")
+
+
+def unframe(stored: Bytes, piece: Piece) -> list[memoryview]:
+    """Give the plain bytes of a piece, those of a raw frame as views of `stored`.
+
+    Anything but the bytes that the piece describes is PieceDamaged.
+    """
+    view = memoryview(stored)
+    if len(view) != piece.stored or crc32(view) != piece.crc:
+        raise PieceDamaged("the stored bytes have not the length and CRC of the piece")
+    views = _raw_views(view, piece.plain)
+    return views if views is not None else [_decompressed(view, piece)]
+
+
+def covering(pieces: Sequence[Piece], start: int, stop: int) -> list[Extent]:
+    """Name the pieces that hold plain bytes [start, stop), as far as there are any, in order."""
+    extents = []
+    stored = plain = 0
+    for piece in pieces:
+        if plain >= stop:
+            break
+        skip = max(start - plain, 0)
+        take = min(stop - plain, piece.plain) - skip
+        if take > 0:
+            extents.append(Extent(stored, piece, skip, take))
+        stored += piece.stored
+        plain += piece.plain
+    return extents
+
+
+def _compressed_parts(plain: Bytes, level: int) -> list[Bytes]:
+    return [frames.compressor(level).compress(plain)]
+
+
+def _raw_parts(plain: Bytes) -> list[Bytes]:
+    view = memoryview(plain)
+    parts: list[Bytes] = [_raw_header(len(view))]
+    for offset in range(0, len(view), limits.BLOCK):
+        block = view[offset : offset + limits.BLOCK]
+        parts += (_block_header(len(block), last=offset + len(block) == len(view)), block)
+    return parts
+
+
+def _raw_views(frame: memoryview, plain: int) -> list[memoryview] | None:
+    """Cut a frame of the form that `_raw_parts` makes, and no other, at its block headers."""
+    if frame[:_HEADER] != _raw_header(plain):
+        return None
+    views = []
+    for offset in range(_HEADER, len(frame), _STRIDE):
+        block = frame[offset + _BLOCK_HEADER : offset + _STRIDE]
+        last = offset + _STRIDE >= len(frame)
+        if frame[offset : offset + _BLOCK_HEADER] != _block_header(len(block), last=last):
+            return None
+        views.append(block)
+        plain -= len(block)
+    return None if plain else views
+
+
+def _raw_header(plain: int) -> bytes:
+    """RFC 8878, 3.1.1.1. Single-segment is avoided: it asks for as much memory as content."""
+    return _START + plain.to_bytes(8, "little")
+
+
+def _block_header(size: int, *, last: bool) -> bytes:
+    """RFC 8878, 3.1.1.2, for a raw block."""
+    return (size << 3 | last).to_bytes(_BLOCK_HEADER, "little")
+
+
+def _decompressed(stored: memoryview, piece: Piece) -> memoryview:
+    try:
+        plain = frames.decompress(stored, piece.plain)
+    except frames.FrameInvalid as error:
+        raise PieceDamaged(str(error)) from error
+    if len(plain) != piece.plain:
+        raise PieceDamaged(f"the frame holds {len(plain)} bytes, the piece {piece.plain}")
+    return memoryview(plain)

@@ -1,0 +1,1 @@
+"""Artifact stores: where finished archives live, and how their artifacts are named."""

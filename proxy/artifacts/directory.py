@@ -1,0 +1,102 @@
+"""The directory store: one file `<artifact>.tar.zst` per artifact, the embedded default.
+
+A file is written beside its place and appears by a rename, whole or not at all; so it also takes the place of an older
+one. It is safe against the death of the process, not against that of the machine: nothing is forced to the disk.
+"""
+
+import errno
+import os
+import shutil
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused
+from proxy.files import LocalFile, identity, write_all
+from proxy.offload import offload
+
+_SUFFIX = ".tar.zst"
+_INCOMING = ".incoming"  # files being written; a name no archive can have
+_BATCH = 4 * 1024 * 1024  # bytes per write; small parts are gathered
+
+
+class DirectoryStore:
+    """Artifacts as files of one folder."""
+
+    replaces = True
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def prepare(self) -> None:
+        """Make the folder, and remove what a process that died was writing."""
+        await offload(shutil.rmtree, self._root / _INCOMING, ignore_errors=True)
+        await offload((self._root / _INCOMING).mkdir, parents=True)
+
+    async def listed(self) -> list[Artifact]:
+        """Give all finished artifacts, in no particular order."""
+        return await offload(self._scan)
+
+    def _scan(self) -> list[Artifact]:
+        found = []
+        for path in self._root.glob(f"*{_SUFFIX}"):
+            try:
+                found.append(_artifact(path, path.stat()))
+            except FileNotFoundError:  # removed in between
+                continue
+        return found
+
+    async def put(self, name: str, body: Body) -> Artifact:
+        """Store a file, in the place of one of the same name."""
+        part = self._root / _INCOMING / str(uuid.uuid4())
+        try:
+            await self._write(part, body)
+            target = self._path(name)
+            await offload(part.rename, target)
+            return _artifact(target, await offload(target.stat))
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                raise
+            raise StoreRefused(f"the disk is full: {self._root} has no room for {body.size} bytes") from error
+        finally:
+            await offload(part.unlink, missing_ok=True)
+
+    async def _write(self, part: Path, body: Body) -> None:
+        descriptor = await offload(os.open, part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            batch: list[bytes | bytearray | memoryview] = []
+            held = written = 0
+            async for piece in body.parts():
+                batch.append(piece)
+                held += len(piece)
+                if held >= _BATCH:
+                    await offload(write_all, descriptor, batch, written)
+                    written, held, batch = written + held, 0, []
+            await offload(write_all, descriptor, batch, written)
+        finally:
+            await offload(os.close, descriptor)
+
+    async def open(self, artifact: Artifact) -> LocalFile:
+        """Open the file, if it still is the one that was listed."""
+        try:
+            file = await offload(LocalFile.open, self._path(artifact.name))
+        except FileNotFoundError as error:
+            raise ArtifactGone(artifact.name) from error
+        if file.identity != artifact.id:
+            raise ArtifactGone(artifact.name)
+        return file
+
+    async def delete(self, artifact: Artifact) -> None:
+        """Remove the file, if it still is the one that was listed."""
+        with suppress(ArtifactGone):
+            await self.open(artifact)
+            await offload(self._path(artifact.name).unlink, missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._root / (name + _SUFFIX)
+
+
+def _artifact(path: Path, status: os.stat_result) -> Artifact:
+    created = datetime.fromtimestamp(status.st_mtime, UTC)
+    return Artifact(path.name.removesuffix(_SUFFIX), identity(status), created, status.st_size)

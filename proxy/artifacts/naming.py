@@ -1,0 +1,84 @@
+"""Names of artifacts: which reference an artifact holds can be read off its name.
+
+`image-<repository>@<tag>`, or `image-<repository>@sha256+<hex>` for what has no tag. `/` becomes `+` and an upper-case
+letter `^x`, since names may be case-insensitive and may not hold a slash. A name over 200 characters is cut and ends in
+`=<hash>`; only the index of such an artifact tells its reference. `~2`, `~3`, … follow where the plain name is taken.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from proxy.errors import RegistryError
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name, Tag
+
+_LIMIT = 200  # characters; the artifact service takes 256, and `~N` has to fit
+_HASH = 32  # hexadecimal digits, 128 bits
+_NUMBERED = re.compile(r"(.*)~([1-9][0-9]{0,8})")
+_ESCAPED = re.compile(r"\^([a-z])")
+
+
+class Numbered(NamedTuple):
+    """The name of an artifact without its `~N`, and N, which is 1 where none stands."""
+
+    plain: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Encodes references under one prefix, and decodes them again."""
+
+    prefix: str
+
+    def encode(self, name: Name, reference: Tag | Digest) -> str:
+        """Give the name of the artifact that holds this reference."""
+        what = f"{reference.algorithm}+{reference.hex}" if isinstance(reference, Digest) else reference.text
+        full = self.prefix + _escape(name.text) + "@" + _escape(what)
+        if len(full) <= _LIMIT:
+            return full
+        return full[: _LIMIT - _HASH - 1] + "=" + hashlib.sha256(full.encode()).hexdigest()[:_HASH]
+
+    def decode(self, artifact: str) -> tuple[Name, Tag | Digest] | None:
+        """Read a reference off the name of an artifact; None for a shortened name, and for what is none of ours."""
+        return _decode(self, artifact)
+
+    def may_be_shortened(self, artifact: str) -> bool:
+        """Is the reference of this artifact in its index only?"""
+        plain = numbered(artifact).plain
+        return plain.startswith(self.prefix) and len(plain) == _LIMIT and plain[-_HASH - 1] == "="
+
+
+@lru_cache(maxsize=4096)  # every request looks at every name of the listing
+def _decode(naming: Naming, artifact: str) -> tuple[Name, Tag | Digest] | None:
+    plain = numbered(artifact).plain
+    name, _, what = plain.removeprefix(naming.prefix).partition("@")
+    if not plain.startswith(naming.prefix):
+        return None
+    try:
+        decoded = Name.parse(_unescape(name).replace("+", "/")), _reference(_unescape(what))
+    except RegistryError:
+        return None
+    return decoded if naming.encode(*decoded) == plain else None
+
+
+@lru_cache(maxsize=4096)
+def numbered(artifact: str) -> Numbered:
+    """Part `~N` from the name of an artifact."""
+    match = _NUMBERED.fullmatch(artifact)
+    return Numbered(match[1], int(match[2])) if match else Numbered(artifact, 1)
+
+
+def _reference(what: str) -> Tag | Digest:
+    return Digest.parse(what.replace("+", ":", 1)) if "+" in what else Tag.parse(what)
+
+
+def _escape(text: str) -> str:
+    return "".join(f"^{letter.lower()}" if letter.isupper() else letter for letter in text).replace("/", "+")
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPED.sub(lambda match: match[1].upper(), text)

@@ -1,0 +1,133 @@
+"""Blobs in their stored form, wherever the bytes are, and the one loop that reads them back.
+
+Every piece is checked by its CRC as it comes, every whole blob by its digest before its last piece is handed on. A blob
+whose digest this process has checked before, over pieces with these very CRCs, is covered by them from then on.
+"""
+
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
+from proxy.errors import ContentDamaged
+from proxy.files import Source
+from proxy.memory import Memory
+from proxy.oci.digest import Digest, Hash, hashing
+from proxy.offload import Crew, offload
+
+if TYPE_CHECKING:
+    import asyncio
+
+_AHEAD = 2 * PIECE  # bytes that one more piece in flight holds: as stored, and as it is written to the socket
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Content in its stored form: `size` plain bytes in pieces that lie in `source` from `offset` on."""
+
+    digest: Digest
+    size: int
+    pieces: tuple[Piece, ...]
+    source: Source
+    offset: int = 0
+    media_type: str | None = None
+    proven: set[Digest] = field(default_factory=set, repr=False, compare=False)
+
+    @property
+    def stored(self) -> int:
+        """How many bytes the pieces have in all."""
+        return sum(piece.stored for piece in self.pieces)
+
+
+async def intact(blob: Blob, offset: int, piece: Piece) -> bytes:
+    """Read one piece as it is stored, from `offset` within the blob, checked by its CRC."""
+    at = blob.offset + offset
+    stored = await blob.source.read(at, at + piece.stored)
+    with _as_damage_of(blob):
+        check(stored, piece)
+    return stored
+
+
+async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> AsyncGenerator[list[memoryview]]:
+    """Give the plain bytes [start, stop) piece by piece, one piece read ahead while memory allows.
+
+    Use it within `contextlib.aclosing`, so that a reader who leaves early leaves no task behind.
+    """
+    prove = _Proof(blob) if (start, stop) == (0, blob.size) and blob.digest not in blob.proven else None
+    extents = deque(covering(blob.pieces, start, stop))
+    crew = Crew()
+    coming: deque[asyncio.Task[list[memoryview]]] = deque()
+    try:
+        with memory.beyond(_AHEAD) as ahead:
+            while extents or coming:
+                while extents and len(coming) <= ahead:
+                    coming.append(crew.start(_plain(blob, extents.popleft())))
+                views = await coming.popleft()
+                if prove:
+                    await prove.take(views, crew, last=not (extents or coming))
+                yield views
+        if prove and not blob.pieces:
+            prove.confirm()
+    finally:
+        await crew.dismiss()
+
+
+async def read_all(blob: Blob) -> bytes:
+    """Give the whole plain content at once; for what is known to be small, such as manifests."""
+    memory = Memory(0)
+    return b"".join([b"".join(views) async for views in read_plain(blob, 0, blob.size, memory)])
+
+
+async def _plain(blob: Blob, extent: Extent) -> list[memoryview]:
+    at = blob.offset + extent.offset
+    stored = await blob.source.read(at, at + extent.piece.stored)
+    with _as_damage_of(blob):
+        views = await offload(unframe, stored, extent.piece)
+    return list(_cut(views, extent.skip, extent.skip + extent.take))
+
+
+def _cut(views: list[memoryview], start: int, stop: int) -> Iterator[memoryview]:
+    at = 0
+    for view in views:
+        part = view[max(start - at, 0) : max(stop - at, 0)]
+        at += len(view)
+        if part:
+            yield part
+
+
+class _Proof:
+    """The digest of a blob, computed beside its delivery."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+        self._hash: Hash = hashing(blob.digest.algorithm)
+        self._under_way: asyncio.Task[None] | None = None
+
+    async def take(self, views: list[memoryview], crew: Crew, *, last: bool) -> None:
+        """Hash one more piece, while the caller hands it on; of the last piece wait for the result."""
+        if self._under_way:
+            await self._under_way
+        self._under_way = crew.start(offload(self._update, views))
+        if last:
+            await self._under_way
+            self.confirm()
+
+    def _update(self, views: list[memoryview]) -> None:
+        for view in views:
+            self._hash.update(view)
+
+    def confirm(self) -> None:
+        """Compare with the digest that the blob goes by."""
+        if Digest.finished(self._blob.digest.algorithm, self._hash) != self._blob.digest:
+            raise ContentDamaged(f"the stored bytes of {self._blob.digest} are damaged; push the image again")
+        self._blob.proven.add(self._blob.digest)
+
+
+@contextmanager
+def _as_damage_of(blob: Blob) -> Iterator[None]:
+    try:
+        yield
+    except PieceDamaged as error:
+        raise ContentDamaged(f"the stored bytes of {blob.digest} are damaged; push the image again") from error

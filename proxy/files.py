@@ -1,0 +1,69 @@
+"""Files of the local disk, read by range."""
+
+import os
+import weakref
+from pathlib import Path
+from typing import Protocol, Self
+
+from proxy.offload import offload
+
+
+class Source(Protocol):
+    """Stored bytes that can be read by range, wherever they are."""
+
+    async def read(self, start: int, stop: int) -> bytes:
+        """Give the bytes [start, stop), or fewer where the source ends."""
+
+
+class LocalFile:
+    """An open file: it stays readable after it was replaced or removed, as long as somebody holds this object.
+
+    The descriptor is closed when the last reader lets go of it, never earlier: a number that was closed and given to
+    another file while a thread still reads would hand out that file's bytes.
+    """
+
+    def __init__(self, descriptor: int, status: os.stat_result) -> None:
+        self.identity = identity(status)
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a file for reading; FileNotFoundError if there is none. Blocking."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return cls(descriptor, os.fstat(descriptor))
+
+    async def read(self, start: int, stop: int) -> bytes:
+        """Give the bytes [start, stop), or fewer where the file ends."""
+        return await offload(os.pread, self._descriptor, stop - start, start)
+
+
+class Held:
+    """Bytes in memory that are read like a file."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self, start: int, stop: int) -> bytes:
+        """Give the bytes [start, stop)."""
+        return self._content[start:stop]
+
+
+def identity(status: os.stat_result) -> str:
+    """Name the content of a file: another file of the same name, or a later state of this one, has another identity."""
+    return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def write_all(descriptor: int, parts: list[bytes | bytearray | memoryview], offset: int) -> None:
+    """Write every byte of all parts from `offset` on, however many calls that takes. Blocking."""
+    views = [memoryview(part) for part in parts if len(part)]
+    while views:
+        written = os.pwritev(descriptor, views[:_PARTS_AT_ONCE], offset)
+        offset += written
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if views:
+            views[0] = views[0][written:]
+
+
+_PARTS_AT_ONCE = 1024  # IOV_MAX on Linux

@@ -1,0 +1,51 @@
+"""Blobs: GET, HEAD and DELETE (distribution-spec, endpoints end-2 and end-10)."""
+
+from contextlib import aclosing
+from http import HTTPStatus
+
+from aiohttp import web
+
+from proxy.content import Blob, read_plain
+from proxy.front.asked import digest_of, name_of
+from proxy.front.keys import DELETION, LOOKUP, MEMORY
+from proxy.front.ranges import requested
+
+
+async def get(request: web.Request) -> web.StreamResponse:
+    """Answer with a blob, or a range of it."""
+    blob = await request.app[LOOKUP].blob(name_of(request), digest_of(request))
+    span = requested(request.headers.get("Range"), blob.size)
+    start, stop = span or (0, blob.size)
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Content-Length": str(stop - start),
+        "Docker-Content-Digest": str(blob.digest),
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{blob.digest}"',
+    }
+    if span:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
+    status = HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK
+    if request.method == "HEAD":
+        return web.Response(status=status, headers=headers)
+    return await _send(request, blob, (start, stop), web.StreamResponse(status=status, headers=headers))
+
+
+async def _send(
+    request: web.Request, blob: Blob, span: tuple[int, int], response: web.StreamResponse
+) -> web.StreamResponse:
+    async with aclosing(read_plain(blob, *span, request.app[MEMORY])) as parts:
+        async for views in parts:
+            if not response.prepared:  # a blob whose first piece is damaged still gets a readable answer
+                await response.prepare(request)
+            for view in views:
+                await response.write(view)
+    await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Remove a blob that nothing needs."""
+    await request.app[DELETION].blob(name_of(request), digest_of(request))
+    return web.Response(status=HTTPStatus.ACCEPTED)

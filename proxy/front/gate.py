@@ -1,0 +1,96 @@
+"""Who may ask what: the Host header, the password, and access that is limited to reading."""
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import re
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from proxy.errors import Denied, Misdirected, Unauthorized
+from proxy.printing import printable
+
+_HOST = re.compile(r"\[(?P<v6>[^\]]*)\](:\d*)?|(?P<name>[^:]*)(:\d*)?")
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEALTH = "/relay/health"
+_FLUSH = "/relay/flush"
+
+
+def hosts(public_host: str) -> Middleware:
+    """Refuse a Host with a dot that is not ours: a web page may point its own name at this machine (DNS rebinding).
+
+    Addresses, names without a dot, host.docker.internal and the host of `public_host` (`host` or `host:port`) pass.
+    """
+    ours = frozenset({"host.docker.internal", _host_of(public_host)})
+
+    @web.middleware
+    async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+        asked = request.headers.get("Host", "")
+        if not _is_ours(_host_of(asked), ours):
+            shown = printable(asked)
+            raise Misdirected(
+                f"this relay does not answer for {shown}; if it should, start it with RELAY_PUBLIC_HOST={shown}"
+            )
+        return await handler(request)
+
+    return check_host
+
+
+def _host_of(header: str) -> str:
+    """Give the host without port and brackets, in lower case; what is malformed is given as it is."""
+    match = _HOST.fullmatch(header.strip())
+    host = (match["v6"] or match["name"] or "") if match else header
+    return host.lower().removesuffix(".")
+
+
+def _is_ours(host: str, ours: frozenset[str]) -> bool:
+    return "." not in host or host in ours or _is_address(host)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def password(secret: str) -> Middleware:
+    """Ask for this password, with any user name (RFC 7617), for everything but the health check."""
+    expected = secret.encode()
+
+    @web.middleware
+    async def check_password(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = _password_in(request.headers.get("Authorization", ""))
+        if request.path == _HEALTH or hmac.compare_digest(given, expected):
+            return await handler(request)
+        raise Unauthorized(
+            "this relay has a password: docker login, with any user name",
+            {"WWW-Authenticate": 'Basic realm="image-relay"'},
+        )
+
+    return check_password
+
+
+def _password_in(header: str) -> bytes:
+    scheme, _, credentials = header.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(credentials.strip(), validate=True).partition(b":")[2]
+    except (binascii.Error, ValueError):  # ValueError: not ASCII
+        return b""
+
+
+def read_only() -> Middleware:
+    """Refuse what changes something; flushing stays, as it only makes durable what was accepted before."""
+
+    @web.middleware
+    async def check_method(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method in _READING or (request.method == "POST" and request.path == _FLUSH):
+            return await handler(request)
+        raise Denied("this relay only hands out images; to push or delete, start it with RELAY_ACCESS=write")
+
+    return check_method

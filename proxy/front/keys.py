@@ -1,0 +1,17 @@
+"""What handlers find in the application, under typed keys."""
+
+from aiohttp import web
+
+from proxy.memory import Memory
+from proxy.registry.deletion import Deletion
+from proxy.registry.lookup import Lookup
+from proxy.registry.push import Push
+from proxy.registry.report import Report
+from proxy.store.spool import Spool
+
+DELETION = web.AppKey("deletion", Deletion)
+LOOKUP = web.AppKey("lookup", Lookup)
+MEMORY = web.AppKey("memory", Memory)
+PUSH = web.AppKey("push", Push)
+REPORT = web.AppKey("report", Report)
+SPOOL = web.AppKey("spool", Spool)

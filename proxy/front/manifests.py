@@ -1,0 +1,58 @@
+"""Manifests: GET, HEAD, PUT and DELETE (distribution-spec, endpoints end-3, end-7 and end-9)."""
+
+from http import HTTPStatus
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.content import read_all
+from proxy.errors import DigestInvalid
+from proxy.front.asked import name_of, reference_of
+from proxy.front.keys import DELETION, LOOKUP, PUSH
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest, parse
+from proxy.oci.names import Name, Tag
+
+
+async def get(request: web.Request) -> web.Response:
+    """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
+    blob = await request.app[LOOKUP].manifest(name_of(request), reference_of(request))
+    headers = {
+        "Content-Type": blob.media_type or "",
+        "Content-Length": str(blob.size),
+        "Docker-Content-Digest": str(blob.digest),
+        "ETag": f'"{blob.digest}"',
+    }
+    if request.method == "HEAD":
+        return web.Response(headers=headers)
+    return web.Response(body=await read_all(blob), headers=headers)
+
+
+async def put(request: web.Request) -> web.Response:
+    """Take a manifest in, by tag, by digest, or by digest with tags."""
+    name, reference = name_of(request), reference_of(request)
+    tags = [Tag.parse(text) for text in request.query.getall("tag", [])]
+    content = await request.read()
+    digest = Digest.of(content, reference.algorithm if isinstance(reference, Digest) else "sha256")
+    if isinstance(reference, Digest) and reference != digest:
+        raise DigestInvalid(f"the manifest has {digest}, not {reference}")
+    manifest = parse(content, request.headers.get("Content-Type", ""))
+    references: list[Tag | Digest] = [*tags] or [reference]
+    for each in references:
+        await request.app[PUSH].put(name, each, digest, manifest)
+    return _created(name, digest, manifest, tags)
+
+
+def _created(name: Name, digest: Digest, manifest: Manifest, tags: list[Tag]) -> web.Response:
+    headers = CIMultiDict({"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": str(digest)})
+    if manifest.subject:
+        headers["OCI-Subject"] = str(manifest.subject.digest)
+    for tag in tags:
+        headers.add("OCI-Tag", str(tag))
+    return web.Response(status=HTTPStatus.CREATED, headers=headers)
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Remove a tag or a manifest."""
+    await request.app[DELETION].manifest(name_of(request), reference_of(request))
+    return web.Response(status=HTTPStatus.ACCEPTED)

@@ -1,0 +1,38 @@
+"""The grammars of `Range` and of the `Content-Range` of a chunk; stops are exclusive.
+
+RFC 9110, 14.1.2, and distribution-spec, "Pushing a blob in chunks".
+"""
+
+import re
+
+from proxy.errors import BlobUploadInvalid, RangeInvalid
+
+_RANGE = re.compile(r"\s*(\d*)\s*-\s*(\d*)\s*")
+_CHUNK = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
+
+
+def requested(header: str | None, size: int) -> tuple[int, int] | None:
+    """Give the [start, stop) that a `Range` asks of content with `size` bytes; None for all of it.
+
+    Other units are passed over, as RFC 9110 wants. Several ranges, or one outside the content, are RANGE_INVALID.
+    """
+    unit, equals, spans = (header or "").partition("=")
+    if not equals or unit.strip().lower() != "bytes":
+        return None
+    match = _RANGE.fullmatch(spans)
+    first, last = match.groups() if match else ("", "")
+    if first:
+        start, stop = int(first), min(int(last) + 1, size) if last else size
+    else:
+        start, stop = max(size - int(last or "0"), 0), size
+    if start >= stop:
+        raise RangeInvalid(f"no single range within {size} bytes", {"Content-Range": f"bytes */{size}"})
+    return start, stop
+
+
+def chunk(header: str) -> tuple[int, int]:
+    """Give the [start, stop) that the `Content-Range` of a chunk announces, such as `0-1023`."""
+    match = _CHUNK.fullmatch(header)
+    if match is None or int(match[2]) < int(match[1]):
+        raise BlobUploadInvalid("Content-Range has to be <first byte>-<last byte>")
+    return int(match[1]), int(match[2]) + 1

@@ -1,0 +1,104 @@
+"""Uploads of blobs (distribution-spec, endpoints end-4a to end-6, end-11, end-13, end-14)."""
+
+from http import HTTPStatus
+
+from aiohttp import web
+
+from proxy.errors import RangeInvalid, RegistryError, SizeInvalid
+from proxy.front.asked import digest_parameter, name_of
+from proxy.front.keys import LOOKUP, SPOOL
+from proxy.front.ranges import chunk
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name
+from proxy.store.upload import Upload
+
+
+async def start(request: web.Request) -> web.Response:
+    """Open a session; or mount a blob of another repository; or take a whole blob at once."""
+    name, query = name_of(request), request.query
+    if "mount" in query and await _mount(request, name, Digest.parse(query["mount"])):
+        return _created(name, Digest.parse(query["mount"]))
+    if "digest" in query:
+        digest = digest_parameter(request)
+        upload = await request.app[SPOOL].start(name, digest.algorithm)
+        return await _finish(request, upload, digest)
+    upload = await request.app[SPOOL].start(name, query.get("digest-algorithm", "sha256"))
+    return _accepted(upload)
+
+
+async def _mount(request: web.Request, name: Name, digest: Digest) -> bool:
+    """Make a blob visible here that is elsewhere; what can not be mounted is uploaded, never refused."""
+    try:
+        source = Name.parse(request.query["from"]) if "from" in request.query else None
+    except RegistryError:
+        return False
+    if not await request.app[LOOKUP].mountable(digest, source):
+        return False
+    await request.app[SPOOL].link(name, digest)
+    return True
+
+
+async def append(request: web.Request) -> web.Response:
+    """Take one chunk, or the whole blob as a stream."""
+    upload = _upload(request)
+    await _take(request, upload)
+    return _accepted(upload)
+
+
+async def finish(request: web.Request) -> web.Response:
+    """Take the last chunk, if there is one, and close the session."""
+    upload = _upload(request)
+    return await _finish(request, upload, digest_parameter(request))
+
+
+async def _finish(request: web.Request, upload: Upload, digest: Digest) -> web.Response:
+    await _take(request, upload)
+    await request.app[SPOOL].finish(upload, digest)
+    return _created(upload.name, digest)
+
+
+async def status(request: web.Request) -> web.Response:
+    """Tell how far an upload is."""
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers=_progress(_upload(request)))
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """Give an upload up."""
+    await request.app[SPOOL].cancel(_upload(request))
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _upload(request: web.Request) -> Upload:
+    return request.app[SPOOL].upload(name_of(request), request.match_info["upload"])
+
+
+async def _take(request: web.Request, upload: Upload) -> None:
+    """Append the body, which has to follow what came before and to have the length that was announced."""
+    announced = request.headers.get("Content-Range")
+    first, stop = chunk(announced) if announced is not None else (upload.offset, None)
+    if first != upload.offset:
+        raise RangeInvalid(f"the next byte is {upload.offset}, not {first}", _progress(upload))
+    if stop is not None and request.content_length not in {None, stop - first}:
+        raise SizeInvalid(f"Content-Range announces {stop - first} bytes, Content-Length {request.content_length}")
+    if request.body_exists:
+        await request.app[SPOOL].append(upload, request.content.iter_any())
+    if stop is not None and upload.offset != stop:
+        await request.app[SPOOL].cancel(upload)
+        raise SizeInvalid(f"Content-Range announces {stop - first} bytes, {upload.offset - first} came")
+
+
+def _progress(upload: Upload) -> dict[str, str]:
+    return {
+        "Location": f"/v2/{upload.name}/blobs/uploads/{upload.id}",
+        "Range": f"0-{max(upload.offset - 1, 0)}",  # Docker reads two numbers, also of an empty upload
+        "Docker-Upload-UUID": upload.id,
+    }
+
+
+def _accepted(upload: Upload) -> web.Response:
+    return web.Response(status=HTTPStatus.ACCEPTED, headers=_progress(upload))
+
+
+def _created(name: Name, digest: Digest) -> web.Response:
+    headers = {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": str(digest)}
+    return web.Response(status=HTTPStatus.CREATED, headers=headers)

@@ -1,0 +1,25 @@
+"""The budget for buffers in flight.
+
+Every stream always owns one piece without asking: nobody ever waits for memory, so nothing can deadlock. What a stream
+wants beyond that, to read or write ahead, is taken here while there is some and done without where there is none.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Memory:
+    """Counts the bytes that streams hold beyond their first piece."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+
+    @contextmanager
+    def beyond(self, amount: int) -> Iterator[bool]:
+        """Take `amount` bytes for the block, if there are as many; gives whether it did."""
+        taken = amount <= self._free
+        self._free -= amount if taken else 0
+        try:
+            yield taken
+        finally:
+            self._free += amount if taken else 0

@@ -1,0 +1,1 @@
+"""The grammar of the specifications: digests, names, manifests. No I/O."""

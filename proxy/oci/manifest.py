@@ -1,0 +1,176 @@
+"""Manifests and indexes (image-spec, manifest.md and image-index.md), read from the bytes that a client pushed.
+
+The bytes are kept as they are; what is parsed here are the fields the service acts on. Every other field may hold
+anything that is JSON.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Annotated, NoReturn
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from proxy.errors import DigestInvalid, ManifestInvalid, ManifestTooLarge
+from proxy.oci.digest import Digest
+
+LIMIT = 4 * 1024 * 1024  # bytes; what every registry in the field accepts
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_IMAGE_CONFIGS = frozenset(
+    {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
+)
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")  # RFC 6838
+_KEPT_ELSEWHERE = (
+    "application/vnd.oci.image.layer.nondistributable.",
+    "application/vnd.docker.image.rootfs.foreign.",
+)
+
+
+def _digest(value: object) -> Digest:
+    if isinstance(value, str):
+        return Digest.parse(value)
+    raise DigestInvalid("a digest must be a string")
+
+
+class _Fields(BaseModel):
+    """Camel-case JSON, unknown fields passed over, no conversion between types."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", alias_generator=to_camel)
+
+
+class Platform(_Fields):
+    """For what an image was built (image-index.md, `platform`)."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+class Descriptor(_Fields):
+    """What a manifest says of other content (image-spec, descriptor.md); the size is in bytes."""
+
+    digest: Annotated[Digest, BeforeValidator(_digest)]
+    size: int = Field(ge=0)
+    media_type: str = ""
+    urls: tuple[str, ...] | None = Field(default=None, strict=False)
+    platform: Platform | None = None
+    annotations: dict[str, str] | None = None
+
+    @property
+    def may_be_absent(self) -> bool:
+        """A layer that is fetched from somewhere else need not be in the registry."""
+        return bool(self.urls) or self.media_type.startswith(_KEPT_ELSEWHERE)
+
+
+class _Document(_Fields):
+    """The fields of a manifest, an index, or an artifact manifest of OCI 1.1's release candidates (`blobs`)."""
+
+    schema_version: int | None = None
+    media_type: str | None = None
+    artifact_type: str | None = None
+    config: Descriptor | None = None
+    layers: list[Descriptor] | None = None
+    blobs: list[Descriptor] | None = None
+    manifests: list[Descriptor] | None = None
+    subject: Descriptor | None = None
+    annotations: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest or an index: its exact bytes, its media type without parameters, and what it names."""
+
+    content: bytes
+    media_type: str
+    config: Descriptor | None
+    layers: tuple[Descriptor, ...]
+    children: tuple[Descriptor, ...]
+    subject: Descriptor | None
+    declared_artifact_type: str
+    annotations: dict[str, str]
+
+    @property
+    def digest(self) -> Digest:
+        """The sha256 digest of the bytes."""
+        return Digest.of(self.content)
+
+    @property
+    def is_index(self) -> bool:
+        """Does it name manifests, rather than a config and layers?"""
+        return self.media_type in {OCI_INDEX, DOCKER_LIST} or bool(self.children)
+
+    @property
+    def is_image(self) -> bool:
+        """Can an engine run it?"""
+        return self.config is not None and self.config.media_type in _IMAGE_CONFIGS
+
+    @property
+    def artifact_type(self) -> str:
+        """What the referrers API shows: the artifact type, or else the media type of the config."""
+        return self.declared_artifact_type or (self.config.media_type if self.config else "")
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Config first, then the layers in order."""
+        return (self.config, *self.layers) if self.config else self.layers
+
+
+def parse(content: bytes, content_type: str) -> Manifest:
+    """Read a pushed manifest; what does not follow the specification is MANIFEST_INVALID."""
+    if len(content) > LIMIT:
+        raise ManifestTooLarge(f"a manifest may have {LIMIT} bytes, this one has more")
+    document = _document(content)
+    declared = content_type.partition(";")[0].strip().lower()
+    media_type = declared or document.media_type
+    if not media_type or not _MEDIA_TYPE.fullmatch(media_type):
+        raise ManifestInvalid("a manifest needs a media type as its Content-Type or mediaType")
+    if document.media_type and document.media_type != media_type:
+        raise ManifestInvalid(f"mediaType {document.media_type!r} is not the Content-Type {media_type!r}")
+    if document.manifests is not None and (document.layers is not None or document.config is not None):
+        raise ManifestInvalid("both an index (manifests) and an image (config, layers)")
+    if document.schema_version == 1:
+        raise ManifestInvalid("Docker's schema 1 is no longer supported; push schema 2 or OCI")
+    return Manifest(
+        content=content,
+        media_type=media_type,
+        config=document.config,
+        layers=(*(document.layers or ()), *(document.blobs or ())),
+        children=tuple(document.manifests or ()),
+        subject=document.subject,
+        declared_artifact_type=document.artifact_type or "",
+        annotations=document.annotations or {},
+    )
+
+
+def _document(content: bytes) -> _Document:
+    try:
+        fields = json.loads(content.decode(), parse_constant=_no_number, object_pairs_hook=_no_repeated_key)
+        return _Document.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the manifest"
+        raise ManifestInvalid(f"{where}: {first['msg']}") from error
+    except DigestInvalid as error:
+        raise ManifestInvalid(error.message) from error
+    except RecursionError as error:
+        raise ManifestInvalid("nested too deeply") from error
+    except ValueError as error:
+        raise ManifestInvalid("not JSON in UTF-8") from error
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _no_repeated_key(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key stands twice")
+    return fields

@@ -1,0 +1,1 @@
+"""What a push, a pull and a deletion mean, without HTTP."""

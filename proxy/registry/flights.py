@@ -1,0 +1,69 @@
+"""Work that several requests may wait for: it runs once, and goes on when they leave.
+
+Docker 29.7 gives up on an answer that takes longer than 30 s, but follows a redirect to the same URL, at most nine
+times. So a request that waits too long is told to come again, and joins the work under way. A result stays until a
+request has received it, at least for a while.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+
+from proxy.errors import StillUnderWay
+from proxy.offload import Crew
+
+PATIENCE = 25.0  # seconds until a waiting request is told to come again
+_REDIRECTS = 8  # after which the line is held open: clients stop at the tenth hop
+_KEPT = 60.0  # seconds for which a result that nobody has received stays
+
+
+@dataclass(slots=True)
+class _Flight:
+    task: asyncio.Task[None]
+    redirects: int = 0
+
+
+class Flights:
+    """One task per key at any time."""
+
+    def __init__(self, crew: Crew, patience: float = PATIENCE) -> None:
+        self._crew = crew
+        self._patience = patience
+        self._flights: dict[Hashable, _Flight] = {}
+
+    async def join(self, key: Hashable, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Do the work of this key, or wait for it where it is under way; raises what it raised.
+
+        StillUnderWay if it takes too long for one request.
+        """
+        flight = self._flight(key, work)
+        hold = None if flight.redirects >= _REDIRECTS else self._patience
+        await asyncio.wait({flight.task}, timeout=hold)
+        if not flight.task.done():
+            flight.redirects += 1
+            raise StillUnderWay("the image is still being stored; repeat the request to wait for it")
+        self._forget(key, flight)
+        flight.task.result()
+
+    async def join_to_the_end(self, key: Hashable, work: Callable[[], Coroutine[None, None, None]]) -> bool:
+        """Wait for as long as it takes, for somebody who is no client; gives whether it succeeded."""
+        flight = self._flight(key, work)
+        await asyncio.wait({flight.task})
+        return flight.task.exception() is None
+
+    def _flight(self, key: Hashable, work: Callable[[], Coroutine[None, None, None]]) -> _Flight:
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(self._crew.start(work()))
+            flight.task.add_done_callback(lambda task: self._expire(key, flight, task))
+        return flight
+
+    def _expire(self, key: Hashable, flight: _Flight, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        task.exception()  # a failure that nobody comes for was logged where it happened
+        asyncio.get_running_loop().call_later(_KEPT, self._forget, key, flight)
+
+    def _forget(self, key: Hashable, flight: _Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]

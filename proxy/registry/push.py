@@ -1,0 +1,209 @@
+"""What a push means: a manifest is checked, kept, and sealed with all it needs into one artifact.
+
+By tag it is sealed before the answer. By digest it is pending, kept in the spool: the tag or index that usually follows
+takes it along; what nothing claims is sealed alone, when its repository has been quiet for a while, on a flush, and at
+the end of the process.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import partial
+from weakref import WeakValueDictionary
+
+from proxy.archive.index import ArchiveInvalid
+from proxy.artifacts.base import ArtifactGone, StoreRefused
+from proxy.catalog import Archive, Catalog
+from proxy.errors import Denied, ManifestInvalid, RegistryError
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest
+from proxy.oci.names import Name, Tag, label
+from proxy.printing import printable
+from proxy.registry.flights import Flights
+from proxy.registry.lookup import Lookup
+from proxy.registry.sealing import body_of, gather, present
+from proxy.registry.states import Event, State, after
+from proxy.store.spool import Spool
+
+_log = logging.getLogger(__name__)
+_TROUBLES = (RegistryError, StoreRefused, ArtifactGone, ArchiveInvalid, OSError)  # of a seal
+_TICK = 0.25  # seconds between two looks at what may be settled
+
+
+@dataclass(slots=True)
+class Pushed:
+    """A reference that was pushed, where it is in its life, and why it failed if it did."""
+
+    name: Name
+    reference: Tag | Digest
+    digest: Digest
+    state: State
+    problem: str = ""
+
+    def happens(self, event: Event, problem: str = "") -> None:
+        """Go to the next state."""
+        self.state = after(self.state, event)
+        self.problem = problem
+
+
+@dataclass(slots=True)
+class Push:
+    """Takes manifests in, and sees to it that they become artifacts."""
+
+    spool: Spool
+    catalog: Catalog
+    lookup: Lookup
+    flights: Flights
+    public_host: str
+    settle_seconds: float
+    _pushed: dict[tuple[Name, Tag | Digest, Digest], Pushed] = field(default_factory=dict)
+    _touched: dict[Name, float] = field(default_factory=dict)
+    _turns: WeakValueDictionary[tuple[Name, Tag | Digest], asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    def touch(self, name: Name) -> None:
+        """Note a request to a repository: it is not quiet."""
+        self._touched[name] = time.monotonic()
+
+    async def put(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
+        """Take a manifest in; returns when a pull can have it, and by tag when it is durable.
+
+        MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID; DENIED when the store can not keep it; StillUnderWay.
+        """
+        await self._check(name, manifest)
+        self._retry_failed(name)
+        if isinstance(reference, Digest):
+            await self._hold(name, digest, manifest)
+        else:
+            await self._sealed(name, reference, digest, manifest)
+
+    def _retry_failed(self, name: Name) -> None:
+        """Let what could not be settled before be tried again: a push is the occasion."""
+        for digest in self.spool.pending.get(name, {}):
+            if (pushed := self._record(name, digest, digest)).state is State.FAILED:
+                pushed.happens(Event.HOLD)
+
+    async def _check(self, name: Name, manifest: Manifest) -> None:
+        for descriptor in {each.digest: each for each in manifest.blobs}.values():
+            blob = await present(self.lookup, name, descriptor)
+            if blob and blob.size != descriptor.size:
+                raise ManifestInvalid(f"{descriptor.digest} has {blob.size} bytes, not {descriptor.size}")
+
+    async def _hold(self, name: Name, digest: Digest, manifest: Manifest) -> None:
+        archive = await self.catalog.holding(name, digest)
+        if archive is None or archive.index.blobs[digest].media_type != manifest.media_type:
+            await self.spool.hold(name, digest, manifest)
+            self._record(name, digest, digest).happens(Event.HOLD)
+
+    def _record(self, name: Name, reference: Tag | Digest, digest: Digest) -> Pushed:
+        fresh = Pushed(name, reference, digest, State.UPLOADED)
+        return self._pushed.setdefault((name, reference, digest), fresh)
+
+    def restore(self) -> None:
+        """Take up the pending manifests that an earlier process left in the spool."""
+        for name, pending in self.spool.pending.items():
+            for digest in pending:
+                self._record(name, digest, digest).happens(Event.HOLD)
+
+    def turn(self, name: Name, reference: Tag | Digest) -> asyncio.Lock:
+        """Give the lock under which what a reference answers is changed, in the order of the requests."""
+        return self._turns.setdefault((name, reference), asyncio.Lock())
+
+    # Sealing
+
+    async def _sealed(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
+        key = (name, reference, digest)
+        await self.flights.join(key, partial(self._seal, name, reference, digest, manifest))
+
+    async def _seal(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
+        pushed = self._record(name, reference, digest)
+        async with self.turn(name, reference):
+            pushed.happens(Event.SEAL)
+            try:
+                await self._store(name, reference, digest, manifest)
+            except _TROUBLES as error:
+                pushed.happens(Event.FAIL, str(error))
+                _log.error("%s was not stored: %s", label(name, reference), printable(str(error)))
+                raise Denied(f"{label(name, reference)} was not stored: {error}") from error
+            pushed.happens(Event.STORE)
+            self._forget(name, reference)
+
+    def _forget(self, name: Name, reference: Tag | Digest) -> None:
+        """Something is durable under this reference: earlier failures no longer matter."""
+        for key in [key for key in self._pushed if key[:2] == (name, reference)]:
+            if self._pushed[key].state is not State.SEALING:
+                del self._pushed[key]
+
+    async def _store(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
+        answering = await self._answering(name, reference, digest)
+        if answering is not None:
+            await self._claim(name, answering.index.blobs)
+            return
+        began = time.monotonic()
+        tree = await gather(self.lookup, name, digest, manifest)
+        body = body_of(tree, name, reference, digest, self.public_host)
+        archive = await self.catalog.put(name, reference, body)
+        archive.proven.update(body.proven())
+        await self._claim(name, tree.contents)
+        took = time.monotonic() - began
+        megabytes = body.size / 1e6
+        text = "stored %s %s: %.1f MB in %.2f s (%.0f MB/s)"
+        _log.info(text, label(name, reference), digest, megabytes, took, megabytes / took)
+
+    async def _answering(self, name: Name, reference: Tag | Digest, digest: Digest) -> Archive | None:
+        """Give the archive that makes this push durable already."""
+        if isinstance(reference, Digest):
+            return await self.catalog.holding(name, digest)
+        archive = await self.catalog.tagged(name, reference)
+        return archive if archive and archive.index.root == digest else None
+
+    async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
+        """Take out of the spool what is in an artifact now."""
+        pending = self.spool.pending.get(name, {})
+        for digest in [digest for digest in durable if digest in pending]:
+            self._record(name, digest, digest).happens(Event.STORE)
+            self._forget(name, digest)
+        await self.spool.release(name, durable)
+        await self.spool.unlink(name, durable)
+
+    # Settling what was pushed by digest
+
+    async def settle(self) -> None:
+        """Seal, for ever, what nothing claims and whose repository is quiet."""
+        while True:
+            await asyncio.sleep(_TICK)
+            for name in [name for name in self.spool.pending if self._is_quiet(name)]:
+                await self._settle(name, again=False)
+
+    def _is_quiet(self, name: Name) -> bool:
+        since = time.monotonic() - self._touched.get(name, float("-inf"))
+        return since >= self.settle_seconds and not self.spool.has_upload(name)
+
+    async def flush(self) -> list[Pushed]:
+        """Seal everything that is pending; gives what could not be stored."""
+        for name in list(self.spool.pending):
+            await self._settle(name, again=True)
+        return [self._record(name, digest, digest) for name, held in self.spool.pending.items() for digest in held]
+
+    async def _settle(self, name: Name, *, again: bool) -> None:
+        """Seal what no other pending manifest names; what failed only `again`, or after another push."""
+        pending = self.spool.pending.get(name, {})
+        claimed = {child.digest for manifest in pending.values() for child in manifest.children}
+        for digest, manifest in [(d, m) for d, m in pending.items() if d not in claimed]:
+            if again or self._record(name, digest, digest).state is State.PENDING:
+                key = (name, digest, digest)
+                await self.flights.join_to_the_end(key, partial(self._seal, name, digest, digest, manifest))
+
+    async def forsake(self, name: Name, digest: Digest) -> bool:
+        """Drop a pending manifest that was deleted; gives whether there was one."""
+        if digest not in self.spool.pending.get(name, {}):
+            return False
+        self._record(name, digest, digest).happens(Event.DELETE)
+        del self._pushed[name, digest, digest]
+        await self.spool.release(name, [digest])
+        return True
+
+    def pushed(self) -> list[Pushed]:
+        """Give what is not durable: pending, being sealed, or failed."""
+        return list(self._pushed.values())

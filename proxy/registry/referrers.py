@@ -1,0 +1,43 @@
+"""Which manifests have another one as their subject (distribution-spec, "Listing Referrers")."""
+
+from proxy.content import Blob
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest
+from proxy.oci.names import Name
+from proxy.registry.lookup import Lookup
+
+
+async def referrers(lookup: Lookup, name: Name, subject: Digest) -> list[dict[str, object]]:
+    """Give a descriptor of each referrer, as an image index lists them, by digest."""
+    found = {digest: _descriptor(digest, manifest) for digest, manifest in _pending(lookup, name, subject)}
+    for blob in await _durable(lookup, name, subject):
+        if blob.digest not in found:
+            found[blob.digest] = _descriptor(blob.digest, await lookup.parsed(blob))
+    return [found[digest] for digest in sorted(found)]
+
+
+def _pending(lookup: Lookup, name: Name, subject: Digest) -> list[tuple[Digest, Manifest]]:
+    pending = lookup.spool.pending.get(name, {})
+    return [(d, each) for d, each in pending.items() if each.subject and each.subject.digest == subject]
+
+
+async def _durable(lookup: Lookup, name: Name, subject: Digest) -> list[Blob]:
+    return [
+        blob
+        for archive in await lookup.catalog.of(name)
+        for digest, entry in archive.index.blobs.items()
+        if entry.subject == subject and (blob := archive.blob(digest))
+    ]
+
+
+def _descriptor(digest: Digest, manifest: Manifest) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "mediaType": manifest.media_type,
+        "digest": str(digest),
+        "size": len(manifest.content),
+    }
+    if manifest.artifact_type:
+        fields["artifactType"] = manifest.artifact_type
+    if manifest.annotations:
+        fields["annotations"] = manifest.annotations
+    return fields

@@ -1,0 +1,82 @@
+"""What there is, for people and programs: images, and what is not durable yet."""
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from proxy.catalog import Archive
+from proxy.content import Blob, read_all
+from proxy.errors import RegistryError
+from proxy.oci.manifest import Manifest
+from proxy.oci.names import label
+from proxy.registry.lookup import Lookup
+from proxy.registry.push import Push
+from proxy.registry.states import State
+
+_CONFIG_LIMIT = 4 * 1024 * 1024  # bytes of an image config that is read to learn its platform
+_NO_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Answers for `/relay/health` and `/relay/images`."""
+
+    lookup: Lookup
+    push: Push
+    store: str
+
+    def health(self) -> dict[str, object]:
+        """Say what runs, and what is not durable yet."""
+        pushed = self.push.pushed()
+        failed = [each for each in pushed if each.state is State.FAILED]
+        return {
+            "ready": True,
+            "version": version("image-relay"),
+            "store": self.store,
+            "pending": [label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
+            "failed": [{"reference": label(each.name, each.reference), "problem": each.problem} for each in failed],
+        }
+
+    async def images(self) -> list[dict[str, object]]:
+        """Describe every image: sizes in bytes, `stored` is that of the artifact."""
+        durable = [await self._durable(archive) for archive in await self.lookup.catalog.every()]
+        return durable + [
+            {
+                "references": [label(each.name, each.reference)],
+                "digest": str(each.digest),
+                "state": each.state.value,
+            }
+            for each in self.push.pushed()
+        ]
+
+    async def _durable(self, archive: Archive) -> dict[str, object]:
+        index = archive.index
+        return {
+            "references": [label(archive.name, archive.reference)],
+            "digest": str(index.root),
+            "platforms": await self._platforms(archive),
+            "size": sum(entry.size for entry in index.blobs.values()),
+            "stored": archive.artifact.size,
+            "artifact": archive.artifact.name,
+            "created": archive.artifact.created.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "state": State.DURABLE.value,
+        }
+
+    async def _platforms(self, archive: Archive) -> list[str]:
+        root = archive.blob(archive.index.root)
+        if root is None or not root.media_type:
+            return []
+        try:
+            manifest = await self.lookup.parsed(root)
+            children = [str(child.platform) for child in manifest.children if child.platform]
+            return [each for each in children if each != _NO_PLATFORM] or await self._own_platform(archive, manifest)
+        except (RegistryError, ValueError):
+            return []  # the archive is damaged; a pull says so
+
+    async def _own_platform(self, archive: Archive, manifest: Manifest) -> list[str]:
+        config: Blob | None = archive.blob(manifest.config.digest) if manifest.config else None
+        if config is None or not manifest.is_image or config.size > _CONFIG_LIMIT:
+            return []
+        fields = json.loads(await read_all(config))
+        parts = [fields.get(key) for key in ("os", "architecture", "variant")] if isinstance(fields, dict) else []
+        return ["/".join(part for part in parts if isinstance(part, str) and part)]

@@ -1,0 +1,1 @@
+"""Local disk: the spool with its uploads in progress."""

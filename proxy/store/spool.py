@@ -1,0 +1,287 @@
+"""The spool: what was pushed and is not yet part of an artifact, on local disk, in the form that archives have.
+
+A blob file is a run of pieces and the footer of an archive, so it can be read by itself after a restart. It appears
+under its digest by a rename, whole or not at all. Which repository may see a blob is a link, an empty file; bytes are
+kept once. A pending manifest is a blob file of its own below `pending`.
+
+    uploads/<id>                            an upload in progress; gone after a restart
+    blobs/<algorithm>/<hex>                 blobs
+    links/<repository>/<algorithm>+<hex>    who may see them, and since when; `/` in a name is written `+`
+    pending/<repository>/<algorithm>+<hex>  manifests pushed by digest that are in no artifact yet
+"""
+
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from proxy.archive import limits
+from proxy.archive.index import TAIL, ArchiveInvalid, Entry, decode, metadata_length
+from proxy.archive.pieces import PIECE, Piece, choose, frame
+from proxy.content import Blob, read_all
+from proxy.errors import BlobUploadUnknown, Denied, ManifestInvalid, RegistryError, TooManyRequests
+from proxy.files import Held, LocalFile, Source
+from proxy.memory import Memory
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest, parse
+from proxy.oci.names import Name
+from proxy.offload import offload
+from proxy.store.upload import Upload, footer
+
+_UPLOADS = 1000  # open at once
+_UPLOAD_IDLE = 15 * 60  # seconds until an upload that nobody continues is given up
+_UNCLAIMED = 60 * 60  # seconds until a blob that no manifest claimed goes
+_FREE = 1 << 30  # bytes of disk below which no new upload starts
+
+
+class Spool:
+    """Uploads, blobs and pending manifests below one folder."""
+
+    def __init__(self, root: Path, *, level: int, memory: Memory) -> None:
+        self.root = root
+        self.pending: dict[Name, dict[Digest, Manifest]] = {}
+        self._level = level
+        self._memory = memory
+        self._uploads: dict[str, Upload] = {}
+        self._blobs: dict[Digest, Entry] = {}
+        self._proven: set[Digest] = set()  # whose digest this process has checked
+        self._links: dict[Name, dict[Digest, float]] = {}
+
+    # Life of the folder
+
+    async def open(self) -> None:
+        """Find what an earlier process left: its blobs and pending manifests, not its open uploads."""
+        await offload(shutil.rmtree, self.root / "uploads", ignore_errors=True)
+        for folder in ("uploads", "blobs/sha256", "blobs/sha512", "links", "pending"):
+            await offload((self.root / folder).mkdir, parents=True, exist_ok=True)
+        for path in await offload(_files, self.root / "blobs"):
+            await self._recover(path, Digest(path.parent.name, path.name))
+        for path in await offload(_files, self.root / "links"):
+            name, digest = _name_of(path.parent.name), _digest_of(path.name)
+            self._links.setdefault(name, {})[digest] = (await offload(path.stat)).st_mtime
+        for path in await offload(_files, self.root / "pending"):
+            name, digest = _name_of(path.parent.name), _digest_of(path.name)
+            await self._recover_pending(path, name, digest)
+
+    async def _recover(self, path: Path, digest: Digest) -> None:
+        entry = await offload(_entry_of, path, digest)
+        if entry is None:
+            await offload(path.unlink)
+        else:
+            self._blobs[digest] = entry
+
+    async def _recover_pending(self, path: Path, name: Name, digest: Digest) -> None:
+        try:
+            entry = await offload(_entry_of, path, digest)
+            if entry is None or entry.media_type is None:
+                raise ManifestInvalid("not a whole manifest")
+            blob = _blob(digest, entry, await offload(LocalFile.open, path), set())
+            manifest = parse(await read_all(blob), entry.media_type)
+        except RegistryError:
+            await offload(path.unlink)
+        else:
+            self.pending.setdefault(name, {})[digest] = manifest
+
+    async def sweep(self) -> None:
+        """Give up idle uploads, and blobs that no manifest claimed in time."""
+        idle = time.monotonic() - _UPLOAD_IDLE
+        for upload in [upload for upload in self._uploads.values() if upload.used < idle]:
+            await self.cancel(upload)
+        old = time.time() - _UNCLAIMED
+        for name, links in list(self._links.items()):
+            needed = {each.digest for manifest in self.pending.get(name, {}).values() for each in manifest.blobs}
+            await self.unlink(name, [d for d, since in links.items() if since < old and d not in needed])
+        linked = {digest for links in self._links.values() for digest in links}
+        await self._remove([digest for digest in self._blobs if digest not in linked])
+
+    # Uploads
+
+    async def start(self, name: Name, algorithm: str = "sha256") -> Upload:
+        """Open an upload session."""
+        if len(self._uploads) >= _UPLOADS:
+            raise TooManyRequests(f"{_UPLOADS} uploads are open; finish or cancel some", {"Retry-After": "10"})
+        free = (await offload(shutil.disk_usage, self.root)).free
+        if free < _FREE:
+            raise Denied(f"{free / _FREE:.1f} GiB free in {self.root}; free some space and push again")
+        upload = Upload(
+            name,
+            self.root / "uploads" / str(uuid.uuid4()),
+            algorithm=algorithm,
+            level=self._level,
+            memory=self._memory,
+        )
+        self._uploads[upload.id] = upload
+        return upload
+
+    def upload(self, name: Name, upload_id: str) -> Upload:
+        """Find an open session of this repository."""
+        upload = self._uploads.get(upload_id)
+        if upload is None or upload.name != name:
+            raise BlobUploadUnknown(f"no upload {upload_id[:80]!r} is open in {name}; start a new one")
+        return upload
+
+    def has_upload(self, name: Name) -> bool:
+        """Is an upload open in this repository?"""
+        return any(upload.name == name for upload in self._uploads.values())
+
+    async def append(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
+        """Let an upload take bytes; when the disk is full it is given up."""
+        try:
+            with _disk_troubles(self.root):
+                await upload.append(chunks)
+        except Denied:
+            await self.cancel(upload)
+            raise
+
+    async def finish(self, upload: Upload, digest: Digest) -> None:
+        """Make the upload a blob of its repository; a wrong digest ends it."""
+        try:
+            with _disk_troubles(self.root):
+                entry = await upload.finish(digest)
+                if digest not in self._blobs:
+                    await offload(upload.path.rename, self._path(digest))
+                    self._blobs[digest] = entry
+                    self._proven.add(digest)
+                await self.link(upload.name, digest)
+        finally:
+            await self.cancel(upload)
+
+    async def cancel(self, upload: Upload) -> None:
+        """Forget an upload and what it wrote."""
+        self._uploads.pop(upload.id, None)
+        upload.close()
+        await offload(upload.path.unlink, missing_ok=True)
+
+    # Blobs and who may see them
+
+    async def find(self, digest: Digest) -> Blob | None:
+        """Give a blob, whoever may see it; it stays readable as long as the answer is held."""
+        entry = self._blobs.get(digest)
+        if entry is not None:
+            with suppress(FileNotFoundError):  # removed in between
+                return _blob(digest, entry, await offload(LocalFile.open, self._path(digest)), self._proven)
+        return None
+
+    def linked(self, name: Name, digest: Digest) -> bool:
+        """May this repository see the blob?"""
+        return digest in self._links.get(name, {})
+
+    def repositories(self) -> set[Name]:
+        """Name the repositories that have anything here."""
+        return {name for table in (self._links, self.pending) for name, held in table.items() if held}
+
+    async def link(self, name: Name, digest: Digest) -> None:
+        """Let a repository see a blob, wherever its bytes are."""
+        path = self.root / "links" / _folder(name) / _file(digest)
+        await offload(path.parent.mkdir, exist_ok=True)
+        await offload(path.touch)
+        self._links.setdefault(name, {})[digest] = time.time()
+
+    async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
+        """Take blobs from a repository; bytes that no repository sees any more are removed."""
+        links = self._links.get(name, {})
+        gone = [digest for digest in digests if links.pop(digest, None) is not None]
+        for digest in gone:
+            path = self.root / "links" / _folder(name) / _file(digest)
+            await offload(path.unlink, missing_ok=True)
+        linked = {digest for held in self._links.values() for digest in held}
+        await self._remove([digest for digest in gone if digest not in linked])
+
+    async def _remove(self, digests: Collection[Digest]) -> None:
+        for digest in digests:
+            if self._blobs.pop(digest, None):
+                self._proven.discard(digest)
+                await offload(self._path(digest).unlink, missing_ok=True)
+
+    def _path(self, digest: Digest) -> Path:
+        return self.root / "blobs" / digest.algorithm / digest.hex
+
+    # Pending manifests
+
+    async def hold(self, name: Name, digest: Digest, manifest: Manifest) -> None:
+        """Keep a manifest that was pushed by digest until it is part of an artifact."""
+        path = self.root / "pending" / _folder(name) / _file(digest)
+        part = self.root / "uploads" / str(uuid.uuid4())
+        with _disk_troubles(self.root):
+            await offload(_write_manifest, part, digest, manifest, self._level)
+            await offload(path.parent.mkdir, exist_ok=True)
+            await offload(part.rename, path)
+        self.pending.setdefault(name, {})[digest] = manifest
+
+    async def release(self, name: Name, digests: Collection[Digest]) -> None:
+        """Forget pending manifests that are part of an artifact now, or deleted."""
+        held = self.pending.get(name, {})
+        for digest in [digest for digest in digests if held.pop(digest, None)]:
+            path = self.root / "pending" / _folder(name) / _file(digest)
+            await offload(path.unlink, missing_ok=True)
+
+
+def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:
+    """Put a manifest into its stored form without the disk."""
+    stored, pieces = _stored(manifest.content, level)
+    return Blob(digest, len(manifest.content), pieces, Held(stored), 0, manifest.media_type, {digest})
+
+
+def _stored(content: bytes, level: int) -> tuple[bytes, tuple[Piece, ...]]:
+    framing = choose(content)
+    framed = [frame(content[at : at + PIECE], framing, level) for at in range(0, len(content), PIECE)]
+    return b"".join(part for each in framed for part in each.parts), tuple(each.piece for each in framed)
+
+
+def _write_manifest(path: Path, digest: Digest, manifest: Manifest, level: int) -> None:
+    stored, pieces = _stored(manifest.content, level)
+    entry = Entry(size=len(manifest.content), offset=0, pieces=pieces, media_type=manifest.media_type)
+    path.write_bytes(stored + footer(digest, entry))
+
+
+def _blob(digest: Digest, entry: Entry, source: Source, proven: set[Digest]) -> Blob:
+    return Blob(digest, entry.size, entry.pieces, source, 0, entry.media_type, proven)
+
+
+def _entry_of(path: Path, digest: Digest) -> Entry | None:
+    """Read the footer of a blob file; None if the file is not whole."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            for length in (TAIL, limits.METADATA):
+                file.seek(max(0, size - length))
+                tail = file.read()
+                if metadata_length(tail) <= len(tail):
+                    return decode(tail, size).blobs.get(digest)
+        except ArchiveInvalid:
+            return None
+    return None
+
+
+@contextmanager
+def _disk_troubles(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        raise Denied(f"the disk is full: {root} takes no more; free some space and push again") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*/*") if path.is_file()]
+
+
+def _folder(name: Name) -> str:
+    return name.text.replace("/", "+")
+
+
+def _file(digest: Digest) -> str:
+    return f"{digest.algorithm}+{digest.hex}"
+
+
+def _name_of(folder: str) -> Name:
+    return Name.parse(folder.replace("+", "/"))
+
+
+def _digest_of(file: str) -> Digest:
+    return Digest.parse(file.replace("+", ":", 1))
