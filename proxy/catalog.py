@@ -201,8 +201,8 @@ class Catalog:
 
 async def _index(source: Source, size: int) -> Index:
     """Read the end of an archive once, and a second time exactly where the metadata are larger than that."""
-    tail = await source.read(max(0, size - TAIL), size)
+    tail = await source.read(max(0, size - TAIL), size, bytes)
     length = metadata_length(tail)
     if length > len(tail):
-        tail = await source.read(max(0, size - length), size)
+        tail = await source.read(max(0, size - length), size, bytes)
     return decode(tail, size)

@@ -5,10 +5,9 @@ whose digest this process has checked before, over pieces with these very CRCs, 
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
 from proxy.errors import ContentDamaged
@@ -19,6 +18,8 @@ from proxy.offload import Crew, offload
 
 if TYPE_CHECKING:
     import asyncio
+
+T = TypeVar("T")
 
 _AHEAD = 2 * PIECE  # bytes that one more piece in flight holds: as stored, and as it is written to the socket
 
@@ -43,11 +44,20 @@ class Blob:
 
 async def intact(blob: Blob, offset: int, piece: Piece) -> bytes:
     """Read one piece as it is stored, from `offset` within the blob, checked by its CRC."""
-    at = blob.offset + offset
-    stored = await blob.source.read(at, at + piece.stored)
-    with _as_damage_of(blob):
+
+    def checked(stored: bytes) -> bytes:
         check(stored, piece)
-    return stored
+        return stored
+
+    return await _read(blob, offset, piece, checked)
+
+
+async def _read(blob: Blob, offset: int, piece: Piece, then: Callable[[bytes], T]) -> T:
+    at = blob.offset + offset
+    try:
+        return await blob.source.read(at, at + piece.stored, then)
+    except PieceDamaged as error:
+        raise ContentDamaged(f"the stored bytes of {blob.digest} are damaged; push the image again") from error
 
 
 async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> AsyncGenerator[list[memoryview]]:
@@ -81,11 +91,10 @@ async def read_all(blob: Blob) -> bytes:
 
 
 async def _plain(blob: Blob, extent: Extent) -> list[memoryview]:
-    at = blob.offset + extent.offset
-    stored = await blob.source.read(at, at + extent.piece.stored)
-    with _as_damage_of(blob):
-        views = await offload(unframe, stored, extent.piece)
-    return list(_cut(views, extent.skip, extent.skip + extent.take))
+    def cut(stored: bytes) -> list[memoryview]:
+        return list(_cut(unframe(stored, extent.piece), extent.skip, extent.skip + extent.take))
+
+    return await _read(blob, extent.offset, extent.piece, cut)
 
 
 def _cut(views: list[memoryview], start: int, stop: int) -> Iterator[memoryview]:
@@ -123,11 +132,3 @@ class _Proof:
         if Digest.finished(self._blob.digest.algorithm, self._hash) != self._blob.digest:
             raise ContentDamaged(f"the stored bytes of {self._blob.digest} are damaged; push the image again")
         self._blob.proven.add(self._blob.digest)
-
-
-@contextmanager
-def _as_damage_of(blob: Blob) -> Iterator[None]:
-    try:
-        yield
-    except PieceDamaged as error:
-        raise ContentDamaged(f"the stored bytes of {blob.digest} are damaged; push the image again") from error

@@ -98,9 +98,8 @@ def unframe(stored: Bytes, piece: Piece) -> list[memoryview]:
 
     Anything but the bytes that the piece describes is PieceDamaged.
     """
+    check(stored, piece)
     view = memoryview(stored)
-    if len(view) != piece.stored or crc32(view) != piece.crc:
-        raise PieceDamaged("the stored bytes have not the length and CRC of the piece")
     views = _raw_views(view, piece.plain)
     return views if views is not None else [_decompressed(view, piece)]
 

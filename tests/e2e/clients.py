@@ -1,0 +1,117 @@
+"""The real clients, and where they are; what is missing is named, never passed over silently.
+
+Two generations are used: Debian's own on this machine, and those of the next Debian release in
+a root folder of their own. Both see the same work folder under the same path.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+TOOLS = Path(os.environ.get("IMAGE_RELAY_TOOLS", "/opt/image-relay-tools"))
+TRIXIE = TOOLS / "trixie"
+ENTER_ROOT = Path(__file__).parents[2] / "tools" / "enter-root"
+
+# Debian's docker must win over any newer one that the machine happens to have.
+_HOST_PATH = f"{TOOLS}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TIMEOUT = 240.0  # seconds; far above the slowest call, the pull of a 300 MB layer
+
+
+def missing(what: str) -> None:
+    """Skip the test and say why; fail it where REQUIRE_TOOLS=1 promises that all is there."""
+    reason = f"needs {what} (tools/install-test-tools installs it)"
+    if os.environ.get("REQUIRE_TOOLS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def require(tool: str) -> str:
+    """Find a program of this machine."""
+    path = shutil.which(tool, path=_HOST_PATH)
+    if path is None:
+        missing(tool)
+    return str(path)
+
+
+def require_root() -> None:
+    """Engines and foreign roots need mounts and namespaces."""
+    if os.geteuid() != 0:
+        missing("root")
+
+
+def require_trixie(tool: str) -> str:
+    """Find a program of the Debian 13 root."""
+    require_root()
+    if shutil.which(tool, path=f"{TRIXIE}/usr/sbin:{TRIXIE}/usr/bin") is None:
+        missing(f"{tool} in {TRIXIE}")
+    return tool
+
+
+class ClientError(AssertionError):
+    """A client ended with a failure; the text holds its command line and all it said."""
+
+
+def attempt(
+    command: list[str],
+    env: dict[str, str],
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+) -> subprocess.CompletedProcess[str]:
+    """Run to the end, whatever that is."""
+    return subprocess.run(
+        command,
+        env=env,
+        stdin=stdin,
+        capture_output=True,
+        timeout=_TIMEOUT,
+        check=False,
+        text=True,
+        errors="replace",
+    )
+
+
+def run(
+    command: list[str],
+    env: dict[str, str],
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+) -> subprocess.CompletedProcess[str]:
+    """Run to the end; anything but success raises."""
+    done = attempt(command, env, stdin)
+    if done.returncode != 0:
+        said = done.stdout + done.stderr
+        raise ClientError(f"{' '.join(command)}\nended with {done.returncode}:\n{said[-4000:]}")
+    return done
+
+
+class Toolbox:
+    """The clients, with one home below the work folder, so that they touch nothing of the user."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.home = work / "home"
+        (self.home / "scratch").mkdir(parents=True, exist_ok=True)
+
+    def env(self) -> dict[str, str]:
+        home = str(self.home)
+        return {
+            "PATH": _HOST_PATH,
+            "HOME": home,
+            "TMPDIR": f"{home}/scratch",
+            "XDG_RUNTIME_DIR": home,
+            "DOCKER_BUILDKIT": "0",  # 20.10 would fetch a BuildKit frontend; buildx ignores this
+        }
+
+    def host(self, tool: str, *arguments: str) -> str:
+        """Run a client of this machine and return what it printed."""
+        return run([require(tool), *arguments], self.env()).stdout
+
+    def trixie(self, tool: str, *arguments: str) -> str:
+        """Run a client of the Debian 13 root and return what it printed."""
+        return run([*self.entering(), require_trixie(tool), *arguments], self.env()).stdout
+
+    def entering(self) -> list[str]:
+        """Return what to put before a command that shall run in the Debian 13 root."""
+        return [str(ENTER_ROOT), str(TRIXIE), str(self.work)]

@@ -1,0 +1,90 @@
+"""Fixtures of the real-client tests; what they hand out lives in the modules beside this one."""
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.clients import Toolbox
+from tests.e2e.engines import Docker20, Docker26, Engine
+from tests.e2e.images import KINDS, Image
+from tests.e2e.relay import Relay
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """Keep nothing: pytest would keep gigabytes of images for three runs."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def toolbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toolbox]:
+    tools = Toolbox(tmp_path_factory.getbasetemp())
+    yield tools
+    shutil.rmtree(tools.home)
+
+
+@pytest.fixture
+def local_store(toolbox: Toolbox) -> Iterator[Path]:
+    """A folder for image stores of podman, which refuses longer paths than 50 characters."""
+    folder = toolbox.work / secrets.token_hex(2)
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def docker20(toolbox: Toolbox) -> Iterator[Engine]:
+    yield from _running(Docker20(toolbox))
+
+
+@pytest.fixture(scope="session")
+def docker26(toolbox: Toolbox) -> Iterator[Engine]:
+    yield from _running(Docker26(toolbox))
+
+
+def _running(engine: Engine) -> Iterator[Engine]:
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Image]]:
+    """Hand out an image of a kind; tests of one session share it."""
+    folder = tmp_path_factory.mktemp("images")
+    made: dict[str, Image] = {}
+
+    def of_kind(kind: str) -> Image:
+        if kind not in made:
+            made[kind] = KINDS[kind](folder / kind)
+        return made[kind]
+
+    yield of_kind
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Relay]:
+    yield from _serving(Relay(tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def shared_relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    """One relay for all tests of a module, each of which uses repositories of its own."""
+    yield from _serving(Relay(tmp_path_factory.mktemp("shared") / "data"))
+
+
+def _serving(relay: Relay) -> Iterator[Relay]:
+    relay.start()
+    try:
+        yield relay
+    finally:
+        relay.kill()
+        print(relay.log)  # noqa: T201 - pytest shows it beside a failure
+        shutil.rmtree(relay.data)

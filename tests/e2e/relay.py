@@ -1,0 +1,170 @@
+"""The service as a user starts it: a process of its own, a port, a data folder."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_START_SECONDS = 15.0
+_STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.01
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
+_MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+
+
+class Relay:
+    """One relay over one data folder; `start` again after `kill` or `stop` is the next job."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        self.data = data
+        self.options = options
+        self.port = 0
+        self._log = data.with_name(f"{data.name}.log")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        return f"localhost:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start on a free port and wait until `/v2/` answers 200."""
+        assert self._process is None, "it is running already"
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        command = [sys.executable, "-m", "proxy", "serve", "--port", str(self.port)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--data", str(self.data), *self.options],
+                cwd=Path(__file__).parents[2],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._alive():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"the relay did not start:\n{self.log[-4000:]}")
+            time.sleep(_POLL_SECONDS)
+        assert self._process.poll() is None, "another server answers on this port"
+
+    def _alive(self) -> bool:
+        try:
+            return self.request("GET", "/v2/")[0] == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """End it as a service container ends: without warning."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> int:
+        """Ask it to end, and return its exit status."""
+        assert self._process is not None, "it is not running"
+        self._process.send_signal(signal.SIGTERM)
+        status = self._process.wait(_STOP_SECONDS)
+        self._process = None
+        return status
+
+    def rss_peak_kib(self) -> int:
+        """Return the largest resident memory since the start."""
+        assert self._process is not None, "it is not running"
+        found = _PEAK.search(Path(f"/proc/{self._process.pid}/status").read_text())
+        assert found, "the kernel tells no peak"
+        return int(found[1])
+
+    def archives(self) -> list[Path]:
+        return sorted(self.data.rglob("*.tar.zst"))
+
+    def archive_of(self, name: str) -> Path:
+        """Return the one archive of a repository."""
+        ours = [path for path in self.archives() if path.name.startswith(f"image-{name}@")]
+        assert len(ours) == 1, f"{name} has {[path.name for path in ours]}"
+        return ours[0]
+
+    def other_bytes(self) -> int:
+        """Return how many bytes the data folder holds besides archives."""
+        files = [path for path in self.data.rglob("*") if path.is_file()]
+        return sum(path.stat().st_size for path in files if not path.name.endswith(".tar.zst"))
+
+    def forget_all_but_archives(self) -> None:
+        """Make the spool empty, as the next job finds it."""
+        assert self._process is None, "it is running"
+        for path in sorted(self.data.rglob("*"), reverse=True):
+            if path.is_dir():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif not path.name.endswith(".tar.zst"):
+                path.unlink()
+
+    def request(
+        self, method: str, path: str, headers: dict[str, str] | None = None
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        connection = http.client.HTTPConnection("localhost", self.port, timeout=60)
+        try:
+            connection.request(method, path, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def read(self, path: str) -> bytes:
+        status, _, body = self.request("GET", path, {"Accept": ", ".join(_MANIFESTS)})
+        assert status == 200, f"{path}: {status} {body[:500]!r}"
+        return body
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.read(path))
+
+    def digest(self, name: str, reference: str) -> str | None:
+        """Return the digest of a manifest, or None where there is none."""
+        headers = {"Accept": ", ".join(_MANIFESTS)}
+        status, answer, _ = self.request("HEAD", f"/v2/{name}/manifests/{reference}", headers)
+        assert status in {200, 404}, f"HEAD {name}:{reference} answered {status}"
+        return answer["Docker-Content-Digest"] if status == 200 else None
+
+    def config_digest(self, name: str, reference: str) -> str:
+        """Return the digest of the config of the linux/amd64 image."""
+        manifest = self.json(f"/v2/{name}/manifests/{reference}")
+        for child in manifest.get("manifests", []):
+            if child["platform"]["architecture"] == "amd64":
+                return self.config_digest(name, child["digest"])
+        return str(manifest["config"]["digest"])
+
+    def tags(self) -> list[tuple[str, str]]:
+        """Return every (name, tag) that the relay lists."""
+        names = self.json("/v2/_catalog")["repositories"]
+        listed = [(name, self.json(f"/v2/{name}/tags/list")["tags"]) for name in names]
+        return [(name, tag) for name, tags in listed for tag in tags]
+
+
+def free_port() -> int:
+    with socket.create_server(("localhost", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _environment() -> dict[str, str]:
+    """Return ours without what would configure the service by accident."""
+    foreign = ("RELAY_", "GITHUB_", "ACTIONS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return kept | {"RELAY_STORE": "directory"}

@@ -1,0 +1,92 @@
+"""What BuildKit pushes: attested indexes, merged tags, caches."""
+
+import json
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import archives
+from tests.e2e.engines import Engine
+from tests.e2e.images import dockerfile
+from tests.e2e.relay import Relay
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+def _build(engine: Engine, context: Path, *options: str) -> str:
+    """Build with plain progress and return the digest of the result."""
+    noted = context / f"{secrets.token_hex(4)}.json"
+    wanted = ("--quiet", "--metadata-file", str(noted), *options, str(context))
+    engine.docker("buildx", "build", *wanted)
+    return str(json.loads(noted.read_text())["containerimage.digest"])
+
+
+def test_a_push_of_two_platforms_with_attestations_leaves_exactly_one_archive(
+    relay: Relay, docker26: Engine, tmp_path: Path
+) -> None:
+    token = secrets.token_hex(16)
+    context, reference = dockerfile(tmp_path / "context", token), f"{relay.host}/app:v1"
+
+    both = ("--platform", "linux/amd64,linux/s390x", "--provenance=true")
+    pushed = _build(docker26, context, *both, "--tag", reference, "--push")
+
+    children = relay.json("/v2/app/manifests/v1")["manifests"]
+    assert relay.digest("app", "v1") == pushed
+    assert len(children) == 4
+    assert [path.name for path in relay.archives()] == ["image-app@v1.tar.zst"]
+    inside = archives.blobs(relay.archive_of("app"))
+    assert inside >= {pushed, *(child["digest"] for child in children)}
+    assert docker26.pull(reference) == pushed
+    assert docker26.run(reference) == token
+
+
+def test_imagetools_merges_two_tags_into_one(relay: Relay, docker26: Engine, tmp_path: Path) -> None:
+    context = dockerfile(tmp_path / "context", secrets.token_hex(16))
+    tags = [f"{relay.host}/app:{platform}" for platform in ("amd64", "s390x")]
+    for tag in tags:
+        one = ("--platform", f"linux/{tag.rpartition(':')[2]}", "--provenance=false")
+        _build(docker26, context, *one, "--tag", tag, "--push")
+
+    docker26.docker("buildx", "imagetools", "create", "--tag", f"{relay.host}/app:both", *tags)
+
+    merged = relay.json("/v2/app/manifests/both")["manifests"]
+    assert {child["platform"]["architecture"] for child in merged} == {"amd64", "s390x"}
+    assert {child["digest"] for child in merged} == {
+        relay.digest("app", "amd64"),
+        relay.digest("app", "s390x"),
+    }
+    names = [path.name for path in relay.archives()]
+    assert names == [f"image-app@{tag}.tar.zst" for tag in ("amd64", "both", "s390x")]
+    assert docker26.pull(f"{relay.host}/app:both") == relay.digest("app", "both")
+
+
+@pytest.mark.parametrize("image_manifest", ["true", "false"])
+def test_a_build_cache_saved_by_one_job_spares_the_next_one_the_work(
+    image_manifest: str, relay: Relay, docker26: Engine, tmp_path: Path
+) -> None:
+    context = _never_the_same_twice(tmp_path / "context")
+    saved = f"mode=max,oci-mediatypes=true,image-manifest={image_manifest}"
+    save = ("--cache-to", f"type=registry,ref={relay.host}/app:cache,{saved}")
+    _build(docker26, context, *save, "--tag", "cached:first", "--load")
+    docker26.docker("builder", "prune", "--all", "--force")
+    relay.kill()
+    relay.forget_all_but_archives()
+    relay.start()
+
+    cache = ("--cache-from", f"type=registry,ref={relay.host}/app:cache")
+    _build(docker26, context, *cache, "--tag", "cached:second", "--load")
+    _build(docker26, context, "--no-cache", "--tag", "cached:never", "--load")
+
+    assert docker26.layers("cached:second") == docker26.layers("cached:first")
+    assert docker26.layers("cached:never") != docker26.layers("cached:first")
+    assert [path.name for path in relay.archives()] == ["image-app@cache.tar.zst"]
+
+
+def _never_the_same_twice(folder: Path) -> Path:
+    """Write a build context whose result shows whether its steps were run or taken from a cache."""
+    context = dockerfile(folder, secrets.token_hex(16))
+    step = "/bin/busybox cat /proc/sys/kernel/random/uuid > /made"
+    with (context / "Dockerfile").open("a") as file:
+        file.write(f'RUN --network=none ["/bin/busybox", "sh", "-c", "{step}"]\n')
+    return context

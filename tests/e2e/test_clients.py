@@ -1,0 +1,177 @@
+"""Every client pushes and pulls every kind of image, and not one byte is different."""
+
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import archives
+from tests.e2e.clients import Toolbox
+from tests.e2e.couriers import COURIERS, regctl
+from tests.e2e.engines import Engine
+from tests.e2e.images import KINDS, Image, blobs_of, digest_of
+from tests.e2e.relay import Relay
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+_ARTIFACT = "application/vnd.example.report"
+_SMALL = [kind for kind in KINDS if kind != "big-layer"]
+
+
+@pytest.mark.parametrize("kind", _SMALL)
+@pytest.mark.parametrize("client", COURIERS)
+def test_what_a_client_pushed_comes_back_byte_for_byte(
+    client: str,
+    kind: str,
+    shared_relay: Relay,
+    toolbox: Toolbox,
+    image: Callable[[str], Image],
+    tmp_path: Path,
+) -> None:
+    courier, pushed, name = COURIERS[client], image(kind), f"{client}-{kind}"
+    reference = f"{shared_relay.host}/{name}:v1"
+
+    courier.push(toolbox, pushed, reference)
+    courier.pull(toolbox, reference, tmp_path / "pulled")
+
+    assert shared_relay.digest(name, "v1") == pushed.digest
+    assert blobs_of(tmp_path / "pulled") >= pushed.blobs
+    assert archives.blobs(shared_relay.archive_of(name)) == pushed.blobs
+
+
+@pytest.mark.parametrize("client", ["new-skopeo", "crane"])
+def test_a_layer_over_300_mb_comes_back_byte_for_byte(
+    client: str,
+    relay: Relay,
+    toolbox: Toolbox,
+    image: Callable[[str], Image],
+    tmp_path: Path,
+) -> None:
+    courier, pushed = COURIERS[client], image("big-layer")
+    reference = f"{relay.host}/big:v1"
+
+    courier.push(toolbox, pushed, reference)
+    courier.pull(toolbox, reference, tmp_path / "pulled")
+
+    assert relay.digest("big", "v1") == pushed.digest
+    assert blobs_of(tmp_path / "pulled") >= pushed.blobs
+    assert archives.blobs(relay.archive_of("big")) == pushed.blobs
+    assert relay.rss_peak_kib() < 150 * 1024
+
+
+def test_an_engine_pulls_and_runs_an_image_with_a_layer_over_300_mb(
+    relay: Relay, toolbox: Toolbox, docker26: Engine, image: Callable[[str], Image]
+) -> None:
+    pushed, reference = image("big-layer"), f"{relay.host}/big:v1"
+    COURIERS["crane"].push(toolbox, pushed, reference)
+
+    digest = docker26.pull(reference)
+
+    assert digest == pushed.digest
+    assert docker26.run(reference) == pushed.token
+
+
+@pytest.mark.parametrize("kind", ["several-layers", "plain-layers", "empty-layer"])
+def test_the_graph_store_runs_what_skopeo_pushed(
+    kind: str,
+    shared_relay: Relay,
+    toolbox: Toolbox,
+    docker20: Engine,
+    image: Callable[[str], Image],
+) -> None:
+    pushed, reference = image(kind), f"{shared_relay.host}/graph-{kind}:v1"
+    COURIERS["skopeo"].push(toolbox, pushed, reference)
+
+    digest = docker20.pull(reference)
+
+    assert digest == pushed.digest
+    assert docker20.run(reference) == pushed.token
+
+
+@pytest.mark.parametrize("kind", ["zstd-layers", "plain-layers", "empty-layer", "attested-index"])
+def test_the_containerd_store_runs_what_skopeo_pushed(
+    kind: str,
+    shared_relay: Relay,
+    toolbox: Toolbox,
+    docker26: Engine,
+    image: Callable[[str], Image],
+) -> None:
+    pushed, reference = image(kind), f"{shared_relay.host}/containerd-{kind}:v1"
+    COURIERS["skopeo"].push(toolbox, pushed, reference)
+
+    digest = docker26.pull(reference)
+
+    assert digest == pushed.digest
+    assert docker26.run(reference) == pushed.token
+
+
+@pytest.mark.parametrize("tool", ["buildah", "podman"])
+@pytest.mark.parametrize("side", ["host", "trixie"])
+def test_an_image_from_a_local_store_keeps_its_id_and_the_digest_it_was_pushed_with(
+    side: str,
+    tool: str,
+    relay: Relay,
+    toolbox: Toolbox,
+    image: Callable[[str], Image],
+    local_store: Path,
+) -> None:
+    client = toolbox.host if side == "host" else toolbox.trixie
+    reference, noted = f"{relay.host}/store:v1", local_store / "digest"
+
+    def store(number: int, *arguments: str) -> str:
+        root = ("--root", f"{local_store}/root{number}", "--runroot", f"{local_store}/run{number}")
+        return client(tool, *root, "--storage-driver", "vfs", *arguments).strip()
+
+    local = store(1, "pull", "--quiet", image("several-layers").source).splitlines()[-1]
+    store(1, "push", "--tls-verify=false", f"--digestfile={noted}", local, f"docker://{reference}")
+    pulled = store(2, "pull", "--quiet", "--tls-verify=false", reference).splitlines()[-1]
+
+    assert pulled == local
+    assert relay.digest("store", "v1") == noted.read_text().strip()
+    assert relay.digest("store", "v1") in archives.blobs(relay.archive_of("store"))
+
+
+def test_an_artifact_by_oras_is_found_again_with_what_was_attached_to_it(
+    relay: Relay, toolbox: Toolbox, tmp_path: Path
+) -> None:
+    reference, report = f"{relay.host}/reports:v1", secrets.token_bytes(100_000)
+    (tmp_path / "report.bin").write_bytes(report)
+    plain = ("--plain-http", "--disable-path-validation")
+
+    def oras(command: str, *arguments: str) -> str:
+        return toolbox.host("oras", command, *arguments)
+
+    named = f"{tmp_path}/report.bin:application/octet-stream"
+    oras("push", *plain, "--artifact-type", _ARTIFACT, reference, named)
+    oras("attach", *plain, "--artifact-type", "application/vnd.example.note", reference, named)
+    found = json.loads(oras("discover", "--plain-http", "--format", "json", reference))
+    oras("pull", "--plain-http", "--allow-path-traversal", "-o", f"{tmp_path}/out", reference)
+
+    referrers = found.get("referrers") or found["manifests"]
+    assert [each["artifactType"] for each in referrers] == ["application/vnd.example.note"]
+    assert digest_of(report) in archives.blobs(relay.archive_of("reports"))
+    assert relay.tags() == [("reports", "v1")]
+
+
+def test_regctl_lists_tags_and_referrers(
+    relay: Relay, toolbox: Toolbox, image: Callable[[str], Image], tmp_path: Path
+) -> None:
+    pushed, reference = image("several-layers"), f"{relay.host}/app:v1"
+    COURIERS["regctl"].push(toolbox, pushed, reference)
+    (tmp_path / "note.txt").write_text(secrets.token_hex())
+
+    regctl(toolbox, relay.host, "image", "copy", reference, f"{relay.host}/app:v2")
+    note = ("--artifact-type", "application/vnd.example.note", "--file", f"{tmp_path}/note.txt")
+    regctl(toolbox, relay.host, "artifact", "put", *note, "--subject", reference)
+
+    tags = regctl(toolbox, relay.host, "tag", "ls", f"{relay.host}/app").split()
+    referrers = regctl(toolbox, relay.host, "artifact", "list", "--format", "body", reference)
+    assert tags == ["v1", "v2"]
+    found = json.loads(referrers)["manifests"]
+    assert [each["artifactType"] for each in found] == ["application/vnd.example.note"]
+    assert {path.name for path in relay.archives()} >= {
+        "image-app@v1.tar.zst",
+        "image-app@v2.tar.zst",
+    }

@@ -1,0 +1,64 @@
+import pytest
+
+from config import address
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("127.0.0.1", ("127.0.0.1",)),
+        ("127.0.0.1,::1", ("127.0.0.1", "::1")),
+        (" 0.0.0.0 , [::] ", ("0.0.0.0", "::")),  # noqa: S104
+        ("localhost", ("127.0.0.1", "::1")),
+        ("::1,localhost,0:0::1", ("::1", "127.0.0.1")),
+    ],
+)
+def test_addresses_are_read_once_each_and_in_order(text: str, hosts: tuple[str, ...]) -> None:
+    assert address.parse_hosts(text) == hosts
+
+
+@pytest.mark.parametrize("text", ["", "relay", "127.0.0.1,", "127.0.0.1:5000", "1.2.3"])
+def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not an address; write for example 127\.0\.0\.1,::1"):
+        address.parse_hosts(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RELAY_PORT", "tcp://10.0.0.11:5000"),
+        ("RELAY_PORT_5000_TCP", "tcp://10.0.0.11:5000"),
+        ("RELAY_PORT_5000_TCP_PROTO", "tcp"),
+        ("RELAY_PORT_5000_TCP_ADDR", "10.0.0.11"),
+        ("RELAY_SERVICE_HOST", "10.0.0.11"),
+        ("RELAY_SERVICE_PORT", "5000"),
+        ("RELAY_SERVICE_PORT_HTTP", "5000"),
+        ("RELAY_CACHE_SERVICE_HOST", "10.0.0.12"),
+        ("RELAY_CACHE_PORT", "udp://10.0.0.12:53"),
+        ("RELAY_CACHE_PORT_53_UDP_ADDR", "10.0.0.12"),
+    ],
+)
+def test_what_kubernetes_sets_for_a_service_is_known(name: str, value: str) -> None:
+    assert address.is_injected(name, value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("RELAY_PORT", "5000"), ("RELAY_PROT", "5000"), ("RELAY_HOST", "::1")])
+def test_what_a_person_sets_is_not_taken_for_kubernetes(name: str, value: str) -> None:
+    assert not address.is_injected(name, value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "reached"),
+    [
+        ({}, ("127.0.0.1", 5000)),
+        ({"RELAY_PORT": "5001"}, ("127.0.0.1", 5001)),
+        ({"RELAY_HOST": "0.0.0.0,::"}, ("127.0.0.1", 5000)),
+        ({"RELAY_HOST": "::", "RELAY_PORT": "6000"}, ("::1", 6000)),
+        ({"RELAY_HOST": "10.1.2.3"}, ("10.1.2.3", 5000)),
+        ({"RELAY_PORT": "tcp://10.0.0.11:5000"}, ("127.0.0.1", 5000)),
+    ],
+)
+def test_a_health_check_finds_the_relay_that_the_environment_describes(
+    environment: dict[str, str], reached: tuple[str, int]
+) -> None:
+    assert address.from_environment(environment) == reached

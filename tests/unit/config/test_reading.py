@@ -1,0 +1,131 @@
+import pytest
+
+from config.reading import SettingsInvalid, read
+from config.settings import Settings
+
+SECRET = "correct horse"  # noqa: S105
+
+
+def mistakes(*arguments: str, **environment: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsInvalid) as refused:
+        read(arguments, environment)
+    assert str(refused.value) == "\n".join(refused.value.lines)
+    return refused.value.lines
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert read((), {"PATH": "/bin", "RELAYED": "1"}) == (Settings(), [])
+
+
+def test_the_environment_sets_every_kind_of_value() -> None:
+    settings, _ = read(
+        (),
+        {
+            "RELAY_HOST": "127.0.0.1, ::1",
+            "relay_port": "5001",
+            "RELAY_MEMORY_BUDGET": "16MiB",
+            "RELAY_SETTLE_SECONDS": "0.5",
+            "RELAY_PASSWORD": SECRET,
+        },
+    )
+
+    assert settings.host == ("127.0.0.1", "::1")
+    assert settings.port == 5001
+    assert settings.memory_budget == 16 * 1024 * 1024
+    assert settings.settle_seconds == 0.5
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == SECRET
+
+
+def test_options_win_over_the_environment() -> None:
+    settings, _ = read(["--port", "5002", "--log-level=debug"], {"RELAY_PORT": "5001", "RELAY_ACCESS": "read"})
+
+    assert (settings.port, settings.log_level, settings.access) == (5002, "debug", "read")
+
+
+@pytest.mark.parametrize("arguments", [["--host", "::1,127.0.0.1"], ["--host", "::1", "--host", "127.0.0.1"]])
+def test_several_hosts_can_be_given_in_one_option_or_in_several(arguments: list[str]) -> None:
+    assert read(arguments, {})[0].host == ("::1", "127.0.0.1")
+
+
+@pytest.mark.parametrize("password", ["a,b", '{"a": 1}', "[1]", "null", '"quoted"', " spaces ", "ключ"])
+def test_a_password_arrives_as_it_was_written(password: str) -> None:
+    for settings, _ in (read((), {"RELAY_PASSWORD": password}), read([f"--password={password}"], {})):
+        assert settings.password is not None
+        assert settings.password.get_secret_value() == password
+
+
+def test_an_unknown_variable_names_the_nearest_setting() -> None:
+    assert mistakes(RELAY_PROT="5001", RELAY_ARTEFACT_PREFIX="x") == (
+        "RELAY_ARTEFACT_PREFIX is not a setting of image-relay; did you mean RELAY_ARTIFACT_PREFIX?",
+        "RELAY_PROT is not a setting of image-relay; did you mean RELAY_PORT?",
+    )
+
+
+def test_a_variable_that_is_like_nothing_points_to_the_help() -> None:
+    assert mistakes(RELAY_XYZZYQ="1") == (
+        "RELAY_XYZZYQ is not a setting of image-relay; image-relay --help shows what there is",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--prot", "1"], "--prot is not an option of image-relay; did you mean --port?"),
+        (["--prot=1", "--x"], "--prot is not an option of image-relay; did you mean --port?"),
+        (["--pass", "x"], "--pass is not an option of image-relay; did you mean --password?"),
+        (["push"], "push is not an option of image-relay; image-relay --help shows what there is"),
+        (["--port"], "argument --port: expected one argument"),
+    ],
+)
+def test_an_unknown_option_names_the_nearest_one(arguments: list[str], sentence: str) -> None:
+    assert mistakes(*arguments) == (sentence,)
+
+
+def test_every_mistake_has_its_line_with_name_option_value_and_reason() -> None:
+    assert mistakes(RELAY_PORT="abc", RELAY_STORE="actions", RELAY_DATA="") == (
+        "RELAY_PORT (--port) is 'abc': should be a valid integer, unable to parse string as an integer",
+        "RELAY_STORE (--store) is 'actions': should be 'auto' or 'directory'",
+        "RELAY_DATA (--data) is empty; give it a value or leave it out",
+    )
+
+
+def test_a_mistake_shows_no_password_and_only_the_beginning_of_a_long_value() -> None:
+    lines = mistakes(RELAY_PASSWORD="", RELAY_STORE="x" * 500)
+
+    assert lines[0] == f"RELAY_STORE (--store) is '{'x' * 60}': should be 'auto' or 'directory'"
+    assert lines[1] == "RELAY_PASSWORD (--password) is empty; give it a value or leave it out"
+
+
+def test_what_kubernetes_sets_for_a_service_called_relay_is_passed_over_with_a_remark() -> None:
+    settings, remarks = read((), {"RELAY_PORT": "tcp://10.0.0.11:5000", "RELAY_SERVICE_HOST": "10.0.0.11"})
+
+    assert settings.port == 5000
+    assert remarks == [
+        "RELAY_PORT is passed over: Kubernetes sets it for a Service called relay",
+        "RELAY_SERVICE_HOST is passed over: Kubernetes sets it for a Service called relay",
+    ]
+
+
+def test_under_github_actions_the_choice_of_the_store_is_explained() -> None:
+    _, remarks = read((), {"GITHUB_ACTIONS": "true"})
+
+    assert remarks == [
+        "there is no Actions store in this version: images stay in the data folder, other jobs do not see them"
+    ]
+
+
+def test_who_chooses_the_directory_store_gets_no_remark() -> None:
+    assert read(["--store", "directory"], {"GITHUB_ACTIONS": "true"})[1] == []
+
+
+def test_the_help_shows_every_setting_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read(["--help"], {})
+
+    assert ended.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, default in Settings().describe():
+        description = Settings.model_fields[name.removeprefix("RELAY_").lower()].description
+        assert f"--{name.removeprefix('RELAY_').lower().replace('_', '-')} …" in shown
+        assert f"{description} (default: {default})" in shown.replace("- ", "-") or default in shown

@@ -1,0 +1,145 @@
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from config.settings import Settings
+
+SECRET = "correct horse"  # noqa: S105
+
+
+def test_the_defaults_serve_this_machine_alone() -> None:
+    settings = Settings()
+
+    assert settings.host == ("127.0.0.1", "::1")
+    assert settings.port == 5000
+    assert settings.public_host == "localhost:5000"
+    assert settings.store == "auto"
+    assert settings.data.is_absolute()
+    assert settings.data.name == "image-relay"
+    assert settings.memory_budget == 64 * 1024 * 1024
+    assert settings.artifact_prefix == "image-"
+    assert settings.access == "write"
+    assert settings.compression_level == 3
+    assert settings.settle_seconds == 2
+    assert settings.password is None
+    assert (settings.log_format, settings.log_level) == ("text", "info")
+
+
+def test_the_public_host_follows_the_port() -> None:
+    assert Settings(port=5001).public_host == "localhost:5001"
+    assert Settings(port=5001, public_host="relay:5000").public_host == "relay:5000"
+
+
+def test_the_data_folder_is_absolute_and_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+
+    assert Settings(data=Path("~/images")).data == Path("/home/somebody/images")
+    assert Settings(data=Path("images")).data == Path.cwd() / "images"
+
+
+def test_settings_can_not_be_changed() -> None:
+    settings = Settings()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]
+
+
+def test_the_constructor_does_not_look_at_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_PORT", "1")
+
+    assert Settings().port == 5000
+
+
+def test_a_password_is_shown_nowhere() -> None:
+    settings = Settings.model_validate({"password": SECRET})
+
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == SECRET
+    assert SECRET not in f"{settings!r} {settings} {settings.describe()} {settings.model_dump_json()}"
+    assert ("RELAY_PASSWORD", "set") in settings.describe()
+
+
+def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Path) -> None:
+    given = {"port": 0, "memory_budget": "1.5GiB", "settle_seconds": "0.5", "data": tmp_path, "host": "localhost"}
+
+    described = dict(Settings.model_validate(given).describe())
+
+    assert described == {
+        "RELAY_HOST": "127.0.0.1,::1",
+        "RELAY_PORT": "0",
+        "RELAY_PUBLIC_HOST": "localhost:0",
+        "RELAY_STORE": "auto",
+        "RELAY_DATA": str(tmp_path),
+        "RELAY_MEMORY_BUDGET": "1.5GiB",
+        "RELAY_ARTIFACT_PREFIX": "image-",
+        "RELAY_ACCESS": "write",
+        "RELAY_COMPRESSION_LEVEL": "3",
+        "RELAY_SETTLE_SECONDS": "0.5",
+        "RELAY_PASSWORD": "none",
+        "RELAY_LOG_FORMAT": "text",
+        "RELAY_LOG_LEVEL": "info",
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("host", "0.0.0.0,::"),
+        ("host", ("10.0.0.1",)),
+        ("port", "65535"),
+        ("public_host", "localhost"),
+        ("public_host", "relay.example"),
+        ("public_host", "[::1]:5000"),
+        ("store", "Directory"),
+        ("memory_budget", "8MiB"),
+        ("memory_budget", 16_000_000),
+        ("artifact_prefix", "ci.image_1-"),
+        ("access", "READ"),
+        ("compression_level", "19"),
+        ("settle_seconds", "0"),
+        ("log_level", "DEBUG"),
+    ],
+)
+def test_what_makes_sense_is_accepted(field: str, value: object) -> None:
+    Settings.model_validate({field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("host", "relay.example", "'relay.example' is not an address"),
+        ("host", [], "at least 1 item"),
+        ("port", "-1", "greater than or equal to 0"),
+        ("port", "65536", "less than or equal to 65535"),
+        ("port", "http", "a valid integer"),
+        ("public_host", "relay", "without a dot or a port docker takes it for a part of the repository"),
+        ("public_host", "http://localhost:5000", "should be a host, or host:port"),
+        ("public_host", "localhost:5000\n", "should be a host, or host:port"),
+        ("store", "actions", "'auto' or 'directory'"),
+        ("memory_budget", "8191KiB", "should be at least 8MiB"),
+        ("memory_budget", "3 bananas", "could not interpret byte unit: bananas"),
+        ("artifact_prefix", "a/b", "lower-case letters, digits and . _ -"),
+        ("artifact_prefix", "../", "lower-case letters, digits and . _ -"),
+        ("access", "none", "'write' or 'read'"),
+        ("compression_level", "0", "greater than or equal to 1"),
+        ("compression_level", "22", "less than or equal to 19"),
+        ("settle_seconds", "nan", "finite number"),
+        ("settle_seconds", "-1", "greater than or equal to 0"),
+        ("settle_seconds", "1e9", "less than or equal to 3600"),
+        ("data", __file__, "is a file; a folder is needed"),
+        ("log_format", "xml", "'text' or 'json'"),
+        ("log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("tempo", "fast", "Extra inputs are not permitted"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_reason(field: str, value: object, sentence: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(sentence)):
+        Settings.model_validate({field: value})
+
+
+@pytest.mark.parametrize("field", ["password", "data", "public_host", "port", "store"])
+def test_an_empty_value_is_a_mistake_and_not_the_default(field: str) -> None:
+    with pytest.raises(ValidationError, match="is empty; give it a value or leave it out"):
+        Settings.model_validate({field: ""})
