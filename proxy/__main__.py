@@ -57,6 +57,7 @@ def _serve(arguments: Sequence[str]) -> None:
     import logging
 
     from proxy import app, printing
+    from proxy.files import FolderInUse
     from proxy.front.listening import CannotListen
 
     printing.configure(settings.log_format, settings.log_level)
@@ -66,7 +67,7 @@ def _serve(arguments: Sequence[str]) -> None:
         log.warning("%s", remark)
     try:
         app.run(settings)
-    except CannotListen as error:
+    except (CannotListen, FolderInUse) as error:
         _fail(str(error))
 
 

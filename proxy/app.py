@@ -12,6 +12,7 @@ from config.settings import Settings
 from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.naming import Naming
 from proxy.catalog import Catalog
+from proxy.files import locked
 from proxy.front import gate, keys
 from proxy.front.errors import as_oci_errors
 from proxy.front.listening import listen, stopped
@@ -80,7 +81,8 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then make durable what is pending."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a blob or archive that is being read is an open file
-    asyncio.run(_serve(settings))
+    with locked(settings.data):
+        asyncio.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:

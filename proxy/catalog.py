@@ -17,6 +17,7 @@ from proxy.content import Blob
 from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, parse_label
+from proxy.offload import offload
 
 _FRESH = 2.0  # seconds for which one listing is good
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
@@ -61,6 +62,7 @@ class Catalog:
         self._listed: dict[str, Artifact] = {}
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
+        self._changes = 0  # made by this relay so far
         self._archives: dict[str, Archive | None] = {}  # by artifact id; None for what is no archive
         self._replaced: list[_Replaced] = []
 
@@ -126,6 +128,7 @@ class Catalog:
             self._forget(before)
             self._replaced += [_Replaced(each, time.monotonic()) for each in before]
         self._listed[artifact.id] = artifact
+        self._changes += 1
         return archive
 
     async def delete(self, archive: Archive) -> None:
@@ -134,6 +137,7 @@ class Catalog:
         for each in same:
             await self._store.delete(each.artifact)
             self._forget([each])
+            self._changes += 1
         self._replaced = [
             each
             for each in self._replaced
@@ -156,10 +160,18 @@ class Catalog:
         async with self._listing:
             if time.monotonic() - self._listed_at < _FRESH:
                 return
-            self._listed = {artifact.id: artifact for artifact in await self._store.listed()}
+            self._listed = await self._current()
             self._listed_at = time.monotonic()
             self._archives = {key: value for key, value in self._archives.items() if key in self._listed}
             self._replaced = self._lingering()
+
+    async def _current(self) -> dict[str, Artifact]:
+        """List the store; again if this relay stored or deleted something meanwhile, which the listing may lack."""
+        while True:
+            changes = self._changes
+            listed = await self._store.listed()
+            if changes == self._changes:
+                return {artifact.id: artifact for artifact in listed}
 
     def _lingering(self) -> list[_Replaced]:
         oldest = time.monotonic() - _LINGER
@@ -205,4 +217,4 @@ async def _index(source: Source, size: int) -> Index:
     length = metadata_length(tail)
     if length > len(tail):
         tail = await source.read(max(0, size - length), size, bytes)
-    return decode(tail, size)
+    return await offload(decode, tail, size)

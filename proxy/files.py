@@ -1,8 +1,10 @@
 """Files of the local disk, read by range."""
 
+import fcntl
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
@@ -53,6 +55,22 @@ class Held:
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
         """Read the bytes [start, stop)."""
         return then(self._content[start:stop])
+
+
+class FolderInUse(Exception):
+    """Another process works in the folder; the message says what to do."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other relays out of a folder, for as long as the block or the process lives. Blocking."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FolderInUse(f"another relay uses {folder}; stop it, or use RELAY_DATA=<another folder>") from error
+        yield
 
 
 def identity(status: os.stat_result) -> str:

@@ -25,7 +25,7 @@ from proxy.archive import frames, limits
 from proxy.archive.pieces import Piece
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
-from proxy.oci.names import Name, Tag
+from proxy.oci.names import label, parse_label
 
 TAIL = limits.TAIL
 VERSION = 1
@@ -47,8 +47,7 @@ def _digest(value: object) -> Digest:
 
 
 def _reference(text: str) -> str:
-    name, _, tag = text.rpartition(":")
-    return f"{Name.parse(name)}:{Tag.parse(tag)}"
+    return label(*parse_label(text))
 
 
 DigestText = Annotated[Digest, PlainValidator(_digest), PlainSerializer(str)]
@@ -97,7 +96,7 @@ class Elsewhere(_Part):
 
 
 class Index(_Part):
-    """What one file holds: references (`app:v1`), the root, blobs; and children elsewhere."""
+    """What one file holds: references (`app:v1`, or `app@sha256:…`), the root, blobs; and children elsewhere."""
 
     version: int = VERSION
     references: tuple[Reference, ...]

@@ -136,7 +136,7 @@ def lay_out(image: Image) -> Plan:
         tape.write(name, text)
     tape.end()
     index = Index(
-        references=(label(image.name, image.tag),) if image.tag else (),
+        references=(label(image.name, image.tag or image.root),),
         root=image.root,
         blobs=blobs,
         elsewhere={digest: found for digest, found in image.elsewhere.items() if digest not in blobs},

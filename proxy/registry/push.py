@@ -117,8 +117,10 @@ class Push:
         await self.flights.join(key, partial(self._seal, name, reference, digest, manifest))
 
     async def _seal(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
-        pushed = self._record(name, reference, digest)
         async with self.turn(name, reference):
+            if isinstance(reference, Digest) and digest not in self.spool.pending.get(name, {}):
+                return  # claimed or deleted while this waited
+            pushed = self._record(name, reference, digest)
             pushed.happens(Event.SEAL)
             try:
                 await self._store(name, reference, digest, manifest)
@@ -142,7 +144,7 @@ class Push:
             return
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
-        body = body_of(tree, name, reference, digest, self.public_host)
+        body = await body_of(tree, name, reference, digest, self.public_host)
         archive = await self.catalog.put(name, reference, body)
         archive.proven.update(body.proven())
         await self._claim(name, tree.contents)

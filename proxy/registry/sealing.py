@@ -12,6 +12,7 @@ from proxy.errors import ManifestBlobUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Descriptor, Manifest
 from proxy.oci.names import Name, Tag
+from proxy.offload import offload
 from proxy.registry.lookup import Lookup
 from proxy.store.spool import in_memory
 
@@ -84,7 +85,8 @@ async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | 
     return blob
 
 
-def body_of(tree: Tree, name: Name, reference: Tag | Digest, root: Digest, public_host: str) -> Body:
+async def body_of(tree: Tree, name: Name, reference: Tag | Digest, root: Digest, public_host: str) -> Body:
     """Lay an archive out."""
     tag = reference if isinstance(reference, Tag) else None
-    return Body(lay_out(Image(name, tag, root, tree.contents, {}, public_host)), tree.blobs)
+    image = Image(name, tag, root, tree.contents, {}, public_host)
+    return Body(await offload(lay_out, image), tree.blobs)

@@ -10,6 +10,7 @@ kept once. A pending manifest is a blob file of its own below `pending`.
     pending/<repository>/<algorithm>+<hex>  manifests pushed by digest that are in no artifact yet
 """
 
+import asyncio
 import errno
 import os
 import shutil
@@ -50,6 +51,7 @@ class Spool:
         self._blobs: dict[Digest, Entry] = {}
         self._proven: set[Digest] = set()  # whose digest this process has checked
         self._links: dict[Name, dict[Digest, float]] = {}
+        self._changing = asyncio.Lock()  # held while a blob file appears or goes
 
     # Life of the folder
 
@@ -95,8 +97,7 @@ class Spool:
         for name, links in list(self._links.items()):
             needed = {each.digest for manifest in self.pending.get(name, {}).values() for each in manifest.blobs}
             await self.unlink(name, [d for d, since in links.items() if since < old and d not in needed])
-        linked = {digest for links in self._links.values() for digest in links}
-        await self._remove([digest for digest in self._blobs if digest not in linked])
+        await self._remove(list(self._blobs))
 
     # Uploads
 
@@ -142,11 +143,12 @@ class Spool:
         try:
             with _disk_troubles(self.root):
                 entry = await upload.finish(digest)
-                if digest not in self._blobs:
-                    await offload(upload.path.rename, self._path(digest))
-                    self._blobs[digest] = entry
-                    self._proven.add(digest)
-                await self.link(upload.name, digest)
+                async with self._changing:
+                    if digest not in self._blobs:
+                        await offload(upload.path.rename, self._path(digest))
+                        self._blobs[digest] = entry
+                        self._proven.add(digest)
+                    await self.link(upload.name, digest)
         finally:
             await self.cancel(upload)
 
@@ -176,10 +178,10 @@ class Spool:
 
     async def link(self, name: Name, digest: Digest) -> None:
         """Let a repository see a blob, wherever its bytes are."""
+        self._links.setdefault(name, {})[digest] = time.time()
         path = self.root / "links" / _folder(name) / _file(digest)
         await offload(path.parent.mkdir, exist_ok=True)
         await offload(path.touch)
-        self._links.setdefault(name, {})[digest] = time.time()
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
         """Take blobs from a repository; bytes that no repository sees any more are removed."""
@@ -188,14 +190,16 @@ class Spool:
         for digest in gone:
             path = self.root / "links" / _folder(name) / _file(digest)
             await offload(path.unlink, missing_ok=True)
-        linked = {digest for held in self._links.values() for digest in held}
-        await self._remove([digest for digest in gone if digest not in linked])
+        await self._remove(gone)
 
     async def _remove(self, digests: Collection[Digest]) -> None:
-        for digest in digests:
-            if self._blobs.pop(digest, None):
-                self._proven.discard(digest)
-                await offload(self._path(digest).unlink, missing_ok=True)
+        """Remove the bytes of blobs that no repository sees any more."""
+        async with self._changing:
+            for digest in digests:
+                linked = any(digest in held for held in self._links.values())
+                if not linked and self._blobs.pop(digest, None):
+                    self._proven.discard(digest)
+                    await offload(self._path(digest).unlink, missing_ok=True)
 
     def _path(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.hex

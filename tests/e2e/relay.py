@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+PUBLIC_HOST = "localhost:5000"  # as on a runner, whatever port a test has
+
 _START_SECONDS = 15.0
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.01
@@ -167,4 +169,4 @@ def _environment() -> dict[str, str]:
     """Return ours without what would configure the service by accident."""
     foreign = ("RELAY_", "GITHUB_", "ACTIONS_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return kept | {"RELAY_STORE": "directory"}
+    return kept | {"RELAY_STORE": "directory", "RELAY_PUBLIC_HOST": PUBLIC_HOST}

@@ -52,6 +52,7 @@ def test_thirty_kills_at_random_moments_leave_nothing_half(relay: Relay, toolbox
     moments = random.Random(2)  # noqa: S311 - moments in time, not secrets
     whole = _push_time(toolbox, several_layers(tmp_path / "undisturbed"), relay)
     confirmed: dict[str, str] = {}
+    interrupted = 0
     for number in range(_MOMENTS):
         image, tag = several_layers(tmp_path / f"image{number}"), f"v{number % _TAGS}"
         before = relay.digest("app", tag)
@@ -61,6 +62,8 @@ def test_thirty_kills_at_random_moments_leave_nothing_half(relay: Relay, toolbox
         relay.kill()
         if client.wait() == 0:
             confirmed[tag] = image.digest
+        else:
+            interrupted += 1
         relay.start()
 
         answered = relay.digest("app", tag)
@@ -70,6 +73,7 @@ def test_thirty_kills_at_random_moments_leave_nothing_half(relay: Relay, toolbox
         _check_that_the_push_can_go_on(relay, toolbox, image, tag)
         confirmed[tag] = image.digest
         shutil.rmtree(image.layout)
+    assert interrupted >= _MOMENTS // 3, f"only {interrupted} pushes were interrupted"
 
 
 def _check_that_the_push_can_go_on(relay: Relay, toolbox: Toolbox, image: Image, tag: str) -> None:

@@ -11,11 +11,11 @@ from tests.e2e.clients import Toolbox, require
 from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
 from tests.e2e.images import KINDS, Image
-from tests.e2e.relay import Relay
+from tests.e2e.relay import PUBLIC_HOST, Relay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-NAMES = ("app:v1", "localhost:5000/app:v1")
+NAMES = ("app:v1", f"{PUBLIC_HOST}/app:v1")
 _RUNNABLE = [kind for kind in KINDS if kind not in {"foreign-architecture", "big-layer"}]
 
 Left = Callable[[str], tuple[Image, Path]]

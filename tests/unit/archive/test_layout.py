@@ -154,7 +154,7 @@ def test_children_elsewhere_are_written_down_unless_they_are_here() -> None:
 def test_an_image_by_digest_has_no_reference() -> None:
     shelf, root = sample()
 
-    assert lay_out(shelf.image(root, "app")).index.references == ()
+    assert lay_out(shelf.image(root, "app")).index.references == (f"app@{root}",)
 
 
 def test_the_root_must_be_a_manifest() -> None:
