@@ -196,10 +196,11 @@ class Spool:
         """Remove the bytes of blobs that no repository sees any more."""
         async with self._changing:
             for digest in digests:
-                linked = any(digest in held for held in self._links.values())
-                if not linked and self._blobs.pop(digest, None):
-                    self._proven.discard(digest)
-                    await offload(self._path(digest).unlink, missing_ok=True)
+                if digest not in self._blobs or any(digest in held for held in self._links.values()):
+                    continue
+                del self._blobs[digest]
+                self._proven.discard(digest)
+                await offload(self._path(digest).unlink, missing_ok=True)
 
     def _path(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.hex
