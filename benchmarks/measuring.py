@@ -23,8 +23,9 @@ _START = 30.0  # seconds in which a server has to answer
 _STOP = 60.0  # seconds in which a server has to end
 _SILENCE = 120.0  # seconds without a byte after which a request is given up
 _PIECE = 4 * MIB  # bytes per read of an answer
-_CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 class Failed(Exception):
@@ -103,6 +104,15 @@ def answers(port: int) -> bool:
     return False
 
 
+def warm(size: int) -> None:
+    """Make sure that this much free memory is quick to get.
+
+    A virtual machine gives memory that was free for a few seconds back to its host, and pays 2 s/GiB to get it again:
+    far more than what is to be measured. So somebody else uses it, and ends.
+    """
+    subprocess.run([sys.executable, "-c", f"b'x' * {size}"], check=True)
+
+
 def peak_rss(pid: int) -> int:
     """Give the most memory in bytes that a process had resident so far (VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -146,8 +156,8 @@ class Registry:
 
     def tag(self, tag: str, layer: tuple[str, int]) -> None:
         """Push the manifest of an image of one layer, and with it seal the image."""
-        config = self.push(iter([_CONFIG]))
-        self._ask("PUT", f"{self._base}/manifests/{tag}", 201, manifest(config, layer), {"Content-Type": _MANIFEST})
+        config = self.push(iter([CONFIG]))
+        self._ask("PUT", f"{self._base}/manifests/{tag}", 201, manifest(config, layer), {"Content-Type": MANIFEST})
 
     def pull(self, digest: str) -> None:
         """Fetch a blob and check it."""
@@ -194,7 +204,7 @@ def manifest(config: tuple[str, int], layer: tuple[str, int]) -> bytes:
     def descriptor(kind: str, blob: tuple[str, int]) -> dict[str, object]:
         return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": blob[0], "size": blob[1]}
 
-    fields = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": descriptor("config.v1+json", config)}
+    fields = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor("config.v1+json", config)}
     return json.dumps(fields | {"layers": [descriptor("layer.v1.tar+gzip", layer)]}).encode()
 
 

@@ -17,7 +17,7 @@ from proxy.front import gate, keys
 from proxy.front.errors import as_oci_errors
 from proxy.front.listening import listen, stopped
 from proxy.front.routes import ROUTES
-from proxy.memory import Memory
+from proxy.memory import Memory, share_arenas
 from proxy.oci.manifest import LIMIT
 from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
@@ -82,6 +82,7 @@ def _middlewares(settings: Settings) -> list[Middleware]:
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then make durable what is pending."""
+    share_arenas()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a blob or archive that is being read is an open file
     with locked(settings.data):

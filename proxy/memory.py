@@ -4,6 +4,7 @@ Every stream always owns one piece without asking: nobody ever waits for memory,
 wants beyond that, to read or write ahead, is taken here while there is some and done without where there is none.
 """
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,3 +24,16 @@ class Memory:
             yield taken
         finally:
             self._free += amount if taken else 0
+
+
+def share_arenas() -> None:
+    """Let all threads allocate from one arena, where the C library is glibc.
+
+    By default each thread keeps what it has freed to itself: with a crowd of transfers 170 MiB instead of 115.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+
+
+_M_ARENA_MAX = -8  # malloc.h

@@ -3,7 +3,7 @@
 Readers elsewhere rely on them: a larger value needs a new format version.
 """
 
-PIECE = 4 * 1024 * 1024  # plain bytes; memory is planned in pieces
+PIECE = 2 * 1024 * 1024  # plain bytes; memory is planned in pieces, and a small range costs two of them at most
 STORED = PIECE + PIECE // 256 + 64  # of one piece; what zstd may need for content that does not shrink, and some
 BLOCK = 128 * 1024  # the largest block of zstd, and the window of a raw frame
 WINDOW = 8 * 1024 * 1024  # what every decoder must accept (RFC 8878, 3.1.1.1.2)
@@ -11,7 +11,7 @@ SMALL = 256 * 1024  # plain bytes; blobs up to this size stand behind the large 
 TAIL = 256 * 1024  # read first; holds all metadata of an ordinary image
 NEAR = 4 * 1024 * 1024  # stored bytes of small members that are counted as metadata, at most
 INDEX = 64 * 1024 * 1024  # the JSON of an index
-VALUES = 2 * 1024 * 1024  # values in that JSON; enough for a blob of 2.5 TiB
+VALUES = 2 * 1024 * 1024  # values in that JSON; enough for a blob of 1.25 TiB
 OBJECTS = 100_000  # in that JSON; blobs and children elsewhere
 METADATA = 32 * 1024 * 1024  # small members and footer, as one read
 FILE = 2**63 - 1  # what a file offset can be

