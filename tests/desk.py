@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import shake_256
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,10 +44,13 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
-async def until(holds: Callable[[], Awaitable[object]]) -> None:
+async def until(holds: Callable[[], object]) -> None:
     """Wait until something holds; the time limit of the tests ends what never does."""
-    while not await holds():
-        await asyncio.sleep(0.005)
+    while True:
+        held = holds()
+        if await held if isawaitable(held) else held:
+            return
+        await asyncio.sleep(0.001)
 
 
 async def plain(blob: Blob, memory: Memory | None = None) -> bytes:
@@ -158,6 +162,10 @@ class Desk:
         """Say which manifest answers for a tag."""
         archive = await self.catalog.tagged(name, tag)
         return archive.index.root if archive else None
+
+    def start_settling(self) -> None:
+        """Begin what the service does in the background; the crew has to be dismissed."""
+        self._background = self.crew.start(self.push.settle())
 
     async def archives(self) -> list[Archive]:
         return await self.catalog.every()

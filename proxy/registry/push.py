@@ -157,8 +157,7 @@ class Push:
     def _forget(self, name: Name, reference: Tag | Digest) -> None:
         """Something is durable under this reference: earlier failures no longer matter."""
         for key in [key for key in self._pushed if key[:2] == (name, reference)]:
-            if self._pushed[key].state is not State.SEALING:
-                del self._pushed[key]
+            del self._pushed[key]
 
     async def _store(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
         answering = await self._answering(name, reference, digest, manifest)

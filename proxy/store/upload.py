@@ -1,6 +1,6 @@
 """One upload in progress: bytes come in, and lie on disk in pieces, hashed and framed on the way.
 
-All pieces but the last have 4 MiB of plain bytes, however the client cut its requests: a short last piece is read back
+All pieces but the last have 2 MiB of plain bytes, however the client cut its requests: a short last piece is read back
 when more follows. So the same blob is the same stored bytes whoever pushed it.
 """
 
@@ -121,9 +121,7 @@ class Upload:
                         if not ahead:
                             await self._written()
             finally:
-                while gathered.is_new and not self._closed:
-                    await self._write(gathered)
-                await self._written()
+                await self._write_rest(gathered)
 
     def _continue(self) -> None:
         """Note that the client is alive, unless the session was given up meanwhile."""
@@ -153,6 +151,14 @@ class Upload:
         """Take no more bytes, and close the file."""
         self._closed = True
         await offload(self._work.file.close)
+
+    async def _write_rest(self, gathered: "_Gathered") -> None:
+        try:
+            while gathered.new and not self._closed:
+                await self._write(gathered)
+            await self._written()
+        finally:
+            self.offset -= gathered.new  # none, unless this was cancelled as well
 
     async def _write(self, gathered: "_Gathered") -> None:
         """Begin to write the next piece."""
@@ -198,9 +204,9 @@ class _Gathered:
         self.size = self._hashed = len(reopened)
 
     @property
-    def is_new(self) -> bool:
-        """Is there anything that is not on disk yet?"""
-        return self.size > self._hashed
+    def new(self) -> int:
+        """How many bytes are not on disk yet."""
+        return self.size - self._hashed
 
     def add(self, chunk: bytes) -> None:
         """Take a chunk."""

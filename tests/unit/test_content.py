@@ -16,7 +16,7 @@ from proxy.errors import ContentDamaged
 from proxy.files import Held
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
-from tests.desk import MIB, noise
+from tests.desk import MIB, noise, until
 
 
 class Slow:
@@ -46,23 +46,23 @@ def blob(content: bytes, cut: int = PIECE, framing: Framing = Framing.RAW, befor
     return Blob(Digest.of(content), len(content), pieces, Held(before + held), len(before))
 
 
-async def read(blob: Blob, start: int = 0, stop: int | None = None, memory: Memory | None = None) -> bytes:
-    taken = b""
+async def read(
+    blob: Blob, start: int = 0, stop: int | None = None, memory: Memory | None = None, into: bytearray | None = None
+) -> bytes:
+    taken = bytearray() if into is None else into
     stop = blob.size if stop is None else stop
     async with aclosing(read_plain(blob, start, stop, memory or Memory(64 * MIB))) as parts:
         async for views in parts:
             taken += b"".join(views)
-    return taken
+    return bytes(taken)
 
 
 async def until_damaged(blob: Blob, memory: Memory) -> bytes:
     """Give what left before the damage was found."""
-    taken = b""
+    taken = bytearray()
     with pytest.raises(ContentDamaged, match="push the image again"):
-        async with aclosing(read_plain(blob, 0, blob.size, memory)) as parts:
-            async for views in parts:
-                taken += b"".join(views)
-    return taken
+        await read(blob, memory=memory, into=taken)
+    return bytes(taken)
 
 
 @given(st.integers(0, 3), st.sampled_from(Framing), st.sampled_from([0, 64 * MIB]), st.data())
@@ -97,9 +97,7 @@ async def test_of_a_damaged_blob_the_last_byte_never_leaves(budget: int, at: int
     damaged = bytearray(held)
     damaged[at] ^= 1
 
-    taken = await until_damaged(
-        Blob(Digest.of(content), len(content), pieces, Held(bytes(damaged))), Memory(budget)
-    )
+    taken = await until_damaged(Blob(Digest.of(content), len(content), pieces, Held(bytes(damaged))), Memory(budget))
 
     assert taken == content[: at // 200_000 * 200_000]
 
@@ -173,8 +171,7 @@ async def test_a_reader_that_is_cancelled_while_it_waits_leaves_no_task_behind()
     whole = Blob(Digest.of(noise(9 * MIB)), 9 * MIB, pieces, source)
     before = asyncio.all_tasks()
     reading = asyncio.create_task(read(whole))
-    while not source.under_way:
-        await asyncio.sleep(0)
+    await until(lambda: source.under_way)
 
     reading.cancel()
     await asyncio.wait({reading})

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.files import Held, LocalFile, NewFile, identity
+from proxy.files import FolderInUse, Held, LocalFile, NewFile, identity, locked
 
 
 def descriptors() -> int:
     gc.collect()
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_a_file_stays_readable_after_it_was_replaced_or_removed(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_descriptor_is_closed_when_nobody_holds_the_file(tmp_path: Path) -> No
     (tmp_path / "file").write_bytes(b"x")
     before = descriptors()
 
-    files = [LocalFile.open(tmp_path / "file") for _ in range(10)]
+    files: list[object] = [LocalFile.open(tmp_path / "file") for _ in range(10)]
     files += [NewFile(tmp_path / str(number)) for number in range(10)]
     assert descriptors() == before + 20
 
@@ -121,3 +121,13 @@ def test_a_new_file_takes_no_other_files_place(tmp_path: Path) -> None:
 
     with pytest.raises(FileExistsError):
         NewFile(tmp_path / "file")
+
+
+def test_a_folder_is_kept_from_others_for_as_long_as_it_is_used(tmp_path: Path) -> None:
+    with locked(tmp_path / "data"):
+        with pytest.raises(FolderInUse, match=r"another relay uses .*data; stop it, or use RELAY_DATA="):
+            locked(tmp_path / "data").__enter__()
+        assert (tmp_path / "data").is_dir()
+
+    with locked(tmp_path / "data"):
+        pass

@@ -1,10 +1,12 @@
 """The budget for buffers: nobody waits, and what was taken comes back."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.memory import Memory
+from proxy.memory import Memory, share_arenas
 
 
 @given(st.integers(0, 100), st.lists(st.integers(0, 60), max_size=10))
@@ -31,3 +33,10 @@ def test_a_block_that_fails_gives_back_what_it_took() -> None:
 
     with memory.beyond(10) as taken:
         assert taken
+
+
+def test_threads_that_share_an_arena_allocate_as_before() -> None:
+    share_arenas()
+
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(len, threads.map(bytes, [1_000_000] * 20))) == [1_000_000] * 20

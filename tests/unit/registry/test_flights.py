@@ -9,6 +9,7 @@ from proxy.errors import Denied, StillUnderWay
 from proxy.offload import Crew
 from proxy.registry import flights as flights_module
 from proxy.registry.flights import PATIENCE, Flights
+from tests.desk import until
 
 
 class Work:
@@ -45,8 +46,7 @@ def hasty(crew: Crew) -> Flights:
 
 
 async def begun(work: Work) -> None:
-    while not work.begun:
-        await asyncio.sleep(0)
+    await until(lambda: work.begun)
 
 
 async def told_to_come_again(flights: Flights, work: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -125,8 +125,7 @@ async def test_a_failure_waits_for_its_request_and_is_told_once(hasty: Flights) 
     failing, fine = Work(Denied("no")), Work()
     await told_to_come_again(hasty, failing)
     failing.gate.set()
-    while not failing.ended:
-        await asyncio.sleep(0)
+    await until(lambda: failing.ended)
     fine.gate.set()
 
     with pytest.raises(Denied, match="no"):
@@ -136,15 +135,12 @@ async def test_a_failure_waits_for_its_request_and_is_told_once(hasty: Flights) 
     assert (failing.begun, fine.begun) == (1, 1)
 
 
-async def test_a_failure_that_nobody_comes_for_is_forgotten(
-    hasty: Flights, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failure_that_nobody_comes_for_is_forgotten(hasty: Flights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flights_module, "_KEPT", 0.0)
     failing, fine = Work(Denied("no")), Work()
     await told_to_come_again(hasty, failing)
     failing.gate.set()
-    while hasty._flights:
-        await asyncio.sleep(0)
+    await until(lambda: not hasty._flights)
     fine.gate.set()
 
     await hasty.join("key", fine)
@@ -156,8 +152,7 @@ async def test_a_success_that_nobody_received_is_not_taken_for_one_of_later_work
     first, second = Work(), Work()
     await told_to_come_again(hasty, first)
     first.gate.set()
-    while not first.ended:
-        await asyncio.sleep(0)
+    await until(lambda: first.ended)
     await asyncio.sleep(0)
     second.gate.set()
 

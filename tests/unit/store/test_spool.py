@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.archive.pieces import PIECE, Piece
 from proxy.errors import ContentDamaged, Denied
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
@@ -85,12 +86,15 @@ async def test_a_blob_that_was_removed_behind_its_back_can_be_pushed_again(spool
 async def test_a_blob_that_goes_while_it_is_opened_is_not_forgotten_when_it_came_back(spool: Spool) -> None:
     await upload(spool)
     path = spool.root / "blobs" / "sha256" / DIGEST.hex
+    kept = await asyncio.to_thread(path.read_bytes)
     await asyncio.to_thread(path.unlink)
 
     finding = asyncio.create_task(spool.find(DIGEST))
-    await upload(spool, name=OTHER)
-    await finding
+    await asyncio.sleep(0)
+    spool._blobs[DIGEST] = spool._blobs[DIGEST].model_copy()
+    assert await finding is None
 
+    await asyncio.to_thread(path.write_bytes, kept)
     assert await read(spool) == CONTENT
 
 
@@ -156,22 +160,26 @@ async def test_a_blob_file_that_is_not_whole_is_removed_at_the_start(spool: Spoo
     assert not path.exists()
 
 
-async def test_a_blob_with_a_large_footer_is_found_again(spool: Spool) -> None:
-    size = 8 << 30
+async def test_a_blob_with_a_large_footer_is_found_again_but_not_one_that_is_cut(spool: Spool) -> None:
+    """A blob of more than 100 GiB, all holes; its pieces take more than the 256 KiB that are read first."""
+    digest, piece = Digest.of(b""), (PIECE + 110, PIECE)
     upload = await spool.start(APP)
-    piece = (4 * MIB + 14 + 96, 4 * MIB)
-    upload._work.pieces = [spool_module.Piece(*piece, crc=number * 2_000_003 % 2**32) for number in range(2048)]
-    upload._work.end = 2048 * piece[0]
-    upload.offset = size
-    path = spool.root / "blobs" / "sha256" / Digest.of(b"").hex
+    work = upload._work
+    work.pieces = [Piece(*piece, crc=number * 2_654_435_761 % 2**32) for number in range(60_000)]
+    work.end, upload.offset = (60_000 * each for each in piece)
+    await spool.finish(upload, digest)  # of what was hashed so far
+    path = spool.root / "blobs" / "sha256" / digest.hex
 
-    await spool.finish(upload, Digest.of(b""))  # what was hashed so far
-
-    again = await opened(spool.root)
-    blob = await again.find(Digest.of(b""))
+    blob = await (await opened(spool.root)).find(digest)
     assert blob is not None
-    assert (blob.size, len(blob.pieces), blob.stored) == (size, 2048, 2048 * piece[0])
-    assert path.stat().st_blocks * 512 < MIB  # it is sparse
+    assert (blob.size, blob.stored) == (60_000 * piece[1], work.end)
+
+    with path.open("rb") as file:
+        file.seek(work.end + 1)
+        cut = file.read()
+    assert len(cut) > 256 * 1024
+    path.write_bytes(cut)
+    assert await (await opened(spool.root)).find(digest) is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "content", "empty"])

@@ -1,4 +1,4 @@
-"""Random walks over the real spool, with restarts at any moment: nothing that was answered is lost, nothing is left over."""
+"""Random walks over the real spool, with restarts at any moment: what was answered is kept, nothing is left over."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,11 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name
 from proxy.store.spool import Spool
-from proxy.store.upload import Upload
 from tests.desk import MIB, chunks, image, noise, plain
+
+if TYPE_CHECKING:
+    from proxy.oci.manifest import Manifest
+    from proxy.store.upload import Upload
 
 T = TypeVar("T")
 BLOBS = [b"", b"x", b"text " * 1000, noise(1000), noise(70_000, 1), noise(70_000, 2)]

@@ -1,0 +1,15 @@
+"""A registry without HTTP for each test."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.desk import Desk
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    desk = await Desk.open(tmp_path)
+    yield desk
+    await desk.crew.dismiss()

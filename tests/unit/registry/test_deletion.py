@@ -1,0 +1,178 @@
+"""Deletions: whole artifacts go, nothing older resurfaces, and nobody's push is hit by mistake."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import BlobUnknown, ManifestUnknown, Unsupported
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name
+from tests.desk import APP, V1, V2, Desk, described, document, image, index, until
+from tests.fakes.memory_store import MemoryStore
+from tests.fakes.moody_stores import MoodyStore
+
+OTHER = Name.parse("other")
+
+
+@pytest.fixture(params=["directory", "memory"])
+async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
+    return await Desk.open(tmp_path, MemoryStore() if request.param == "memory" else None)
+
+
+async def gone(desk: Desk, digest: Digest, name: Name = APP) -> bool:
+    """Is it gone, now and after a restart?"""
+    for each in (desk, await desk.reopened()):
+        try:
+            await each.lookup.manifest(name, digest)
+        except ManifestUnknown:
+            continue
+        return False
+    return True
+
+
+async def test_a_deleted_tag_and_its_manifest_are_gone_however_often_it_was_pushed(desk: Desk) -> None:
+    manifests = [await desk.push_image(content) for content in (b"1", b"2", b"3")]
+
+    await desk.deletion.manifest(APP, V1)
+
+    assert await desk.artifacts() == []
+    assert await desk.answering() is None
+    assert all([await gone(desk, manifest.digest) for manifest in manifests])
+    with pytest.raises(ManifestUnknown, match="app:v1 is not here"):
+        await desk.deletion.manifest(APP, V1)
+
+
+async def test_a_manifest_survives_its_tag_where_another_artifact_or_the_pending_set_holds_it(desk: Desk) -> None:
+    manifest = await desk.push_image(b"layer", tags=(V1, V2))
+
+    await desk.deletion.manifest(APP, V1)
+
+    assert not await gone(desk, manifest.digest)
+    assert await desk.answering(V2) == manifest.digest
+    await desk.put(index(manifest), V1)
+    await desk.deletion.manifest(APP, V2)
+    assert not await gone(desk, manifest.digest)
+
+
+async def test_a_deleted_digest_takes_every_artifact_with_that_root_and_no_other(desk: Desk) -> None:
+    manifest = await desk.push_image(b"layer", tags=(V1, V2))
+    other = await desk.push_image(b"other", tags=(V1,), name=OTHER)
+    await desk.push_image(b"layer", tags=(V2,), name=OTHER)
+
+    await desk.deletion.manifest(APP, manifest.digest)
+
+    assert await desk.catalog.tags(APP) == []
+    assert await gone(desk, manifest.digest)
+    assert await desk.catalog.tags(OTHER) == [V1, V2]
+    assert not await gone(desk, other.digest, OTHER)
+
+
+async def test_a_mere_child_can_not_be_deleted(desk: Desk) -> None:
+    child = await desk.push_image(b"layer", tags=())
+    await desk.put(index(child), V1)
+
+    with pytest.raises(Unsupported, match="is part of app:v1; delete that"):
+        await desk.deletion.manifest(APP, child.digest)
+
+    assert not await gone(desk, child.digest)
+
+
+async def test_what_is_pending_is_deleted_for_good(desk: Desk) -> None:
+    manifest = await desk.push_image(b"layer", tags=())
+
+    await desk.deletion.manifest(APP, manifest.digest)
+
+    assert await gone(desk, manifest.digest)
+    assert desk.push.pushed() == []
+    assert await desk.push.flush() == []
+    assert await desk.artifacts() == []
+    with pytest.raises(ManifestUnknown):
+        await desk.deletion.manifest(APP, manifest.digest)
+
+
+async def test_what_failed_to_be_stored_can_be_deleted(tmp_path: Path) -> None:
+    store = MoodyStore(tmp_path)
+    await store.prepare()
+    desk = await Desk.open(tmp_path, store)
+    manifest = await desk.push_image(b"layer", tags=())
+    store.refuse()
+    assert len(await desk.push.flush()) == 1
+
+    await desk.deletion.manifest(APP, manifest.digest)
+
+    assert desk.push.pushed() == []
+    assert await desk.push.flush() == []
+
+
+async def test_a_digest_that_was_replaced_a_moment_ago_can_be_deleted_and_answers_no_more(tmp_path: Path) -> None:
+    desk = await Desk.open(tmp_path)
+    old = await desk.push_image(b"old", tags=(V1, V2))
+    await desk.push_image(b"new", tags=(V1,))
+
+    await desk.deletion.manifest(APP, old.digest)
+
+    assert await gone(desk, old.digest)
+    with pytest.raises(ManifestUnknown):
+        await desk.deletion.manifest(APP, old.digest)
+
+
+async def test_deleting_a_digest_never_hits_what_was_pushed_under_its_tag_meanwhile(tmp_path: Path) -> None:
+    store = MoodyStore(tmp_path)
+    await store.prepare()
+    desk = await Desk.open(tmp_path, store)
+    old = await desk.push_image(b"old")
+    new = await desk.prepare(b"new")
+    store.gate.clear()
+    putting = asyncio.create_task(desk.put(new, V1))
+    await until(lambda: len(store.asked) == 2)
+
+    deleting = asyncio.create_task(desk.deletion.manifest(APP, old.digest))
+    await asyncio.sleep(0.01)
+    store.gate.set()
+    await asyncio.gather(putting, deleting)
+
+    assert await desk.answering() == new.digest
+    assert await gone(desk, old.digest)
+
+
+async def test_a_blob_that_nothing_needs_is_deleted(desk: Desk) -> None:
+    digest = await desk.upload(b"layer")
+    await desk.upload(b"layer", OTHER)
+
+    await desk.deletion.blob(APP, digest)
+
+    assert await desk.lookup.find(APP, digest) is None
+    assert await desk.lookup.find(OTHER, digest)
+    with pytest.raises(BlobUnknown, match="app has no blob"):
+        await desk.deletion.blob(APP, digest)
+
+
+async def test_a_blob_of_an_image_can_not_be_deleted(desk: Desk) -> None:
+    await desk.push_image(b"layer")
+
+    with pytest.raises(Unsupported, match="is part of app:v1; delete that"):
+        await desk.deletion.blob(APP, Digest.of(b"layer"))
+
+
+async def test_a_blob_of_something_pending_can_not_be_deleted(desk: Desk) -> None:
+    pending = await desk.push_image(b"layer", tags=())
+    await desk.upload(b"a cache layer")
+    cache = document(index(image()).media_type, manifests=[described(b"a cache layer")])
+    await desk.put(cache)
+
+    for content, parent in ((b"layer", pending), (b"a cache layer", cache)):
+        with pytest.raises(Unsupported, match=f"is part of app@{parent.digest}; delete that"):
+            await desk.deletion.blob(APP, Digest.of(content))
+
+
+async def test_nothing_can_be_deleted_from_another_repository(desk: Desk) -> None:
+    manifest = await desk.push_image(b"layer")
+
+    for reference in (V1, manifest.digest):
+        with pytest.raises(ManifestUnknown):
+            await desk.deletion.manifest(OTHER, reference)
+    with pytest.raises(BlobUnknown):
+        await desk.deletion.blob(OTHER, Digest.of(b"layer"))
+
+    assert await desk.answering() == manifest.digest
