@@ -136,21 +136,27 @@ def _credentials(settings: "Settings") -> dict[str, str]:
 
 
 def _rows(image: Mapping[str, object]) -> "list[tuple[str, ...]]":
-    from pydantic import ByteSize, TypeAdapter
+    """Give a row for each reference; what is not stored yet has its state where others have a date."""
+    from pydantic import TypeAdapter
 
     names = TypeAdapter(list[str])
-    size = TypeAdapter(ByteSize)
     return [
         (
             reference,
             str(image["digest"]),
-            ",".join(names.validate_python(image["platforms"])) or "-",
-            size.validate_python(image["size"]).human_readable(),
-            size.validate_python(image["stored"]).human_readable(),
-            str(image["created"]),
+            ",".join(names.validate_python(image.get("platforms", []))) or "-",
+            _size(image.get("size")),
+            _size(image.get("stored")),
+            str(image.get("created", image["state"])),
         )
-        for reference in names.validate_python(image["references"]) or ["-"]
+        for reference in names.validate_python(image["references"])
     ]
+
+
+def _size(value: object) -> str:
+    from pydantic import ByteSize, TypeAdapter
+
+    return "-" if value is None else TypeAdapter(ByteSize).validate_python(value).human_readable()
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

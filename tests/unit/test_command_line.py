@@ -96,6 +96,16 @@ async def test_the_list_is_a_table_with_a_line_for_each_reference(capsys: pytest
     assert len({line.index("2026") for line in lines[1:]} | {lines[0].index("CREATED")}) == 1
 
 
+async def test_what_is_not_stored_yet_is_listed_with_its_state(capsys: pytest.CaptureFixture[str]) -> None:
+    pending = {"references": [f"app@{DIGEST}"], "digest": DIGEST, "state": "pending"}
+
+    async with listen(relay([pending]), ["127.0.0.1"], 0) as port:
+        assert await command("list", "--port", str(port)) == 0
+
+    row = capsys.readouterr().out.splitlines()[1]
+    assert re.split(" {2,}", row) == [f"app@{DIGEST}", DIGEST, "-", "-", "-", "pending"]
+
+
 async def test_a_relay_without_images_lists_the_headings_alone(capsys: pytest.CaptureFixture[str]) -> None:
     async with listen(relay([]), ["127.0.0.1"], 0) as port:
         assert await command("list", "--port", str(port)) == 0
@@ -103,16 +113,16 @@ async def test_a_relay_without_images_lists_the_headings_alone(capsys: pytest.Ca
     assert capsys.readouterr().out == "REFERENCE  DIGEST  PLATFORMS  SIZE  STORED  CREATED\n"
 
 
-async def test_what_has_no_name_is_listed_too_and_nothing_can_command_the_terminal(
+async def test_what_has_no_platform_is_listed_too_and_nothing_can_command_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    images = [image(platforms=()), image("app:\x1b[2J")]
+    images = [image("app:v1", platforms=()), image("app:\x1b[2J")]
 
     async with listen(relay(images), ["127.0.0.1"], 0) as port:
         assert await command("list", "--port", str(port)) == 0
 
-    nameless, hostile = capsys.readouterr().out.splitlines()[1:]
-    assert re.split(" {2,}", nameless)[:3] == ["-", DIGEST, "-"]
+    bare, hostile = capsys.readouterr().out.splitlines()[1:]
+    assert re.split(" {2,}", bare)[:3] == ["app:v1", DIGEST, "-"]
     assert hostile.startswith("app:�[2J")
 
 

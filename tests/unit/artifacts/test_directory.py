@@ -3,7 +3,8 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,18 @@ async def test_a_folder_that_was_removed_while_the_relay_runs_is_made_anew(
     assert await names(store) == ["image-app@v1"]
 
 
+@contextmanager
+def as_anybody() -> Iterator[None]:
+    """Give up the rights of root for the block, who may read everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
 async def test_only_regular_files_are_artifacts(store: DirectoryStore, tmp_path: Path) -> None:
     (tmp_path / "image-app@dir.tar.zst").mkdir()
     os.mkfifo(tmp_path / "image-app@pipe.tar.zst")
@@ -100,12 +113,11 @@ async def test_only_regular_files_are_artifacts(store: DirectoryStore, tmp_path:
     assert await names(store) == ["image-app@link", "image-app@v1"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 async def test_a_file_that_may_not_be_read_counts_as_gone(store: DirectoryStore, tmp_path: Path) -> None:
     artifact = await store.put("image-app@v1", Bytes(b"x"))
     (tmp_path / "image-app@v1.tar.zst").chmod(0)
 
-    with pytest.raises(ArtifactGone):
+    with as_anybody(), pytest.raises(ArtifactGone):
         await store.open(artifact)
 
 
