@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from proxy.archive.index import TAIL, ArchiveInvalid, Index, decode, metadata_length
 from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, Body
 from proxy.artifacts.naming import Naming, numbered
-from proxy.content import Blob
+from proxy.content import Blob, Findings
 from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, parse_label
@@ -32,14 +32,18 @@ class Archive:
     index: Index
     name: Name
     reference: Tag | Digest
-    proven: set[Digest] = field(default_factory=set, repr=False)
+    findings: Findings = field(default_factory=Findings, repr=False)
+
+    def has(self, digest: Digest) -> bool:
+        """Tell whether it holds this content, undamaged as far as is known."""
+        return digest in self.index.blobs and digest not in self.findings.damaged
 
     def blob(self, digest: Digest) -> Blob | None:
         """Give content of this archive, whether manifest or blob."""
         entry = self.index.blobs.get(digest)
-        if entry is None:
+        if entry is None or not self.has(digest):
             return None
-        return Blob(digest, entry.size, entry.pieces, self.source, entry.offset, entry.media_type, self.proven)
+        return Blob(digest, entry.size, entry.pieces, self.source, entry.offset, entry.media_type, self.findings)
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -91,13 +95,13 @@ class Catalog:
 
     async def holding(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive of the repository that has this content, preferably one that has it as a manifest."""
-        holders = [each for each in await self.of(name) if digest in each.index.blobs]
+        holders = [each for each in await self.of(name) if each.has(digest)]
         return min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
 
     async def lingering(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive that was replaced a moment ago, and has this content."""
         for replaced in self._lingering():
-            if replaced.archive.name == name and digest in replaced.archive.index.blobs:
+            if replaced.archive.name == name and replaced.archive.has(digest):
                 replaced.used = time.monotonic()
                 return replaced.archive
         return None

@@ -23,6 +23,17 @@ _AHEAD = 2 * PIECE  # bytes that one more piece in flight holds: as stored, and 
 
 
 @dataclass(frozen=True, slots=True)
+class Findings:
+    """What this process found out about content of one place by reading it: whose digest is right, and what is damaged.
+
+    What is damaged counts as not there, so that it is pushed again.
+    """
+
+    proven: set[Digest] = field(default_factory=set)
+    damaged: set[Digest] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
 class Blob:
     """Content in its stored form: `size` plain bytes in pieces that lie in `source` from `offset` on."""
 
@@ -32,7 +43,7 @@ class Blob:
     source: Source
     offset: int = 0
     media_type: str | None = None
-    proven: set[Digest] = field(default_factory=set, repr=False, compare=False)
+    findings: Findings = field(default_factory=Findings, repr=False, compare=False)
 
     @property
     def stored(self) -> int:
@@ -55,7 +66,12 @@ async def _read(blob: Blob, offset: int, piece: Piece, then: Callable[[bytes], T
     try:
         return await blob.source.read(at, at + piece.stored, then)
     except PieceDamaged as error:
-        raise ContentDamaged(f"the stored bytes of {blob.digest} are damaged; push the image again") from error
+        raise _damaged(blob) from error
+
+
+def _damaged(blob: Blob) -> ContentDamaged:
+    blob.findings.damaged.add(blob.digest)
+    return ContentDamaged(f"the stored bytes of {blob.digest} are damaged; push the image again")
 
 
 async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> AsyncGenerator[list[memoryview]]:
@@ -63,7 +79,7 @@ async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> Async
 
     Use it within `contextlib.aclosing`, so that a reader who leaves early leaves no task behind.
     """
-    prove = _Proof(blob) if (start, stop) == (0, blob.size) and blob.digest not in blob.proven else None
+    prove = _Proof(blob) if (start, stop) == (0, blob.size) and blob.digest not in blob.findings.proven else None
     extents = deque(covering(blob.pieces, start, stop))
     crew = Crew()
     coming: deque[asyncio.Task[list[memoryview]]] = deque()
@@ -129,5 +145,5 @@ class _Proof:
     def confirm(self) -> None:
         """Compare with the digest that the blob goes by."""
         if Digest.finished(self._blob.digest.algorithm, self._hash) != self._blob.digest:
-            raise ContentDamaged(f"the stored bytes of {self._blob.digest} are damaged; push the image again")
-        self._blob.proven.add(self._blob.digest)
+            raise _damaged(self._blob)
+        self._blob.findings.proven.add(self._blob.digest)

@@ -170,7 +170,7 @@ class Push:
         if isinstance(reference, Tag) and (before := await self.catalog.tagged(name, reference)):
             await self.secure(name, before, tree.contents)
         archive = await self.catalog.put(name, reference, body)
-        archive.proven.update(body.proven())
+        archive.findings.proven.update(body.proven())
         await self._claim(name, tree.contents)
         took = time.monotonic() - began
         megabytes = body.size / 1e6
@@ -185,7 +185,7 @@ class Push:
             archive = await self.catalog.holding(name, digest)
         else:
             archive = await self.catalog.tagged(name, reference)
-        if archive is None or (isinstance(reference, Tag) and archive.index.root != digest):
+        if archive is None or archive.findings.damaged or (isinstance(reference, Tag) and archive.index.root != digest):
             return None
         return archive if archive.index.blobs[digest].media_type == manifest.media_type else None
 

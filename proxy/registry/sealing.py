@@ -55,7 +55,7 @@ class Body:
 
     def proven(self) -> set[Digest]:
         """Name the blobs whose digest this process has checked."""
-        return {digest for digest, blob in self.blobs.items() if digest in blob.proven}
+        return {digest for digest, blob in self.blobs.items() if digest in blob.findings.proven}
 
 
 async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest) -> Tree:

@@ -23,7 +23,7 @@ from pathlib import Path
 from proxy.archive import limits
 from proxy.archive.index import TAIL, ArchiveInvalid, Entry, decode, metadata_length
 from proxy.archive.pieces import PIECE, Piece, choose, frame
-from proxy.content import Blob, read_all
+from proxy.content import Blob, Findings, read_all
 from proxy.errors import BlobUploadUnknown, Denied, ManifestInvalid, RegistryError, TooManyRequests
 from proxy.files import Held, LocalFile, Source
 from proxy.memory import Memory
@@ -49,7 +49,7 @@ class Spool:
         self._memory = memory
         self._uploads: dict[str, Upload] = {}
         self._blobs: dict[Digest, Entry] = {}
-        self._proven: set[Digest] = set()  # whose digest this process has checked
+        self._findings = Findings()
         self._links: dict[Name, dict[Digest, float]] = {}
         self._changing = asyncio.Lock()  # files and tables change together, one change at a time
 
@@ -79,7 +79,7 @@ class Spool:
             entry = await offload(_entry_of, path, digest)
             if entry is None or entry.media_type is None:
                 raise ManifestInvalid("not a whole manifest")
-            blob = _blob(digest, entry, await offload(LocalFile.open, path), set())
+            blob = _blob(digest, entry, await offload(LocalFile.open, path), Findings())
             manifest = parse(await read_all(blob), entry.media_type)
         except RegistryError:
             await offload(path.unlink)
@@ -166,7 +166,8 @@ class Spool:
         if await self.find(digest) is None:
             await offload(_move, part, self._path(digest))
             self._blobs[digest] = entry
-            self._proven.add(digest)
+            self._findings.proven.add(digest)
+            self._findings.damaged.discard(digest)
 
     async def cancel(self, upload: Upload) -> None:
         """Forget an upload and what it wrote."""
@@ -179,18 +180,26 @@ class Spool:
     async def find(self, digest: Digest) -> Blob | None:
         """Give a blob, whoever may see it; it stays readable as long as the answer is held."""
         entry = self._blobs.get(digest)
-        if entry is None:
+        if entry is None or digest in self._findings.damaged:
             return None
         try:
-            return _blob(digest, entry, await offload(LocalFile.open, self._path(digest)), self._proven)
+            return _blob(digest, entry, await offload(LocalFile.open, self._path(digest)), self._findings)
         except FileNotFoundError:
             if self._blobs.get(digest) is entry:  # removed behind our back: it can be pushed again
-                del self._blobs[digest]
+                self._forget(digest)
             return None
 
+    def _forget(self, digest: Digest) -> None:
+        del self._blobs[digest]
+        self._findings.proven.discard(digest)
+        self._findings.damaged.discard(digest)
+
     def linked(self, name: Name, digest: Digest) -> bool:
-        """May this repository see the blob?"""
-        return digest in self._links.get(name, {})
+        """May this repository see the blob? Who asks is about to name it in a manifest: it stays a while longer."""
+        links = self._links.get(name, {})
+        if digest in links:
+            links[digest] = time.time()
+        return digest in links
 
     def repositories(self) -> set[Name]:
         """Name the repositories that have anything here."""
@@ -218,8 +227,7 @@ class Spool:
     async def _drop(self, digest: Digest) -> None:
         """Remove the bytes of a blob that no repository sees."""
         if digest in self._blobs and not any(digest in links for links in self._links.values()):
-            del self._blobs[digest]
-            self._proven.discard(digest)
+            self._forget(digest)
             await offload(self._path(digest).unlink, missing_ok=True)
 
     def _path(self, digest: Digest) -> Path:
@@ -258,7 +266,7 @@ class Spool:
 def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:
     """Put a manifest into its stored form without the disk."""
     stored, pieces = _stored(manifest.content, level)
-    return Blob(digest, len(manifest.content), pieces, Held(stored), 0, manifest.media_type, {digest})
+    return Blob(digest, len(manifest.content), pieces, Held(stored), 0, manifest.media_type, Findings({digest}))
 
 
 def _stored(content: bytes, level: int) -> tuple[bytes, tuple[Piece, ...]]:
@@ -273,8 +281,8 @@ def _write_manifest(path: Path, digest: Digest, manifest: Manifest, level: int) 
     path.write_bytes(stored + footer(digest, entry))
 
 
-def _blob(digest: Digest, entry: Entry, source: Source, proven: set[Digest]) -> Blob:
-    return Blob(digest, entry.size, entry.pieces, source, 0, entry.media_type, proven)
+def _blob(digest: Digest, entry: Entry, source: Source, findings: Findings) -> Blob:
+    return Blob(digest, entry.size, entry.pieces, source, 0, entry.media_type, findings)
 
 
 def _entry_of(path: Path, digest: Digest) -> Entry | None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.archive.pieces import PIECE
 from proxy.errors import RangeInvalid
 from proxy.front.ranges import requested
 from proxy.oci.digest import Digest
@@ -15,7 +16,6 @@ from tests.front.relay import MIB, Relay, image, noise, running
 
 SMALL = bytes(range(100))
 LARGE = noise(9 * MIB + 5)
-PIECE = 4 * MIB
 
 
 @pytest.fixture(params=["spool", "archive"])
@@ -221,11 +221,22 @@ async def test_half_a_blob_is_never_taken_for_a_whole_one(relay: Relay) -> None:
     content[PIECE + PIECE // 2] ^= 1
     path.write_bytes(content)
 
-    with pytest.raises(aiohttp.ClientPayloadError):
-        await relay.ask("GET", f"/v2/app/blobs/{digest}")
     first = await relay.ask("GET", f"/v2/app/blobs/{digest}", headers={"Range": "bytes=0-99"})
     assert first.body == LARGE[:100]
-    damaged = await relay.ask("GET", f"/v2/app/blobs/{digest}", headers={"Range": f"bytes={PIECE}-"})
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await relay.ask("GET", f"/v2/app/blobs/{digest}")
+    assert (await relay.ask("GET", f"/v2/app/blobs/{digest}")).error == (404, "BLOB_UNKNOWN")
+
+
+async def test_damage_in_the_first_piece_is_told_in_words(relay: Relay) -> None:
+    digest = await relay.push_blob(LARGE)
+    path = relay.data / "spool" / "blobs" / "sha256" / digest.hex
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+
+    damaged = await relay.ask("GET", f"/v2/app/blobs/{digest}")
+
     assert damaged.error == (500, "UNKNOWN")
     assert "damaged" in damaged.message
 

@@ -111,7 +111,7 @@ async def test_a_blob_with_another_digest_is_cut_before_its_last_piece(pieces: i
     taken = await until_damaged(wrong, Memory(64 * MIB))
 
     assert len(taken) == 200_000 * max(pieces - 1, 0)
-    assert wrong.proven == set()
+    assert wrong.findings.proven == set()
 
 
 async def test_a_source_that_is_too_short_is_damaged() -> None:
@@ -126,7 +126,7 @@ async def test_a_digest_that_was_checked_once_is_not_computed_again() -> None:
 
     await read(whole)
 
-    assert whole.proven == {whole.digest}
+    assert whole.findings.proven == {whole.digest}
     assert await read(whole) == content
 
 
@@ -135,7 +135,7 @@ async def test_a_range_proves_nothing() -> None:
 
     await read(whole, 1, 400_000)
 
-    assert whole.proven == set()
+    assert whole.findings.proven == set()
 
 
 async def test_a_piece_is_copied_as_it_is_stored_and_only_if_it_is_intact() -> None:
