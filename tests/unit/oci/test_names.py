@@ -13,7 +13,12 @@ from proxy.oci.names import Name, Tag, label, parse_label, parse_reference
 NAME = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
 TAG = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
 
-names = st.from_regex(NAME, fullmatch=True).filter(lambda text: len(text) <= 255)
+SEPARATORS = (".", "_", "__", "-", "---", "/")  # what the grammar allows between letters and digits
+names = st.builds(
+    lambda first, rest: (first + "".join(separator + word for separator, word in rest))[:255].rstrip("._-/"),
+    st.text("az09", min_size=1, max_size=9),
+    st.lists(st.tuples(st.sampled_from(SEPARATORS), st.text("az09", min_size=1, max_size=9)), max_size=40),
+)
 tags = st.from_regex(TAG, fullmatch=True)
 digests = st.builds(Digest.of, st.binary(max_size=10), st.sampled_from(["sha256", "sha512"]))
 
