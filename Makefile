@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PORT ?= 5000
 
 .PHONY: run test check format bench clean
 
@@ -14,7 +13,7 @@ $(BIN)/.ready: pyproject.toml
 	touch $@
 
 run: $(BIN)/.ready ## the relay with the directory store on localhost:5000
-	$(BIN)/image-relay serve --store directory --port $(PORT)
+	$(BIN)/image-relay serve
 
 test: $(BIN)/.ready ## all tests; what a missing tool skips is named at the end
 	$(BIN)/coverage run -m pytest

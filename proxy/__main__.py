@@ -71,7 +71,8 @@ def _serve(arguments: Sequence[str]) -> None:
         _fail(str(error))
     except OSError as error:
         log.debug("why it ended", exc_info=error)
-        _fail(f"can not go on: {error.strerror}: {error.filename or settings.data}")
+        where = f"RELAY_DATA (--data) is '{settings.data}'"
+        _fail(f"{where}: cannot write there ({error.strerror}); choose another folder, or change its owner", status=2)
 
 
 def _health(arguments: Sequence[str]) -> None:
@@ -104,12 +105,16 @@ def _list(arguments: Sequence[str]) -> None:
     host, port = address.reachable(settings.host, settings.port)
     status, body = _get(host, port, "/relay/images", _credentials(settings))
     if status == 401:  # noqa: PLR2004 - HTTP's "Unauthorized"
-        _fail("the relay wants its password: set RELAY_PASSWORD")
+        _fail(
+            "the relay wants its password: RELAY_PASSWORD is " + ("not set" if settings.password is None else "wrong")
+        )
     try:
         rows = [row for image in json.loads(body)["images"] for row in _rows(image)]
     except (ValueError, KeyError, TypeError):
         _fail(f"what answers at {host} port {port} is no image-relay, or of another version")
     print("\n".join(_table([_COLUMNS, *rows])))
+    if not rows:
+        print("nothing is stored yet", file=sys.stderr)
 
 
 def _get(host: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:

@@ -6,6 +6,7 @@ over. An archive that was replaced still answers for its digests while somebody 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, parse_label
 from proxy.offload import offload
+from proxy.printing import printable
 
+_log = logging.getLogger(__name__)
 _FRESH = 2.0  # seconds for which one listing is good
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
 
@@ -209,7 +212,13 @@ class Catalog:
         try:
             source = await self._store.open(artifact)
             index = await _index(source, artifact.size)
-        except (ArtifactGone, ArchiveInvalid):
+        except ArtifactGone:
+            return None
+        except ArchiveInvalid as error:
+            if self._naming.decode(artifact.name) or self._naming.may_be_shortened(artifact.name):
+                _log.warning(
+                    "%s is passed over: %s; push the image again, or remove it", printable(artifact.name), error
+                )
             return None
         reference = self._naming.decode(artifact.name) or self._inside(index, artifact)
         return Archive(artifact, source, index, *reference) if reference else None

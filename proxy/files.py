@@ -120,6 +120,13 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def trouble(folder: Path, error: OSError) -> str:
+    """Say why nothing can be written below a folder, and what to do; no path below it is named."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"the disk is full: {folder} takes no more; free some space and push again"
+    return f"cannot write to {folder}: {error.strerror}; see to it and push again"
+
+
 def identity(status: os.stat_result) -> str:
     """Name the content of a file: another file of the same name, or a later state of this one, has another identity."""
     return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"

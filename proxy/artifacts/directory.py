@@ -4,7 +4,6 @@ A file is written beside its place and appears by a rename, whole or not at all;
 one. It is safe against the death of the process, not against that of the machine: nothing is forced to the disk.
 """
 
-import errno
 import os
 import shutil
 import stat
@@ -14,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused
-from proxy.files import LocalFile, NewFile, identity
+from proxy.files import LocalFile, NewFile, identity, trouble
 from proxy.offload import offload
 
 _SUFFIX = ".tar.zst"
@@ -56,9 +55,9 @@ class DirectoryStore:
             await offload(part.rename, self._path(name))
             return _artifact(name, status)
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            if error.errno is None:  # not of this disk: the body has failed
                 raise
-            raise StoreRefused(f"the disk is full: {self._root} has no room for {body.size} bytes") from error
+            raise StoreRefused(trouble(self._root, error)) from error
         finally:
             await offload(part.unlink, missing_ok=True)
 

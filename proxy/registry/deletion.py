@@ -1,5 +1,6 @@
 """What a deletion means: whole artifacts go, never a part of one."""
 
+import logging
 from dataclasses import dataclass
 
 from proxy.errors import BlobUnknown, ManifestUnknown, Unsupported
@@ -7,6 +8,8 @@ from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Deletion:
                 return False
             await self.push.secure(name, archive)
             await self.lookup.catalog.delete(archive)
+            _log.info("deleted %s, which had %s", label(name, reference), archive.index.root)
             return True
 
     async def _digest(self, name: Name, digest: Digest) -> None:

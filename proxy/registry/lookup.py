@@ -27,6 +27,7 @@ class Lookup:
         if pending is not None:
             return in_memory(digest, pending, self.level)
         if self.spool.linked(name, digest) and (found := await self._anywhere(digest)):
+            self.spool.renew(name, digest)
             return found
         archive = await self.catalog.holding(name, digest) or await self.catalog.lingering(name, digest)
         return archive.blob(digest) if archive else None

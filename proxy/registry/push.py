@@ -163,6 +163,7 @@ class Push:
         answering = await self._answering(name, reference, digest, manifest)
         if answering is not None:
             await self._claim(name, answering.index.blobs)
+            _log.info("%s is stored already, as %s", label(name, reference), answering.artifact.name)
             return
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
@@ -173,9 +174,9 @@ class Push:
         archive.findings.proven.update(body.proven())
         await self._claim(name, tree.contents)
         took = time.monotonic() - began
-        megabytes = body.size / 1e6
-        text = "stored %s %s: %.1f MB in %.2f s (%.0f MB/s)"
-        _log.info(text, label(name, reference), digest, megabytes, took, megabytes / took)
+        size = body.size / 2**20
+        text = "stored %s as %s, %s: %.1f MiB in %.2f s (%.0f MiB/s)"
+        _log.info(text, label(name, reference), archive.artifact.name, digest, size, took, size / took)
 
     async def _answering(
         self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest

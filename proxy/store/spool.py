@@ -11,7 +11,6 @@ kept once. A pending manifest is a blob file of its own below `pending`.
 """
 
 import asyncio
-import errno
 import os
 import shutil
 import time
@@ -25,7 +24,7 @@ from proxy.archive.index import TAIL, ArchiveInvalid, Entry, decode, metadata_le
 from proxy.archive.pieces import PIECE, Piece, choose, frame
 from proxy.content import Blob, Findings, read_all
 from proxy.errors import BlobUploadUnknown, Denied, ManifestInvalid, RegistryError, TooManyRequests
-from proxy.files import Held, LocalFile, Source
+from proxy.files import Held, LocalFile, Source, trouble
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
@@ -121,7 +120,10 @@ class Spool:
         path = self._part()
         free = shutil.disk_usage(path.parent).free
         if free < _FREE:
-            raise Denied(f"{free / _FREE:.1f} GiB free in {self.root}; free some space and push again")
+            raise Denied(
+                f"only {free / 2**20:.0f} MiB are free in {self.root}, and {_FREE / 2**20:.0f} have to stay free; "
+                "free some space and push again"
+            )
         return Upload(name, path, algorithm=algorithm, level=self._level, memory=self._memory)
 
     def _part(self) -> Path:
@@ -195,11 +197,12 @@ class Spool:
         self._findings.damaged.discard(digest)
 
     def linked(self, name: Name, digest: Digest) -> bool:
-        """May this repository see the blob? Who asks is about to name it in a manifest: it stays a while longer."""
-        links = self._links.get(name, {})
-        if digest in links:
-            links[digest] = time.time()
-        return digest in links
+        """May this repository see the blob?"""
+        return digest in self._links.get(name, {})
+
+    def renew(self, name: Name, digest: Digest) -> None:
+        """Keep a blob for another while: somebody who asks for it is about to name it in a manifest."""
+        self._links[name][digest] = time.time()
 
     def repositories(self) -> set[Name]:
         """Name the repositories that have anything here."""
@@ -304,10 +307,10 @@ def _entry_of(path: Path, digest: Digest) -> Entry | None:
 def _disk_troubles(root: Path) -> Iterator[None]:
     try:
         yield
+    except ConnectionError:
+        raise  # of the client, who may come back
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise
-        raise Denied(f"the disk is full: {root} takes no more; free some space and push again") from error
+        raise Denied(trouble(root, error)) from error
 
 
 def _files(folder: Path) -> list[Path]:

@@ -201,7 +201,7 @@ async def test_what_does_not_fit_is_refused_in_a_readable_sentence_and_leaves_th
 ) -> None:
     kept = await small_store.put("image-app@v1", Bytes(noise(MIB)))
 
-    with pytest.raises(StoreRefused, match=r"room for 9437184 bytes"):
+    with pytest.raises(StoreRefused, match=r"the disk is full|there is no room"):
         await small_store.put("image-app@v2", Bytes(noise(5 * MIB), noise(4 * MIB)))
 
     assert await small_store.listed() == [kept]

@@ -131,7 +131,11 @@ async def test_the_list_shows_the_password_to_the_relay(
 ) -> None:
     async with listen(relay([], SECRET), ["127.0.0.1"], 0) as port:
         assert await command("list", "--port", str(port)) == 1
-        assert capsys.readouterr().err == "image-relay: the relay wants its password: set RELAY_PASSWORD\n"
+        assert capsys.readouterr().err == "image-relay: the relay wants its password: RELAY_PASSWORD is not set\n"
+
+        monkeypatch.setenv("RELAY_PASSWORD", "another")
+        assert await command("list", "--port", str(port)) == 1
+        assert capsys.readouterr().err == "image-relay: the relay wants its password: RELAY_PASSWORD is wrong\n"
 
         monkeypatch.setenv("RELAY_PASSWORD", SECRET)
         assert await command("list", "--port", str(port)) == 0
@@ -276,8 +280,9 @@ def test_a_folder_that_can_not_be_made_is_a_sentence(tmp_path: Path) -> None:
 
     ended = start("--port", "0", "--data", str(tmp_path / "file" / "below"))
 
-    assert ended.returncode == 1
-    assert (
-        ended.stderr.splitlines()[-1] == f"image-relay: can not go on: Not a directory: {tmp_path / 'file' / 'below'}"
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == (
+        f"image-relay: RELAY_DATA (--data) is '{tmp_path / 'file' / 'below'}': cannot write there (Not a directory); "
+        "choose another folder, or change its owner"
     )
     assert "Traceback" not in ended.stderr
