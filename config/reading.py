@@ -10,7 +10,9 @@ from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from annotated_types import Ge, Le
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import CliSettingsSource
 
 from config import address
@@ -19,7 +21,12 @@ from config.settings import PREFIX, Settings
 _USAGE = """image-relay [serve] [options]    run the registry (also what happens without a command)
        image-relay list [options]       show the images of the relay on this host and port
        image-relay health [options]     exit with 0 if the relay on this host and port answers, else with 1
+       image-relay help                 show this (also --help)
        image-relay --version"""
+_COMMANDS = ("serve", "list", "health", "help")  # of the command line
+_OF_NUMBERS = frozenset(
+    {"int_parsing", "int_from_float", "float_parsing", "finite_number", "greater_than_equal", "less_than_equal"}
+)
 _EPILOG = "Every option is also a variable of the environment: --log-level is RELAY_LOG_LEVEL. Options win."
 
 
@@ -90,11 +97,20 @@ def _unknown(name: str, kind: str, known: Sequence[str]) -> str:
 def _sentences(error: ValidationError) -> list[str]:
     """Write a line for each mistake, but none for a default that was to be derived from a mistaken value."""
     mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
-    return [_sentence(str(each["loc"][0]), each["msg"], each["input"]) for each in mistakes]
+    return [_sentence(str(each["loc"][0]), _reason(each), each["input"]) for each in mistakes]
 
 
-def _sentence(field: str, message: str, value: object) -> str:
-    reason = re.sub(r"^(Value error,|Input) ", "", message)
+def _reason(mistake: ErrorDetails) -> str:
+    """Say what a value should be; of a number that has limits both of them, whatever is wrong with it."""
+    field = Settings.model_fields.get(str(mistake["loc"][0]))
+    limits = {type(each): each for each in field.metadata} if field else {}
+    least, most = limits.get(Ge), limits.get(Le)
+    if mistake["type"] in _OF_NUMBERS and least and most:
+        return f"should be a number from {least.ge} to {most.le}"
+    return re.sub(r"^(Value error,|Input) ", "", mistake["msg"])
+
+
+def _sentence(field: str, reason: str, value: object) -> str:
     shown = f" is {str(value)[:60]!r}:" if value and field != "password" else ""
     return f"{_variable(field)} ({_option(field)}){shown} {reason}"
 
@@ -117,6 +133,8 @@ class _Parser(ArgumentParser):
         match = re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.DOTALL)
         if match is None:
             raise SettingsInvalid([message])
+        if match[1] in _COMMANDS:
+            raise SettingsInvalid([f"put the command first: image-relay {match[1]} [options]"])
         known = [_option(field) for field in Settings.model_fields]
         raise SettingsInvalid([_unknown(match[1].partition("=")[0], "option", known)])
 

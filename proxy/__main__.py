@@ -23,8 +23,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     command = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "serve"
     if command not in _COMMANDS:
-        _fail(f"there is no command {command[:40]!r}; there are serve (the default), list and health", status=2)
-    _COMMANDS[command](arguments)
+        _fail(_unknown(command), status=2)
+    try:
+        _COMMANDS[command](arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has enough, as in `image-relay list | head`
+        _discard_output()
+
+
+def _unknown(command: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(command, _COMMANDS, n=1)
+    advice = f"did you mean {near[0]}?" if near else "there are serve (the default), list, health and help"
+    return f"there is no command {command[:40]!r}; {advice}"
+
+
+def _discard_output() -> None:
+    """Let the flush at the end of the process fail no more."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_version() -> None:
@@ -48,6 +67,10 @@ def _settings(arguments: Sequence[str]) -> "tuple[Settings, list[str]]":
         return read(arguments)
     except SettingsInvalid as error:
         _fail(*error.lines, status=2)
+
+
+def _help(_: Sequence[str]) -> None:
+    _settings(["--help"])
 
 
 def _serve(arguments: Sequence[str]) -> None:
@@ -172,7 +195,12 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"serve": _serve, "list": _list, "health": _health}
+_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "serve": _serve,
+    "list": _list,
+    "health": _health,
+    "help": _help,
+}
 
 if __name__ == "__main__":
     main()

@@ -214,11 +214,35 @@ def test_an_unknown_command_says_what_there_is(capsys: pytest.CaptureFixture[str
     assert run("push", "app:v1") == 2
 
     assert capsys.readouterr().err == (
-        "image-relay: there is no command 'push'; there are serve (the default), list and health\n"
+        "image-relay: there is no command 'push'; there are serve (the default), list, health and help\n"
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["list", "-h"]])
+def test_a_mistyped_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("lsit") == 2
+
+    assert capsys.readouterr().err == "image-relay: there is no command 'lsit'; did you mean list?\n"
+
+
+async def test_a_reader_that_has_enough_ends_the_list_without_a_word() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        async with listen(relay([image("app:v1")]), ["127.0.0.1"], 0) as port:
+            listing = await asyncio.create_subprocess_exec(
+                *[sys.executable, "-m", "proxy", "list", "--port", str(port)],
+                cwd=ROOT,
+                stdout=writing,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, said = await listing.communicate()
+    finally:
+        os.close(writing)
+
+    assert (listing.returncode, said) == (0, b"")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["help"], ["serve", "--help"], ["list", "-h"]])
 def test_the_help_shows_commands_and_settings(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*arguments) == 0
 
@@ -234,7 +258,7 @@ def test_mistakes_in_settings_are_a_line_each_and_status_2(arguments: list[str])
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.splitlines() == [
-        "image-relay: RELAY_PORT (--port) is 'http': should be a valid integer, unable to parse string as an integer",
+        "image-relay: RELAY_PORT (--port) is 'http': should be a number from 0 to 65535",
         "image-relay: RELAY_PASSWORD (--password) is empty; give it a value or leave it out",
     ]
 

@@ -75,6 +75,7 @@ def test_a_variable_that_is_like_nothing_points_to_the_help() -> None:
         (["--prot=1", "--x"], "--prot is not an option of image-relay; did you mean --port?"),
         (["--pass", "x"], "--pass is not an option of image-relay; did you mean --password?"),
         (["push"], "push is not an option of image-relay; image-relay --help shows what there is"),
+        (["--port", "5076", "list"], "put the command first: image-relay list [options]"),
         (["--port"], "argument --port: expected one argument"),
     ],
 )
@@ -84,10 +85,27 @@ def test_an_unknown_option_names_the_nearest_one(arguments: list[str], sentence:
 
 def test_every_mistake_has_its_line_with_name_option_value_and_reason() -> None:
     assert mistakes(RELAY_PORT="abc", RELAY_STORE="actions", RELAY_DATA="") == (
-        "RELAY_PORT (--port) is 'abc': should be a valid integer, unable to parse string as an integer",
+        "RELAY_PORT (--port) is 'abc': should be a number from 0 to 65535",
         "RELAY_STORE (--store) is 'actions': should be 'auto' or 'directory'",
         "RELAY_DATA (--data) is empty; give it a value or leave it out",
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "limits"),
+    [
+        ("--port", "65536", "0 to 65535"),
+        ("--port", "-1", "0 to 65535"),
+        ("--port", "80.5", "0 to 65535"),
+        ("--compression-level", "22", "1 to 19"),
+        ("--settle-seconds", "soon", "0 to 3600"),
+        ("--settle-seconds", "nan", "0 to 3600"),
+    ],
+)
+def test_a_number_outside_its_limits_names_both_of_them(option: str, value: str, limits: str) -> None:
+    (line,) = mistakes(f"{option}={value}")
+
+    assert line.endswith(f"({option}) is {value!r}: should be a number from {limits}")
 
 
 def test_a_mistake_shows_no_password_and_only_the_beginning_of_a_long_value() -> None:
