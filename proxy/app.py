@@ -56,7 +56,7 @@ def build(settings: Settings, patience: float = PATIENCE) -> web.Application:
             task.cancel()
         await crew.dismiss()
 
-    app = web.Application(middlewares=_middlewares(settings), client_max_size=LIMIT)
+    app = web.Application(middlewares=_middlewares(settings, push), client_max_size=LIMIT)
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
     app[keys.DELETION] = Deletion(lookup, push)
     app[keys.REPORT] = Report(lookup, push, "directory")
@@ -71,10 +71,10 @@ async def _sweep(spool: Spool) -> None:
         await spool.sweep()
 
 
-def _middlewares(settings: Settings) -> list[Middleware]:
+def _middlewares(settings: Settings, push: Push) -> list[Middleware]:
     chosen = [as_oci_errors, gate.hosts(settings.public_host)]
     if settings.password is not None:
-        chosen.append(gate.password(settings.password.get_secret_value()))
+        chosen.append(gate.password(settings.password.get_secret_value(), lambda: push.public_host))
     if settings.access == "read":
         chosen.append(gate.read_only())
     return chosen
@@ -90,7 +90,11 @@ def run(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    async with listen(build(settings), settings.host, settings.port) as port:
-        _log.info("image-relay serves %s on port %d", settings.data, port)
+    app = build(settings)
+    async with listen(app, settings.host, settings.port) as port:
+        if settings.port != port and "public_host" not in settings.model_fields_set:
+            app[keys.PUSH].public_host = f"localhost:{port}"
+        _log.info("image-relay serves %s, images in %s", app[keys.PUSH].public_host, settings.data)
         await stopped()
         _log.info("stopping: what is pending is stored first")
+    _log.info("stopped")

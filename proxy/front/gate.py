@@ -4,7 +4,9 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import logging
 import re
+from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -12,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from proxy.errors import Denied, Misdirected, Unauthorized
 from proxy.printing import printable
 
+_log = logging.getLogger(__name__)
 _HOST = re.compile(r"\[(?P<v6>[^\]]*)\](:\d*)?|(?P<name>[^:]*)(:\d*)?")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEALTH = "/relay/health"
@@ -57,17 +60,23 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def password(secret: str) -> Middleware:
-    """Ask for this password, with any user name (RFC 7617), for everything but the health check."""
+def password(secret: str, public_host: Callable[[], str]) -> Middleware:
+    """Ask for this password, with any user name (RFC 7617), for everything but the health check.
+
+    `public_host` gives the host under which a client logs in, once it is known.
+    """
     expected = secret.encode()
 
     @web.middleware
     async def check_password(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = _password_in(request.headers.get("Authorization", ""))
-        if request.path == _HEALTH or hmac.compare_digest(given, expected):
+        header = request.headers.get("Authorization", "")
+        if request.path == _HEALTH or hmac.compare_digest(_password_in(header), expected):
             return await handler(request)
+        if header:  # else the client asks first whether it has to log in
+            _log.warning("%s %s: wrong password", request.method, printable(request.path))
+        what = "that is not the password of this relay" if header else "this relay has a password"
         raise Unauthorized(
-            "this relay has a password: docker login, with any user name",
+            f"{what}: docker login {public_host()}, with any user name",
             {"WWW-Authenticate": 'Basic realm="image-relay"'},
         )
 

@@ -120,7 +120,7 @@ def _refusal(host: str, port: int, error: OSError) -> CannotListen:
         case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
             return CannotListen(f"this machine has no address {host}; see RELAY_HOST")
         case _:
-            return CannotListen(f"can not listen at {host} port {port}: {error.strerror}")
+            return CannotListen(f"cannot listen at {host} port {port}: {error.strerror}")
 
 
 def _protocol_log() -> logging.Logger:
@@ -134,6 +134,6 @@ def _without_foreign_protocols(record: logging.LogRecord) -> bool:
     """Keep a client that speaks TLS, HTTP/2 or nonsense to one line of the debug log."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
-        _log.debug("a request is not HTTP/1.1: %s", printable(error.message))
+        _log.debug("a request is not HTTP/1.1, which is harmless: clients try TLS first (%s)", printable(error.message))
         return False
     return True

@@ -97,7 +97,7 @@ def basic(user: str, password: str) -> str:
 
 @pytest.mark.parametrize("user", ["", "me", "käthe"])
 async def test_the_password_passes_with_any_user_name(user: str) -> None:
-    async with behind(gate.password(SECRET)) as client:
+    async with behind(gate.password(SECRET, lambda: "localhost:5001")) as client:
         assert (await client.ask(Authorization=basic(user, SECRET)))[0] == 200
         assert (await client.ask(Authorization=basic(user, SECRET).replace("Basic", "bAsIc ")))[0] == 200
 
@@ -119,15 +119,28 @@ async def test_the_password_passes_with_any_user_name(user: str) -> None:
 )
 @pytest.mark.parametrize("path", ["/v2/", "/relay/images", "/relay/healthy", "/relay/health/x", "/metrics"])
 async def test_anything_else_is_asked_for_the_password(header: str, path: str) -> None:
-    async with behind(gate.password(SECRET)) as client:
+    async with behind(gate.password(SECRET, lambda: "localhost:5001")) as client:
         status, challenge, sentence = await client.ask(path=path, Authorization=header)
 
     assert (status, challenge) == (401, 'Basic realm="image-relay"')
-    assert "docker login" in sentence
+    assert sentence.endswith(": docker login localhost:5001, with any user name")
+
+
+async def test_a_wrong_password_is_called_wrong_and_logged_but_the_question_whether_there_is_one_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with behind(gate.password(SECRET, lambda: "localhost:5001")) as client:
+        _, _, asked = await client.ask()
+        _, _, mistaken = await client.ask(Authorization=basic("me", "guess"))
+
+    assert asked.startswith("this relay has a password: ")
+    assert mistaken.startswith("that is not the password of this relay: ")
+    lines = [record for record in caplog.records if record.name == "proxy.front.gate"]
+    assert [(line.levelname, line.getMessage()) for line in lines] == [("WARNING", "GET /v2/: wrong password")]
 
 
 async def test_a_health_check_needs_no_password() -> None:
-    async with behind(gate.password(SECRET)) as client:
+    async with behind(gate.password(SECRET, lambda: "localhost:5001")) as client:
         assert (await client.ask(path="/relay/health"))[0] == 200
 
 

@@ -119,7 +119,7 @@ def test_a_machine_without_ipv6_is_served_by_ipv4_alone(
         (errno.EACCES, "127.0.0.1", 80, "port 80 needs special rights; use RELAY_PORT=5000"),
         (errno.EADDRNOTAVAIL, "10.9.8.7", 5000, "this machine has no address 10.9.8.7; see RELAY_HOST"),
         (errno.EADDRNOTAVAIL, "::1", 5000, "this machine has no address ::1; see RELAY_HOST"),
-        (errno.EMFILE, "::1", 5000, "can not listen at ::1 port 5000: the system says so"),
+        (errno.EMFILE, "::1", 5000, "cannot listen at ::1 port 5000: the system says so"),
     ],
 )
 def test_an_address_that_is_not_to_be_had_says_why_and_what_to_do(

@@ -40,7 +40,9 @@ def relay(images: object, password: str = "") -> web.Application:
     async def listing(_: web.Request) -> web.Response:
         return web.json_response({"images": images})
 
-    app = web.Application(middlewares=[as_oci_errors, *([gate.password(password)] if password else [])])
+    app = web.Application(
+        middlewares=[as_oci_errors, *([gate.password(password, lambda: "localhost:5000")] if password else [])]
+    )
     app.router.add_get("/relay/health", health)
     app.router.add_get("/relay/images", listing)
     return app
@@ -289,6 +291,8 @@ async def test_serve_runs_until_it_is_asked_to_stop_and_says_what_it_does(tmp_pa
         _, rest = await serving.communicate()
 
     assert serving.returncode == 0
+    assert f"image-relay serves localhost:{port}, images in {tmp_path / 'a'}\n".encode() in b"".join([*lines, rest])
+    assert rest.endswith(b"INFO    stopped\n")
     assert f"RELAY_PORT={port} RELAY_PUBLIC_HOST=localhost:{port} ".encode() in lines[0]
     assert b"RELAY_PASSWORD=set " in lines[0]
     assert b"WARNING RELAY_SERVICE_HOST is passed over" in lines[1]
@@ -297,6 +301,29 @@ async def test_serve_runs_until_it_is_asked_to_stop_and_says_what_it_does(tmp_pa
     assert f"image-relay: port {port} is taken; use RELAY_PORT=" in same_port.stderr
     assert "image-relay: another relay uses" in same_folder.stderr
     assert "Traceback" not in same_port.stderr + same_folder.stderr
+
+
+@pytest.mark.parametrize("given", ["", "relay.example:5000"])
+async def test_images_are_named_after_the_port_that_was_found_free_unless_a_host_was_given(
+    given: str, tmp_path: Path
+) -> None:
+    environment = {**os.environ, **({"RELAY_PUBLIC_HOST": given} if given else {})}
+    serving = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "proxy", "--port", "0", "--data", str(tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert serving.stderr is not None
+        lines = [(await asyncio.wait_for(serving.stderr.readline(), 10)).decode() for _ in range(2)]
+    finally:
+        serving.terminate()
+        await serving.communicate()
+
+    served = re.search(r"serves (\S+), images in ", lines[1])
+    assert served
+    assert served[1] == given if given else re.fullmatch(r"localhost:[1-9]\d+", served[1])
 
 
 def test_a_folder_that_can_not_be_made_is_a_sentence(tmp_path: Path) -> None:
