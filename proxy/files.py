@@ -32,6 +32,7 @@ class LocalFile:
 
     def __init__(self, descriptor: int, status: os.stat_result) -> None:
         self.identity = identity(status)
+        self.size = status.st_size
         self._descriptor = descriptor
         weakref.finalize(self, os.close, descriptor)
 

@@ -18,12 +18,17 @@ class StoreRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One entry of an artifact store; the size is in bytes. An id names these bytes and no others, for ever."""
+    """One entry of an artifact store. An id names these bytes and no others, for ever.
+
+    The size is in bytes, of what the store keeps: an archive may be wrapped in more. `owner` is who stored it, where the
+    store tells: nobody else may put something different under the same reference.
+    """
 
     name: str
     id: str
     created: datetime
     size: int
+    owner: str = ""
 
 
 class Body(Protocol):
@@ -32,6 +37,10 @@ class Body(Protocol):
     @property
     def size(self) -> int:
         """The length of all parts together."""
+
+    @property
+    def crc(self) -> int:
+        """The CRC-32 of all parts together."""
 
     def parts(self) -> AsyncIterator[bytes]:
         """Give the bytes in order, in parts of any size; may be called again, for the same bytes."""

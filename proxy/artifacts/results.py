@@ -79,7 +79,9 @@ class ResultsService:
         try:
             answer = await self._call("CreateArtifact", request)
         except NoSuchArtifact as error:
-            raise StoreRefused("this server has no artifact service of version 4 (GitHub Enterprise Server?)") from error
+            raise StoreRefused(
+                "this server has no artifact service of version 4 (GitHub Enterprise Server?)"
+            ) from error
         return _url(_text(answer, "signed_upload_url"))
 
     async def finalize(self, name: str, size: int, sha256: str) -> str:
@@ -122,7 +124,7 @@ class ResultsService:
         raise AssertionError  # the last try returns or raises
 
     async def _once(
-        self, method: str, request: Mapping[str, object], timeout: aiohttp.ClientTimeout
+        self, method: str, request: Mapping[str, object], limit: aiohttp.ClientTimeout
     ) -> dict[str, object]:
         if self.session.has_expired(datetime.now(UTC)):
             raise StoreRefused(EXPIRED)
@@ -131,7 +133,7 @@ class ResultsService:
         data = json.dumps(request).encode()
         try:
             async with self._http.post(
-                url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+                url, data=data, headers=headers, timeout=limit, allow_redirects=False
             ) as response:
                 body = await _body(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
