@@ -8,6 +8,7 @@ from collections.abc import Mapping
 ENVIRONMENT: Mapping[str, str] = os.environ  # noqa: TID251 - the one place where it is read
 PORT = 5000  # what every example in the field uses for a registry on localhost
 HOSTS = ("127.0.0.1", "::1")  # loopback of both families: `localhost` means either, depending on the client
+_LAST_PORT = 65535  # of TCP
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 _INJECTED = re.compile(r"RELAY_(\w+_)?(SERVICE|PORT)_\w+")
 _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
@@ -43,4 +44,7 @@ def from_environment(environment: Mapping[str, str] = ENVIRONMENT) -> tuple[str,
     """Give the address of the relay that this environment describes; ValueError if it is none."""
     given = {name: value for name, value in environment.items() if not is_injected(name, value)}
     hosts = parse_hosts(given["RELAY_HOST"]) if "RELAY_HOST" in given else HOSTS
-    return reachable(hosts, int(given.get("RELAY_PORT", PORT)))
+    port = given.get("RELAY_PORT", str(PORT))
+    if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > _LAST_PORT:
+        raise ValueError(f"{port[:60]!r} is not a port; write for example 5000")
+    return reachable(hosts, int(port))

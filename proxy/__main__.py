@@ -69,6 +69,9 @@ def _serve(arguments: Sequence[str]) -> None:
         app.run(settings)
     except (CannotListen, FolderInUse) as error:
         _fail(str(error))
+    except OSError as error:
+        log.debug("why it ended", exc_info=error)
+        _fail(f"can not go on: {error.strerror}: {error.filename or settings.data}")
 
 
 def _health(arguments: Sequence[str]) -> None:

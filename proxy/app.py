@@ -21,7 +21,7 @@ from proxy.memory import Memory
 from proxy.oci.manifest import LIMIT
 from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
-from proxy.registry.flights import Flights
+from proxy.registry.flights import PATIENCE, Flights
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
@@ -31,15 +31,18 @@ _log = logging.getLogger(__name__)
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
 
 
-def build(settings: Settings) -> web.Application:
-    """Make the service of these settings; nothing is opened before it starts."""
+def build(settings: Settings, patience: float = PATIENCE) -> web.Application:
+    """Make the service of these settings; nothing is opened before it starts.
+
+    `patience` is how many seconds a request waits for an artifact until its client is told to come again.
+    """
     store = DirectoryStore(settings.data)
     memory = Memory(settings.memory_budget)
     spool = Spool(settings.data / "spool", level=settings.compression_level, memory=memory)
     catalog = Catalog(store, Naming(settings.artifact_prefix))
     lookup = Lookup(spool, catalog, settings.compression_level)
     crew = Crew()
-    push = Push(spool, catalog, lookup, Flights(crew), settings.public_host, settings.settle_seconds)
+    push = Push(spool, catalog, lookup, Flights(crew, patience), settings.public_host, settings.settle_seconds)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         await store.prepare()

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from proxy.errors import DigestInvalid, PaginationNumberInvalid
 from proxy.front.keys import PUSH
-from proxy.oci.digest import Digest
+from proxy.oci.digest import Digest, hashing
 from proxy.oci.names import Name, Tag, parse_reference
 
 _NUMBER = re.compile(r"[0-9]{1,40}")
@@ -35,6 +35,18 @@ def digest_parameter(request: web.Request) -> Digest:
     if len(given) != 1:
         raise DigestInvalid("the upload has to end with one ?digest=<digest of the content>")
     return Digest.parse(given[0])
+
+
+def algorithm_parameter(request: web.Request) -> str:
+    """Read `?digest-algorithm=` of an upload to be; who uses another digest than sha256 often does not say so."""
+    algorithm = request.query.get("digest-algorithm", "sha256")
+    hashing(algorithm)
+    return algorithm
+
+
+def tags_parameter(request: web.Request) -> list[Tag]:
+    """Read every `?tag=` of a manifest, each once."""
+    return [Tag.parse(text) for text in dict.fromkeys(request.query.getall("tag", []))]
 
 
 def page_of(request: web.Request) -> tuple[int | None, str]:

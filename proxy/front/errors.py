@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from aiohttp import HttpVersion11, web
-from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler
 
-from proxy.errors import RegistryError
+from proxy.errors import RegistryError, StillUnderWay
 from proxy.printing import printable
 
 _log = logging.getLogger(__name__)
@@ -36,7 +35,8 @@ async def as_oci_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except RegistryError as error:
-        return _failed(request, error.status, error.code, error.message, error.headers)
+        again = {"Location": request.path_qs} if isinstance(error, StillUnderWay) else {}
+        return _failed(request, error.status, error.code, error.message, error.headers | again)
     except web.HTTPException as error:
         return _refused(request, error)
     except web.RequestPayloadError:
@@ -51,8 +51,6 @@ def _failed(request: web.Request, status: int, code: str, message: str, headers:
     _log.log(_severity(status), "%s: %d %s: %s", _what(request), status, code, said)
     if request.writer.output_size:
         return _cut(request)
-    if isinstance(request.writer, StreamWriter):
-        request.writer.chunked = False  # an answer that was prepared, but has sent nothing, may have set it
     errors = [{"code": code, "message": said, "detail": None}]
     return web.json_response({"errors": errors}, status=status, headers=headers)
 
@@ -94,7 +92,7 @@ def _has_left(request: web.Request) -> bool:
 def _severity(status: int) -> int:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return logging.ERROR
-    return logging.DEBUG if status in _QUIET else logging.INFO
+    return logging.DEBUG if status in _QUIET or status < HTTPStatus.BAD_REQUEST else logging.INFO
 
 
 def _what(request: web.Request) -> str:

@@ -7,7 +7,7 @@ from multidict import CIMultiDict
 
 from proxy.content import read_all
 from proxy.errors import DigestInvalid
-from proxy.front.asked import name_of, reference_of
+from proxy.front.asked import name_of, reference_of, tags_parameter
 from proxy.front.keys import DELETION, LOOKUP, PUSH
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
@@ -31,16 +31,17 @@ async def get(request: web.Request) -> web.Response:
 async def put(request: web.Request) -> web.Response:
     """Take a manifest in, by tag, by digest, or by digest with tags."""
     name, reference = name_of(request), reference_of(request)
-    tags = [Tag.parse(text) for text in request.query.getall("tag", [])]
+    tags = tags_parameter(request)
     content = await request.read()
     digest = Digest.of(content, reference.algorithm if isinstance(reference, Digest) else "sha256")
     if isinstance(reference, Digest) and reference != digest:
         raise DigestInvalid(f"the manifest has {digest}, not {reference}")
     manifest = parse(content, request.headers.get("Content-Type", ""))
-    references: list[Tag | Digest] = [*tags] or [reference]
-    for each in references:
-        await request.app[PUSH].put(name, each, digest, manifest)
-    return _created(name, digest, manifest, tags)
+    if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
+        durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest)
+        return _created(name, digest, manifest, [tag for tag in tags if tag in durable])
+    await request.app[PUSH].put(name, digest, manifest)
+    return _created(name, digest, manifest, [])
 
 
 def _created(name: Name, digest: Digest, manifest: Manifest, tags: list[Tag]) -> web.Response:

@@ -12,6 +12,7 @@ async def version(request: web.Request) -> web.Response:
 
 ROUTES = [
     web.get("/v2/", version),  # end-1
+    web.get("/v2", version),
     web.get("/v2/_catalog", listings.repositories),
     web.post("/v2/{name:.+}/blobs/uploads/", uploads.start),  # end-4a, 4b, 11
     web.get("/v2/{name:.+}/blobs/uploads/{upload}", uploads.status),  # end-13

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from proxy.errors import RangeInvalid, RegistryError, SizeInvalid
-from proxy.front.asked import digest_parameter, name_of
+from proxy.front.asked import algorithm_parameter, digest_parameter, name_of
 from proxy.front.keys import LOOKUP, SPOOL
 from proxy.front.ranges import chunk
 from proxy.oci.digest import Digest
@@ -19,11 +19,17 @@ async def start(request: web.Request) -> web.Response:
     if "mount" in query and await _mount(request, name, Digest.parse(query["mount"])):
         return _created(name, Digest.parse(query["mount"]))
     if "digest" in query:
-        digest = digest_parameter(request)
-        upload = await request.app[SPOOL].start(name, digest.algorithm)
+        return await _whole(request, name, digest_parameter(request))
+    return _accepted(await request.app[SPOOL].start(name, algorithm_parameter(request)))
+
+
+async def _whole(request: web.Request, name: Name, digest: Digest) -> web.Response:
+    """Take a blob in one request; a client that fails here never learns of a session, so none may stay."""
+    upload = await request.app[SPOOL].start(name, digest.algorithm)
+    try:
         return await _finish(request, upload, digest)
-    upload = await request.app[SPOOL].start(name, query.get("digest-algorithm", "sha256"))
-    return _accepted(upload)
+    finally:
+        await request.app[SPOOL].cancel(upload)
 
 
 async def _mount(request: web.Request, name: Name, digest: Digest) -> bool:

@@ -20,6 +20,8 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+_IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _IMAGE_CONFIGS = frozenset(
     {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
 )
@@ -104,7 +106,7 @@ class Manifest:
     @property
     def is_index(self) -> bool:
         """Does it name manifests, rather than a config and layers?"""
-        return self.media_type in {OCI_INDEX, DOCKER_LIST} or bool(self.children)
+        return self.media_type in _INDEXES or bool(self.children)
 
     @property
     def is_image(self) -> bool:
@@ -127,13 +129,14 @@ def parse(content: bytes, content_type: str) -> Manifest:
     if len(content) > LIMIT:
         raise ManifestTooLarge(f"a manifest may have {LIMIT} bytes, this one has more")
     document = _document(content)
-    declared = content_type.partition(";")[0].strip().lower()
-    media_type = declared or document.media_type
+    media_type = content_type.partition(";")[0].strip() or document.media_type
     if not media_type or not _MEDIA_TYPE.fullmatch(media_type):
         raise ManifestInvalid("a manifest needs a media type as its Content-Type or mediaType")
-    if document.media_type and document.media_type != media_type:
+    if document.media_type and document.media_type.lower() != media_type.lower():
         raise ManifestInvalid(f"mediaType {document.media_type!r} is not the Content-Type {media_type!r}")
-    if document.manifests is not None and (document.layers is not None or document.config is not None):
+    is_index = document.manifests is not None or media_type in _INDEXES
+    is_image = document.layers is not None or document.config is not None or media_type in _IMAGES
+    if is_index and is_image:
         raise ManifestInvalid("both an index (manifests) and an image (config, layers)")
     if document.schema_version == 1:
         raise ManifestInvalid("Docker's schema 1 is no longer supported; push schema 2 or OCI")

@@ -26,7 +26,7 @@ class _Flight:
 class Flights:
     """One task per key at any time."""
 
-    def __init__(self, crew: Crew, patience: float = PATIENCE) -> None:
+    def __init__(self, crew: Crew, patience: float) -> None:
         self._crew = crew
         self._patience = patience
         self._flights: dict[Hashable, _Flight] = {}

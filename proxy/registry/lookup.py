@@ -38,8 +38,8 @@ class Lookup:
 
     async def mountable(self, digest: Digest, source: Name | None) -> bool:
         """Is there content that another repository, or any where none is named, can lend?"""
-        found = await self.find(source, digest) if source else await self._anywhere(digest)
-        return found is not None
+        visible = source is None or await self.find(source, digest) is not None
+        return visible and await self._anywhere(digest) is not None  # where the borrower will look for it
 
     async def blob(self, name: Name, digest: Digest) -> Blob:
         """Give a blob, or BLOB_UNKNOWN."""

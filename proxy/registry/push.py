@@ -8,7 +8,7 @@ the end of the process.
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from weakref import WeakValueDictionary
@@ -66,17 +66,26 @@ class Push:
         """Note a request to a repository: it is not quiet."""
         self._touched[name] = time.monotonic()
 
-    async def put(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
-        """Take a manifest in; returns when a pull can have it, and by tag when it is durable.
+    async def put(self, name: Name, digest: Digest, manifest: Manifest) -> None:
+        """Take a manifest in by its digest; returns when a pull can have it.
 
-        MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID; DENIED when the store can not keep it; StillUnderWay.
+        MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID.
         """
+        await self._accept(name, manifest)
+        await self._hold(name, digest, manifest)
+
+    async def put_tagged(self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest) -> list[Tag]:
+        """Take a manifest in under tags, an artifact for each; returns when they are durable, with those that are.
+
+        As `put`; DENIED when the store can keep none of them; StillUnderWay.
+        """
+        await self._accept(name, manifest)
+        await self.flights.join((name, *tags, digest), partial(self._seal_each, name, tags, digest, manifest))
+        return [tag for tag in tags if await self._answering(name, tag, digest)]
+
+    async def _accept(self, name: Name, manifest: Manifest) -> None:
         await self._check(name, manifest)
         self._retry_failed(name)
-        if isinstance(reference, Digest):
-            await self._hold(name, digest, manifest)
-        else:
-            await self._sealed(name, reference, digest, manifest)
 
     def _retry_failed(self, name: Name) -> None:
         """Let what could not be settled before be tried again: a push is the occasion."""
@@ -112,9 +121,16 @@ class Push:
 
     # Sealing
 
-    async def _sealed(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
-        key = (name, reference, digest)
-        await self.flights.join(key, partial(self._seal, name, reference, digest, manifest))
+    async def _seal_each(self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest) -> None:
+        """Seal under one tag after the other: together they may take longer than one request waits."""
+        failures = []
+        for tag in tags:
+            try:
+                await self._seal(name, tag, digest, manifest)
+            except Denied as error:
+                failures.append(error)
+        if len(failures) == len(tags):
+            raise failures[0]
 
     async def _seal(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
         async with self.turn(name, reference):

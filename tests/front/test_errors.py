@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from yarl import URL
 
 from proxy.errors import BlobUnknown, Denied, RegistryError, Unauthorized
 from proxy.front.errors import as_oci_errors
@@ -36,7 +37,8 @@ async def read_body(request: web.Request) -> web.Response:
 
 async def ask(port: int, method: str = "GET", path: str = "/v2/x", **more: Any) -> tuple[int, Any, str]:
     """Give status, headers and text of an answer."""
-    async with ClientSession() as session, session.request(method, f"http://127.0.0.1:{port}{path}", **more) as answer:
+    url = URL(f"http://127.0.0.1:{port}{path}", encoded=True)
+    async with ClientSession() as session, session.request(method, url, **more) as answer:
         return answer.status, answer.headers, await answer.text()
 
 
@@ -92,7 +94,7 @@ async def test_the_answer_to_head_has_no_body() -> None:
     ("method", "path", "status", "code", "message"),
     [
         ("GET", "/v2/nothing", 404, "NAME_UNKNOWN", "there is nothing at /v2/nothing"),
-        ("GET", "/%0a##[x]", 404, "NAME_UNKNOWN", "there is nothing at /�# #[x]"),
+        ("GET", "/%0a%23%23[x]", 404, "NAME_UNKNOWN", "there is nothing at /�# #[x]"),
         ("POST", "/v2/x", 405, "UNSUPPORTED", "POST is not possible at /v2/x"),
     ],
 )
@@ -200,16 +202,17 @@ async def test_a_cut_body_without_length_is_a_reset_for_old_clients() -> None:
             await raw(port, "GET /v2/x HTTP/1.0\r\n\r\n")
 
 
-async def test_a_failure_between_head_and_first_byte_is_still_told() -> None:
+async def test_the_head_alone_is_enough_to_cut() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         await web.StreamResponse().prepare(request)
         raise Denied("no")
 
     async with serving(handler) as port:
-        status, _, text = await ask(port)
+        answer = await raw(port, "GET /v2/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
-    assert status == 403
-    assert error_of(text) == ("DENIED", "no")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"DENIED" not in answer
 
 
 async def test_the_connection_serves_on_after_an_error() -> None:
@@ -221,10 +224,11 @@ async def test_the_connection_serves_on_after_an_error() -> None:
 
 
 async def test_a_malformed_body_is_a_bad_request(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(read_body) as port:
-        answer = await raw(port, "PUT /v2/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    async with serving(raising(web.RequestPayloadError("bad chunk"))) as port:  # of aiohttp's parser in Python alone
+        status, _, text = await ask(port)
 
-    assert answer.startswith(b"HTTP/1.1 400")
+    assert status == 400
+    assert error_of(text) == ("SIZE_INVALID", "the body of the request is malformed")
     assert not [record for record in caplog.records if record.exc_info]
 
 

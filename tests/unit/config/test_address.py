@@ -62,3 +62,9 @@ def test_a_health_check_finds_the_relay_that_the_environment_describes(
     environment: dict[str, str], reached: tuple[str, int]
 ) -> None:
     assert address.from_environment(environment) == reached
+
+
+@pytest.mark.parametrize("port", ["http", "", "-1", "65536", "99999999", "٣"])
+def test_a_health_check_refuses_what_is_no_port(port: str) -> None:
+    with pytest.raises(ValueError, match="is not a port; write for example 5000"):
+        address.from_environment({"RELAY_PORT": port})

@@ -1,0 +1,21 @@
+"""A relay for each test, over the directory store in a folder of the test. A blocking call in a coroutine fails."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from tests.front.relay import Relay, running
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[None]:
+    with blockbuster_ctx("proxy"):
+        yield
+
+
+@pytest.fixture
+async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
+    async with running(tmp_path / "data") as relay:
+        yield relay

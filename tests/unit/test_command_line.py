@@ -1,0 +1,274 @@
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from proxy.__main__ import main
+from proxy.front import gate
+from proxy.front.errors import as_oci_errors
+from proxy.front.listening import listen
+
+ROOT = Path(__file__).parents[2]
+DIGEST = "sha256:" + "ab" * 32
+SECRET = "correct horse"  # noqa: S105
+
+
+def image(*references: str, platforms: tuple[str, ...] = ("linux/amd64",)) -> dict[str, object]:
+    return {
+        "references": references,
+        "digest": DIGEST,
+        "platforms": platforms,
+        "size": 3 * 1024 * 1024,
+        "stored": 1234,
+        "artifact": "image-app@v1",
+        "created": "2026-03-04T05:06:07Z",
+        "state": "durable",
+    }
+
+
+def relay(images: object, password: str = "") -> web.Application:
+    """A server that answers as a relay does."""
+
+    async def health(_: web.Request) -> web.Response:
+        return web.json_response({"ready": True})
+
+    async def listing(_: web.Request) -> web.Response:
+        return web.json_response({"images": images})
+
+    app = web.Application(middlewares=[as_oci_errors, *([gate.password(password)] if password else [])])
+    app.router.add_get("/relay/health", health)
+    app.router.add_get("/relay/images", listing)
+    return app
+
+
+def run(*arguments: str) -> int:
+    """Run a command in this process and give its exit status."""
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+async def command(*arguments: str) -> int:
+    return await asyncio.get_running_loop().run_in_executor(None, run, *arguments)
+
+
+def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `image-relay` as a process of its own."""
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "proxy", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+
+
+@pytest.fixture
+async def nothing() -> AsyncIterator[str]:
+    """A port at which nothing answers."""
+    async with listen(web.Application(), ["127.0.0.1"], 0) as port:
+        pass
+    yield str(port)
+
+
+async def test_the_list_is_a_table_with_a_line_for_each_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    images = [image("app:v1", "app:a-longer-tag"), image(f"web@{DIGEST}", platforms=("linux/amd64", "linux/arm64"))]
+
+    async with listen(relay(images), ["127.0.0.1"], 0) as port:
+        assert await command("list", "--port", str(port)) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.split(" {2,}", line) for line in lines] == [
+        ["REFERENCE", "DIGEST", "PLATFORMS", "SIZE", "STORED", "CREATED"],
+        ["app:v1", DIGEST, "linux/amd64", "3.0MiB", "1.2KiB", "2026-03-04T05:06:07Z"],
+        ["app:a-longer-tag", DIGEST, "linux/amd64", "3.0MiB", "1.2KiB", "2026-03-04T05:06:07Z"],
+        [f"web@{DIGEST}", DIGEST, "linux/amd64,linux/arm64", "3.0MiB", "1.2KiB", "2026-03-04T05:06:07Z"],
+    ]
+    assert len({line.index("2026") for line in lines[1:]} | {lines[0].index("CREATED")}) == 1
+
+
+async def test_a_relay_without_images_lists_the_headings_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    async with listen(relay([]), ["127.0.0.1"], 0) as port:
+        assert await command("list", "--port", str(port)) == 0
+
+    assert capsys.readouterr().out == "REFERENCE  DIGEST  PLATFORMS  SIZE  STORED  CREATED\n"
+
+
+async def test_what_has_no_name_is_listed_too_and_nothing_can_command_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images = [image(platforms=()), image("app:\x1b[2J")]
+
+    async with listen(relay(images), ["127.0.0.1"], 0) as port:
+        assert await command("list", "--port", str(port)) == 0
+
+    nameless, hostile = capsys.readouterr().out.splitlines()[1:]
+    assert re.split(" {2,}", nameless)[:3] == ["-", DIGEST, "-"]
+    assert hostile.startswith("app:�[2J")
+
+
+async def test_the_list_shows_the_password_to_the_relay(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listen(relay([], SECRET), ["127.0.0.1"], 0) as port:
+        assert await command("list", "--port", str(port)) == 1
+        assert capsys.readouterr().err == "image-relay: the relay wants its password: set RELAY_PASSWORD\n"
+
+        monkeypatch.setenv("RELAY_PASSWORD", SECRET)
+        assert await command("list", "--port", str(port)) == 0
+
+
+@pytest.mark.parametrize("name", ["list", "health"])
+async def test_without_a_relay_the_message_says_how_to_start_one(
+    name: str, nothing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await command(name, "--port", nothing) == 1
+
+    assert capsys.readouterr().err == (
+        f"image-relay: no relay answers at 127.0.0.1 port {nothing}; start it with: image-relay serve\n"
+    )
+
+
+@pytest.mark.parametrize("images", [None, 1, [{}], [{"references": 1}], ["x"], [image("a") | {"size": "much"}]])
+async def test_another_service_at_the_port_is_told_from_a_relay(
+    images: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with listen(relay(images), ["127.0.0.1"], 0) as port:
+        assert await command("list", "--port", str(port)) == 1
+
+    assert "is no image-relay, or of another version" in capsys.readouterr().err
+
+
+async def test_a_relay_that_answers_is_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    async with listen(relay([], SECRET), ["127.0.0.1"], 0) as port:
+        assert await command("health", "--host", "0.0.0.0", "--port", str(port)) == 0  # noqa: S104
+
+    assert capsys.readouterr() == ("", "")
+
+
+async def test_another_service_at_the_port_is_not_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    async with listen(web.Application(), ["127.0.0.1"], 0) as port:
+        assert await command("health", "--port", str(port)) == 1
+
+    assert capsys.readouterr().err == f"image-relay: what answers at 127.0.0.1 port {port} says 404\n"
+
+
+async def test_a_health_check_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listen(relay([]), ["127.0.0.1"], 0) as port:
+        monkeypatch.setenv("RELAY_PORT", str(port))
+        monkeypatch.setenv("RELAY_HOST", "0.0.0.0,::")
+
+        assert await command("health") == 0
+
+
+def test_a_health_check_of_a_mistaken_address_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("health", "--host", "relay") == 2
+
+    assert "'relay' is not an address" in capsys.readouterr().err
+
+
+def test_a_health_check_loads_no_heavy_package() -> None:
+    script = (
+        "import sys\nfrom proxy.__main__ import main\n"
+        "try:\n    main(['health', '--port', '1'])\n"
+        "except SystemExit:\n    print({'aiohttp', 'pydantic', 'asyncio'} & sys.modules.keys())\n"
+    )
+
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=15, check=True
+    )
+
+    assert ended.stdout == "set()\n"
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+
+    assert re.fullmatch(r"image-relay \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_an_unknown_command_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("push", "app:v1") == 2
+
+    assert capsys.readouterr().err == (
+        "image-relay: there is no command 'push'; there are serve (the default), list and health\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["list", "-h"]])
+def test_the_help_shows_commands_and_settings(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 0
+
+    shown = capsys.readouterr().out
+    assert "image-relay health [options]" in shown
+    assert "--settle-seconds" in shown
+
+
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["list"]])
+def test_mistakes_in_settings_are_a_line_each_and_status_2(arguments: list[str]) -> None:
+    ended = start(*arguments, RELAY_PORT="http", RELAY_PASSWORD="")
+
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines() == [
+        "image-relay: RELAY_PORT (--port) is 'http': should be a valid integer, unable to parse string as an integer",
+        "image-relay: RELAY_PASSWORD (--password) is empty; give it a value or leave it out",
+    ]
+
+
+def test_a_mistyped_option_of_the_default_command_is_named() -> None:
+    ended = start("--prot", "5001")
+
+    assert ended.returncode == 2
+    assert ended.stderr == "image-relay: --prot is not an option of image-relay; did you mean --port?\n"
+
+
+async def test_serve_runs_until_it_is_asked_to_stop_and_says_what_it_does(tmp_path: Path) -> None:
+    async with listen(web.Application(), ["127.0.0.1"], 0) as found:
+        port = str(found)
+    arguments = ["--port", port, "--data", str(tmp_path / "a")]
+    environment = {**os.environ, "RELAY_PASSWORD": SECRET, "RELAY_SERVICE_HOST": "10.0.0.1"}
+    serving = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "proxy", *arguments, cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        assert serving.stderr is not None
+        lines = [await asyncio.wait_for(serving.stderr.readline(), 10) for _ in range(3)]
+        assert await command("health", "--port", port) == 0
+        same_port = await asyncio.to_thread(start, "serve", "--port", port, "--data", str(tmp_path / "b"))
+        same_folder = await asyncio.to_thread(start, "--port", "0", "--data", str(tmp_path / "a"))
+    finally:
+        serving.terminate()
+        _, rest = await serving.communicate()
+
+    assert serving.returncode == 0
+    assert f"RELAY_PORT={port} RELAY_PUBLIC_HOST=localhost:{port} ".encode() in lines[0]
+    assert b"RELAY_PASSWORD=set " in lines[0]
+    assert b"WARNING RELAY_SERVICE_HOST is passed over" in lines[1]
+    assert SECRET.encode() not in b"".join([*lines, rest])
+    assert same_port.returncode == same_folder.returncode == 1
+    assert f"image-relay: port {port} is taken; use RELAY_PORT=" in same_port.stderr
+    assert "image-relay: another relay uses" in same_folder.stderr
+    assert "Traceback" not in same_port.stderr + same_folder.stderr
+
+
+def test_a_folder_that_can_not_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    ended = start("--port", "0", "--data", str(tmp_path / "file" / "below"))
+
+    assert ended.returncode == 1
+    assert (
+        ended.stderr.splitlines()[-1] == f"image-relay: can not go on: Not a directory: {tmp_path / 'file' / 'below'}"
+    )
+    assert "Traceback" not in ended.stderr
