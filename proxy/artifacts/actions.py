@@ -7,7 +7,7 @@ about an archive is known before its artifact is created: upload URLs live an ho
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,9 +19,10 @@ from yarl import URL
 from proxy.archive.container import OVERHEAD, ContainerInvalid, payload, wrap
 from proxy.archive.index import TAIL
 from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused
-from proxy.artifacts.blobs import BlobStorage, Changed, RangesIgnored, UploadExpired, Uploaded, UrlRefused, most_bytes
+from proxy.artifacts.blobs import BlobStorage, Changed, RangesIgnored, Uploaded, UploadExpired, UrlRefused, most_bytes
 from proxy.artifacts.naming import numbered
 from proxy.artifacts.results import Listed, NameTaken, NoSuchArtifact, ResultsService, Unclear
+from proxy.artifacts.trust import Trust, Untrusted
 from proxy.files import LocalFile, write_all
 from proxy.offload import offload
 
@@ -48,10 +49,12 @@ class Reader(Protocol):
 class RemoteFile:
     """The archive in one artifact, read by absolute ranges through signed URLs."""
 
-    def __init__(self, artifact: Artifact, reader: Reader, storage: BlobStorage, folder: Path) -> None:
+    def __init__(
+        self, artifact: Artifact, sign: Callable[[Artifact], Awaitable[URL]], storage: BlobStorage, folder: Path
+    ) -> None:
         self.size = artifact.size
         self._artifact = artifact
-        self._reader = reader
+        self._sign = sign
         self._storage = storage
         self._folder = folder
         self._start = 0  # of the archive within the artifact
@@ -114,7 +117,7 @@ class RemoteFile:
         async with self._signing:
             if self._url is None:
                 try:
-                    self._url = await self._reader.sign(self._artifact)
+                    self._url = await self._sign(self._artifact)
                 except NoSuchArtifact as error:
                     raise ArtifactGone(self._artifact.name) from error
             return self._url
@@ -139,16 +142,28 @@ class RemoteFile:
 
 
 class ActionsStore:
-    """Artifacts of one workflow run."""
+    """Artifacts of one workflow run; empty and closed until a session opens it."""
 
     replaces = False
 
-    def __init__(self, storage: BlobStorage, folder: Path, *, retention: timedelta) -> None:
+    def __init__(self, storage: BlobStorage, trust: Trust, folder: Path) -> None:
+        self.closed = NO_SESSION
         self._storage = storage
+        self._trust = trust
         self._folder = folder
-        self._retention = retention
+        self._retention = timedelta(days=3)
         self._service: ResultsService | None = None
+        self._run: RunReader | None = None
         self._reader: Reader | None = None
+
+    def open_with(self, service: ResultsService, retention: timedelta) -> None:
+        """Use a session, to read and to write, from now on."""
+        self._service, self._run, self._retention = service, RunReader(service), retention
+        self._reader, self.closed = self._run, ""
+
+    def read_with(self, reader: Reader, closed: str) -> None:
+        """Read through something else; `closed` is what a push is told."""
+        self._reader, self.closed = reader, closed
 
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts of the run."""
@@ -163,20 +178,32 @@ class ActionsStore:
     def _file(self, artifact: Artifact) -> RemoteFile:
         if self._reader is None:
             raise ArtifactGone(artifact.name)
-        return RemoteFile(artifact, self._reader, self._storage, self._folder)
+        return RemoteFile(artifact, self._signed, self._storage, self._folder)
+
+    async def _signed(self, artifact: Artifact) -> URL:
+        if self._reader is None:
+            raise ArtifactGone(artifact.name)
+        url = await self._reader.sign(artifact)
+        self._check(url)
+        return url
+
+    def _check(self, url: URL) -> None:
+        try:
+            self._trust.check_signed(url, self._service.session.origin if self._service else None)
+        except Untrusted as error:
+            raise StoreRefused(str(error)) from error
 
     async def delete(self, artifact: Artifact) -> None:
         """Delete an artifact; one that is not there any more is no error."""
-        await self._writable().delete(artifact)
-
-    def _writable(self) -> ResultsService:
-        if self._service is None:
-            raise StoreRefused(NO_SESSION)
-        return self._service
+        if self._run is None:
+            raise StoreRefused(self.closed)
+        await self._run.delete(artifact)
 
     async def put(self, name: str, body: Body) -> Artifact:
         """Store an archive under a name, or `name~N` where that is taken."""
-        service = self._writable()
+        service = self._service
+        if service is None:
+            raise StoreRefused(self.closed)
         if body.size + OVERHEAD > most_bytes():
             raise StoreRefused(f"the image has {body.size} bytes, an artifact takes {most_bytes()}")
         same = [each for each in await self.listed() if numbered(each.name).plain == name]
@@ -188,6 +215,7 @@ class ActionsStore:
                 url = await service.create(full, self._expiry())
             except NameTaken:
                 continue
+            self._check(url)
             if stored := await self._upload(service, full, url, body):
                 return replace(stored, created=_after(same))
             uploads += 1
@@ -254,7 +282,7 @@ async def _wrapped(name: str, body: Body) -> AsyncIterator[bytes]:
 
 
 class RunReader:
-    """Reads the artifacts of a run through the results service."""
+    """Reads and deletes the artifacts of a run through the results service."""
 
     def __init__(self, service: ResultsService) -> None:
         self._service = service
@@ -268,8 +296,19 @@ class RunReader:
 
     async def sign(self, artifact: Artifact) -> URL:
         """Give a URL that is good for some minutes."""
+        return await self._service.sign(await self._known(artifact))
+
+    async def delete(self, artifact: Artifact) -> None:
+        """Delete an artifact; one that is gone is no error."""
+        try:
+            await self._service.delete(await self._known(artifact))
+        except NoSuchArtifact:
+            return
+
+    async def _known(self, artifact: Artifact) -> Listed:
+        """Find the ids that the service wants: those of the job that stored the artifact."""
         if artifact.id not in self._by_id:
             await self.listed()
         if artifact.id not in self._by_id:
             raise NoSuchArtifact(artifact.name)
-        return await self._service.sign(self._by_id[artifact.id])
+        return self._by_id[artifact.id]

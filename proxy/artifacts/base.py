@@ -20,8 +20,8 @@ class StoreRefused(Exception):
 class Artifact:
     """One entry of an artifact store. An id names these bytes and no others, for ever.
 
-    The size is in bytes, of what the store keeps: an archive may be wrapped in more. `owner` is who stored it, where the
-    store tells: nobody else may put something different under the same reference.
+    The size is in bytes, of what the store keeps: an archive may be wrapped in more. `owner` is who stored it, where
+    the store tells: nobody else may put something different under the same reference.
     """
 
     name: str

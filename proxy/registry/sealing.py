@@ -6,6 +6,8 @@ Nothing is read twice and nothing is compressed again: pieces are copied as they
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from isal.isal_zlib import crc32, crc32_combine
+
 from proxy.archive.layout import Content, Image, Literal, Plan, lay_out
 from proxy.content import Blob, intact
 from proxy.errors import ManifestBlobUnknown
@@ -41,6 +43,18 @@ class Body:
     def size(self) -> int:
         """Bytes of the whole file."""
         return self.plan.size
+
+    @property
+    def crc(self) -> int:
+        """CRC-32 of the whole file, from those of its pieces: nothing is read for it."""
+        total = 0
+        for segment in self.plan.segments:
+            if isinstance(segment, Literal):
+                total = crc32(segment.content, total)
+                continue
+            for piece in self.blobs[segment.digest].pieces:
+                total = crc32_combine(total, piece.crc, piece.stored)
+        return total
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Give the bytes in order, a piece at a time."""

@@ -1,0 +1,69 @@
+"""What came and what went, by kind of request. Neither tokens nor signed URLs are kept."""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.fakes.actions import kinds
+
+_KEPT = 20_000  # requests; enough for the longest test, and not a leak in an emulator that runs for days
+
+
+@dataclass(slots=True)
+class Seen:
+    """One request."""
+
+    kind: str
+    range: str | None = None
+    status: int = 0  # 0 while it is under way, and when it was cut
+    received: int = 0
+    sent: int = 0
+
+
+class Traffic:
+    """Counters that only grow until `reset`."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from zero; what is under way is still seen as under way."""
+        self.calls: Counter[str] = Counter()
+        self.answers: Counter[tuple[str, int]] = Counter()
+        self.received: Counter[str] = Counter()  # bytes of request bodies of blob requests
+        self.sent: Counter[str] = Counter()  # bytes of response bodies of blob requests
+        self.under_way: Counter[str] = getattr(self, "under_way", Counter())
+        self.peak: Counter[str] = Counter(self.under_way)
+        self.seen: deque[Seen] = deque(maxlen=_KEPT)
+
+    @property
+    def results_calls(self) -> int:
+        """How often the results service was called."""
+        return self.total(*kinds.RESULTS)
+
+    @property
+    def blob_requests(self) -> int:
+        """How often blob storage was called."""
+        return self.total(*kinds.BLOBS)
+
+    def total(self, *wanted: str) -> int:
+        """Return how many requests of these kinds came."""
+        return sum(self.calls[kind] for kind in wanted)
+
+    @contextmanager
+    def serving(self, kind: str, range_header: str | None) -> Iterator[Seen]:
+        """Count a request as long as it is under way; whoever serves it fills in the rest."""
+        seen = Seen(kind, range_header)
+        self.seen.append(seen)
+        self.calls[kind] += 1
+        self.under_way[kind] += 1
+        self.peak[kind] = max(self.peak[kind], self.under_way[kind])
+        try:
+            yield seen
+        finally:
+            self.under_way[kind] -= 1
+            self.received[kind] += seen.received
+            self.sent[kind] += seen.sent
+            if seen.status:
+                self.answers[kind, seen.status] += 1
