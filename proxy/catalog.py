@@ -115,6 +115,10 @@ class Catalog:
         names |= {archive.name for archive in await self._opened(self._shortened())}
         return sorted(names)
 
+    def forget_listing(self) -> None:
+        """List the store anew before the next answer."""
+        self._listed_at = float("-inf")
+
     # Storing and deleting
 
     async def put(self, name: Name, reference: Tag | Digest, body: Body) -> Archive:
