@@ -7,9 +7,10 @@ which sends it through `send_body`. No body is ever held in memory.
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 
 from tests.fakes.actions.faults import (
     Answer,
@@ -24,9 +25,6 @@ from tests.fakes.actions.faults import (
     UploadReset,
 )
 from tests.fakes.actions.traffic import Seen, Traffic
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 FAULT: web.RequestKey[Fault | None] = web.RequestKey("fault", object)  # type: ignore[arg-type] # a union is no type object
 SEEN = web.RequestKey("seen", Seen)
@@ -54,6 +52,9 @@ def player(plan: Plan, traffic: Traffic, kind_of: Callable[[web.Request], str]) 
             except Cut as cut:
                 _break(request, cut.gently)
                 return web.Response()  # never arrives
+            except web.HTTPException as refusal:
+                seen.status = refusal.status
+                raise
             seen.status = response.status
             return response
 
@@ -78,7 +79,9 @@ async def _disturbed(request: web.Request, handler: Handler, fault: Fault | None
             return response
         case Delay(seconds):
             await asyncio.sleep(seconds)
-    return await handler(request)
+            return await handler(request)
+        case _:  # it concerns the body, which the handler sends
+            return await handler(request)
 
 
 def _break(request: web.Request, gently: bool) -> None:

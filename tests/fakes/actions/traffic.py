@@ -25,6 +25,7 @@ class Traffic:
     """Counters that only grow until `reset`."""
 
     def __init__(self) -> None:
+        self.under_way: Counter[str] = Counter()
         self.reset()
 
     def reset(self) -> None:
@@ -33,7 +34,6 @@ class Traffic:
         self.answers: Counter[tuple[str, int]] = Counter()
         self.received: Counter[str] = Counter()  # bytes of request bodies of blob requests
         self.sent: Counter[str] = Counter()  # bytes of response bodies of blob requests
-        self.under_way: Counter[str] = getattr(self, "under_way", Counter())
         self.peak: Counter[str] = Counter(self.under_way)
         self.seen: deque[Seen] = deque(maxlen=_KEPT)
 
