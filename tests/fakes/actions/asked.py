@@ -42,7 +42,7 @@ def parse(method: str, document: Any, refuse_unknown: bool) -> Asked:
     known = set(_KEYS[method])
     if refuse_unknown and (strange := set(document) - (known - _NEW_KEYS)):
         raise TwirpError("internal", f"unknown field {sorted(strange)[0]}")
-    read = {_field(key): _value(key, document[key]) for key in document if key in known}
+    read: dict[str, Any] = {_field(key): _value(key, document[key]) for key in document if key in known}
     return Asked(**read)
 
 

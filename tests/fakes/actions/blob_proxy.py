@@ -101,7 +101,9 @@ class BlobProxy:
 def azure_error(status: int, code: str, message: str, detail: str = "") -> web.Response:
     """Write an error as Azure does."""
     detail = detail and f"<AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail>"
-    body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message>{detail}</Error>'
+    body = (
+        f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message>{detail}</Error>'
+    )
     return web.Response(status=status, text=body, content_type="application/xml", headers={"x-ms-error-code": code})
 
 

@@ -48,8 +48,11 @@ class GitHubResults:
             case kinds.LIST:
                 return self._list(caller, asked)
             case kinds.SIGN:
-                return {"signed_url": self.read_url(self._ledger.wanted(caller.run, asked), self._options.read_lifetime)}
-        return await self._delete(caller, asked)
+                return {
+                    "signed_url": self.read_url(self._ledger.wanted(caller.run, asked), self._options.read_lifetime)
+                }
+            case _:
+                return await self._delete(caller, asked)
 
     def _create(self, caller: Identity, asked: Asked) -> dict[str, Any]:
         _check_ids(caller, asked)

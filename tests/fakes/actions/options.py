@@ -38,6 +38,5 @@ class Options:
     public: bool = False  # whether REST lists without a token
     rest_budget: int = 1000  # REST requests until the limit answers; set it again to refill
 
-
     def __post_init__(self) -> None:
         self.flavour = Flavour(self.flavour)

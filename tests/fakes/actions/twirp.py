@@ -12,6 +12,8 @@ from tests.fakes.actions.playing import Cut
 from tests.fakes.actions.tokens import Identity, TokenRefused, read
 from tests.fakes.actions.twirp_error import Panic, TwirpError
 
+_URLS = {"signed_url", "signed_upload_url"}
+
 BASE = "/twirp/github.actions.results.api.v1.ArtifactService"
 
 
@@ -32,17 +34,16 @@ class Twirp:
         """Answer a call."""
         method = request.match_info["method"]
         try:
-            if method not in kinds.RESULTS or request.content_type != "application/json":
-                raise TwirpError("bad_route", "no such method, or no JSON")
             caller = self._caller(request)
-            asked = parse(method, _document(await request.read()), self._options.flavour is not Flavour.GITHUB)
-            if self._options.flavour.decimal_ids and not asked.run.isdecimal():
-                raise TwirpError("malformed", "run-id does not match")
+            asked = await self._asked(method, request)
             answer = await self._results.call(method, caller or Identity(asked.run, asked.job), asked)
         except TwirpError as error:
             return self._refusal(error)
         except Panic:
             raise Cut from None
+        for key in _URLS & answer.keys():
+            if answer[key].startswith("/"):
+                answer[key] = f"{request.scheme}://{request.host}{answer[key]}"
         return self._answer(answer)
 
     def _caller(self, request: web.Request) -> Identity | None:
@@ -55,6 +56,14 @@ class Twirp:
             return read(token)
         except (TokenRefused, ValueError, KeyError) as error:
             raise TwirpError("unauthenticated", str(error)) from None
+
+    async def _asked(self, method: str, request: web.Request) -> Asked:
+        if method not in kinds.RESULTS or request.content_type != "application/json":
+            raise TwirpError("bad_route", "no such method, or no JSON")
+        asked = parse(method, _document(await request.read()), self._options.flavour is not Flavour.GITHUB)
+        if self._options.flavour.decimal_ids and not asked.run.isdecimal():
+            raise TwirpError("malformed", "run-id does not match")
+        return asked
 
     def _answer(self, answer: dict[str, Any]) -> web.Response:
         if self._options.flavour is Flavour.GITHUB:
