@@ -13,7 +13,7 @@ from yarl import URL
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import RangeIgnored, WrongContentRange
 from tests.fakes.actions.options import Options
-from tests.fakes.actions.playing import FAULT, Cut, received, send_body
+from tests.fakes.actions.playing import SEEN, Cut, received, send_body
 from tests.fakes.actions.sas import Issued
 from tests.fakes.actions.violations import Violations, range_violation
 
@@ -86,7 +86,7 @@ class BlobProxy:
             complaint = f"{upstream.content_length} bytes were asked for without Range"
             self._violations.record(complaint)
             return azure_error(400, "InvalidHeaderValue", complaint)
-        fault = request[FAULT]
+        fault = request[SEEN].fault
         if isinstance(fault, WrongContentRange) and upstream.status == 206:
             headers.pop(hdrs.CONTENT_RANGE)
             headers |= {hdrs.CONTENT_RANGE: fault.value} if fault.value else {}
@@ -109,7 +109,7 @@ def azure_error(status: int, code: str, message: str, detail: str = "") -> web.R
 
 def _passed_on(request: web.Request) -> dict[str, str]:
     dropped = _HOP_BY_HOP | {"expect"}
-    if isinstance(request[FAULT], RangeIgnored):
+    if isinstance(request[SEEN].fault, RangeIgnored):
         dropped |= {name.lower() for name in _RANGES}
     return {name: value for name, value in request.headers.items() if name.lower() not in dropped}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from tests.fakes.actions.faults import RangeIgnored, WrongContentRange
-from tests.fakes.actions.playing import FAULT, received, send_body
+from tests.fakes.actions.playing import SEEN, received, send_body
 from tests.fakes.actions.violations import Violations, range_violation
 
 _CHUNK = 256 * 1024  # bytes
@@ -68,7 +68,7 @@ async def serve_ranged(request: web.Request, path: Path, violations: Violations)
     if complaint := range_violation(wanted):
         violations.record(complaint)
         return web.Response(status=400, text=complaint)
-    fault = request[FAULT]
+    fault = request[SEEN].fault
     if wanted is None or isinstance(fault, RangeIgnored):
         response = web.StreamResponse(headers={**headers, hdrs.CONTENT_LENGTH: str(size)})
         return await send_body(request, response, read(path))

@@ -26,7 +26,6 @@ from tests.fakes.actions.faults import (
 )
 from tests.fakes.actions.traffic import Seen, Traffic
 
-FAULT: web.RequestKey[Fault | None] = web.RequestKey("fault", object)  # type: ignore[arg-type] # a union is no type object
 SEEN = web.RequestKey("seen", Seen)
 
 
@@ -46,9 +45,9 @@ def player(plan: Plan, traffic: Traffic, kind_of: Callable[[web.Request], str]) 
         kind = kind_of(request)
         with traffic.serving(kind, request.headers.get(hdrs.RANGE)) as seen:
             request[SEEN] = seen
-            request[FAULT] = fault = plan.next(kind)
+            seen.fault = plan.next(kind)
             try:
-                response = await _disturbed(request, handler, fault)
+                response = await _disturbed(request, handler, seen.fault)
             except Cut as cut:
                 _break(request, cut.gently)
                 return web.Response()  # never arrives
@@ -98,10 +97,10 @@ def _break(request: web.Request, gently: bool) -> None:
 
 async def received(request: web.Request) -> AsyncIterator[bytes]:
     """Yield the body of an upload as it comes, counted, up to the byte where the plan breaks the line."""
-    seen, fault = request[SEEN], request[FAULT]
+    seen = request[SEEN]
     async for chunk in request.content.iter_any():
         seen.received += len(chunk)
-        if isinstance(fault, UploadReset) and seen.received >= fault.at:
+        if isinstance(seen.fault, UploadReset) and seen.received >= seen.fault.at:
             raise Cut
         yield chunk
 
@@ -110,7 +109,8 @@ async def send_body(
     request: web.Request, response: web.StreamResponse, body: AsyncIterator[bytes]
 ) -> web.StreamResponse:
     """Send a head and a body, disturbed as planned."""
-    seen, fault = request[SEEN], request[FAULT]
+    seen = request[SEEN]
+    fault = seen.fault
     seen.status = response.status
     if isinstance(fault, Truncated) and fault.agreed:
         response.content_length = min(fault.at, response.content_length or 0)

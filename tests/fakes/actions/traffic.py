@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.fakes.actions import kinds
+from tests.fakes.actions.faults import Fault
 
 _KEPT = 20_000  # requests; enough for the longest test, and not a leak in an emulator that runs for days
 
@@ -16,6 +17,7 @@ class Seen:
 
     kind: str
     range: str | None = None
+    fault: Fault | None = None  # what it met, as planned
     status: int = 0  # 0 while it is under way, and when it was cut
     received: int = 0
     sent: int = 0
