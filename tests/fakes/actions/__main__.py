@@ -12,6 +12,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
 from tests.fakes.actions import azurite
 from tests.fakes.actions.emulator import Emulator, serving
@@ -23,6 +24,7 @@ _JOBS = ("build", "test")
 
 def main() -> None:
     """Serve until a signal comes."""
+    signal.signal(signal.SIGTERM, _end)  # until the loop takes over, so that Azurite never stays behind
     arguments = _arguments()
     arguments.data.mkdir(parents=True, exist_ok=True)
     options = Options(flavour=arguments.flavour, repository=arguments.repository, whole_read_limit=None)
@@ -34,6 +36,10 @@ def main() -> None:
             log = arguments.data.resolve() / "azurite.log"
             origin = stack.enter_context(azurite.running(log, arguments.data.resolve() / "azurite"))
         asyncio.run(_serve(options, origin, arguments))
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _arguments() -> argparse.Namespace:
@@ -49,10 +55,10 @@ def _arguments() -> argparse.Namespace:
 async def _serve(options: Options, origin: str | None, arguments: argparse.Namespace) -> None:
     folder = arguments.data / "local"
     async with serving(options, folder, origin, arguments.host, arguments.port) as emulator:
-        _introduce(emulator, arguments.data)
         ended = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        _introduce(emulator, arguments.data)
         await ended.wait()
         _take_leave(emulator)
 
@@ -61,7 +67,7 @@ def _introduce(emulator: Emulator, data: Path) -> None:
     print(f"# {emulator.options.flavour} results service on {emulator.origin}, until Ctrl-C")
     for name in _JOBS:
         job = emulator.job(name, expires_in=_TOKEN_SECONDS)
-        environment = {**emulator.environment(job), "RELAY_STORE": "actions"}
+        environment = {"RELAY_STORE": "actions", **emulator.environment(job)}
         lines = [f"export {key}={shlex.quote(value)}" for key, value in environment.items()]
         path = data / f"{name}.env"
         path.write_text("\n".join([*lines, ""]))

@@ -30,6 +30,7 @@ def running(log: Path, location: Path | None = None) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C is for its parent, which stops it last
         )
     try:
         _wait(process, port, log)

@@ -86,6 +86,8 @@ class BlobProxy:
             complaint = f"{upstream.content_length} bytes were asked for without Range"
             self._violations.record(complaint)
             return azure_error(400, "InvalidHeaderValue", complaint)
+        if upstream.status == 206 and upstream.content_length == 0:  # Azurite's answer just past the end
+            return azure_error(416, "InvalidRange", "The range specified is invalid for the current size.")
         fault = request[SEEN].fault
         if isinstance(fault, WrongContentRange) and upstream.status == 206:
             headers.pop(hdrs.CONTENT_RANGE)

@@ -52,9 +52,9 @@ def player(plan: Plan, traffic: Traffic, kind_of: Callable[[web.Request], str]) 
                 _break(request, cut.gently)
                 return web.Response()  # never arrives
             except web.HTTPException as refusal:
-                seen.status = refusal.status
+                seen.answers(refusal.status)
                 raise
-            seen.status = response.status
+            seen.answers(response.status)
             return response
 
     return play
@@ -99,7 +99,7 @@ async def received(request: web.Request) -> AsyncIterator[bytes]:
     """Yield the body of an upload as it comes, counted, up to the byte where the plan breaks the line."""
     seen = request[SEEN]
     async for chunk in request.content.iter_any():
-        seen.received += len(chunk)
+        seen.took(len(chunk))
         if isinstance(seen.fault, UploadReset) and seen.received >= seen.fault.at:
             raise Cut
         yield chunk
@@ -111,13 +111,13 @@ async def send_body(
     """Send a head and a body, disturbed as planned."""
     seen = request[SEEN]
     fault = seen.fault
-    seen.status = response.status
+    seen.answers(response.status)
     if isinstance(fault, Truncated) and fault.agreed:
         response.content_length = min(fault.at, response.content_length or 0)
     await response.prepare(request)
     try:
         async for chunk in _spoilt(body, fault):
-            seen.sent += len(chunk)
+            seen.gives(len(chunk))
             await response.write(chunk)
         await response.write_eof()
     except ConnectionError:  # the client has what it wanted

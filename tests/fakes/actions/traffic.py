@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Fault
@@ -21,6 +21,25 @@ class Seen:
     status: int = 0  # 0 while it is under way, and when it was cut
     received: int = 0
     sent: int = 0
+    traffic: "Traffic | None" = field(default=None, repr=False)
+
+    def took(self, count: int) -> None:
+        """Note bytes of the request's body."""
+        self.received += count
+        if self.traffic:
+            self.traffic.received[self.kind] += count
+
+    def gives(self, count: int) -> None:
+        """Note bytes of the response's body, before they leave: who has them shall find them counted."""
+        self.sent += count
+        if self.traffic:
+            self.traffic.sent[self.kind] += count
+
+    def answers(self, status: int) -> None:
+        """Note the status, before it leaves and only once."""
+        if not self.status and self.traffic:
+            self.traffic.answers[self.kind, status] += 1
+        self.status = status
 
 
 class Traffic:
@@ -56,7 +75,7 @@ class Traffic:
     @contextmanager
     def serving(self, kind: str, range_header: str | None) -> Iterator[Seen]:
         """Count a request as long as it is under way; whoever serves it fills in the rest."""
-        seen = Seen(kind, range_header)
+        seen = Seen(kind, range_header, traffic=self)
         self.seen.append(seen)
         self.calls[kind] += 1
         self.under_way[kind] += 1
@@ -65,7 +84,3 @@ class Traffic:
             yield seen
         finally:
             self.under_way[kind] -= 1
-            self.received[kind] += seen.received
-            self.sent[kind] += seen.sent
-            if seen.status:
-                self.answers[kind, seen.status] += 1

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -48,15 +48,17 @@ class Caller:
         self.emulator = emulator
         self.job = job or emulator.job()
 
-    async def send(self, method: str, url: str, data: bytes | None = None, **headers: str) -> Reply:
+    async def send(
+        self, method: str, url: str, data: bytes | AsyncIterable[bytes] | None = None, **headers: str
+    ) -> Reply:
         """Send a request; underscores in header names stand for dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         timeout = aiohttp.ClientTimeout(total=10)
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.request(method, URL(url, encoded=True), data=data, headers=named, allow_redirects=False) as answer,
-        ):
-            return Reply(answer.status, answer.headers, await answer.read())
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            session._retry_connection = False  # aiohttp would repeat a GET or PUT by itself
+            sending = session.request(method, URL(url, encoded=True), data=data, headers=named, allow_redirects=False)
+            async with sending as answer:
+                return Reply(answer.status, answer.headers, await answer.read())
 
     async def call(self, method: str, token: str | None = None, **fields: Any) -> Reply:
         """Call the results service, with the ids of the job unless others are given."""
@@ -74,7 +76,7 @@ class Caller:
         answer = (await self.call("CreateArtifact", name=name, version=4, **fields)).json
         return str(answer.get("signed_upload_url") or answer["signedUploadUrl"])
 
-    async def put_block(self, url: str, number: int, content: bytes, **headers: str) -> Reply:
+    async def put_block(self, url: str, number: int, content: bytes | AsyncIterable[bytes], **headers: str) -> Reply:
         return await self.send(
             "PUT", f"{url}&comp=block&blockid={quote(block_id(number), safe='')}", content, **headers
         )
