@@ -118,7 +118,7 @@ async def serving(
 
 
 def _application(emulator: Emulator) -> web.Application:
-    play = player(emulator.plan, emulator.traffic, _kind_of)
+    play = player(emulator.plan, emulator.traffic, emulator.violations, _kind_of)
     return web.Application(middlewares=[play], client_max_size=_LARGEST_BODY)
 
 
@@ -150,7 +150,7 @@ async def _add_github(
 async def _serve_blobs(emulator: Emulator, azurite: str, host: str, stack: AsyncExitStack) -> str:
     session = await stack.enter_async_context(_session())
     proxy = BlobProxy(emulator.options, session, azurite, emulator.issued, emulator.violations)
-    play = player(emulator.plan, emulator.traffic, blob_proxy.kind_of)
+    play = player(emulator.plan, emulator.traffic, emulator.violations, blob_proxy.kind_of)
     application = web.Application(middlewares=[play])
     application.router.add_route("*", "/{path:.*}", proxy.handle)
     return await _listen(application, host, 0, stack)

@@ -25,6 +25,7 @@ from tests.fakes.actions.faults import (
     UploadReset,
 )
 from tests.fakes.actions.traffic import Seen, Traffic
+from tests.fakes.actions.violations import Violations
 
 SEEN = web.RequestKey("seen", Seen)
 
@@ -37,7 +38,7 @@ class Cut(Exception):
         self.gently = gently
 
 
-def player(plan: Plan, traffic: Traffic, kind_of: Callable[[web.Request], str]) -> Middleware:
+def player(plan: Plan, traffic: Traffic, violations: Violations, kind_of: Callable[[web.Request], str]) -> Middleware:
     """Make the middleware of an application whose requests `kind_of` names."""
 
     @web.middleware
@@ -51,8 +52,13 @@ def player(plan: Plan, traffic: Traffic, kind_of: Callable[[web.Request], str]) 
             except Cut as cut:
                 _break(request, cut.gently)
                 return web.Response()  # never arrives
+            except ConnectionError:  # the client left
+                return web.Response()
             except web.HTTPException as refusal:
                 seen.answers(refusal.status)
+                raise
+            except Exception as error:
+                violations.record(f"the emulator itself failed: {error!r}")  # a client may retry, and hide it
                 raise
             seen.answers(response.status)
             return response

@@ -1,7 +1,9 @@
 """Every fault, as a client meets it."""
 
 import asyncio
+import logging
 import time
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -13,8 +15,6 @@ from tests.fakes.actions.faults import (
     BodyStall,
     Corrupt,
     Delay,
-    Fault,
-    Plan,
     RangeIgnored,
     Reset,
     Truncated,
@@ -29,6 +29,7 @@ from tests.fakes.actions.faults import (
 )
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.kinds import RESULTS
+from tests.fakes.actions.options import Flavour
 from tests.unit.fakes.caller import Caller
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -228,36 +229,20 @@ async def test_a_stall_does_not_outlive_the_emulator(actions: Emulator, caller: 
             await caller.names()
 
 
-def faults_of(plan: Plan, kind: str, times: int) -> list[Fault | None]:
-    return [plan.next(kind) for _ in range(times)]
+@pytest.mark.parametrize("flavour", list(Flavour))
+async def test_a_client_that_leaves_is_no_failure(
+    emulate: Emulate, flavour: Flavour, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = Caller(emulate(flavour=flavour))
+    url = await caller.create("name")
 
+    async def never_ending() -> AsyncIterator[bytes]:
+        yield b"x" * 1000
+        await asyncio.sleep(3600)
 
-def test_random_faults_are_the_same_for_the_same_seed() -> None:
-    plans = [Plan() for _ in range(3)]
-    for plan, seed in zip(plans, (7, 7, 8), strict=True):
-        plan.at_random(0.1, seed, [Answer(503), Reset(effect=True), Corrupt(at=0)])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await caller.put_block(url, 0, never_ending(), Content_Length="5000")
 
-    drawn = [faults_of(plan, "put_block", 1000) for plan in plans]
-
-    assert drawn[0] == drawn[1] != drawn[2]
-    met = [fault for fault in drawn[0] if fault]
-    assert 60 < len(met) < 140
-    assert all(fault in (Answer(503), Reset(effect=True)) for fault in met), "a block has no body to corrupt"
-    assert [fault for _, fault in plans[0].played] == met
-    plans[0].clear()
-    assert faults_of(plans[0], "put_block", 1000) == [None] * 1000
-
-
-def test_a_plan_refuses_what_cannot_happen_and_tells_what_did_not() -> None:
-    plan = Plan()
-
-    with pytest.raises(ValueError, match="names no kind of request"):
-        plan.play("put_blocks", Answer(503))
-    with pytest.raises(ValueError, match="cannot happen"):
-        plan.play("put_*", Corrupt(at=0))
-    with pytest.raises(ValueError, match="cannot happen"):
-        plan.play("get_*", Reset(effect=True))
-    plan.play("get_*", Reset(), times=2)
-    plan.play("*", Answer(503), times=None)
-    plan.next("get_whole")
-    assert plan.unplayed == [Reset()]
+    assert (await caller.upload("other", CONTENT)).status == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
