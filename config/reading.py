@@ -121,14 +121,9 @@ class _Parser(ArgumentParser):
         raise SettingsInvalid([_unknown(match[1].partition("=")[0], "option", known)])
 
 
-def _add_option(parser: ArgumentParser, *names: str, **details: Any) -> Action:
-    """Add an option with its unit, default and reason, where pydantic-settings shows Python's types and values."""
-    field = Settings.model_fields.get(_field_of(names[-1]))
-    if field is not None:
-        default = dict(Settings().describe())[_variable(_field_of(names[-1]))]
-        details |= {"metavar": "…", "help": f"{field.description} (default: {default})".replace("%", "%%")}
-    return parser.add_argument(*names, **details)
-
-
-def _field_of(option: str) -> str:
-    return option.removeprefix("--").replace("-", "_")
+def _add_option(parser: ArgumentParser, option: str, **details: Any) -> Action:
+    """Add an option with its unit, reason and default, where pydantic-settings shows types and values of Python."""
+    field = option.removeprefix("--").replace("-", "_")
+    default = dict(Settings().describe())[_variable(field)]
+    text = f"{Settings.model_fields[field].description} (default: {default})"
+    return parser.add_argument(option, **details | {"metavar": "…", "help": text.replace("%", "%%")})

@@ -90,8 +90,9 @@ class Catalog:
         return [archive for name in await self.repositories() for archive in await self.of(name)]
 
     async def holding(self, name: Name, digest: Digest) -> Archive | None:
-        """Give an archive of the repository that has this content."""
-        return next((each for each in await self.of(name) if digest in each.index.blobs), None)
+        """Give an archive of the repository that has this content, preferably one that has it as a manifest."""
+        holders = [each for each in await self.of(name) if digest in each.index.blobs]
+        return min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
 
     async def lingering(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive that was replaced a moment ago, and has this content."""
@@ -123,12 +124,13 @@ class Catalog:
 
     async def put(self, name: Name, reference: Tag | Digest, body: Body) -> Archive:
         """Store an archive; from now on it answers for its reference."""
-        before = await self._same(name, reference)
+        same = await self._same(name, reference)
         artifact = await self._store.put(self._naming.encode(name, reference), body)
         archive = await self._open(artifact)
         if archive is None:
             raise ArtifactGone(artifact.name)
         if self._store.replaces:
+            before = [each for each in same if each.artifact.name == artifact.name]
             self._forget(before)
             self._replaced += [_Replaced(each, time.monotonic()) for each in before]
         self._listed[artifact.id] = artifact
@@ -147,6 +149,12 @@ class Catalog:
             for each in self._replaced
             if (each.archive.name, each.archive.reference) != (archive.name, archive.reference)
         ]
+
+    def let_go(self, name: Name, root: Digest) -> bool:
+        """Let go at once of replaced archives that have this root; gives whether there were any."""
+        let_go = [each for each in self._lingering() if (each.archive.name, each.archive.index.root) == (name, root)]
+        self._replaced = [each for each in self._replaced if each not in let_go]
+        return bool(let_go)
 
     def _forget(self, archives: Iterable[Archive]) -> None:
         for archive in archives:

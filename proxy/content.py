@@ -4,10 +4,11 @@ Every piece is checked by its CRC as it comes, every whole blob by its digest be
 whose digest this process has checked before, over pieces with these very CRCs, is covered by them from then on.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
 from proxy.errors import ContentDamaged
@@ -15,9 +16,6 @@ from proxy.files import Source
 from proxy.memory import Memory
 from proxy.oci.digest import Digest, Hash, hashing
 from proxy.offload import Crew, offload
-
-if TYPE_CHECKING:
-    import asyncio
 
 T = TypeVar("T")
 
@@ -82,6 +80,7 @@ async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> Async
             prove.confirm()
     finally:
         await crew.dismiss()
+        await asyncio.gather(*coming, return_exceptions=True)  # a failure that nobody came for is no news
 
 
 async def read_all(blob: Blob) -> bytes:

@@ -106,6 +106,12 @@ class SizeInvalid(RegistryError):
     code, status = "SIZE_INVALID", 400
 
 
+class Stalled(SizeInvalid):
+    """The client has stopped in the middle of a body."""
+
+    status = 408
+
+
 class Unauthorized(RegistryError):
     """The password is missing or wrong."""
 

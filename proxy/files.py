@@ -1,7 +1,9 @@
 """Files of the local disk, read by range."""
 
+import errno
 import fcntl
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +47,51 @@ class LocalFile:
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
         """Read the bytes [start, stop), or fewer where the file ends."""
         return await offload(lambda: then(os.pread(self._descriptor, stop - start, start)))
+
+
+class NewFile:
+    """A file that is being written, and read back. All its methods block; OSError after it was closed.
+
+    A thread can not be stopped: one whose request was cancelled goes on. So the file is closed between two calls, and a
+    later call never reaches another file that was given the same number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._alone = threading.Lock()
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        with self._alone:
+            if not self._close.alive:
+                raise OSError(errno.EBADF, "the file was closed")
+            yield self._descriptor
+
+    def write(self, parts: list[bytes | bytearray | memoryview], offset: int) -> None:
+        """Write every byte of all parts from `offset` on."""
+        with self._opened() as descriptor:
+            write_all(descriptor, parts, offset)
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Read back what was written."""
+        with self._opened() as descriptor:
+            return os.pread(descriptor, length, offset)
+
+    def end_at(self, size: int) -> None:
+        """Drop what lies behind `size`."""
+        with self._opened() as descriptor:
+            os.ftruncate(descriptor, size)
+
+    def status(self) -> os.stat_result:
+        """Give what the file system knows of the file."""
+        with self._opened() as descriptor:
+            return os.fstat(descriptor)
+
+    def close(self) -> None:
+        """Close the file, once; OSError if the file system could not keep what was written."""
+        with self._alone:
+            self._close()
 
 
 class Held:

@@ -7,13 +7,14 @@ one. It is safe against the death of the process, not against that of the machin
 import errno
 import os
 import shutil
+import stat
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused
-from proxy.files import LocalFile, identity, write_all
+from proxy.files import LocalFile, NewFile, identity
 from proxy.offload import offload
 
 _SUFFIX = ".tar.zst"
@@ -32,7 +33,7 @@ class DirectoryStore:
     async def prepare(self) -> None:
         """Make the folder, and remove what a process that died was writing."""
         await offload(shutil.rmtree, self._root / _INCOMING, ignore_errors=True)
-        await offload((self._root / _INCOMING).mkdir, parents=True)
+        await offload((self._root / _INCOMING).mkdir, parents=True, exist_ok=True)
 
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts, in no particular order."""
@@ -41,20 +42,19 @@ class DirectoryStore:
     def _scan(self) -> list[Artifact]:
         found = []
         for path in self._root.glob(f"*{_SUFFIX}"):
-            try:
-                found.append(_artifact(path, path.stat()))
-            except FileNotFoundError:  # removed in between
-                continue
+            with suppress(OSError):  # removed in between, or a link to nowhere
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode):
+                    found.append(_artifact(path.name.removesuffix(_SUFFIX), status))
         return found
 
     async def put(self, name: str, body: Body) -> Artifact:
         """Store a file, in the place of one of the same name."""
         part = self._root / _INCOMING / str(uuid.uuid4())
         try:
-            await self._write(part, body)
-            target = self._path(name)
-            await offload(part.rename, target)
-            return _artifact(target, await offload(target.stat))
+            status = await self._write(part, body)
+            await offload(part.rename, self._path(name))
+            return _artifact(name, status)
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
                 raise
@@ -62,8 +62,9 @@ class DirectoryStore:
         finally:
             await offload(part.unlink, missing_ok=True)
 
-    async def _write(self, part: Path, body: Body) -> None:
-        descriptor = await offload(os.open, part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    async def _write(self, part: Path, body: Body) -> os.stat_result:
+        await offload(part.parent.mkdir, parents=True, exist_ok=True)  # somebody may have tidied up
+        file = await offload(NewFile, part)
         try:
             batch: list[bytes | bytearray | memoryview] = []
             held = written = 0
@@ -71,17 +72,18 @@ class DirectoryStore:
                 batch.append(piece)
                 held += len(piece)
                 if held >= _BATCH:
-                    await offload(write_all, descriptor, batch, written)
+                    await offload(file.write, batch, written)
                     written, held, batch = written + held, 0, []
-            await offload(write_all, descriptor, batch, written)
+            await offload(file.write, batch, written)
+            return await offload(file.status)
         finally:
-            await offload(os.close, descriptor)
+            await offload(file.close)
 
     async def open(self, artifact: Artifact) -> LocalFile:
         """Open the file, if it still is the one that was listed."""
         try:
             file = await offload(LocalFile.open, self._path(artifact.name))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, PermissionError) as error:
             raise ArtifactGone(artifact.name) from error
         if file.identity != artifact.id:
             raise ArtifactGone(artifact.name)
@@ -89,14 +91,17 @@ class DirectoryStore:
 
     async def delete(self, artifact: Artifact) -> None:
         """Remove the file, if it still is the one that was listed."""
-        with suppress(ArtifactGone):
-            await self.open(artifact)
-            await offload(self._path(artifact.name).unlink, missing_ok=True)
+        await offload(self._remove, artifact)
+
+    def _remove(self, artifact: Artifact) -> None:
+        path = self._path(artifact.name)
+        with suppress(FileNotFoundError):
+            if identity(path.stat()) == artifact.id:
+                path.unlink()
 
     def _path(self, name: str) -> Path:
         return self._root / (name + _SUFFIX)
 
 
-def _artifact(path: Path, status: os.stat_result) -> Artifact:
-    created = datetime.fromtimestamp(status.st_mtime, UTC)
-    return Artifact(path.name.removesuffix(_SUFFIX), identity(status), created, status.st_size)
+def _artifact(name: str, status: os.stat_result) -> Artifact:
+    return Artifact(name, identity(status), datetime.fromtimestamp(status.st_mtime, UTC), status.st_size)

@@ -1,14 +1,18 @@
 """What a request names, read once and checked: nothing below the front sees raw text."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from proxy.errors import DigestInvalid, PaginationNumberInvalid
+from proxy.errors import DigestInvalid, PaginationNumberInvalid, Stalled
 from proxy.front.keys import PUSH
 from proxy.oci.digest import Digest, hashing
 from proxy.oci.names import Name, Tag, parse_reference
 
+STALL = 300.0  # seconds without a byte of a body; also how aiohttp's C parser shows a chunk that is malformed
 _NUMBER = re.compile(r"[0-9]{1,40}")
 
 
@@ -47,6 +51,31 @@ def algorithm_parameter(request: web.Request) -> str:
 def tags_parameter(request: web.Request) -> list[Tag]:
     """Read every `?tag=` of a manifest, each once."""
     return [Tag.parse(text) for text in dict.fromkeys(request.query.getall("tag", []))]
+
+
+async def content_of(request: web.Request) -> bytes:
+    """Read a body that is small; SIZE_INVALID if it is not, or stops coming."""
+    async with _moving():
+        return await request.read()
+
+
+async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
+    """Give a body as it comes; SIZE_INVALID if it stops coming."""
+    while True:
+        async with _moving():
+            chunk = await request.content.readany()
+        if not chunk:
+            return
+        yield chunk
+
+
+@asynccontextmanager
+async def _moving() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(STALL):
+            yield
+    except TimeoutError as error:
+        raise Stalled(f"the rest of the body did not come within {STALL:g} seconds") from error
 
 
 def page_of(request: web.Request) -> tuple[int | None, str]:

@@ -46,12 +46,16 @@ async def as_oci_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def _failed(request: web.Request, status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
+    """Say in the log and to the client what was refused."""
+    _log.log(_severity(status), "%s: %d %s: %s", _what(request), status, code, printable(message))
+    return _answer(request, status, code, message, headers)
+
+
+def _answer(request: web.Request, status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
     """Answer with an error, or cut the connection if an answer has begun."""
-    said = printable(message)
-    _log.log(_severity(status), "%s: %d %s: %s", _what(request), status, code, said)
     if request.writer.output_size:
         return _cut(request)
-    errors = [{"code": code, "message": said, "detail": None}]
+    errors = [{"code": code, "message": printable(message), "detail": None}]
     return web.json_response({"errors": errors}, status=status, headers=headers)
 
 
@@ -73,7 +77,7 @@ def _unforeseen(request: web.Request, error: Exception) -> web.Response:
         _log.debug("%s: the client has left", _what(request))
         return web.Response()
     _log.error("%s failed", _what(request), exc_info=error)
-    return _failed(request, 500, "UNKNOWN", "this is a fault of image-relay; its log says more", {})
+    return _answer(request, 500, "UNKNOWN", "this is a fault of image-relay; its log says more", {})
 
 
 def _cut(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ from multidict import CIMultiDict
 
 from proxy.content import read_all
 from proxy.errors import DigestInvalid
-from proxy.front.asked import name_of, reference_of, tags_parameter
+from proxy.front.asked import content_of, name_of, reference_of, tags_parameter
 from proxy.front.keys import DELETION, LOOKUP, PUSH
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
@@ -32,7 +32,7 @@ async def put(request: web.Request) -> web.Response:
     """Take a manifest in, by tag, by digest, or by digest with tags."""
     name, reference = name_of(request), reference_of(request)
     tags = tags_parameter(request)
-    content = await request.read()
+    content = await content_of(request)
     digest = Digest.of(content, reference.algorithm if isinstance(reference, Digest) else "sha256")
     if isinstance(reference, Digest) and reference != digest:
         raise DigestInvalid(f"the manifest has {digest}, not {reference}")

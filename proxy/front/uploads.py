@@ -5,7 +5,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from proxy.errors import RangeInvalid, RegistryError, SizeInvalid
-from proxy.front.asked import algorithm_parameter, digest_parameter, name_of
+from proxy.front.asked import algorithm_parameter, chunks_of, digest_parameter, name_of
 from proxy.front.keys import LOOKUP, SPOOL
 from proxy.front.ranges import chunk
 from proxy.oci.digest import Digest
@@ -87,7 +87,7 @@ async def _take(request: web.Request, upload: Upload) -> None:
     if stop is not None and request.content_length not in {None, stop - first}:
         raise SizeInvalid(f"Content-Range announces {stop - first} bytes, Content-Length {request.content_length}")
     if request.body_exists:
-        await request.app[SPOOL].append(upload, request.content.iter_any())
+        await request.app[SPOOL].append(upload, chunks_of(request))
     if stop is not None and upload.offset != stop:
         await request.app[SPOOL].cancel(upload)
         raise SizeInvalid(f"Content-Range announces {stop - first} bytes, {upload.offset - first} came")

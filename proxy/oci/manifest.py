@@ -59,7 +59,7 @@ class Descriptor(_Fields):
     """What a manifest says of other content (image-spec, descriptor.md); the size is in bytes."""
 
     digest: Annotated[Digest, BeforeValidator(_digest)]
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, lt=2**63)
     media_type: str = ""
     urls: tuple[str, ...] | None = Field(default=None, strict=False)
     platform: Platform | None = None
@@ -123,6 +123,11 @@ class Manifest:
         """Config first, then the layers in order."""
         return (self.config, *self.layers) if self.config else self.layers
 
+    @property
+    def named(self) -> frozenset[Digest]:
+        """All content below it; the children of an index may be blobs too, as in BuildKit's old caches."""
+        return frozenset(descriptor.digest for descriptor in (*self.blobs, *self.children))
+
 
 def parse(content: bytes, content_type: str) -> Manifest:
     """Read a pushed manifest; what does not follow the specification is MANIFEST_INVALID."""
@@ -132,7 +137,7 @@ def parse(content: bytes, content_type: str) -> Manifest:
     media_type = content_type.partition(";")[0].strip() or document.media_type
     if not media_type or not _MEDIA_TYPE.fullmatch(media_type):
         raise ManifestInvalid("a manifest needs a media type as its Content-Type or mediaType")
-    if document.media_type and document.media_type.lower() != media_type.lower():
+    if document.media_type is not None and document.media_type.lower() != media_type.lower():
         raise ManifestInvalid(f"mediaType {document.media_type!r} is not the Content-Type {media_type!r}")
     is_index = document.manifests is not None or media_type in _INDEXES
     is_image = document.layers is not None or document.config is not None or media_type in _IMAGES

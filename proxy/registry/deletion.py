@@ -18,25 +18,30 @@ class Deletion:
 
     async def manifest(self, name: Name, reference: Tag | Digest) -> None:
         """Remove a tag, or all artifacts that have a manifest as their root; UNSUPPORTED for a mere child."""
-        async with self.push.turn(name, reference):
-            if isinstance(reference, Tag):
-                await self._tag(name, reference)
-            else:
-                await self._digest(name, reference)
+        if isinstance(reference, Tag):
+            if not await self._remove(name, reference):
+                raise ManifestUnknown(f"{label(name, reference)} is not here")
+        else:
+            await self._digest(name, reference)
 
-    async def _tag(self, name: Name, tag: Tag) -> None:
-        archive = await self.lookup.catalog.tagged(name, tag)
-        if archive is None:
-            raise ManifestUnknown(f"{label(name, tag)} is not here")
-        await self.lookup.catalog.delete(archive)
+    async def _remove(self, name: Name, reference: Tag | Digest, root: Digest | None = None) -> bool:
+        """Remove what answers for a reference, if it has this root, or any; gives whether there was such an archive."""
+        async with self.push.turn(name, reference):
+            archives = await self.lookup.catalog.of(name)
+            archive = next((each for each in archives if each.reference == reference), None)
+            if archive is None or root not in {None, archive.index.root}:
+                return False
+            await self.push.secure(name, archive)
+            await self.lookup.catalog.delete(archive)
+            return True
 
     async def _digest(self, name: Name, digest: Digest) -> None:
         catalog = self.lookup.catalog
-        rooted = [archive for archive in await catalog.of(name) if archive.index.root == digest]
-        for archive in rooted:
-            await catalog.delete(archive)
-        was_pending = await self.push.forsake(name, digest)
-        if rooted or was_pending:
+        async with self.push.turn(name, digest):
+            found = [await self.push.forsake(name, digest)]
+        rooted = [archive.reference for archive in await catalog.of(name) if archive.index.root == digest]
+        found += [await self._remove(name, reference, digest) for reference in rooted]
+        if any([*found, catalog.let_go(name, digest)]):
             return
         if parent := await catalog.holding(name, digest):
             whole = label(parent.name, parent.reference)
@@ -49,7 +54,7 @@ class Deletion:
         if archive := await self.lookup.catalog.holding(name, digest):
             raise Unsupported(f"{digest} is part of {label(archive.name, archive.reference)}; delete that")
         for parent, manifest in spool.pending.get(name, {}).items():
-            if any(descriptor.digest == digest for descriptor in manifest.blobs):
+            if digest in manifest.named:
                 raise Unsupported(f"{digest} is part of {label(name, parent)}; delete that")
         if not spool.linked(name, digest):
             raise BlobUnknown(f"{name} has no blob {digest}")

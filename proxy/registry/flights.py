@@ -1,8 +1,8 @@
 """Work that several requests may wait for: it runs once, and goes on when they leave.
 
 Docker 29.7 gives up on an answer that takes longer than 30 s, but follows a redirect to the same URL, at most nine
-times. So a request that waits too long is told to come again, and joins the work under way. A result stays until a
-request has received it, at least for a while.
+times. So a request that waits too long is told to come again, and joins the work under way. A failure stays until a
+request has received it, at least for a while; after a success the work, done again, finds nothing left to do.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from proxy.offload import Crew
 
 PATIENCE = 25.0  # seconds until a waiting request is told to come again
 _REDIRECTS = 8  # after which the line is held open: clients stop at the tenth hop
-_KEPT = 60.0  # seconds for which a result that nobody has received stays
+_KEPT = 60.0  # seconds for which a failure that nobody has received stays
 
 
 @dataclass(slots=True)
@@ -37,10 +37,11 @@ class Flights:
         StillUnderWay if it takes too long for one request.
         """
         flight = self._flight(key, work)
-        hold = None if flight.redirects >= _REDIRECTS else self._patience
+        redirects = flight.redirects
+        hold = None if redirects >= _REDIRECTS else self._patience
         await asyncio.wait({flight.task}, timeout=hold)
         if not flight.task.done():
-            flight.redirects += 1
+            flight.redirects = max(flight.redirects, redirects + 1)  # requests that wait side by side count once
             raise StillUnderWay("the image is still being stored; repeat the request to wait for it")
         self._forget(key, flight)
         flight.task.result()
@@ -49,7 +50,8 @@ class Flights:
         """Wait for as long as it takes, for somebody who is no client; gives whether it succeeded."""
         flight = self._flight(key, work)
         await asyncio.wait({flight.task})
-        return flight.task.exception() is None
+        self._forget(key, flight)
+        return not flight.task.cancelled() and flight.task.exception() is None
 
     def _flight(self, key: Hashable, work: Callable[[], Coroutine[None, None, None]]) -> _Flight:
         flight = self._flights.get(key)
@@ -59,10 +61,10 @@ class Flights:
         return flight
 
     def _expire(self, key: Hashable, flight: _Flight, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            return
-        task.exception()  # a failure that nobody comes for was logged where it happened
-        asyncio.get_running_loop().call_later(_KEPT, self._forget, key, flight)
+        if task.cancelled() or task.exception() is None:  # what succeeded is found done by who comes back
+            self._forget(key, flight)
+        else:
+            asyncio.get_running_loop().call_later(_KEPT, self._forget, key, flight)
 
     def _forget(self, key: Hashable, flight: _Flight) -> None:
         if self._flights.get(key) is flight:

@@ -71,7 +71,8 @@ class Push:
 
         MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID.
         """
-        await self._accept(name, manifest)
+        self._retry_failed(name)
+        await self._check(name, manifest)
         await self._hold(name, digest, manifest)
 
     async def put_tagged(self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest) -> list[Tag]:
@@ -79,13 +80,9 @@ class Push:
 
         As `put`; DENIED when the store can keep none of them; StillUnderWay.
         """
-        await self._accept(name, manifest)
-        await self.flights.join((name, *tags, digest), partial(self._seal_each, name, tags, digest, manifest))
-        return [tag for tag in tags if await self._answering(name, tag, digest)]
-
-    async def _accept(self, name: Name, manifest: Manifest) -> None:
-        await self._check(name, manifest)
         self._retry_failed(name)
+        await self.flights.join((name, *tags, digest), partial(self._seal_each, name, tags, digest, manifest))
+        return [tag for tag in tags if await self._answering(name, tag, digest, manifest)]
 
     def _retry_failed(self, name: Name) -> None:
         """Let what could not be settled before be tried again: a push is the occasion."""
@@ -100,8 +97,7 @@ class Push:
                 raise ManifestInvalid(f"{descriptor.digest} has {blob.size} bytes, not {descriptor.size}")
 
     async def _hold(self, name: Name, digest: Digest, manifest: Manifest) -> None:
-        archive = await self.catalog.holding(name, digest)
-        if archive is None or archive.index.blobs[digest].media_type != manifest.media_type:
+        if await self._answering(name, digest, digest, manifest) is None:
             await self.spool.hold(name, digest, manifest)
             self._record(name, digest, digest).happens(Event.HOLD)
 
@@ -114,6 +110,7 @@ class Push:
         for name, pending in self.spool.pending.items():
             for digest in pending:
                 self._record(name, digest, digest).happens(Event.HOLD)
+            self.touch(name)
 
     def turn(self, name: Name, reference: Tag | Digest) -> asyncio.Lock:
         """Give the lock under which what a reference answers is changed, in the order of the requests."""
@@ -134,18 +131,28 @@ class Push:
 
     async def _seal(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
         async with self.turn(name, reference):
-            if isinstance(reference, Digest) and digest not in self.spool.pending.get(name, {}):
+            if isinstance(reference, Tag):
+                await self._check(name, manifest)  # not before: turns are taken in the order of the requests
+            elif digest not in self.spool.pending.get(name, {}):
                 return  # claimed or deleted while this waited
             pushed = self._record(name, reference, digest)
             pushed.happens(Event.SEAL)
             try:
                 await self._store(name, reference, digest, manifest)
             except _TROUBLES as error:
-                pushed.happens(Event.FAIL, str(error))
-                _log.error("%s was not stored: %s", label(name, reference), printable(str(error)))
+                self._fail(pushed, str(error))
                 raise Denied(f"{label(name, reference)} was not stored: {error}") from error
+            except Exception:
+                self._fail(pushed, "this is a fault of image-relay; its log says more")
+                _log.exception("sealing %s failed", label(name, reference))
+                raise
             pushed.happens(Event.STORE)
             self._forget(name, reference)
+
+    def _fail(self, pushed: Pushed, problem: str) -> None:
+        if pushed.state is not State.DURABLE:  # else a tag has claimed it meanwhile
+            pushed.happens(Event.FAIL, problem)
+            _log.error("%s was not stored: %s", label(pushed.name, pushed.reference), printable(problem))
 
     def _forget(self, name: Name, reference: Tag | Digest) -> None:
         """Something is durable under this reference: earlier failures no longer matter."""
@@ -154,13 +161,15 @@ class Push:
                 del self._pushed[key]
 
     async def _store(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
-        answering = await self._answering(name, reference, digest)
+        answering = await self._answering(name, reference, digest, manifest)
         if answering is not None:
             await self._claim(name, answering.index.blobs)
             return
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
         body = await body_of(tree, name, reference, digest, self.public_host)
+        if isinstance(reference, Tag) and (before := await self.catalog.tagged(name, reference)):
+            await self.secure(name, before, tree.contents)
         archive = await self.catalog.put(name, reference, body)
         archive.proven.update(body.proven())
         await self._claim(name, tree.contents)
@@ -169,21 +178,25 @@ class Push:
         text = "stored %s %s: %.1f MB in %.2f s (%.0f MB/s)"
         _log.info(text, label(name, reference), digest, megabytes, took, megabytes / took)
 
-    async def _answering(self, name: Name, reference: Tag | Digest, digest: Digest) -> Archive | None:
-        """Give the archive that makes this push durable already."""
+    async def _answering(
+        self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest
+    ) -> Archive | None:
+        """Give the archive that makes this push durable already, with the media type of this push."""
         if isinstance(reference, Digest):
-            return await self.catalog.holding(name, digest)
-        archive = await self.catalog.tagged(name, reference)
-        return archive if archive and archive.index.root == digest else None
+            archive = await self.catalog.holding(name, digest)
+        else:
+            archive = await self.catalog.tagged(name, reference)
+        if archive is None or (isinstance(reference, Tag) and archive.index.root != digest):
+            return None
+        return archive if archive.index.blobs[digest].media_type == manifest.media_type else None
 
     async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
         """Take out of the spool what is in an artifact now."""
-        pending = self.spool.pending.get(name, {})
-        for digest in [digest for digest in durable if digest in pending]:
+        for digest in await self.spool.release(name, durable):
             self._record(name, digest, digest).happens(Event.STORE)
             self._forget(name, digest)
-        await self.spool.release(name, durable)
-        await self.spool.unlink(name, durable)
+        needed = self.spool.needed(name)  # by what is still pending, and must outlive this artifact
+        await self.spool.unlink(name, [digest for digest in durable if digest not in needed])
 
     # Settling what was pushed by digest
 
@@ -191,12 +204,14 @@ class Push:
         """Seal, for ever, what nothing claims and whose repository is quiet."""
         while True:
             await asyncio.sleep(_TICK)
+            self._touched = {name: at for name, at in self._touched.items() if not self._is_quiet(name)}
             for name in [name for name in self.spool.pending if self._is_quiet(name)]:
                 await self._settle(name, again=False)
 
     def _is_quiet(self, name: Name) -> bool:
         since = time.monotonic() - self._touched.get(name, float("-inf"))
-        return since >= self.settle_seconds and not self.spool.has_upload(name)
+        sealing = any(each.name == name and each.state is State.SEALING for each in self._pushed.values())
+        return since >= self.settle_seconds and not sealing and not self.spool.has_upload(name)
 
     async def flush(self) -> list[Pushed]:
         """Seal everything that is pending; gives what could not be stored."""
@@ -209,17 +224,27 @@ class Push:
         pending = self.spool.pending.get(name, {})
         claimed = {child.digest for manifest in pending.values() for child in manifest.children}
         for digest, manifest in [(d, m) for d, m in pending.items() if d not in claimed]:
-            if again or self._record(name, digest, digest).state is State.PENDING:
-                key = (name, digest, digest)
-                await self.flights.join_to_the_end(key, partial(self._seal, name, digest, digest, manifest))
+            if digest not in pending:
+                continue  # claimed or deleted meanwhile
+            if again or self._record(name, digest, digest).state is not State.FAILED:
+                await self._settle_one(name, digest, manifest)
+
+    async def _settle_one(self, name: Name, digest: Digest, manifest: Manifest) -> None:
+        work = partial(self._seal, name, digest, digest, manifest)
+        await self.flights.join_to_the_end((name, digest, digest), work)
+
+    async def secure(self, name: Name, going: Archive, claimed: Collection[Digest] = ()) -> None:
+        """Seal what is pending and needs content of an archive that is about to go, before it goes."""
+        for digest, manifest in list(self.spool.pending.get(name, {}).items()):
+            if digest not in claimed and not manifest.named.isdisjoint(going.index.blobs):
+                await self._settle_one(name, digest, manifest)
 
     async def forsake(self, name: Name, digest: Digest) -> bool:
         """Drop a pending manifest that was deleted; gives whether there was one."""
-        if digest not in self.spool.pending.get(name, {}):
+        if not await self.spool.release(name, [digest]):
             return False
         self._record(name, digest, digest).happens(Event.DELETE)
         del self._pushed[name, digest, digest]
-        await self.spool.release(name, [digest])
         return True
 
     def pushed(self) -> list[Pushed]:

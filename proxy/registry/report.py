@@ -13,6 +13,7 @@ from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.states import State
 
+_VERSION = version("image-relay")  # read once: that takes several files
 _CONFIG_LIMIT = 4 * 1024 * 1024  # bytes of an image config that is read to learn its platform
 _NO_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 
@@ -31,7 +32,7 @@ class Report:
         failed = [each for each in pushed if each.state is State.FAILED]
         return {
             "ready": True,
-            "version": version("image-relay"),
+            "version": _VERSION,
             "store": self.store,
             "pending": [label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
             "failed": [{"reference": label(each.name, each.reference), "problem": each.problem} for each in failed],
@@ -70,7 +71,7 @@ class Report:
             manifest = await self.lookup.parsed(root)
             children = [str(child.platform) for child in manifest.children if child.platform]
             return [each for each in children if each != _NO_PLATFORM] or await self._own_platform(archive, manifest)
-        except (RegistryError, ValueError):
+        except (RegistryError, ValueError, RecursionError):
             return []  # the archive is damaged; a pull says so
 
     async def _own_platform(self, archive: Archive, manifest: Manifest) -> list[str]:

@@ -51,7 +51,7 @@ class Spool:
         self._blobs: dict[Digest, Entry] = {}
         self._proven: set[Digest] = set()  # whose digest this process has checked
         self._links: dict[Name, dict[Digest, float]] = {}
-        self._changing = asyncio.Lock()  # held while a blob file appears or goes
+        self._changing = asyncio.Lock()  # files and tables change together, one change at a time
 
     # Life of the folder
 
@@ -62,11 +62,9 @@ class Spool:
             await offload((self.root / folder).mkdir, parents=True, exist_ok=True)
         for path in await offload(_files, self.root / "blobs"):
             await self._recover(path, Digest(path.parent.name, path.name))
-        for path in await offload(_files, self.root / "links"):
-            name, digest = _name_of(path.parent.name), _digest_of(path.name)
+        for path, name, digest in await offload(_named_files, self.root / "links"):
             self._links.setdefault(name, {})[digest] = (await offload(path.stat)).st_mtime
-        for path in await offload(_files, self.root / "pending"):
-            name, digest = _name_of(path.parent.name), _digest_of(path.name)
+        for path, name, digest in await offload(_named_files, self.root / "pending"):
             await self._recover_pending(path, name, digest)
 
     async def _recover(self, path: Path, digest: Digest) -> None:
@@ -95,9 +93,18 @@ class Spool:
             await self.cancel(upload)
         old = time.time() - _UNCLAIMED
         for name, links in list(self._links.items()):
-            needed = {each.digest for manifest in self.pending.get(name, {}).values() for each in manifest.blobs}
+            needed = self.needed(name)
             await self.unlink(name, [d for d, since in links.items() if since < old and d not in needed])
-        await self._remove(list(self._blobs))
+        async with self._changing:
+            for digest in list(self._blobs):
+                await self._drop(digest)
+            await offload(self._tidy)
+
+    def _tidy(self) -> None:
+        """Remove blob files that no table knows: what a cancelled request left."""
+        for path in _files(self.root / "blobs"):
+            if Digest(path.parent.name, path.name) not in self._blobs:
+                path.unlink(missing_ok=True)
 
     # Uploads
 
@@ -105,18 +112,23 @@ class Spool:
         """Open an upload session."""
         if len(self._uploads) >= _UPLOADS:
             raise TooManyRequests(f"{_UPLOADS} uploads are open; finish or cancel some", {"Retry-After": "10"})
-        free = (await offload(shutil.disk_usage, self.root)).free
-        if free < _FREE:
-            raise Denied(f"{free / _FREE:.1f} GiB free in {self.root}; free some space and push again")
-        upload = Upload(
-            name,
-            self.root / "uploads" / str(uuid.uuid4()),
-            algorithm=algorithm,
-            level=self._level,
-            memory=self._memory,
-        )
+        with _disk_troubles(self.root):
+            upload = await offload(self._open_upload, name, algorithm)
         self._uploads[upload.id] = upload
         return upload
+
+    def _open_upload(self, name: Name, algorithm: str) -> Upload:
+        path = self._part()
+        free = shutil.disk_usage(path.parent).free
+        if free < _FREE:
+            raise Denied(f"{free / _FREE:.1f} GiB free in {self.root}; free some space and push again")
+        return Upload(name, path, algorithm=algorithm, level=self._level, memory=self._memory)
+
+    def _part(self) -> Path:
+        """Name a file that is to be written; somebody may have removed the folder. Blocking."""
+        path = self.root / "uploads" / str(uuid.uuid4())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def upload(self, name: Name, upload_id: str) -> Upload:
         """Find an open session of this repository."""
@@ -130,32 +142,36 @@ class Spool:
         return any(upload.name == name for upload in self._uploads.values())
 
     async def append(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
-        """Let an upload take bytes; when the disk is full it is given up."""
+        """Let an upload take bytes; when they can not be written it is given up."""
         try:
             with _disk_troubles(self.root):
                 await upload.append(chunks)
-        except Denied:
-            await self.cancel(upload)
-            raise
+        finally:
+            if upload.torn:
+                await self.cancel(upload)
 
     async def finish(self, upload: Upload, digest: Digest) -> None:
         """Make the upload a blob of its repository; a wrong digest ends it."""
-        try:
-            with _disk_troubles(self.root):
-                entry = await upload.finish(digest)
-                async with self._changing:
-                    if digest not in self._blobs:
-                        await offload(upload.path.rename, self._path(digest))
-                        self._blobs[digest] = entry
-                        self._proven.add(digest)
-                    await self.link(upload.name, digest)
-        finally:
-            await self.cancel(upload)
+        with upload.alone():  # what is refused here does not end it: the other request goes on
+            try:
+                with _disk_troubles(self.root):
+                    entry = await upload.finish(digest)
+                    async with self._changing:
+                        await self._keep(upload.path, digest, entry)
+                        await self._link(upload.name, digest)
+            finally:
+                await self.cancel(upload)
+
+    async def _keep(self, part: Path, digest: Digest, entry: Entry) -> None:
+        if await self.find(digest) is None:
+            await offload(_move, part, self._path(digest))
+            self._blobs[digest] = entry
+            self._proven.add(digest)
 
     async def cancel(self, upload: Upload) -> None:
         """Forget an upload and what it wrote."""
         self._uploads.pop(upload.id, None)
-        upload.close()
+        await upload.close()
         await offload(upload.path.unlink, missing_ok=True)
 
     # Blobs and who may see them
@@ -163,10 +179,14 @@ class Spool:
     async def find(self, digest: Digest) -> Blob | None:
         """Give a blob, whoever may see it; it stays readable as long as the answer is held."""
         entry = self._blobs.get(digest)
-        if entry is not None:
-            with suppress(FileNotFoundError):  # removed in between
-                return _blob(digest, entry, await offload(LocalFile.open, self._path(digest)), self._proven)
-        return None
+        if entry is None:
+            return None
+        try:
+            return _blob(digest, entry, await offload(LocalFile.open, self._path(digest)), self._proven)
+        except FileNotFoundError:
+            if self._blobs.get(digest) is entry:  # removed behind our back: it can be pushed again
+                del self._blobs[digest]
+            return None
 
     def linked(self, name: Name, digest: Digest) -> bool:
         """May this repository see the blob?"""
@@ -178,29 +198,29 @@ class Spool:
 
     async def link(self, name: Name, digest: Digest) -> None:
         """Let a repository see a blob, wherever its bytes are."""
+        with _disk_troubles(self.root):
+            async with self._changing:
+                await self._link(name, digest)
+
+    async def _link(self, name: Name, digest: Digest) -> None:
+        await offload(_touch, self.root / "links" / _folder(name) / _file(digest))
         self._links.setdefault(name, {})[digest] = time.time()
-        path = self.root / "links" / _folder(name) / _file(digest)
-        await offload(path.parent.mkdir, exist_ok=True)
-        await offload(path.touch)
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
         """Take blobs from a repository; bytes that no repository sees any more are removed."""
         links = self._links.get(name, {})
-        gone = [digest for digest in digests if links.pop(digest, None) is not None]
-        for digest in gone:
-            path = self.root / "links" / _folder(name) / _file(digest)
-            await offload(path.unlink, missing_ok=True)
-        await self._remove(gone)
-
-    async def _remove(self, digests: Collection[Digest]) -> None:
-        """Remove the bytes of blobs that no repository sees any more."""
         async with self._changing:
-            for digest in digests:
-                if digest not in self._blobs or any(digest in held for held in self._links.values()):
-                    continue
-                del self._blobs[digest]
-                self._proven.discard(digest)
-                await offload(self._path(digest).unlink, missing_ok=True)
+            for digest in [digest for digest in digests if links.pop(digest, None) is not None]:
+                path = self.root / "links" / _folder(name) / _file(digest)
+                await offload(path.unlink, missing_ok=True)
+                await self._drop(digest)
+
+    async def _drop(self, digest: Digest) -> None:
+        """Remove the bytes of a blob that no repository sees."""
+        if digest in self._blobs and not any(digest in links for links in self._links.values()):
+            del self._blobs[digest]
+            self._proven.discard(digest)
+            await offload(self._path(digest).unlink, missing_ok=True)
 
     def _path(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.hex
@@ -210,19 +230,29 @@ class Spool:
     async def hold(self, name: Name, digest: Digest, manifest: Manifest) -> None:
         """Keep a manifest that was pushed by digest until it is part of an artifact."""
         path = self.root / "pending" / _folder(name) / _file(digest)
-        part = self.root / "uploads" / str(uuid.uuid4())
         with _disk_troubles(self.root):
-            await offload(_write_manifest, part, digest, manifest, self._level)
-            await offload(path.parent.mkdir, exist_ok=True)
-            await offload(part.rename, path)
-        self.pending.setdefault(name, {})[digest] = manifest
+            part = await offload(self._part)
+            try:
+                await offload(_write_manifest, part, digest, manifest, self._level)
+                async with self._changing:
+                    await offload(_move, part, path)
+                    self.pending.setdefault(name, {})[digest] = manifest
+            finally:
+                await offload(part.unlink, missing_ok=True)
 
-    async def release(self, name: Name, digests: Collection[Digest]) -> None:
-        """Forget pending manifests that are part of an artifact now, or deleted."""
+    async def release(self, name: Name, digests: Collection[Digest]) -> list[Digest]:
+        """Forget pending manifests that are part of an artifact now, or deleted; gives those that were pending."""
         held = self.pending.get(name, {})
-        for digest in [digest for digest in digests if held.pop(digest, None)]:
-            path = self.root / "pending" / _folder(name) / _file(digest)
-            await offload(path.unlink, missing_ok=True)
+        async with self._changing:
+            released = [digest for digest in digests if held.pop(digest, None)]
+            for digest in released:
+                path = self.root / "pending" / _folder(name) / _file(digest)
+                await offload(path.unlink, missing_ok=True)
+        return released
+
+    def needed(self, name: Name) -> set[Digest]:
+        """Name the content without which the pending manifests of a repository could not be sealed."""
+        return {digest for manifest in self.pending.get(name, {}).values() for digest in manifest.named}
 
 
 def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:
@@ -274,6 +304,25 @@ def _disk_troubles(root: Path) -> Iterator[None]:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*/*") if path.is_file()]
+
+
+def _named_files(folder: Path) -> list[tuple[Path, Name, Digest]]:
+    """Find the files of repositories; what others put there, such as a file manager, is passed over."""
+    found = []
+    for path in _files(folder):
+        with suppress(RegistryError):
+            found.append((path, _name_of(path.parent.name), _digest_of(path.name)))
+    return found
+
+
+def _move(part: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part.rename(target)
+
+
+def _touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
 
 
 def _folder(name: Name) -> str:

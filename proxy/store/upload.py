@@ -4,25 +4,23 @@ All pieces but the last have 4 MiB of plain bytes, however the client cut its re
 when more follows. So the same blob is the same stored bytes whoever pushed it.
 """
 
-import os
+import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from proxy.archive.index import Entry, Index, encode
 from proxy.archive.pieces import PIECE, Framing, Piece, choose, frame, unframe
-from proxy.errors import BlobUploadInvalid, DigestInvalid
-from proxy.files import write_all
+from proxy.errors import BlobUploadInvalid, BlobUploadUnknown, DigestInvalid
+from proxy.files import NewFile
 from proxy.memory import Memory
 from proxy.oci.digest import Digest, Hash, hashing
 from proxy.oci.names import Name
 from proxy.offload import Crew, offload
-
-if TYPE_CHECKING:
-    import asyncio
 
 _CHUNKS = 512  # of a piece before they are joined: a crowd of one-byte chunks costs 60 bytes each
 
@@ -37,36 +35,33 @@ def footer(digest: Digest, entry: Entry) -> bytes:
 class _Piecework:
     """The blocking half: turns plain bytes into pieces of an open file. One call at a time."""
 
-    descriptor: int
+    file: NewFile
     level: int
     algorithm: str
+    digest: Hash
     pieces: list[Piece] = field(default_factory=list)
     end: int = 0  # stored bytes so far
     framing: Framing | None = None
-    digest: Hash = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.digest = hashing(self.algorithm)
 
     def add(self, part: "_Part") -> None:
-        """Hash and write one piece."""
+        """Hash and write one piece, in the place of a short last one that it begins with."""
         plain = memoryview(b"".join(part.chunks))
+        if part.hashed:
+            self.end -= self.pieces.pop().stored
         self.digest.update(plain[part.hashed :])
         if self.framing is None or not self.pieces:
             self.framing = choose(plain)
         framed = frame(plain, self.framing, self.level)
-        write_all(self.descriptor, framed.parts, self.end)
+        self.file.write(framed.parts, self.end)
         self.pieces.append(framed.piece)
         self.end += framed.piece.stored
 
     def reopen(self) -> bytes:
-        """Take a short last piece back; gives its plain bytes, nothing if the last piece is full."""
+        """Give the plain bytes of a short last piece, nothing if the last piece is full."""
         if not self.pieces or self.pieces[-1].plain == PIECE:
             return b""
-        last = self.pieces.pop()
-        self.end -= last.stored
-        stored = os.pread(self.descriptor, last.stored, self.end)
-        return b"".join(unframe(stored, last))
+        last = self.pieces[-1]
+        return b"".join(unframe(self.file.read(last.stored, self.end - last.stored), last))
 
     def rehash(self, algorithm: str) -> Digest:
         """Compute another digest of the bytes on disk: sha512 is not announced by those who use it."""
@@ -74,77 +69,111 @@ class _Piecework:
             return Digest.finished(algorithm, self.digest)
         digest, at = hashing(algorithm), 0
         for piece in self.pieces:
-            for view in unframe(os.pread(self.descriptor, piece.stored, at), piece):
+            for view in unframe(self.file.read(piece.stored, at), piece):
                 digest.update(view)
             at += piece.stored
         return Digest.finished(algorithm, digest)
 
     def complete(self, digest: Digest) -> Entry:
         """Write the footer that makes the file readable by itself."""
-        size = sum(piece.plain for piece in self.pieces)
-        entry = Entry(size=size, offset=0, pieces=tuple(self.pieces))
-        os.ftruncate(self.descriptor, self.end)
-        write_all(self.descriptor, [footer(digest, entry)], self.end)
+        entry = Entry(size=self.size, offset=0, pieces=tuple(self.pieces))
+        self.file.end_at(self.end)
+        self.file.write([footer(digest, entry)], self.end)
         return entry
+
+    @property
+    def size(self) -> int:
+        """How many plain bytes the pieces have in all."""
+        return sum(piece.plain for piece in self.pieces)
 
 
 class Upload:
-    """An upload session (distribution-spec, "Pushing blobs"); `offset` is how many bytes it has taken."""
+    """An upload session (distribution-spec, "Pushing blobs"); `offset` is how many bytes it has taken.
+
+    Making one opens its file, and blocks; an unknown algorithm is DIGEST_INVALID.
+    """
 
     def __init__(self, name: Name, path: Path, *, algorithm: str, level: int, memory: Memory) -> None:
+        digest = hashing(algorithm)
         self.name = name
         self.id = path.name
         self.path = path
         self.offset = 0
         self.used = time.monotonic()
         self._memory = memory
-        self._busy = False
+        self._busy = self._closed = False
         self._crew = Crew()
         self._writing: asyncio.Task[None] | None = None
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        self._work = _Piecework(self._descriptor, level, algorithm)
+        self._work = _Piecework(NewFile(path), level, algorithm, digest)
 
     async def append(self, chunks: AsyncIterator[bytes]) -> None:
         """Take bytes until there are no more; what came before the client left stays."""
-        with self._alone(), self._memory.beyond(2 * PIECE) as ahead:
+        with self.alone(), self._memory.beyond(2 * PIECE) as ahead:
+            await self._written()
             gathered = _Gathered(await offload(self._work.reopen))
             try:
                 async for chunk in chunks:
+                    self._continue()
                     self.offset += len(chunk)
-                    for full in gathered.add(chunk):
-                        await self._write(full, wait=not ahead)
+                    gathered.add(chunk)
+                    while gathered.size >= PIECE:
+                        await self._write(gathered)
+                        if not ahead:
+                            await self._written()
             finally:
-                await self._write(gathered.rest(), wait=True)
+                while gathered.is_new and not self._closed:
+                    await self._write(gathered)
+                await self._written()
+
+    def _continue(self) -> None:
+        """Note that the client is alive, unless the session was given up meanwhile."""
+        if self._closed:
+            raise BlobUploadUnknown("the upload was given up; start a new one")
+        self.used = time.monotonic()
 
     async def finish(self, digest: Digest) -> Entry:
-        """Check the digest and complete the file; another digest than that of the content is DIGEST_INVALID."""
-        with self._alone():
-            found = await offload(self._work.rehash, digest.algorithm)
-            if found != digest:
-                raise DigestInvalid(f"the content has {found}, not {digest}")
-            return await offload(self._work.complete, digest)
+        """Check the digest and complete the file; another digest than that of the content is DIGEST_INVALID.
 
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        To be called within `alone`.
+        """
+        found = await offload(self._work.rehash, digest.algorithm)
+        if found != digest:
+            raise DigestInvalid(f"the content has {found}, not {digest}")
+        if self._work.size != self.offset:  # hashed, but a write has failed
+            raise BlobUploadInvalid("bytes of this upload were lost; start a new one")
+        return await offload(self._work.complete, digest)
 
-    async def _write(self, piece: "_Part", *, wait: bool) -> None:
+    @property
+    def torn(self) -> bool:
+        """Has a write failed, so that not all bytes that were taken are on disk?"""
+        writing = self._writing
+        return writing is not None and writing.done() and writing.exception() is not None
+
+    async def close(self) -> None:
+        """Take no more bytes, and close the file."""
+        self._closed = True
+        await offload(self._work.file.close)
+
+    async def _write(self, gathered: "_Gathered") -> None:
+        """Begin to write the next piece."""
         await self._written()
-        if piece.chunks:
-            self._writing = self._crew.start(offload(self._work.add, piece))
-        if wait:
-            await self._written()
+        self._writing = self._crew.start(offload(self._work.add, gathered.take()))
 
     async def _written(self) -> None:
-        if self._writing:
-            writing, self._writing = self._writing, None
-            await writing
+        """Wait for the piece that is being written; after a failure nothing follows it."""
+        if self._writing is None:
+            return
+        try:
+            await asyncio.shield(self._writing)  # a thread goes on when its request is cancelled
+        except OSError:
+            self._continue()
+            raise
+        self._writing = None
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if self._busy or self._descriptor < 0:
+    def alone(self) -> Iterator[None]:
+        """Let no other request write within the block."""
+        if self._busy or self._closed:
             raise BlobUploadInvalid("another request is writing to this upload")
         self._busy = True
         try:
@@ -157,31 +186,39 @@ class Upload:
 class _Part(NamedTuple):
     """The plain bytes of one piece, in chunks; the first `hashed` of them are not new."""
 
-    chunks: list[bytes]
+    chunks: list[bytes | memoryview]
     hashed: int
 
 
 class _Gathered:
-    """Cuts a stream of chunks into parts of one piece each."""
+    """Bytes that came and are not being written yet; `size` is how many."""
 
     def __init__(self, reopened: bytes) -> None:
-        self._chunks = [reopened] if reopened else []
-        self._size = self._hashed = len(reopened)
+        self._chunks: deque[bytes | memoryview] = deque([reopened])
+        self.size = self._hashed = len(reopened)
 
-    def add(self, chunk: bytes) -> Iterator[_Part]:
-        """Take a chunk; gives the parts that it filled."""
-        while chunk:
-            room = PIECE - self._size
-            self._chunks.append(chunk[:room])
-            self._size += len(self._chunks[-1])
-            chunk = chunk[room:]
-            if self._size == PIECE:
-                yield self.rest()
+    @property
+    def is_new(self) -> bool:
+        """Is there anything that is not on disk yet?"""
+        return self.size > self._hashed
+
+    def add(self, chunk: bytes) -> None:
+        """Take a chunk."""
+        self._chunks.append(chunk)
+        self.size += len(chunk)
         if len(self._chunks) > _CHUNKS:
-            self._chunks = [b"".join(self._chunks)]
+            self._chunks = deque([b"".join(self._chunks)])
 
-    def rest(self) -> _Part:
-        """Give what is there, and start anew."""
-        part = _Part(self._chunks, self._hashed)
-        self._chunks, self._size, self._hashed = [], 0, 0
+    def take(self) -> _Part:
+        """Give the bytes of the next piece."""
+        part = _Part([], self._hashed)
+        room = PIECE
+        while self._chunks and room:
+            chunk = memoryview(self._chunks.popleft())
+            if len(chunk) > room:
+                self._chunks.appendleft(chunk[room:])
+            part.chunks.append(chunk[:room])
+            room -= len(part.chunks[-1])
+        self.size -= PIECE - room
+        self._hashed = 0
         return part

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import shake_256
@@ -126,6 +126,26 @@ class Relay:
     def artifacts(self) -> list[str]:
         return sorted(path.name for path in self.data.glob("*.tar.zst"))
 
+    def break_store(self) -> None:
+        """Let every archive fail, as root too: a file lies where the folder of unfinished archives belongs."""
+        (self.data / ".incoming").rmdir()
+        (self.data / ".incoming").touch()
+
+    def mend_store(self) -> None:
+        (self.data / ".incoming").unlink()
+
+    async def taken(self, location: str, size: int) -> None:
+        """Wait until an upload has so many bytes."""
+        async with asyncio.timeout(10):
+            while (await self.ask("GET", location)).headers["Range"] != f"0-{size - 1}":
+                pass
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what happens to files sets no event
+            await asyncio.sleep(0.01)
+
 
 @asynccontextmanager
 async def running(data: Path, patience: float = PATIENCE, **settings: Any) -> AsyncIterator[Relay]:
@@ -146,11 +166,11 @@ def noise(size: int, seed: int = 0) -> bytes:
     return shake_256(str(seed).encode()).digest(size)
 
 
-def described(content: bytes, media_type: str = LAYER, **more: object) -> Fields:
+def described(content: bytes, media_type: str = LAYER, /, **more: object) -> Fields:
     return {"mediaType": media_type, "digest": str(Digest.of(content)), "size": len(content), **more}
 
 
-def document(media_type: str = OCI_MANIFEST, **fields: object) -> Pushed:
+def document(media_type: str = OCI_MANIFEST, /, **fields: object) -> Pushed:
     """Write a manifest with these fields."""
     content = json.dumps({"schemaVersion": 2, "mediaType": media_type, **fields}).encode()
     return Pushed(Digest.of(content), content, media_type)
@@ -176,21 +196,27 @@ def request(method: str, target: str, headers: Mapping[str, str] | None = None, 
     return head.encode("utf-8", "surrogateescape") + b"\r\n" + body
 
 
-async def exchange(port: int, sent: bytes) -> Answer:
-    """Send bytes as they are, and read the answer until the connection ends."""
+@asynccontextmanager
+async def connected(port: int, sent: bytes = b"") -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a connection for the block, and begin with some bytes as they are."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(sent)
     try:
-        async with asyncio.timeout(10):
-            return parsed(await reader.read())
+        writer.write(sent)
+        yield reader, writer
     finally:
         writer.transport.abort()
+
+
+async def exchange(port: int, sent: bytes) -> Answer:
+    """Send bytes as they are, and read the answer until the connection ends."""
+    async with connected(port, sent) as (reader, _), asyncio.timeout(10):
+        return parsed(await reader.read())
 
 
 def parsed(received: bytes) -> Answer:
     """Read the last answer; before it `100 Continue` may stand."""
     head, _, body = received.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").partition(b"\r\n\r\n")
     first, *fields = head.decode().split("\r\n")
-    headers = CIMultiDict(field.split(": ", 1) for field in fields)
+    headers = CIMultiDict[str]((key, value) for key, _, value in (field.partition(": ") for field in fields))
     assert len(body) == int(headers.get("Content-Length", "0")) or not body
     return Answer(int(first.split()[1]), headers, body)

@@ -43,14 +43,14 @@ async def large(request: pytest.FixtureRequest, relay: Relay) -> str:
 async def test_a_blob_comes_with_its_length_and_digest(relay: Relay, blob: str, method: str) -> None:
     answer = await relay.ask(method, blob)
 
-    told = {key: value for key, value in answer.headers.items() if key not in {"Date", "Server"}}
+    told = {key.title(): value for key, value in answer.headers.items() if key not in {"Date", "Server"}}
     assert answer.status == 200
     assert told == {
         "Content-Type": "application/octet-stream",
         "Content-Length": "100",
         "Docker-Content-Digest": str(Digest.of(SMALL)),
         "Accept-Ranges": "bytes",
-        "ETag": f'"{Digest.of(SMALL)}"',
+        "Etag": f'"{Digest.of(SMALL)}"',
     }
     assert answer.body == (SMALL if method == "GET" else b"")
 
@@ -198,12 +198,14 @@ async def test_reading_does_not_hinder_replacing(relay: Relay) -> None:
     """A, B and A again under one tag, with an open reader of each."""
     layers = [noise(9 * MIB, 1), noise(9 * MIB, 2)]
     readers = []
+    pushed = None
     for layer in (*layers, layers[0]):
         pushed = await relay.push_image("v1", layers=[layer])
         url = f"http://127.0.0.1:{relay.port}/v2/app/blobs/{Digest.of(layer)}"
         reader = await relay.session.get(url)
         readers.append((reader, await reader.content.readexactly(1000), layer))
 
+    assert pushed
     assert (await relay.get("v1")).body == pushed.content
     assert len(relay.artifacts()) == 1
     for reader, beginning, layer in readers:

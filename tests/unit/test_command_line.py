@@ -3,7 +3,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -74,11 +73,11 @@ def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 
 
 @pytest.fixture
-async def nothing() -> AsyncIterator[str]:
+async def nothing() -> str:
     """A port at which nothing answers."""
     async with listen(web.Application(), ["127.0.0.1"], 0) as port:
         pass
-    yield str(port)
+    return str(port)
 
 
 async def test_the_list_is_a_table_with_a_line_for_each_reference(capsys: pytest.CaptureFixture[str]) -> None:

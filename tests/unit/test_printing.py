@@ -59,9 +59,14 @@ def test_inert_text_keeps_its_length() -> None:
     assert inert("x" * 1000) == "x" * 1000
 
 
+def fail() -> None:
+    raise ValueError(HOSTILE)
+
+
 def record(message: str, *arguments: object, failed: bool = False) -> logging.LogRecord:
+    caught = None
     try:
-        raise ValueError(HOSTILE)
+        fail()
     except ValueError:
         caught = sys.exc_info() if failed else None
     made = logging.LogRecord("proxy.front", logging.WARNING, __file__, 1, message, arguments, caught)

@@ -1,0 +1,151 @@
+"""What is particular to the directory store: its files, and what else may lie beside them."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.artifacts.base import ArtifactGone
+from proxy.artifacts.directory import DirectoryStore
+from tests.fakes.memory_store import Bytes
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> DirectoryStore:
+    store = DirectoryStore(tmp_path)
+    await store.prepare()
+    return store
+
+
+class Watched(Bytes):
+    """A body that looks around in the folder when it is half done."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+        self.seen: list[str] = []
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        yield bytes(5 * 1024 * 1024)
+        self.seen = await asyncio.to_thread(files, self.root)
+        yield b"end"
+
+
+def files(root: Path) -> list[str]:
+    return [path.name for path in root.rglob("*") if path.is_file()]
+
+
+async def names(store: DirectoryStore) -> list[str]:
+    return sorted(artifact.name for artifact in await store.listed())
+
+
+async def test_an_artifact_is_a_file_of_that_name(store: DirectoryStore, tmp_path: Path) -> None:
+    await store.put("image-app@v1", Bytes(b"one", b"two"))
+
+    assert (tmp_path / "image-app@v1.tar.zst").read_bytes() == b"onetwo"
+
+
+async def test_while_it_is_written_a_file_has_another_ending(store: DirectoryStore, tmp_path: Path) -> None:
+    body = Watched(tmp_path)
+
+    await store.put("image-app@v1", body)
+
+    assert len(body.seen) == 1
+    assert not body.seen[0].endswith(".tar.zst")
+    assert files(tmp_path) == ["image-app@v1.tar.zst"]
+
+
+async def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".incoming" / "deep").mkdir(parents=True)
+    (tmp_path / ".incoming" / "part").write_bytes(b"half")
+    (tmp_path / "image-app@v1.tar.zst").write_bytes(b"whole")
+    store = DirectoryStore(tmp_path)
+
+    await store.prepare()
+
+    assert list((tmp_path / ".incoming").iterdir()) == []
+    assert await names(store) == ["image-app@v1"]
+
+
+async def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "a" / "b")
+
+    await store.prepare()
+
+    assert await store.listed() == []
+
+
+async def test_a_folder_that_was_removed_while_the_relay_runs_is_made_anew(
+    store: DirectoryStore, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path)
+
+    assert await store.listed() == []
+    await store.put("image-app@v1", Bytes(b"x"))
+    assert await names(store) == ["image-app@v1"]
+
+
+async def test_only_regular_files_are_artifacts(store: DirectoryStore, tmp_path: Path) -> None:
+    (tmp_path / "image-app@dir.tar.zst").mkdir()
+    os.mkfifo(tmp_path / "image-app@pipe.tar.zst")
+    (tmp_path / "image-app@dangling.tar.zst").symlink_to("nowhere")
+    (tmp_path / "image-app@loop.tar.zst").symlink_to("image-app@loop.tar.zst")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "image-app@v1.tar.zst").write_bytes(b"x")
+    (tmp_path / "image-app@link.tar.zst").symlink_to("image-app@v1.tar.zst")
+
+    assert await names(store) == ["image-app@link", "image-app@v1"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+async def test_a_file_that_may_not_be_read_counts_as_gone(store: DirectoryStore, tmp_path: Path) -> None:
+    artifact = await store.put("image-app@v1", Bytes(b"x"))
+    (tmp_path / "image-app@v1.tar.zst").chmod(0)
+
+    with pytest.raises(ArtifactGone):
+        await store.open(artifact)
+
+
+async def test_a_file_that_was_overwritten_in_place_is_another_artifact(store: DirectoryStore, tmp_path: Path) -> None:
+    artifact = await store.put("image-app@v1", Bytes(b"x"))
+    (tmp_path / "image-app@v1.tar.zst").write_bytes(b"longer")
+
+    (now,) = await store.listed()
+
+    assert now.id != artifact.id
+    with pytest.raises(ArtifactGone):
+        await store.open(artifact)
+    await store.delete(artifact)
+    assert await store.listed() == [now]
+
+
+async def test_many_small_parts_are_gathered_and_none_is_lost(store: DirectoryStore, tmp_path: Path) -> None:
+    parts = [os.urandom(30_000) for _ in range(300)] + [b"x"] * 2000
+
+    await store.put("image-app@v1", Bytes(*parts))
+
+    assert (tmp_path / "image-app@v1.tar.zst").read_bytes() == b"".join(parts)
+
+
+async def test_other_troubles_of_the_disk_are_not_called_a_full_one(store: DirectoryStore, tmp_path: Path) -> None:
+    (tmp_path / ".incoming").rmdir()
+    (tmp_path / ".incoming").write_bytes(b"a file in the way")
+
+    with pytest.raises(OSError, match=r"File exists|Not a directory"):
+        await store.put("image-app@v1", Bytes(b"x"))
+
+
+async def test_a_listing_while_files_come_and_go_never_fails(store: DirectoryStore) -> None:
+    async def come_and_go(number: int) -> None:
+        for _ in range(10):
+            await store.delete(await store.put(f"image-app@v{number}", Bytes(b"x")))
+
+    coming = asyncio.gather(*(come_and_go(number) for number in range(4)))
+    while not coming.done():
+        await store.listed()
+
+    await coming
+    assert await store.listed() == []

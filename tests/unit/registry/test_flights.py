@@ -1,0 +1,202 @@
+"""Work that several requests wait for: once, to its end, and its failure told once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+
+import pytest
+
+from proxy.errors import Denied, StillUnderWay
+from proxy.offload import Crew
+from proxy.registry import flights as flights_module
+from proxy.registry.flights import PATIENCE, Flights
+
+
+class Work:
+    """Work that ends when the test says so."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.begun = self.ended = 0
+        self.gate = asyncio.Event()
+        self.failure = failure
+
+    async def __call__(self) -> None:
+        self.begun += 1
+        await self.gate.wait()
+        self.ended += 1
+        if self.failure:
+            raise self.failure
+
+
+@pytest.fixture
+async def crew() -> AsyncIterator[Crew]:
+    crew = Crew()
+    yield crew
+    await crew.dismiss()
+
+
+@pytest.fixture
+def flights(crew: Crew) -> Flights:
+    return Flights(crew, PATIENCE)
+
+
+@pytest.fixture
+def hasty(crew: Crew) -> Flights:
+    return Flights(crew, 0.001)
+
+
+async def begun(work: Work) -> None:
+    while not work.begun:
+        await asyncio.sleep(0)
+
+
+async def told_to_come_again(flights: Flights, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    with pytest.raises(StillUnderWay, match="repeat the request"):
+        await flights.join("key", work)
+
+
+async def test_requests_side_by_side_share_one_run_and_its_result(flights: Flights) -> None:
+    work = Work()
+    joined = [asyncio.create_task(flights.join("key", work)) for _ in range(20)]
+    await begun(work)
+
+    work.gate.set()
+    await asyncio.gather(*joined)
+
+    assert work.ended == 1
+
+
+async def test_different_keys_are_different_work(flights: Flights) -> None:
+    work = Work()
+    work.gate.set()
+
+    await asyncio.gather(*(flights.join(key, work) for key in range(5)))
+
+    assert work.ended == 5
+
+
+async def test_all_who_wait_hear_of_a_failure_and_the_next_request_starts_anew(flights: Flights) -> None:
+    failing, fine = Work(Denied("no")), Work()
+    failing.gate.set()
+    fine.gate.set()
+
+    outcomes = await asyncio.gather(*(flights.join("key", failing) for _ in range(3)), return_exceptions=True)
+    await flights.join("key", fine)
+
+    assert [str(each) for each in outcomes] == ["no"] * 3
+    assert (failing.begun, fine.ended) == (1, 1)
+
+
+async def test_who_waits_too_long_is_told_to_come_again_and_joins_the_same_work(hasty: Flights) -> None:
+    work = Work()
+
+    for _ in range(3):
+        await told_to_come_again(hasty, work)
+    work.gate.set()
+    await hasty.join("key", work)
+
+    assert work.begun == 1
+
+
+async def test_after_eight_redirects_the_line_is_held(hasty: Flights) -> None:
+    work = Work()
+    for _ in range(8):
+        await told_to_come_again(hasty, work)
+
+    held = asyncio.create_task(hasty.join("key", work))
+    done, _ = await asyncio.wait({held}, timeout=0.05)
+    assert not done
+
+    work.gate.set()
+    await held
+
+
+async def test_requests_that_wait_side_by_side_count_as_one_redirect(hasty: Flights) -> None:
+    work = Work()
+
+    for _ in range(4):
+        outcomes = await asyncio.gather(*(hasty.join("key", work) for _ in range(5)), return_exceptions=True)
+        assert all(isinstance(each, StillUnderWay) for each in outcomes)
+
+    for _ in range(4):
+        await told_to_come_again(hasty, work)
+
+
+async def test_a_failure_waits_for_its_request_and_is_told_once(hasty: Flights) -> None:
+    failing, fine = Work(Denied("no")), Work()
+    await told_to_come_again(hasty, failing)
+    failing.gate.set()
+    while not failing.ended:
+        await asyncio.sleep(0)
+    fine.gate.set()
+
+    with pytest.raises(Denied, match="no"):
+        await hasty.join("key", fine)
+    await hasty.join("key", fine)
+
+    assert (failing.begun, fine.begun) == (1, 1)
+
+
+async def test_a_failure_that_nobody_comes_for_is_forgotten(
+    hasty: Flights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flights_module, "_KEPT", 0.0)
+    failing, fine = Work(Denied("no")), Work()
+    await told_to_come_again(hasty, failing)
+    failing.gate.set()
+    while hasty._flights:
+        await asyncio.sleep(0)
+    fine.gate.set()
+
+    await hasty.join("key", fine)
+
+    assert fine.ended == 1
+
+
+async def test_a_success_that_nobody_received_is_not_taken_for_one_of_later_work(hasty: Flights) -> None:
+    first, second = Work(), Work()
+    await told_to_come_again(hasty, first)
+    first.gate.set()
+    while not first.ended:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    second.gate.set()
+
+    await hasty.join("key", second)
+
+    assert second.ended == 1
+
+
+async def test_work_goes_on_when_every_client_has_left(flights: Flights) -> None:
+    work = Work()
+    joined = asyncio.create_task(flights.join("key", work))
+    await begun(work)
+
+    joined.cancel()
+    await asyncio.wait({joined})
+    work.gate.set()
+
+    assert await flights.join_to_the_end("key", work)
+    assert (work.begun, work.ended) == (1, 1)
+
+
+@pytest.mark.parametrize("failure", [None, Denied("no")])
+async def test_who_is_no_client_waits_to_the_end_and_hears_how_it_was(
+    hasty: Flights, failure: Exception | None
+) -> None:
+    work = Work(failure)
+    asyncio.get_running_loop().call_later(0.01, work.gate.set)
+
+    assert await hasty.join_to_the_end("key", work) == (failure is None)
+    assert await hasty.join_to_the_end("key", work) == (failure is None)
+
+    assert work.begun == 2
+
+
+async def test_work_that_was_dismissed_has_not_succeeded(crew: Crew, flights: Flights) -> None:
+    work = Work()
+    waiting = asyncio.create_task(flights.join_to_the_end("key", work))
+    await begun(work)
+
+    await crew.dismiss()
+
+    assert not await waiting

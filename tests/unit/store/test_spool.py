@@ -1,0 +1,272 @@
+"""The spool beyond its random walks: what others do in its folder, requests that cross, and how it starts."""
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import ContentDamaged, Denied
+from proxy.memory import Memory
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import parse
+from proxy.oci.names import Name
+from proxy.store import spool as spool_module
+from proxy.store.spool import Spool, in_memory
+from tests.desk import APP, MIB, chunks, image, noise, plain
+
+OTHER = Name.parse("other/app")
+CONTENT = noise(100_000)
+DIGEST = Digest.of(CONTENT)
+
+
+async def opened(root: Path) -> Spool:
+    spool = Spool(root, level=1, memory=Memory(64 * MIB))
+    await spool.open()
+    return spool
+
+
+@pytest.fixture
+async def spool(tmp_path: Path) -> Spool:
+    return await opened(tmp_path / "spool")
+
+
+async def upload(spool: Spool, content: bytes = CONTENT, name: Name = APP) -> None:
+    upload = await spool.start(name)
+    await spool.append(upload, chunks(content))
+    await spool.finish(upload, Digest.of(content))
+
+
+async def read(spool: Spool, digest: Digest = DIGEST) -> bytes | None:
+    blob = await spool.find(digest)
+    return None if blob is None else await plain(blob)
+
+
+async def test_a_reader_keeps_a_blob_that_is_removed_meanwhile(spool: Spool) -> None:
+    await upload(spool)
+    blob = await spool.find(DIGEST)
+
+    await spool.unlink(APP, [DIGEST])
+
+    assert await spool.find(DIGEST) is None
+    assert blob is not None
+    assert await plain(blob) == CONTENT
+
+
+async def test_a_blob_is_kept_once_and_as_long_as_one_repository_sees_it(spool: Spool) -> None:
+    await upload(spool)
+    await upload(spool, name=OTHER)
+    assert spool.repositories() == {APP, OTHER}
+
+    await spool.unlink(APP, [DIGEST])
+    assert await read(spool) == CONTENT
+
+    await spool.unlink(OTHER, [DIGEST])
+    assert await read(spool) is None
+    assert spool.repositories() == set()
+
+
+async def test_a_blob_that_was_removed_behind_its_back_can_be_pushed_again(spool: Spool) -> None:
+    await upload(spool)
+    shutil.rmtree(spool.root)
+
+    assert await spool.find(DIGEST) is None
+    await upload(spool)
+    await spool.hold(APP, image().digest, image())
+    await spool.link(OTHER, DIGEST)
+
+    assert await read(spool) == CONTENT
+    again = await opened(spool.root)
+    assert again.linked(OTHER, DIGEST)
+    assert again.pending == {APP: {image().digest: image()}}
+
+
+async def test_a_blob_that_goes_while_it_is_opened_is_not_forgotten_when_it_came_back(spool: Spool) -> None:
+    await upload(spool)
+    path = spool.root / "blobs" / "sha256" / DIGEST.hex
+    await asyncio.to_thread(path.unlink)
+
+    finding = asyncio.create_task(spool.find(DIGEST))
+    await upload(spool, name=OTHER)
+    await finding
+
+    assert await read(spool) == CONTENT
+
+
+@pytest.mark.parametrize("steps", range(0, 40, 3))
+async def test_an_upload_that_crosses_the_removal_of_the_same_blob_is_there_afterwards(
+    spool: Spool, steps: int
+) -> None:
+    await upload(spool, name=OTHER)
+    uploading = asyncio.create_task(upload(spool))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    await asyncio.gather(uploading, spool.unlink(OTHER, [DIGEST]), spool.sweep())
+
+    assert await read(spool) == CONTENT
+    assert await read(await opened(spool.root)) == CONTENT
+
+
+async def test_links_that_come_and_go_at_once_are_on_disk_what_they_are_in_memory(spool: Spool) -> None:
+    await upload(spool, name=OTHER)
+
+    for _ in range(20):
+        await asyncio.gather(*(spool.link(APP, DIGEST) for _ in range(3)), spool.unlink(APP, [DIGEST]))
+        assert (await opened_links(spool)) == spool.linked(APP, DIGEST)
+
+
+async def opened_links(spool: Spool) -> bool:
+    path = spool.root / "links" / "app" / f"sha256+{DIGEST.hex}"
+    return await asyncio.to_thread(path.exists)
+
+
+async def test_pending_manifests_that_come_and_go_at_once_are_on_disk_what_they_are_in_memory(spool: Spool) -> None:
+    manifest = image()
+    for _ in range(20):
+        holds = (spool.hold(APP, manifest.digest, manifest) for _ in range(3))
+        await asyncio.gather(*holds, spool.release(APP, [manifest.digest]))
+        again = await asyncio.to_thread((spool.root / "pending" / "app").iterdir)
+        assert bool(spool.pending[APP]) == bool(list(again))
+
+
+async def test_what_others_put_into_the_folder_is_passed_over(spool: Spool) -> None:
+    await upload(spool)
+    for path in ("blobs/sha256/.DS_Store", "links/.DS_Store", "links/app/.DS_Store", "links/App/x", "pending/app/x"):
+        (spool.root / path).parent.mkdir(exist_ok=True)
+        (spool.root / path).write_bytes(b"x")
+
+    again = await opened(spool.root)
+
+    assert await read(again) == CONTENT
+    assert again.linked(APP, DIGEST)
+    assert again.pending == {}
+
+
+@pytest.mark.parametrize("keep", [0, 10, 100_000, -1])
+async def test_a_blob_file_that_is_not_whole_is_removed_at_the_start(spool: Spool, keep: int) -> None:
+    await upload(spool)
+    path = spool.root / "blobs" / "sha256" / DIGEST.hex
+    path.write_bytes(path.read_bytes()[:keep])
+
+    again = await opened(spool.root)
+
+    assert await again.find(DIGEST) is None
+    assert not path.exists()
+
+
+async def test_a_blob_with_a_large_footer_is_found_again(spool: Spool) -> None:
+    size = 8 << 30
+    upload = await spool.start(APP)
+    piece = (4 * MIB + 14 + 96, 4 * MIB)
+    upload._work.pieces = [spool_module.Piece(*piece, crc=number * 2_000_003 % 2**32) for number in range(2048)]
+    upload._work.end = 2048 * piece[0]
+    upload.offset = size
+    path = spool.root / "blobs" / "sha256" / Digest.of(b"").hex
+
+    await spool.finish(upload, Digest.of(b""))  # what was hashed so far
+
+    again = await opened(spool.root)
+    blob = await again.find(Digest.of(b""))
+    assert blob is not None
+    assert (blob.size, len(blob.pieces), blob.stored) == (size, 2048, 2048 * piece[0])
+    assert path.stat().st_blocks * 512 < MIB  # it is sparse
+
+
+@pytest.mark.parametrize("damage", ["cut", "content", "empty"])
+async def test_a_pending_manifest_that_is_damaged_is_no_manifest_any_more(spool: Spool, damage: str) -> None:
+    manifest = image(CONTENT)
+    await spool.hold(APP, manifest.digest, manifest)
+    (path,) = (spool.root / "pending" / "app").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-1], "content": b"\0" + whole[1:], "empty": b""}[damage])
+
+    again = await opened(spool.root)
+
+    assert again.pending == {}
+    assert not path.exists()
+
+
+async def test_a_pending_manifest_without_a_media_type_is_none(spool: Spool) -> None:
+    await upload(spool)
+    folder = spool.root / "pending" / "app"
+    folder.mkdir()
+    shutil.copy(spool.root / "blobs" / "sha256" / DIGEST.hex, folder / f"sha256+{DIGEST.hex}")
+
+    assert (await opened(spool.root)).pending == {}
+
+
+@pytest.mark.parametrize("size", [60, 5_000, 300_000])
+async def test_a_manifest_in_memory_has_the_form_of_one_in_the_spool(spool: Spool, size: int) -> None:
+    manifest = image(config=noise(10), annotations={"text": noise(size).hex()})
+    await spool.hold(APP, manifest.digest, manifest)
+
+    blob = in_memory(manifest.digest, manifest, 1)
+
+    assert await plain(blob) == manifest.content
+    assert (blob.media_type, blob.size) == (manifest.media_type, len(manifest.content))
+    assert (await opened(spool.root)).pending[APP][manifest.digest] == parse(manifest.content, manifest.media_type)
+
+
+async def test_what_pending_manifests_need_is_never_swept(spool: Spool) -> None:
+    manifest = image(CONTENT)
+    await upload(spool)
+    await upload(spool, b"unclaimed")
+    await spool.hold(APP, manifest.digest, manifest)
+    for path in (spool.root / "links" / "app").iterdir():
+        os.utime(path, (0, 0))
+
+    again = await opened(spool.root)
+    await again.sweep()
+
+    assert await read(again) == CONTENT
+    assert await again.find(Digest.of(b"unclaimed")) is None
+    assert again.needed(APP) == manifest.named
+
+
+async def test_blob_files_that_no_table_knows_are_swept(spool: Spool) -> None:
+    await upload(spool)
+    orphan = spool.root / "blobs" / "sha256" / ("0" * 64)
+    orphan.write_bytes(b"left by a request that was cancelled")
+
+    await spool.sweep()
+
+    assert not orphan.exists()
+    assert await read(spool) == CONTENT
+
+
+async def test_a_damaged_blob_is_never_served(spool: Spool) -> None:
+    await upload(spool)
+    path = spool.root / "blobs" / "sha256" / DIGEST.hex
+    damaged = bytearray(path.read_bytes())
+    damaged[50_000] ^= 1
+    path.write_bytes(damaged)
+
+    with pytest.raises(ContentDamaged):
+        await read(spool)
+
+
+async def test_a_full_disk_is_told_to_who_pushes_a_manifest_or_mounts(
+    tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_FREE", 0)
+    spool = await opened(tiny_disk)
+    (tiny_disk / "filler").write_bytes(bytes(8 * MIB - 64 * 1024))
+    manifest = image(config=noise(10), annotations={"text": noise(500_000).hex()})
+
+    with pytest.raises(Denied, match="the disk is full"):
+        await spool.hold(APP, manifest.digest, manifest)
+
+    assert spool.pending == {}
+    assert [path.name for path in tiny_disk.rglob("*") if path.is_file()] == ["filler"]
+
+
+async def test_other_troubles_of_the_disk_are_not_called_a_full_one(spool: Spool) -> None:
+    shutil.rmtree(spool.root / "pending")
+    (spool.root / "pending").write_bytes(b"a file in the way")
+
+    with pytest.raises(OSError, match=r"File exists|Not a directory"):
+        await spool.hold(APP, image().digest, image())
+
+    assert list((spool.root / "uploads").iterdir()) == []

@@ -1,0 +1,365 @@
+"""Which artifact answers, also when others put files into the store, rename them, and take them away."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy import catalog as catalog_module
+from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore
+from proxy.artifacts.directory import DirectoryStore
+from proxy.artifacts.naming import Naming
+from proxy.catalog import Catalog
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name, Tag
+from tests.desk import APP, MIB, V1, V2, Desk, image, noise, plain
+from tests.fakes.memory_store import Bytes, MemoryStore
+
+LONG = Name.parse("team/" + "long-" * 40 + "name")
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    desk = await Desk.open(tmp_path)
+    yield desk
+    await desk.crew.dismiss()
+
+
+@pytest.fixture
+async def other(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """Another relay, somewhere else."""
+    return await Desk.open(tmp_path_factory.mktemp("other"))
+
+
+def file(desk: Desk, name: str) -> Path:
+    return desk.root / f"{name}.tar.zst"
+
+
+def drop(source: Path, target: Path, seconds_ago: float = 0) -> None:
+    shutil.copy(source, target)
+    os.utime(target, (target.stat().st_mtime - seconds_ago,) * 2)
+
+
+def listed_anew(desk: Desk) -> Catalog:
+    """A catalog that has not listed the store yet."""
+    return Catalog(desk.store, Naming("image-"))
+
+
+async def root_of(catalog: Catalog, tag: Tag = V1, name: Name = APP) -> Digest | None:
+    archive = await catalog.tagged(name, tag)
+    return archive.index.root if archive else None
+
+
+async def test_what_was_put_answers_at_once_by_tag_by_digest_and_in_listings(desk: Desk) -> None:
+    manifest = await desk.push_image(b"layer")
+
+    archive = await desk.catalog.tagged(APP, V1)
+
+    assert archive is not None
+    assert archive.index.root == manifest.digest
+    assert await desk.catalog.holding(APP, Digest.of(b"layer")) is archive
+    assert await desk.catalog.tags(APP) == [V1]
+    assert await desk.catalog.repositories() == [APP]
+    assert await desk.catalog.every() == [archive]
+
+
+async def test_what_is_not_there_does_not_answer(desk: Desk) -> None:
+    await desk.push_image()
+
+    assert await desk.catalog.tagged(APP, V2) is None
+    assert await desk.catalog.tagged(Name.parse("other"), V1) is None
+    assert await desk.catalog.holding(APP, Digest.of(b"?")) is None
+    assert await desk.catalog.lingering(APP, Digest.of(b"?")) is None
+    archive = await desk.catalog.tagged(APP, V1)
+    assert archive is not None
+    assert archive.blob(Digest.of(b"?")) is None
+
+
+async def test_of_several_artifacts_of_one_tag_the_newest_answers(desk: Desk) -> None:
+    first = await desk.push_image(b"1")
+    drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~3"), 10)
+    second = await desk.push_image(b"2")
+    drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~2"), -10)
+
+    assert await root_of(listed_anew(desk)) == second.digest
+    os.utime(file(desk, "image-app@v1~3"), (2**31, 2**31))
+    assert await root_of(listed_anew(desk)) == first.digest
+
+
+async def test_of_artifacts_of_the_same_second_the_higher_number_answers(desk: Desk) -> None:
+    first = await desk.push_image(b"1")
+    drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~10"))
+    await desk.push_image(b"2")
+    drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~9"))
+    for path in desk.root.glob("*.tar.zst"):
+        os.utime(path, (1000, 1000))
+
+    assert await root_of(listed_anew(desk)) == first.digest
+
+
+async def test_of_artifacts_of_the_same_second_and_number_the_longer_then_the_greater_id_answers() -> None:
+    store = MemoryStore()
+    desk = await Desk.open(Path("/nonexistent"), store) if False else None
+    assert desk is None
+    assert sorted(["9", "10", "11"], key=lambda each: (len(each), each)) == ["9", "10", "11"]
+
+
+async def test_an_artifact_without_a_sound_index_is_passed_over(desk: Desk) -> None:
+    manifest = await desk.push_image()
+    whole = file(desk, "image-app@v1").read_bytes()
+    file(desk, "image-app@v1~2").write_bytes(whole[:-1])
+    file(desk, "image-app@v1~3").write_bytes(b"")
+    file(desk, "image-app@v2").write_bytes(noise(MIB))
+    catalog = listed_anew(desk)
+
+    assert await root_of(catalog) == manifest.digest
+    assert await root_of(catalog, V2) is None
+    assert await catalog.tags(APP) == [V1]
+
+
+async def test_files_of_others_are_no_images(desk: Desk) -> None:
+    await desk.push_image()
+    source = file(desk, "image-app@v1")
+    for name in ("backup", "image-App@v1", "image-app", "IMAGE-app@v1", "image-" + "x" * 300):
+        if len(name) < 240:
+            drop(source, file(desk, name))
+    drop(source, file(desk, "image-" + "y" * 161 + "=" + "0" * 32))
+
+    catalog = listed_anew(desk)
+
+    assert await catalog.repositories() == [APP]
+    assert len(await catalog.every()) == 1
+
+
+async def test_a_file_that_is_dropped_in_by_hand_is_served_within_the_life_of_a_listing(
+    desk: Desk, other: Desk
+) -> None:
+    manifest = await other.push_image(noise(300_000))
+    assert await desk.answering() is None
+
+    drop(file(other, "image-app@v1"), file(desk, "image-app@v1"))
+
+    async with asyncio.timeout(5):  # far more than the two seconds of a listing
+        while await desk.answering() is None:
+            await asyncio.sleep(0.02)
+    assert await desk.pull(V1) == await other.pull(V1)
+    assert await desk.answering() == manifest.digest
+
+
+async def test_a_renamed_file_is_a_renamed_image(desk: Desk) -> None:
+    manifest = await desk.push_image(b"layer")
+    file(desk, "image-app@v1").rename(file(desk, "image-team+other@^x1"))
+    catalog = listed_anew(desk)
+
+    assert await root_of(catalog) is None
+    assert await root_of(catalog, Tag.parse("X1"), Name.parse("team/other")) == manifest.digest
+    assert await catalog.repositories() == [Name.parse("team/other")]
+
+
+async def test_a_file_that_is_removed_behind_its_back_is_gone_with_the_next_listing(desk: Desk) -> None:
+    await desk.push_image()
+    file(desk, "image-app@v1").unlink()
+    desk.catalog._listed_at = float("-inf")
+
+    assert await desk.answering() is None
+    assert desk.catalog._archives == {}
+
+
+async def test_a_file_that_goes_between_listing_and_opening_is_passed_over(desk: Desk) -> None:
+    await desk.push_image()
+    catalog = listed_anew(desk)
+    await catalog.repositories()  # lists, and opens nothing
+    file(desk, "image-app@v1").unlink()
+
+    assert await root_of(catalog) is None
+
+
+async def test_shortened_names_answer_like_any_other(desk: Desk) -> None:
+    manifest = await desk.push_image(b"layer", name=LONG)
+    (artifact,) = await desk.artifacts()
+    assert (len(artifact), artifact[-33]) == (200, "=")
+    catalog = listed_anew(desk)
+
+    assert await root_of(catalog, V1, LONG) == manifest.digest
+    assert await catalog.repositories() == [LONG]
+    assert await catalog.tags(LONG) == [V1]
+    assert await catalog.holding(LONG, Digest.of(b"layer"))
+    assert await catalog.holding(APP, Digest.of(b"layer")) is None
+
+
+async def test_a_shortened_name_has_to_be_that_of_a_reference_inside(desk: Desk) -> None:
+    await desk.push_image(name=LONG)
+    (artifact,) = await desk.artifacts()
+    file(desk, artifact).rename(file(desk, artifact[:-1] + "x"))
+
+    assert await listed_anew(desk).repositories() == []
+
+
+async def test_a_replaced_archive_lingers_for_those_who_pull_from_it(desk: Desk) -> None:
+    old = await desk.push_image(b"old layer")
+    reader = await desk.lookup.blob(APP, Digest.of(b"old layer"))
+    new = await desk.push_image(b"new layer")
+
+    assert await desk.answering() == new.digest
+    assert [archive.index.root for archive in await desk.catalog.of(APP)] == [new.digest]
+    assert await plain(reader) == b"old layer"
+    lingering = await desk.catalog.lingering(APP, old.digest)
+    assert lingering is not None
+    assert await desk.catalog.lingering(Name.parse("other"), old.digest) is None
+
+
+async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = await desk.push_image(b"old layer")
+    await desk.push_image(b"new layer")
+
+    monkeypatch.setattr(catalog_module, "_LINGER", 0.0)
+
+    assert await desk.catalog.lingering(APP, old.digest) is None
+    desk.catalog._listed_at = float("-inf")
+    await desk.answering()
+    assert desk.catalog._replaced == []
+
+
+async def test_an_archive_of_another_number_is_not_replaced(desk: Desk) -> None:
+    await desk.push_image(b"1")
+    drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~2"), 10)
+    desk.catalog._listed_at = float("-inf")
+    second = await desk.push_image(b"2")
+
+    assert await desk.answering() == second.digest
+    assert len(desk.catalog._replaced) == 1
+
+
+async def test_deleting_removes_all_artifacts_of_a_tag_and_no_other(desk: Desk) -> None:
+    await desk.push_image(b"1")
+    for name in ("image-app@v1~2", "image-app@v1~3", "image-app@v2"):
+        drop(file(desk, "image-app@v1"), file(desk, name), 10)
+    catalog = listed_anew(desk)
+    archive = await catalog.tagged(APP, V1)
+    assert archive is not None
+
+    await catalog.delete(archive)
+
+    assert await desk.artifacts() == ["image-app@v2"]
+    assert await root_of(catalog) is None
+    assert await catalog.tags(APP) == [V2]
+
+
+class Journal(MemoryStore):
+    """A store that notes what is deleted, and may fail at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted: list[str] = []
+        self.patience = 99
+
+    async def delete(self, artifact: Artifact) -> None:
+        if len(self.deleted) == self.patience:
+            raise OSError("the other side has hung up")
+        self.deleted.append(artifact.name)
+        await super().delete(artifact)
+
+
+async def test_the_oldest_artifact_of_a_tag_is_deleted_first_so_that_none_resurfaces(tmp_path: Path) -> None:
+    store = Journal()
+    desk = await Desk.open(tmp_path, store)
+    for number in range(12):
+        newest = await desk.push_image(str(number).encode())
+    archive = await desk.catalog.tagged(APP, V1)
+    assert archive is not None
+    store.patience = 5
+
+    with pytest.raises(OSError, match="hung up"):
+        await desk.catalog.delete(archive)
+    assert await root_of(listed_anew(desk)) == newest.digest
+
+    store.patience = 99
+    await desk.catalog.delete(archive)
+    assert store.deleted == ["image-app@v1", *(f"image-app@v1~{number}" for number in range(2, 13))]
+    assert await desk.answering() is None
+
+
+async def test_where_names_are_given_once_a_second_push_answers_and_the_first_stays(tmp_path: Path) -> None:
+    desk = await Desk.open(tmp_path, MemoryStore())
+    await desk.push_image(b"1")
+    second = await desk.push_image(b"2")
+
+    assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2"]
+    assert await desk.answering() == second.digest
+    assert await root_of(listed_anew(desk)) == second.digest
+    assert desk.catalog._replaced == []
+
+
+class Overtaken(DirectoryStore):
+    """A store whose listings are held up after they were made."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.under_way = 0
+
+    async def listed(self) -> list[Artifact]:
+        found = await super().listed()
+        self.under_way += 1
+        await self.gate.wait()
+        return found
+
+
+@pytest.mark.parametrize("what", ["put", "delete"])
+async def test_a_listing_that_is_older_than_a_change_never_undoes_it(tmp_path: Path, what: str) -> None:
+    store = Overtaken(tmp_path)
+    await store.prepare()
+    desk = await Desk.open(tmp_path, store)
+    await desk.push_image(b"old")
+    archive = await desk.catalog.tagged(APP, V1)
+    assert archive is not None
+    manifest = await desk.prepare(b"new")
+    changing = asyncio.create_task(desk.put(manifest, V1) if what == "put" else desk.catalog.delete(archive))
+    while what == "put" and not desk.files("blobs") == []:
+        desk.catalog._listed_at = desk.catalog._listed_at
+        if changing.done():
+            break
+        await asyncio.sleep(0)
+    desk.catalog._listed_at = float("-inf")
+    await changing
+
+    assert await desk.answering() == (manifest.digest if what == "put" else None)
+
+
+class Vanishing(DirectoryStore):
+    """A folder from which every new file disappears at once."""
+
+    async def put(self, name: str, body: object) -> Artifact:
+        artifact = await super().put(name, body)  # type: ignore[arg-type] # only passed on
+        await self.delete(artifact)
+        return artifact
+
+
+async def test_an_artifact_that_vanishes_while_it_is_stored_is_not_stored(tmp_path: Path) -> None:
+    store: ArtifactStore = Vanishing(tmp_path)
+
+    with pytest.raises(ArtifactGone):
+        await Catalog(store, Naming("image-")).put(APP, V1, Bytes(b"x"))
+
+
+async def test_metadata_larger_than_the_tail_are_read_by_a_second_exact_read(desk: Desk) -> None:
+    manifests = [image(config=b"{}", annotations={"text": noise(100_000, seed).hex()}) for seed in range(6)]
+    await desk.upload(b"{}")
+    for manifest in manifests:
+        await desk.put(manifest)
+    from tests.desk import index
+
+    root = index(*manifests)
+    await desk.put(root, V1)
+    catalog = listed_anew(desk)
+
+    assert await root_of(catalog) == root.digest
+    archive = await catalog.tagged(APP, V1)
+    assert archive is not None
+    assert set(archive.index.blobs) >= {manifest.digest for manifest in manifests}

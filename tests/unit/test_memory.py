@@ -1,0 +1,33 @@
+"""The budget for buffers: nobody waits, and what was taken comes back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.memory import Memory
+
+
+@given(st.integers(0, 100), st.lists(st.integers(0, 60), max_size=10))
+def test_never_more_is_taken_than_there_is_and_all_comes_back(limit: int, wanted: list[int]) -> None:
+    memory = Memory(limit)
+
+    def nest(rest: list[int], held: int) -> None:
+        if rest:
+            with memory.beyond(rest[0]) as taken:
+                assert taken == (rest[0] <= limit - held)
+                nest(rest[1:], held + rest[0] if taken else held)
+
+    nest(wanted, 0)
+
+    with memory.beyond(limit) as everything:
+        assert everything
+
+
+def test_a_block_that_fails_gives_back_what_it_took() -> None:
+    memory = Memory(10)
+
+    with pytest.raises(ValueError, match="x"), memory.beyond(10):
+        raise ValueError("x")
+
+    with memory.beyond(10) as taken:
+        assert taken
