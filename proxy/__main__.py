@@ -56,6 +56,7 @@ def _serve(arguments: Sequence[str]) -> None:
 
     import logging
 
+    from config import job
     from proxy import app, printing
     from proxy.files import FolderInUse
     from proxy.front.listening import CannotListen
@@ -66,7 +67,7 @@ def _serve(arguments: Sequence[str]) -> None:
     for remark in remarks:
         log.warning("%s", remark)
     try:
-        app.run(settings)
+        app.run(settings, job.read())
     except (CannotListen, FolderInUse) as error:
         _fail(str(error))
     except OSError as error:

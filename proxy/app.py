@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from config.job import Job
 from config.settings import Settings
-from proxy.artifacts.directory import DirectoryStore
-from proxy.artifacts.naming import Naming
-from proxy.catalog import Catalog
 from proxy.files import locked
 from proxy.front import gate, keys
 from proxy.front.errors import as_oci_errors
@@ -21,48 +19,60 @@ from proxy.memory import Memory
 from proxy.oci.manifest import LIMIT
 from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
+from proxy.registry.fetching import Fetching
 from proxy.registry.flights import PATIENCE, Flights
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
 from proxy.store.spool import Spool
+from proxy.stores import Stores, choose
 
 _log = logging.getLogger(__name__)
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
 
 
-def build(settings: Settings, patience: float = PATIENCE) -> web.Application:
-    """Make the service of these settings; nothing is opened before it starts.
+def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE) -> web.Application:
+    """Make the service of these settings in this job; nothing is opened before it starts.
 
     `patience` is how many seconds a request waits for an artifact until its client is told to come again.
     """
-    store = DirectoryStore(settings.data)
     memory = Memory(settings.memory_budget)
-    spool = Spool(settings.data / "spool", level=settings.compression_level, memory=memory)
-    catalog = Catalog(store, Naming(settings.artifact_prefix))
-    lookup = Lookup(spool, catalog, settings.compression_level)
+    stores = choose(settings, job or Job(), memory)
+    spool = Spool(
+        settings.data / "spool",
+        level=settings.compression_level,
+        memory=memory,
+        cache_limit=settings.spool_limit if stores.actions else 0,
+    )
     crew = Crew()
-    push = Push(spool, catalog, lookup, Flights(crew, patience), settings.public_host, settings.settle_seconds)
+    lookup = Lookup(spool, stores.catalog, settings.compression_level)
+    flights = Flights(crew, patience)
+    push = Push(spool, stores.catalog, lookup, flights, settings.public_host, settings.settle_seconds, memory)
+    app = web.Application(middlewares=_middlewares(settings, stores), client_max_size=LIMIT)
+    app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
+    app[keys.DELETION] = Deletion(lookup, push)
+    app[keys.FETCHING] = Fetching(spool, memory, crew)
+    app[keys.REPORT] = Report(lookup, push, stores.kind)
+    if stores.actions:
+        app[keys.HANDOVER] = stores.actions.handover
+    app.add_routes(ROUTES)
+    app.cleanup_ctx.append(lambda _: _life(stores, push, crew))
+    return app
 
-    async def life(_: web.Application) -> AsyncIterator[None]:
-        await store.prepare()
-        await spool.open()
+
+async def _life(stores: Stores, push: Push, crew: Crew) -> AsyncIterator[None]:
+    """Open what the service works with; at its end make durable what is pending, then close."""
+    _log.info("images are kept in: %s (%s)", stores.kind, stores.reason)
+    async with stores.opened():
+        await push.spool.open()
         push.restore()
-        background = [crew.start(push.settle()), crew.start(_sweep(spool))]
+        background = [crew.start(push.settle()), crew.start(_sweep(push.spool))]
         yield
         for failed in await push.flush():
             _log.error("%s@%s is not durable: %s", failed.name, failed.digest, failed.problem)
         for task in background:
             task.cancel()
         await crew.dismiss()
-
-    app = web.Application(middlewares=_middlewares(settings), client_max_size=LIMIT)
-    app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
-    app[keys.DELETION] = Deletion(lookup, push)
-    app[keys.REPORT] = Report(lookup, push, "directory")
-    app.add_routes(ROUTES)
-    app.cleanup_ctx.append(life)
-    return app
 
 
 async def _sweep(spool: Spool) -> None:
@@ -71,25 +81,24 @@ async def _sweep(spool: Spool) -> None:
         await spool.sweep()
 
 
-def _middlewares(settings: Settings) -> list[Middleware]:
+def _middlewares(settings: Settings, stores: Stores) -> list[Middleware]:
     chosen = [as_oci_errors, gate.hosts(settings.public_host)]
     if settings.password is not None:
         chosen.append(gate.password(settings.password.get_secret_value()))
-    if settings.access == "read":
-        chosen.append(gate.read_only())
+    chosen.append(gate.open_for(stores.closed))
     return chosen
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, job: Job) -> None:
     """Serve until SIGTERM or SIGINT, then make durable what is pending."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a blob or archive that is being read is an open file
     with locked(settings.data):
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, job))
 
 
-async def _serve(settings: Settings) -> None:
-    async with listen(build(settings), settings.host, settings.port) as port:
+async def _serve(settings: Settings, job: Job) -> None:
+    async with listen(build(settings, job), settings.host, settings.port) as port:
         _log.info("image-relay serves %s on port %d", settings.data, port)
         await stopped()
         _log.info("stopping: what is pending is stored first")

@@ -66,6 +66,15 @@ class Catalog:
         self._archives: dict[str, Archive | None] = {}  # by artifact id; None for what is no archive
         self._replaced: list[_Replaced] = []
 
+    @property
+    def closed(self) -> str:
+        """Why nothing can be stored or deleted now; empty where it can."""
+        return self._store.closed
+
+    def may_replace(self, archive: Archive) -> bool:
+        """May this relay put something else under the reference of an archive?"""
+        return self._store.may_replace(archive.artifact)
+
     # Looking up
 
     async def tagged(self, name: Name, tag: Tag) -> Archive | None:

@@ -18,6 +18,12 @@ T = TypeVar("T")
 class Source(Protocol):
     """Stored bytes that can be read by range, wherever they are."""
 
+    ahead: int
+    """How many reads side by side, beyond the first, make it faster."""
+
+    local: bool
+    """Are the bytes on this machine?"""
+
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
         """Read the bytes [start, stop), or fewer where the source ends, and give what `then` makes of them.
 
@@ -31,6 +37,9 @@ class LocalFile:
     The descriptor is closed when the last reader lets go of it, never earlier: a number that was closed and given to
     another file while a thread still reads would hand out that file's bytes.
     """
+
+    ahead = 1
+    local = True
 
     def __init__(self, descriptor: int, status: os.stat_result) -> None:
         self.identity = identity(status)
@@ -96,6 +105,9 @@ class NewFile:
 
 class Held:
     """Bytes in memory that are read like a file."""
+
+    ahead = 0
+    local = True
 
     def __init__(self, content: bytes) -> None:
         self._content = content

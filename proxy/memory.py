@@ -15,11 +15,11 @@ class Memory:
         self._free = limit
 
     @contextmanager
-    def beyond(self, amount: int) -> Iterator[bool]:
-        """Take `amount` bytes for the block, if there are as many; gives whether it did."""
-        taken = amount <= self._free
-        self._free -= amount if taken else 0
+    def beyond(self, amount: int, most: int = 1) -> Iterator[int]:
+        """Take `amount` bytes for the block, up to `most` times as there are any; gives how many times."""
+        times = max(0, min(most, self._free // amount))
+        self._free -= times * amount
         try:
-            yield taken
+            yield times
         finally:
-            self._free += amount if taken else 0
+            self._free += times * amount

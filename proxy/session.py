@@ -29,6 +29,11 @@ class Session:
     job: str = field(repr=False)
     expires: datetime | None
 
+    @property
+    def owner(self) -> str:
+        """Name who stores something with this session: the run's attempt and the job."""
+        return f"{self.run}:{self.job}"
+
     def has_expired(self, now: datetime) -> bool:
         """Will the service refuse the token?"""
         return self.expires is not None and self.expires <= now

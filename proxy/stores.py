@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
 
 import aiohttp
 from yarl import URL
@@ -25,6 +24,7 @@ from proxy.session import Session, SessionInvalid, read
 
 _log = logging.getLogger(__name__)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+READ_ONLY = "this relay only hands out images; to push or delete, start it with RELAY_ACCESS=write"
 READS_ANOTHER_RUN = "this relay hands out the images of another run; push to one without RELAY_RUN_ID"
 
 
@@ -39,6 +39,18 @@ class Stores:
     directory: DirectoryStore | None = None
     actions: "Actions | None" = None
 
+    def closed(self) -> str:
+        """Why nothing can be pushed or deleted now; empty where it can."""
+        return self.catalog.closed if self.access.writable else READ_ONLY
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Have what the store works with ready."""
+        if self.directory:
+            await self.directory.prepare()
+        async with self.actions.connected() if self.actions else nullcontext():
+            yield
+
 
 class Actions:
     """The Actions store with its connections."""
@@ -46,13 +58,12 @@ class Actions:
     def __init__(self, settings: Settings, job: Job, memory: Memory, access: Access) -> None:
         self._settings = settings
         self._job = job
-        self._storage = BlobStorage(memory, settings.upload_concurrency)
+        self._storage = BlobStorage(memory, settings.upload_concurrency, settings.download_concurrency)
         trust = Trust(frozenset(_trusted(settings, job)))
-        self.store = ActionsStore(self._storage, trust, settings.data / "spool" / "uploads")
+        folder = settings.data / "spool" / "uploads"
+        self.store = ActionsStore(self._storage, trust, folder, any_job=settings.overwrite == "run")
         self.catalog = Catalog(self.store, Naming(settings.artifact_prefix))
-        self.handover = Handover(
-            self.store, self.catalog, trust, access, self._connect, settings.retention_days
-        )
+        self.handover = Handover(self.store, self.catalog, trust, access, self._connect, settings.retention_days)
 
     def _connect(self, session: Session) -> ResultsService:
         return ResultsService(self._storage.http, session)

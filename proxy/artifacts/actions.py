@@ -49,10 +49,13 @@ class Reader(Protocol):
 class RemoteFile:
     """The archive in one artifact, read by absolute ranges through signed URLs."""
 
+    local = False
+
     def __init__(
         self, artifact: Artifact, sign: Callable[[Artifact], Awaitable[URL]], storage: BlobStorage, folder: Path
     ) -> None:
         self.size = artifact.size
+        self.ahead = storage.down - 1
         self._artifact = artifact
         self._sign = sign
         self._storage = storage
@@ -146,8 +149,9 @@ class ActionsStore:
 
     replaces = False
 
-    def __init__(self, storage: BlobStorage, trust: Trust, folder: Path) -> None:
+    def __init__(self, storage: BlobStorage, trust: Trust, folder: Path, *, any_job: bool = False) -> None:
         self.closed = NO_SESSION
+        self.any_job = any_job
         self._storage = storage
         self._trust = trust
         self._folder = folder
@@ -164,6 +168,14 @@ class ActionsStore:
     def read_with(self, reader: Reader, closed: str) -> None:
         """Read through something else; `closed` is what a push is told."""
         self._reader, self.closed = reader, closed
+
+    def may_replace(self, artifact: Artifact) -> bool:
+        """Refuse what another job of the same attempt has stored; a later attempt replaces what an earlier one did."""
+        if self.any_job or self._service is None:
+            return True
+        run, _, job = artifact.owner.partition(":")
+        session = self._service.session
+        return run != session.run or job == session.job
 
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts of the run."""
@@ -238,7 +250,7 @@ class ActionsStore:
         artifact_id = await self._finalized(service, name, uploaded, look=in_order)
         if artifact_id is None:
             return None
-        return Artifact(name, artifact_id, datetime.now(UTC), uploaded.size, service.session.job)
+        return Artifact(name, artifact_id, datetime.now(UTC), uploaded.size, service.session.owner)
 
     async def _finalized(self, service: ResultsService, name: str, uploaded: Uploaded, *, look: bool) -> str | None:
         """Finish an artifact; after an unclear answer it is looked for before another try: none is finished twice.
@@ -292,7 +304,7 @@ class RunReader:
         """Give all finished artifacts, of earlier attempts too where the service shows them."""
         found = await self._service.listed()
         self._by_id = {each.id: each for each in found}
-        return [Artifact(each.name, each.id, each.created, each.size, each.job) for each in found]
+        return [Artifact(each.name, each.id, each.created, each.size, f"{each.run}:{each.job}") for each in found]
 
     async def sign(self, artifact: Artifact) -> URL:
         """Give a URL that is good for some minutes."""

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from proxy.errors import Denied, ManifestUnknown
 from proxy.files import Source
 
 
-class ArtifactGone(Exception):
+class ArtifactGone(ManifestUnknown):
     """The artifact was listed before, and is there no more."""
 
 
-class StoreRefused(Exception):
-    """The store can not keep the artifact; the message is for the person who pushed and says what to do."""
+class StoreRefused(Denied):
+    """The store can not keep or give an artifact; the message is for the person who pushed and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,13 @@ class ArtifactStore(Protocol):
 
     replaces: bool
     """Does a new artifact take the place of one of the same name? Otherwise both stay."""
+
+    @property
+    def closed(self) -> str:
+        """Why nothing can be stored or deleted now; empty where it can."""
+
+    def may_replace(self, artifact: Artifact) -> bool:
+        """May this relay put something else under the reference of an artifact that somebody stored?"""
 
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts, in no particular order."""

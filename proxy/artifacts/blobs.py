@@ -10,7 +10,7 @@ import hashlib
 import random
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -66,12 +66,13 @@ class Uploaded:
 
 @dataclass(slots=True)
 class BlobStorage:
-    """Requests to signed URLs, repeated while that can help."""
+    """Requests to signed URLs, repeated while that can help; `up` and `down` are how many run side by side."""
 
-    http: aiohttp.ClientSession
     memory: Memory
-    concurrency: int = 8
+    up: int = 8
+    down: int = 8
     policy: Policy = BLOCKS
+    http: aiohttp.ClientSession = field(init=False)
     _chance: random.Random = field(default_factory=random.Random)
 
     # Up
@@ -80,7 +81,7 @@ class BlobStorage:
         """Store the bytes at a URL; UploadExpired when it is too late for that, StoreRefused when nothing helps."""
         ids: list[str] = []
         prefix, digest, size = uuid.uuid4(), hashlib.sha256(), 0
-        async with self._lanes(1 if in_order else self.concurrency) as lanes:
+        async with self._lanes(1 if in_order else self.up) as lanes:
             async for block in _blocks(parts):
                 ids.append(base64.b64encode(f"{prefix}{len(ids):012}".encode()).decode())
                 size += len(block)
@@ -92,11 +93,8 @@ class BlobStorage:
     @asynccontextmanager
     async def _lanes(self, most: int) -> AsyncIterator["_Lanes"]:
         """Run requests side by side, as many as memory allows; at the end all are done, or none runs any more."""
-        with ExitStack() as stack:
-            width = 1
-            while width < most and stack.enter_context(self.memory.beyond(2 * BLOCK)):
-                width += 1
-            lanes = _Lanes(width)
+        with self.memory.beyond(2 * BLOCK, most - 1) as more:
+            lanes = _Lanes(1 + more)
             try:
                 yield lanes
                 await lanes.drain(0)

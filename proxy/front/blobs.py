@@ -7,7 +7,7 @@ from aiohttp import web
 
 from proxy.content import Blob, read_plain
 from proxy.front.asked import digest_of, name_of
-from proxy.front.keys import DELETION, LOOKUP, MEMORY
+from proxy.front.keys import DELETION, FETCHING, LOOKUP, MEMORY
 from proxy.front.ranges import requested
 
 
@@ -28,6 +28,8 @@ async def get(request: web.Request) -> web.StreamResponse:
     status = HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK
     if request.method == "HEAD":
         return web.Response(status=status, headers=headers)
+    if span is None:
+        blob = await request.app[FETCHING].near(blob)
     return await _send(request, blob, (start, stop), web.StreamResponse(status=status, headers=headers))
 
 

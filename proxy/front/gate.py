@@ -5,6 +5,7 @@ import binascii
 import hmac
 import ipaddress
 import re
+from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -16,6 +17,7 @@ _HOST = re.compile(r"\[(?P<v6>[^\]]*)\](:\d*)?|(?P<name>[^:]*)(:\d*)?")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEALTH = "/relay/health"
 _FLUSH = "/relay/flush"
+_SESSION = "/relay/session"
 
 
 def hosts(public_host: str) -> Middleware:
@@ -84,13 +86,17 @@ def _password_in(header: str) -> bytes:
         return b""
 
 
-def read_only() -> Middleware:
-    """Refuse what changes something; flushing stays, as it only makes durable what was accepted before."""
+def open_for(closed: Callable[[], str]) -> Middleware:
+    """Refuse what changes something while there is a reason to; flushing only makes durable what was accepted before.
+
+    `closed` gives the reason, or nothing. A session may be handed over at any time: that has rules of its own.
+    """
 
     @web.middleware
     async def check_method(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method in _READING or (request.method == "POST" and request.path == _FLUSH):
-            return await handler(request)
-        raise Denied("this relay only hands out images; to push or delete, start it with RELAY_ACCESS=write")
+        changes = request.method not in _READING and request.path not in {_FLUSH, _SESSION}
+        if changes and (reason := closed()):
+            raise Denied(reason)
+        return await handler(request)
 
     return check_method

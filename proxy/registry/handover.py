@@ -55,18 +55,19 @@ class Handover:
     access: Access
     connect: Callable[[Session], ResultsService]
     retention_days: int
+    guarded: bool = False  # a password keeps strangers from handing over
     session: Session | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def take(self, content: bytes, *, authorized: bool) -> None:
-        """Accept a hand-over, or say why not; `authorized`: it came with the password."""
+    async def take(self, content: bytes) -> None:
+        """Accept a hand-over, or say why not."""
         async with self._turn:
             offer, session = _read(content)
-            self._check(session, authorized=authorized)
+            self._check(session)
             await self._try(session)
-            await self._use(session, offer)
+            self._use(session, offer)
 
-    def _check(self, session: Session, *, authorized: bool) -> None:
+    def _check(self, session: Session) -> None:
         try:
             self.trust.check_origin(session.origin)
         except Untrusted as error:
@@ -74,9 +75,12 @@ class Handover:
         now, current = datetime.now(UTC), self.session
         if session.has_expired(now):
             raise SessionRefused("the session was not accepted: its token has expired")
-        if current is None or current.has_expired(now) or authorized:
+        if current is None:
             return
-        if (current.run, current.origin) != (session.run, session.origin):
+        if not self.access.writable:
+            raise SessionTaken("this relay only hands out images, with the session that it has")
+        same = (current.run, current.origin) == (session.run, session.origin)
+        if not (same or self.guarded or current.has_expired(now)):
             raise SessionTaken("this relay works for another run; it takes a new session when that one has expired")
 
     async def _try(self, session: Session) -> None:
@@ -85,13 +89,17 @@ class Handover:
         except (StoreRefused, NoSuchArtifact) as error:
             raise SessionRefused(f"the session was not accepted: {error}") from error
 
-    async def _use(self, session: Session, offer: Offer) -> None:
-        days = min(self.retention_days, offer.retention_days or self.retention_days)
+    def _use(self, session: Session, offer: Offer) -> None:
+        self.access.writable = self.access.writable and offer.access != "read"
+        self.adopt(session, offer.retention_days)
+
+    def adopt(self, session: Session, most_days: int | None = None) -> None:
+        """Work with a session from now on; `most_days` is how long the repository keeps artifacts at most."""
+        days = min(self.retention_days, most_days or self.retention_days)
         self.store.open_with(self.connect(session), timedelta(days=days))
         self.session = session
-        self.access.writable = self.access.writable and offer.access != "read"
         self.catalog.forget_listing()
-        _log.info("session accepted: artifacts of this run, kept for %d days, %s", days, self._until())
+        _log.info("a session is in use: artifacts of this run, kept for %d days, %s", days, self._until())
 
     def _until(self) -> str:
         expires = self.session.expires if self.session else None

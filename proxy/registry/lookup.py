@@ -29,7 +29,10 @@ class Lookup:
         if self.spool.linked(name, digest) and (found := await self._anywhere(digest)):
             return found
         archive = await self.catalog.holding(name, digest) or await self.catalog.lingering(name, digest)
-        return archive.blob(digest) if archive else None
+        blob = archive.blob(digest) if archive else None
+        if blob is None or blob.source.local or blob.media_type:
+            return blob
+        return await self.spool.find(digest) or blob
 
     async def _anywhere(self, digest: Digest) -> Blob | None:
         if blob := await self.spool.find(digest):

@@ -17,6 +17,7 @@ from proxy.archive.index import ArchiveInvalid
 from proxy.artifacts.base import ArtifactGone, StoreRefused
 from proxy.catalog import Archive, Catalog
 from proxy.errors import Denied, ManifestInvalid, RegistryError
+from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
@@ -58,6 +59,7 @@ class Push:
     flights: Flights
     public_host: str
     settle_seconds: float
+    memory: Memory
     _pushed: dict[tuple[Name, Tag | Digest, Digest], Pushed] = field(default_factory=dict)
     _touched: dict[Name, float] = field(default_factory=dict)
     _turns: WeakValueDictionary[tuple[Name, Tag | Digest], asyncio.Lock] = field(default_factory=WeakValueDictionary)
@@ -165,9 +167,10 @@ class Push:
         if answering is not None:
             await self._claim(name, answering.index.blobs)
             return
+        await self._check_owner(name, reference)
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
-        body = await body_of(tree, name, reference, digest, self.public_host)
+        body = await body_of(tree, name, reference, digest, self.public_host, self.memory)
         if isinstance(reference, Tag) and (before := await self.catalog.tagged(name, reference)):
             await self.secure(name, before, tree.contents)
         archive = await self.catalog.put(name, reference, body)
@@ -177,6 +180,14 @@ class Push:
         megabytes = body.size / 1e6
         text = "stored %s %s: %.1f MB in %.2f s (%.0f MB/s)"
         _log.info(text, label(name, reference), digest, megabytes, took, megabytes / took)
+
+    async def _check_owner(self, name: Name, reference: Tag | Digest) -> None:
+        """Refuse to take a tag over from another job: of two jobs that share one, neither would know what it gets."""
+        current = await self.catalog.tagged(name, reference) if isinstance(reference, Tag) else None
+        if current and not self.catalog.may_replace(current):
+            raise Denied(
+                f"{label(name, reference)} belongs to another job of this run; use another tag, or RELAY_OVERWRITE=run"
+            )
 
     async def _answering(
         self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest

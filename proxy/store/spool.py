@@ -16,6 +16,7 @@ import os
 import shutil
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,7 +43,7 @@ _FREE = 1 << 30  # bytes of disk below which no new upload starts
 class Spool:
     """Uploads, blobs and pending manifests below one folder."""
 
-    def __init__(self, root: Path, *, level: int, memory: Memory) -> None:
+    def __init__(self, root: Path, *, level: int, memory: Memory, cache_limit: int = 0) -> None:
         self.root = root
         self.pending: dict[Name, dict[Digest, Manifest]] = {}
         self._level = level
@@ -51,6 +52,8 @@ class Spool:
         self._blobs: dict[Digest, Entry] = {}
         self._proven: set[Digest] = set()  # whose digest this process has checked
         self._links: dict[Name, dict[Digest, float]] = {}
+        self._cache_limit = cache_limit  # bytes of blobs that are in artifacts already
+        self._cached: OrderedDict[Digest, None] = OrderedDict()  # blobs that no link needs, least recently used first
         self._changing = asyncio.Lock()  # files and tables change together, one change at a time
 
     # Life of the folder
@@ -181,11 +184,13 @@ class Spool:
         entry = self._blobs.get(digest)
         if entry is None:
             return None
+        if digest in self._cached:
+            self._cached.move_to_end(digest)
         try:
             return _blob(digest, entry, await offload(LocalFile.open, self._path(digest)), self._proven)
         except FileNotFoundError:
             if self._blobs.get(digest) is entry:  # removed behind our back: it can be pushed again
-                del self._blobs[digest]
+                self._forget(digest)
             return None
 
     def linked(self, name: Name, digest: Digest) -> bool:
@@ -205,6 +210,7 @@ class Spool:
     async def _link(self, name: Name, digest: Digest) -> None:
         await offload(_touch, self.root / "links" / _folder(name) / _file(digest))
         self._links.setdefault(name, {})[digest] = time.time()
+        self._cached.pop(digest, None)
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
         """Take blobs from a repository; bytes that no repository sees any more are removed."""
@@ -216,11 +222,37 @@ class Spool:
                 await self._drop(digest)
 
     async def _drop(self, digest: Digest) -> None:
-        """Remove the bytes of a blob that no repository sees."""
+        """Keep a blob that no repository sees for as long as the cache has room for it."""
         if digest in self._blobs and not any(digest in links for links in self._links.values()):
-            del self._blobs[digest]
-            self._proven.discard(digest)
+            self._cached.setdefault(digest)
+            await self._trim()
+
+    async def _trim(self) -> None:
+        held = sum(self._blobs[digest].stored for digest in self._cached)
+        while held > self._cache_limit or (self._cached and not self._cache_limit):
+            digest = next(iter(self._cached))
+            held -= self._blobs[digest].stored
+            self._forget(digest)
             await offload(self._path(digest).unlink, missing_ok=True)
+
+    def _forget(self, digest: Digest) -> None:
+        del self._blobs[digest]
+        self._cached.pop(digest, None)
+        self._proven.discard(digest)
+
+    # The cache of what was downloaded
+
+    async def room(self, size: int) -> Path | None:
+        """Give a path to download a blob of so many stored bytes to; None if it is not worth it."""
+        if size > self._cache_limit or (await offload(shutil.disk_usage, self.root)).free < _FREE + size:
+            return None
+        return await offload(self._part)
+
+    async def keep_downloaded(self, part: Path, digest: Digest, entry: Entry) -> None:
+        """Take a downloaded blob, whose digest was checked, into the cache."""
+        async with self._changing:
+            await self._keep(part, digest, entry)
+            await self._drop(digest)
 
     def _path(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.hex
