@@ -136,9 +136,7 @@ async def test_a_failure_waits_for_its_request_and_is_told_once(hasty: Flights) 
     assert (failing.begun, fine.begun) == (1, 1)
 
 
-async def test_a_failure_that_nobody_comes_for_is_forgotten(
-    hasty: Flights, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failure_that_nobody_comes_for_is_forgotten(hasty: Flights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flights_module, "_KEPT", 0.0)
     failing, fine = Work(Denied("no")), Work()
     await told_to_come_again(hasty, failing)
