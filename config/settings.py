@@ -22,8 +22,8 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-def _words(value: object) -> object:
-    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+def _places(value: object) -> object:
+    return address.parse_places(value) if isinstance(value, str) else value
 
 
 _AnyCase = BeforeValidator(_lower)
@@ -97,20 +97,23 @@ class Settings(BaseSettings):
     download_concurrency: int = Field(
         8, ge=1, le=64, description="ranges of 4 MiB that are downloaded at once; more only helps on fast lines"
     )
-    trusted_hosts: Annotated[tuple[str, ...] | None, BeforeValidator(_words)] = Field(
+    trusted_hosts: Annotated[tuple[str, ...] | None, BeforeValidator(_places)] = Field(
         None,
         description="host or host:port of results services and storage that are not GitHub's, with commas between "
         "them; by default none under GitHub, elsewhere those on this machine",
     )
-    run_id: Annotated[str | None, Field(pattern=r"^[0-9]{1,20}$")] = Field(
-        None, description="number of another workflow run whose images are handed out, read-only"
+    run_id: str | None = Field(
+        None,
+        description="number of another workflow run whose images are handed out, read-only; needs GITHUB_TOKEN with "
+        "actions: read, and GITHUB_REPOSITORY",
     )
     trust_forks: bool = Field(
         False,
-        description="hand out images of a run whose commit comes from a fork; anybody can have made those",
+        description="with RELAY_RUN_ID: hand out images of a run whose commit comes from a fork; anybody can have "
+        "made those",
     )
     access: Annotated[Literal["write", "read"], _AnyCase] = Field(
-        "write", description="read: hand out images and refuse every push and delete"
+        "write", description="read: hand out images, refuse every push and delete, and keep the session it has"
     )
     compression_level: int = Field(
         3,
@@ -168,6 +171,13 @@ class Settings(BaseSettings):
             raise ValueError("should be 1 to 40 lower-case letters, digits and . _ - and begin with a letter or digit")
         return value
 
+    @field_validator("run_id")
+    @classmethod
+    def _check_run_id(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[0-9]{1,20}", value):
+            raise ValueError("should be the number of a run, which is in the address of its page")
+        return value
+
     @field_validator("data")
     @classmethod
     def _check_data(cls, value: Path) -> Path:
@@ -202,4 +212,6 @@ def _shown(value: object) -> str:
         return ",".join(value)
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "none" if value is None else str(value)
