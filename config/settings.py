@@ -210,8 +210,6 @@ def _shown(value: object) -> str:
         return value.human_readable().replace(".0", "")
     if isinstance(value, tuple):
         return ",".join(value)
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "none" if value is None else str(value)
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

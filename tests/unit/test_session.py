@@ -104,7 +104,7 @@ def test_what_is_no_url_is_told(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["ftp://host/", "file://host/x", "https://me@host/", "https://me:secret@host/"])
 def test_a_url_that_is_not_plain_http_is_told_without_showing_it(url: str) -> None:
-    with pytest.raises(SessionInvalid, match="is not http or https, or has credentials in it$"):
+    with pytest.raises(SessionInvalid, match=r"is not http or https, or has credentials in it$"):
         read(tokens.mint("1", "2"), url)
 
 

@@ -152,7 +152,7 @@ def test_what_makes_sense_is_accepted(field: str, value: object) -> None:
         ("download_concurrency", "65", "less than or equal to 64"),
         ("trusted_hosts", "http://gitea:3000", "'http://gitea:3000' is not a host or host:port"),
         ("run_id", "https://github.com/octo/relay/actions/runs/1", "should be the number of a run"),
-        ("run_id", "١", "should be the number of a run"),
+        ("run_id", "\u0661", "should be the number of a run"),
         ("trust_forks", "perhaps", "a valid boolean"),
         ("memory_budget", "8191KiB", "should be at least 8MiB"),
         ("memory_budget", "3 bananas", "could not interpret byte unit: bananas"),
