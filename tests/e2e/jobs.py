@@ -14,6 +14,7 @@ from tests.fakes.actions.rest import READ_TOKEN, WRITE_TOKEN
 
 NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
 
+_TALKATIVE = {"RELAY_STORE": "actions", "RELAY_LOG_LEVEL": "debug"}
 _ANSWERS = ("/relay/health", "/relay/images", "/relay/summary", "/metrics", "/v2/_catalog")
 
 
@@ -61,12 +62,12 @@ class Jobs:
     def start(self, environment: Mapping[str, str]) -> Relay:
         """Start a relay over artifacts in a new folder."""
         folder = self._folder / f"relay{len(self._relays)}"
-        relay = Relay(folder, environment={"RELAY_STORE": "actions", **environment})
+        relay = Relay(folder, environment={**_TALKATIVE, **environment})
         self._relays.append(relay)
         relay.start()
         return relay
 
-    def offer(self, name: str = "build") -> bytes:
+    def offer(self, name: str = "build", **changes: str) -> bytes:
         """Write what the action of a job hands over."""
         job = self.job(name)
         return json.dumps(
@@ -80,6 +81,7 @@ class Jobs:
                 "retention_days": 90,
                 "access": "write",
                 "action_version": "1.0.0",
+                **changes,
             }
         ).encode()
 
@@ -101,6 +103,7 @@ class Jobs:
 
 def _answer(relay: Relay, path: str) -> str:
     try:
-        return str(relay.request("GET", path, patience=10))
+        status, headers, body = relay.request("GET", path, patience=10)
     except TimeoutError:  # what keeps it busy fails the test elsewhere
         return ""
+    return f"{status} {headers} {body.decode(errors='replace')}"
