@@ -15,6 +15,7 @@ from tests.fakes.actions.faults import (
     BodyReset,
     Corrupt,
     Delay,
+    Fault,
     Reset,
     Truncated,
     UploadReset,
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 _COMMIT = 90.0  # seconds
 _ROUNDS = 60
 _IMAGES = 6
-_FAULTS = [
+_FAULTS: list[Fault] = [
     Answer(503),
     Answer(500),
     edge_page(),
