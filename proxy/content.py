@@ -15,7 +15,7 @@ from typing import TypeVar
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
 from proxy.errors import ContentDamaged
 from proxy.files import Source
-from proxy.memory import Memory
+from proxy.memory import Allowance, Memory
 from proxy.oci.digest import Digest, Hash, hashing
 from proxy.offload import Crew, offload
 
@@ -92,14 +92,14 @@ async def read_stored(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:
 
 
 async def _in_order(reads: Iterator[Coroutine[None, None, T]], ahead: int, memory: Memory) -> AsyncGenerator[T]:
-    """Give the results of reads in order, some of them running ahead while memory allows."""
+    """Give the results of reads in order, as many of them running ahead as memory allows by now."""
     crew = Crew()
     coming: deque[asyncio.Task[T]] = deque()
     try:
-        with memory.beyond(_AHEAD, ahead) as more:
+        with Allowance(memory, _AHEAD, ahead) as more:
             for read in reads:
                 coming.append(crew.start(read))
-                if len(coming) > more:
+                while len(coming) > more.grow():
                     yield await coming.popleft()
             while coming:
                 yield await coming.popleft()

@@ -18,6 +18,9 @@ T = TypeVar("T")
 class Source(Protocol):
     """Stored bytes that can be read by range, wherever they are."""
 
+    size: int
+    """How many there are."""
+
     ahead: int
     """How many reads side by side, beyond the first, make it faster."""
 
@@ -110,6 +113,7 @@ class Held:
     local = True
 
     def __init__(self, content: bytes) -> None:
+        self.size = len(content)
         self._content = content
 
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:

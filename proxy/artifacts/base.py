@@ -1,7 +1,7 @@
 """The contract of an artifact store; `tests/contract` holds every store to it."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -17,19 +17,27 @@ class StoreRefused(Denied):
     """The store can not keep or give an artifact; the message is for the person who pushed and says what to do."""
 
 
+class StoreExpired(StoreRefused):
+    """What gave access to the store has expired: nothing can be asked of it any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """One entry of an artifact store. An id names these bytes and no others, for ever.
 
     The size is in bytes, of what the store keeps: an archive may be wrapped in more. `owner` is who stored it, where
-    the store tells: nobody else may put something different under the same reference.
+    the store tells: nobody else may put something different under the same reference. The clock is the store's, and
+    estimated for what was stored a moment ago. Without `vouched` the artifact may be unfinished: this store lists all.
+    It goes by itself when it `expires`, if that is known.
     """
 
     name: str
     id: str
-    created: datetime
+    created: datetime = field(compare=False)
     size: int
     owner: str = ""
+    vouched: bool = field(default=True, compare=False)
+    expires: datetime | None = field(default=None, compare=False)
 
 
 class Body(Protocol):
@@ -53,6 +61,9 @@ class ArtifactStore(Protocol):
     replaces: bool
     """Does a new artifact take the place of one of the same name? Otherwise both stay."""
 
+    far: bool
+    """Does it take requests to other machines to list and to read it?"""
+
     @property
     def closed(self) -> str:
         """Why nothing can be stored or deleted now; empty where it can."""
@@ -67,7 +78,10 @@ class ArtifactStore(Protocol):
         """Store a file, whole or not at all; durable when it returns. StoreRefused if it can not be."""
 
     async def open(self, artifact: Artifact) -> Source:
-        """Give access to the bytes; they stay readable as long as the source is held. ArtifactGone if they are not."""
+        """Give access to the bytes; ArtifactGone if they are not there.
+
+        They stay readable as long as the source is held; in a store elsewhere, until somebody deletes the artifact.
+        """
 
     async def delete(self, artifact: Artifact) -> None:
         """Remove an artifact; one that is not there any more is no error."""

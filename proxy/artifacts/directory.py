@@ -26,6 +26,7 @@ class DirectoryStore:
     """Artifacts as files of one folder."""
 
     replaces = True
+    far = False
     closed = ""
 
     def __init__(self, root: Path) -> None:

@@ -1,43 +1,31 @@
-"""The results service of a workflow run: create, finalize, list, sign and delete artifacts (Twirp over JSON).
+"""The results service of a workflow run: create, finalize, list, sign and delete artifacts.
 
 GitHub answers in snake case, act, Gitea and Forgejo in camel case, numbers come as strings or numbers, absent keys are
-defaults: all are read. What is sent is what every server accepts: snake case, version 4, no media type. Bodies of
-upstream answers never reach a message: they may hold signed URLs.
+defaults: all are read. What is sent is what every server accepts: snake case, version 4, no media type; for a bare
+archive version 7 with one, once, and version 4 where that is not known.
 """
 
-import asyncio
-import json
 import logging
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import aiohttp
 from yarl import URL
 
 from proxy.artifacts.base import StoreRefused
-from proxy.artifacts.retry import CALLS, Policy, asked_wait, is_worth_another
-from proxy.printing import printable
+from proxy.artifacts.retry import Tempo
+from proxy.artifacts.twirp import EXPIRED, Dropped, Fields, NameTaken, NoSuchArtifact, Refused, Twirp, Unclear
 from proxy.session import Session
 
+__all__ = ["EXPIRED", "Created", "Listed", "NameTaken", "NoSuchArtifact", "Refused", "ResultsService", "Unclear"]
+
 _log = logging.getLogger(__name__)
-_SERVICE = "twirp/github.actions.results.api.v1.ArtifactService"
-_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=15)
-_FINALIZE_TIMEOUT = aiohttp.ClientTimeout(total=300, sock_connect=15)  # seconds; large blobs take minutes
-_ANSWER_LIMIT = 16 * 1024 * 1024  # bytes; a thousand artifacts have about half a megabyte
-
-
-class NameTaken(Exception):
-    """An artifact of this name exists in the run, or its name is reserved by an unfinished one."""
-
-
-class NoSuchArtifact(Exception):
-    """There is no such artifact, or not any more."""
-
-
-class Unclear(Exception):
-    """The service did not answer in a way that tells whether it did what it was asked."""
+_NO_SERVICE = "this server has no artifact service of version 4 (GitHub Enterprise Server?)"
+_MORE = timedelta(minutes=1)  # Gitea counts whole days, and rounds down
+_PANICS = 3  # in a row, and we believe that nothing is there
+_OLD = frozenset({400, 500})  # what servers say to a version that they do not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,138 +41,118 @@ class Listed:
     digest: str
 
 
-class ResultsService:
-    """Calls the service with one session; every call is tried until its outcome is clear, or patience ends."""
+class Created(NamedTuple):
+    """Where to upload to, and whether a bare archive is expected there instead of a zip."""
 
-    def __init__(self, http: aiohttp.ClientSession, session: Session, policy: Policy = CALLS) -> None:
+    url: URL
+    raw: bool
+
+
+class _VersionUnknown(Exception):
+    """The server does not know this version of the protocol."""
+
+
+class ResultsService:
+    """Artifacts of one run, with one session."""
+
+    def __init__(self, http: aiohttp.ClientSession, session: Session, tempo: Tempo = Tempo()) -> None:  # noqa: B008 - it is a value
         self.session = session
-        self._http = http
-        self._policy = policy
-        self._chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._twirp = Twirp(http, session, tempo)
+
+    def now(self) -> datetime:
+        """Give the time by the clock of the service."""
+        return self._twirp.now()
+
+    def waits(self) -> list[float]:
+        """Give the waits between tries in seconds, for callers that look in between."""
+        return list(self._twirp.tempo.calls.waits(self._twirp.chance))
 
     async def listed(self) -> list[Listed]:
         """Give the finished artifacts of the run; also of its earlier attempts, where the service shows them."""
+        drops = 0
+
+        async def attempt() -> Fields:
+            nonlocal drops
+            try:
+                return await self._twirp.once("ListArtifacts", self._own())
+            except Dropped:
+                drops += 1
+                if drops < _PANICS or self.session.origin.scheme == "https":
+                    raise
+            return {}  # act falls over when it is asked for the artifacts of a run that has none
+
         try:
-            answer = await self._call("ListArtifacts", self._ids())
+            answer = await self._twirp.patiently("ListArtifacts", attempt)
         except NoSuchArtifact:  # Gitea: nothing there yet
             return []
-        found = answer.get("artifacts") or []
+        found = answer.get("artifacts")
         return [_listed(each) for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
-    async def create(self, name: str, expires: datetime | None) -> URL:
+    async def create(self, name: str, keep: timedelta, *, raw: bool = False) -> Created:
         """Reserve a name, and give the URL to upload to; NameTaken."""
-        request: dict[str, object] = {**self._ids(), "name": name, "version": 4}
-        if expires is not None:
-            request["expires_at"] = expires.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        expires = (self.now() + keep + _MORE).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        request = {**self._own(), "name": name, "expires_at": expires}
         try:
-            answer = await self._call("CreateArtifact", request)
-        except NoSuchArtifact as error:
-            raise StoreRefused(
-                "this server has no artifact service of version 4 (GitHub Enterprise Server?)"
-            ) from error
-        return _url(_text(answer, "signed_upload_url"))
+            if raw and (url := await self._bare(request)):
+                return Created(url, raw=True)
+            return Created(_upload_url(await self._created({**request, "version": 4})), raw=False)
+        except NoSuchArtifact:
+            raise StoreRefused(_NO_SERVICE) from None
+
+    async def _bare(self, request: Fields) -> URL | None:
+        """Ask for a place for a bare archive; None where the server does not know such."""
+        typed = {**request, "version": 7, "mime_type": "application/octet-stream"}
+
+        async def attempt() -> Fields:
+            try:
+                return await self._twirp.once("CreateArtifact", typed)
+            except (Unclear, Refused) as error:
+                if error.answered in _OLD:
+                    raise _VersionUnknown from None
+                raise
+
+        try:
+            return _upload_url(await self._twirp.patiently("CreateArtifact", attempt))
+        except _VersionUnknown:
+            _log.info("this server stores no bare archives: it gets a zip")
+            return None
+
+    async def _created(self, request: Fields) -> Fields:
+        try:
+            return await self._twirp.call("CreateArtifact", request)
+        except Refused as error:
+            if "expires_at" not in error.reason:
+                raise
+        _log.warning("the retention is not one that this repository allows; the artifact is kept as long as usual")
+        return await self._twirp.call("CreateArtifact", {k: v for k, v in request.items() if k != "expires_at"})
 
     async def finalize(self, name: str, size: int, sha256: str) -> str:
         """Finish an artifact, with one try; gives its id. Unclear if it may have been finished or not."""
-        request = {**self._ids(), "name": name, "size": str(size), "hash": f"sha256:{sha256}"}
-        answer = await self._once("FinalizeArtifact", request, _FINALIZE_TIMEOUT)
+        request = {**self._own(), "name": name, "size": str(size), "hash": f"sha256:{sha256}"}
+        answer = await self._twirp.once("FinalizeArtifact", request, self._twirp.tempo.finalize)
         if not answer.get("ok"):
             raise Unclear("the service did not finish the artifact")
         return _text(answer, "artifact_id")
 
-    async def sign(self, artifact: Listed) -> URL:
+    async def sign(self, run: str, job: str, name: str) -> URL:
         """Give a URL to read an artifact with, good for some minutes; NoSuchArtifact."""
-        request = _ids(artifact.run, artifact.job) | {"name": artifact.name}
-        return _url(_text(await self._call("GetSignedArtifactURL", request), "signed_url"))
+        return _url(
+            _text(await self._twirp.call("GetSignedArtifactURL", _ids(run, job) | {"name": name}), "signed_url")
+        )
 
-    async def delete(self, artifact: Listed) -> None:
+    async def delete(self, run: str, job: str, name: str) -> None:
         """Delete an artifact; one that is gone is no error."""
-        request = _ids(artifact.run, artifact.job) | {"name": artifact.name}
         try:
-            await self._call("DeleteArtifact", request)
-        except NoSuchArtifact:
+            await self._twirp.call("DeleteArtifact", _ids(run, job) | {"name": name})
+        except NoSuchArtifact:  # also when the answer to an earlier try was lost
             return
 
-    def _ids(self) -> dict[str, object]:
+    def _own(self) -> Fields:
         return _ids(self.session.run, self.session.job)
 
-    def waits(self) -> list[float]:
-        """Give the waits between tries, for callers that look in between."""
-        return list(self._policy.waits(self._chance))
 
-    async def _call(self, method: str, request: Mapping[str, object]) -> dict[str, object]:
-        for wait in [*self.waits(), None]:
-            try:
-                return await self._once(method, request, _TIMEOUT)
-            except Unclear as error:
-                if wait is None:
-                    raise StoreRefused(f"the artifact service failed ({method}: {error}); try again later") from error
-                _log.info("%s: %s; trying again", method, error)
-                await asyncio.sleep(wait)
-        raise AssertionError  # the last try returns or raises
-
-    async def _once(
-        self, method: str, request: Mapping[str, object], limit: aiohttp.ClientTimeout
-    ) -> dict[str, object]:
-        if self.session.has_expired(datetime.now(UTC)):
-            raise StoreRefused(EXPIRED)
-        url = self.session.origin.with_path(f"/{_SERVICE}/{method}")
-        headers = {"Authorization": f"Bearer {self.session.token}", "Content-Type": "application/json"}
-        data = json.dumps(request).encode()
-        try:
-            async with self._http.post(
-                url, data=data, headers=headers, timeout=limit, allow_redirects=False
-            ) as response:
-                body = await _body(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unclear(type(error).__name__) from None  # the cause may name a URL
-        if wait := asked_wait(response.headers) if is_worth_another(response.status) else None:
-            await asyncio.sleep(wait)
-        return _outcome(method, response.status, body)
-
-
-EXPIRED = "the session of this job has expired; push earlier in the job, or split it"
-
-
-def _outcome(method: str, status: int, body: bytes) -> dict[str, object]:
-    """Give the answer, or what went wrong."""
-    answer = _json(body)
-    message = str(answer.get("msg", "")) if answer is not None else ""
-    if status == 200 and answer is not None:  # noqa: PLR2004 - HTTP
-        return answer
-    if status == 401:  # noqa: PLR2004
-        raise StoreRefused(EXPIRED)
-    if status == 404:  # noqa: PLR2004
-        raise NoSuchArtifact(method)
-    if status == 409:  # noqa: PLR2004
-        raise NameTaken(method)
-    if status == 403 and not is_worth_another(status, message):  # noqa: PLR2004
-        raise StoreRefused("the storage for artifacts is used up (billing: Actions storage); delete some, or wait")
-    if answer is None or is_worth_another(status, message):
-        raise Unclear(f"it answered {status}")
-    raise StoreRefused(f"the artifact service refused ({method}: {status} {printable(message)})")
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > _ANSWER_LIMIT:
-            raise Unclear("it answered with more than it should")
-    return bytes(body)
-
-
-def _ids(run: str, job: str) -> dict[str, object]:
+def _ids(run: str, job: str) -> Fields:
     return {"workflow_run_backend_id": run, "workflow_job_run_backend_id": job}
-
-
-def _json(body: bytes) -> dict[str, object] | None:
-    """Read a JSON object; None for anything else, such as a page of HTML."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return answer if isinstance(answer, dict) else None
 
 
 def _text(fields: Mapping[str, object], key: str) -> str:
@@ -214,6 +182,10 @@ def _time(text: str) -> datetime:
     except ValueError:
         return datetime.fromtimestamp(0, UTC)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _upload_url(answer: Fields) -> URL:
+    return _url(_text(answer, "signed_upload_url"))
 
 
 def _url(text: str) -> URL:

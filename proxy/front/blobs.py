@@ -13,7 +13,8 @@ from proxy.front.ranges import requested
 
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer with a blob, or a range of it."""
-    blob = await request.app[LOOKUP].blob(name_of(request), digest_of(request))
+    known = request.method == "HEAD"  # who pushes asks for every blob; who pulls has got the manifest first
+    blob = await request.app[LOOKUP].blob(name_of(request), digest_of(request), known=known)
     span = requested(request.headers.get("Range"), blob.size)
     start, stop = span or (0, blob.size)
     headers = {

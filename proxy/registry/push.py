@@ -163,15 +163,15 @@ class Push:
                 del self._pushed[key]
 
     async def _store(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
-        answering = await self._answering(name, reference, digest, manifest)
-        if answering is not None:
-            await self._claim(name, answering.index.blobs)
+        before = await self._current(name, reference, digest)
+        if before is not None and _answers(before, reference, digest, manifest):
+            await self._claim(name, before.index.blobs)
             return
-        await self._check_owner(name, reference)
+        self._check_owner(name, reference, before)
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
         body = await body_of(tree, name, reference, digest, self.public_host, self.memory)
-        if isinstance(reference, Tag) and (before := await self.catalog.tagged(name, reference)):
+        if before is not None and isinstance(reference, Tag):
             await self.secure(name, before, tree.contents)
         archive = await self.catalog.put(name, reference, body)
         archive.proven.update(body.proven())
@@ -181,10 +181,9 @@ class Push:
         text = "stored %s %s: %.1f MB in %.2f s (%.0f MB/s)"
         _log.info(text, label(name, reference), digest, megabytes, took, megabytes / took)
 
-    async def _check_owner(self, name: Name, reference: Tag | Digest) -> None:
+    def _check_owner(self, name: Name, reference: Tag | Digest, current: Archive | None) -> None:
         """Refuse to take a tag over from another job: of two jobs that share one, neither would know what it gets."""
-        current = await self.catalog.tagged(name, reference) if isinstance(reference, Tag) else None
-        if current and not self.catalog.may_replace(current):
+        if current is not None and isinstance(reference, Tag) and not self.catalog.may_replace(current):
             raise Denied(
                 f"{label(name, reference)} belongs to another job of this run; use another tag, or RELAY_OVERWRITE=run"
             )
@@ -193,13 +192,14 @@ class Push:
         self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest
     ) -> Archive | None:
         """Give the archive that makes this push durable already, with the media type of this push."""
+        current = await self._current(name, reference, digest)
+        return current if current is not None and _answers(current, reference, digest, manifest) else None
+
+    async def _current(self, name: Name, reference: Tag | Digest, digest: Digest) -> Archive | None:
+        """Give the archive that answers for a tag, or one that is known to have a digest."""
         if isinstance(reference, Digest):
-            archive = await self.catalog.holding(name, digest)
-        else:
-            archive = await self.catalog.tagged(name, reference)
-        if archive is None or (isinstance(reference, Tag) and archive.index.root != digest):
-            return None
-        return archive if archive.index.blobs[digest].media_type == manifest.media_type else None
+            return await self.catalog.known(name, digest)
+        return await self.catalog.tagged(name, reference)
 
     async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
         """Take out of the spool what is in an artifact now."""
@@ -261,3 +261,10 @@ class Push:
     def pushed(self) -> list[Pushed]:
         """Give what is not durable: pending, being sealed, or failed."""
         return list(self._pushed.values())
+
+
+def _answers(archive: Archive, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> bool:
+    """Would an archive answer with this manifest, under the media type of this push?"""
+    if isinstance(reference, Tag) and archive.index.root != digest:
+        return False
+    return archive.index.blobs[digest].media_type == manifest.media_type

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from isal.isal_zlib import crc32, crc32_combine
 
-from proxy.archive.index import Elsewhere
+from proxy.archive.index import Elsewhere, Index
 from proxy.archive.layout import Content, Image, Literal, Plan, lay_out
 from proxy.content import Blob, read_stored
 from proxy.errors import ManifestBlobUnknown
@@ -43,11 +43,16 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The archive as a file to be (`artifacts.base.Body`)."""
+    """The archive as a file to be (`catalog.Sealed`)."""
 
     plan: Plan
     blobs: dict[Digest, Blob]
     memory: Memory
+
+    @property
+    def index(self) -> Index:
+        """What is in it, and where."""
+        return self.plan.index
 
     @property
     def size(self) -> int:
