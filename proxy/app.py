@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -45,19 +45,32 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
         cache_limit=settings.spool_limit if stores.actions else 0,
     )
     crew = Crew()
-    lookup = Lookup(spool, stores.catalog, settings.compression_level)
+    lookup = Lookup(spool, stores.catalog, settings.compression_level, stores.absence)
     flights = Flights(crew, patience)
     push = Push(spool, stores.catalog, lookup, flights, settings.public_host, settings.settle_seconds, memory)
-    app = web.Application(middlewares=_middlewares(settings, stores), client_max_size=LIMIT)
+    hosts = [settings.public_host]
+    app = web.Application(middlewares=_middlewares(settings, stores, hosts), client_max_size=LIMIT)
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
     app[keys.DELETION] = Deletion(lookup, push)
     app[keys.FETCHING] = Fetching(spool, memory, crew)
-    app[keys.REPORT] = Report(lookup, push, stores.kind)
+    app[keys.REPORT] = Report(lookup, push, stores.kind, stores.standing)
     if stores.actions:
         app[keys.HANDOVER] = stores.actions.handover
+        stores.actions.handover.rename = _renaming(push, hosts, by_hand="public_host" in settings.model_fields_set)
     app.add_routes(ROUTES)
     app.cleanup_ctx.append(lambda _: _life(stores, push, crew))
     return app
+
+
+def _renaming(push: Push, hosts: list[str], *, by_hand: bool) -> Callable[[str], None]:
+    """Give what a hand-over tells under which host clients reach this relay; what was set `by_hand` stays in names."""
+
+    def rename(host: str) -> None:
+        hosts[1:] = [host]
+        if not by_hand:
+            push.public_host = host
+
+    return rename
 
 
 async def _life(stores: Stores, push: Push, crew: Crew) -> AsyncIterator[None]:
@@ -67,6 +80,8 @@ async def _life(stores: Stores, push: Push, crew: Crew) -> AsyncIterator[None]:
         await push.spool.open()
         push.restore()
         background = [crew.start(push.settle()), crew.start(_sweep(push.spool))]
+        if stores.actions:
+            background.append(crew.start(stores.actions.watch()))
         yield
         for failed in await push.flush():
             _log.error("%s@%s is not durable: %s", failed.name, failed.digest, failed.problem)
@@ -81,8 +96,8 @@ async def _sweep(spool: Spool) -> None:
         await spool.sweep()
 
 
-def _middlewares(settings: Settings, stores: Stores) -> list[Middleware]:
-    chosen = [as_oci_errors, gate.hosts(settings.public_host)]
+def _middlewares(settings: Settings, stores: Stores, hosts: Collection[str]) -> list[Middleware]:
+    chosen = [as_oci_errors, gate.hosts(hosts), gate.no_pages]
     if settings.password is not None:
         chosen.append(gate.password(settings.password.get_secret_value()))
     chosen.append(gate.open_for(stores.closed))

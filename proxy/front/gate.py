@@ -5,7 +5,7 @@ import binascii
 import hmac
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -20,16 +20,17 @@ _FLUSH = "/relay/flush"
 _SESSION = "/relay/session"
 
 
-def hosts(public_host: str) -> Middleware:
+def hosts(public_hosts: Collection[str]) -> Middleware:
     """Refuse a Host with a dot that is not ours: a web page may point its own name at this machine (DNS rebinding).
 
-    Addresses, names without a dot, host.docker.internal and the host of `public_host` (`host` or `host:port`) pass.
+    Addresses, names without a dot, host.docker.internal and the hosts of `public_hosts` (`host` or `host:port`, looked
+    at with each request) pass.
     """
-    ours = frozenset({"host.docker.internal", _host_of(public_host)})
 
     @web.middleware
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         asked = request.headers.get("Host", "")
+        ours = {"host.docker.internal", *map(_host_of, public_hosts)}
         if not _is_ours(_host_of(asked), ours):
             shown = printable(asked)
             raise Misdirected(
@@ -47,7 +48,7 @@ def _host_of(header: str) -> str:
     return host.lower().removesuffix(".")
 
 
-def _is_ours(host: str, ours: frozenset[str]) -> bool:
+def _is_ours(host: str, ours: Collection[str]) -> bool:
     return "." not in host or host in ours or _is_address(host)
 
 
@@ -100,3 +101,14 @@ def open_for(closed: Callable[[], str]) -> Middleware:
         return await handler(request)
 
     return check_method
+
+
+@web.middleware
+async def no_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what a web page wants to change: no client of a registry sends an Origin (Fetch standard, 3.2).
+
+    Most of it fails in the browser already, since nothing here answers to a preflight; a plain POST would not.
+    """
+    if request.method not in _READING and "Origin" in request.headers:
+        raise Denied("this relay takes nothing from web pages")
+    return await handler(request)

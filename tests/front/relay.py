@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession
+from aiohttp.web import Application
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from config.job import Job
@@ -65,6 +66,8 @@ class Pushed:
 
 class Relay:
     """A client of one running relay."""
+
+    app: Application  # of a relay that runs in this process
 
     def __init__(self, port: int, data: Path, session: ClientSession) -> None:
         self.port = port
@@ -158,7 +161,9 @@ async def running(
         listen(app, ["127.0.0.1"], 0) as port,
         ClientSession(auto_decompress=False, skip_auto_headers=["Content-Type"]) as session,
     ):
-        yield Relay(port, data, session)
+        relay = Relay(port, data, session)
+        relay.app = app
+        yield relay
 
 
 # What is pushed

@@ -58,7 +58,7 @@ async def behind(middleware: Middleware) -> AsyncIterator[Client]:
     ],
 )
 async def test_names_that_can_only_mean_this_machine_pass(host: str) -> None:
-    async with behind(gate.hosts("registry.example:5000")) as client:
+    async with behind(gate.hosts(["registry.example:5000"])) as client:
         assert (await client.ask(Host=host))[0] == 200
 
 
@@ -78,7 +78,7 @@ async def test_names_that_can_only_mean_this_machine_pass(host: str) -> None:
     ],
 )
 async def test_a_foreign_name_with_a_dot_is_refused(host: str) -> None:
-    async with behind(gate.hosts("registry.example:5000")) as client:
+    async with behind(gate.hosts(["registry.example:5000"])) as client:
         status, _, sentence = await client.ask(Host=host)
 
     assert status == 421
@@ -86,7 +86,7 @@ async def test_a_foreign_name_with_a_dot_is_refused(host: str) -> None:
 
 
 async def test_without_a_public_host_of_its_own_the_defaults_pass() -> None:
-    async with behind(gate.hosts("[::1]:5000")) as client:
+    async with behind(gate.hosts(["[::1]:5000"])) as client:
         assert (await client.ask(Host="[::1]:5000"))[0] == 200
         assert (await client.ask(Host="registry.example"))[0] == 421
 
