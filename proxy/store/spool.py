@@ -69,6 +69,9 @@ class Spool:
             self._links.setdefault(name, {})[digest] = (await offload(path.stat)).st_mtime
         for path, name, digest in await offload(_named_files, self.root / "pending"):
             await self._recover_pending(path, name, digest)
+        async with self._changing:
+            for digest in list(self._blobs):
+                await self._drop(digest)
 
     async def _recover(self, path: Path, digest: Digest) -> None:
         entry = await offload(_entry_of, path, digest)
@@ -115,6 +118,7 @@ class Spool:
         """Open an upload session."""
         if len(self._uploads) >= _UPLOADS:
             raise TooManyRequests(f"{_UPLOADS} uploads are open; finish or cancel some", {"Retry-After": "10"})
+        await self._make_room(_FREE)
         with _disk_troubles(self.root):
             upload = await offload(self._open_upload, name, algorithm)
         self._uploads[upload.id] = upload
@@ -229,11 +233,23 @@ class Spool:
 
     async def _trim(self) -> None:
         held = sum(self._blobs[digest].stored for digest in self._cached)
-        while held > self._cache_limit or (self._cached and not self._cache_limit):
-            digest = next(iter(self._cached))
-            held -= self._blobs[digest].stored
-            self._forget(digest)
-            await offload(self._path(digest).unlink, missing_ok=True)
+        while self._cached and (held > self._cache_limit or not self._cache_limit):
+            held -= await self._evict()
+
+    async def _evict(self) -> int:
+        """Remove what was not used for the longest time; gives how many bytes that frees."""
+        digest = next(iter(self._cached))
+        size = self._blobs[digest].stored
+        self._forget(digest)
+        await offload(self._path(digest).unlink, missing_ok=True)
+        return size
+
+    async def _make_room(self, size: int) -> None:
+        """Give up what is cached until so much of the disk is free, or nothing is left to give up."""
+        while self._cached and (await offload(shutil.disk_usage, self.root)).free < size:
+            async with self._changing:
+                if self._cached:
+                    await self._evict()
 
     def _forget(self, digest: Digest) -> None:
         del self._blobs[digest]
@@ -243,8 +259,11 @@ class Spool:
     # The cache of what was downloaded
 
     async def room(self, size: int) -> Path | None:
-        """Give a path to download a blob of so many stored bytes to; None if it is not worth it."""
-        if size > self._cache_limit or (await offload(shutil.disk_usage, self.root)).free < _FREE + size:
+        """Give a path to download a blob of so many stored bytes to; None if the cache has no room for it."""
+        if size > self._cache_limit:
+            return None
+        await self._make_room(_FREE + size)
+        if (await offload(shutil.disk_usage, self.root)).free < _FREE + size:
             return None
         return await offload(self._part)
 
