@@ -128,10 +128,11 @@ class Catalog:
         return sorted(names)
 
     async def tagged_names(self) -> list[tuple[Name, Tag]]:
-        """Give every reference by tag, in ASCII order, as the names of artifacts tell: sound or not, none is opened."""
+        """Give every tag, by name and the newest first, as names of artifacts tell: sound or not, none is opened."""
         await self._refresh()
-        decoded = {self._naming.decode(artifact.name) for artifact in self._listed.values()}
-        return sorted((name, tag) for name, tag in filter(None, decoded) if isinstance(tag, Tag))
+        newest = sorted(self._listed.values(), key=order, reverse=True)
+        decoded = dict.fromkeys(filter(None, (self._naming.decode(artifact.name) for artifact in newest)))
+        return sorted(((name, tag) for name, tag in decoded if isinstance(tag, Tag)), key=lambda each: each[0])
 
     def forget_listing(self) -> None:
         """List the store anew before the next answer."""

@@ -20,6 +20,10 @@ _CONFIG_LIMIT = 4 * 1024 * 1024  # bytes of an image config that is read to lear
 _NO_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 
 
+def _ready() -> Mapping[str, object]:
+    return {"ready": True}
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """Answers for `/relay/health` and `/relay/images`."""
@@ -27,7 +31,7 @@ class Report:
     lookup: Lookup
     push: Push
     store: str
-    standing: Callable[[], Mapping[str, object]]
+    standing: Callable[[], Mapping[str, object]] = _ready
 
     def health(self) -> dict[str, object]:
         """Say what runs, and what is not durable yet."""

@@ -674,8 +674,8 @@ async def test_a_session_of_the_environment_that_is_none_is_told(
 async def test_a_tag_that_is_not_there_is_answered_with_what_is(actions: Emulator, tmp_path: Path) -> None:
     async with relay_of(actions, tmp_path) as relay:
         empty = await relay.get("latest")
-        for name in ("web", "app"):
-            await relay.push_image("ci", name=name)
+        for name, tag in (("web", "ci"), ("app", "a"), ("app", "ci")):
+            await relay.push_image(tag, name=name)
         await relay.push_image(name="app", layers=[b"untagged"])
         await relay.flush()
         actions.traffic.reset()
@@ -686,7 +686,7 @@ async def test_a_tag_that_is_not_there_is_answered_with_what_is(actions: Emulato
     )
     assert missing.error == (404, "MANIFEST_UNKNOWN")
     assert missing.message == (
-        'app:latest is not in this run (it has: app:ci, web:ci). Missing "needs: build", or another tag?'
+        'app:latest is not in this run (it has: app:ci, app:a, web:ci). Missing "needs: build", or another tag?'
     )
     assert actions.traffic.total("GetSignedArtifactURL", "get_range") == 0
 
