@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 _COMMIT = 90.0  # seconds
 _ROUNDS = 60
 _IMAGES = 6
-_NO_CACHE = {"RELAY_SPOOL_LIMIT": "1MiB"}  # so that pulls read artifacts
+_NO_CACHE = "1MiB"  # of disk, so that pulls read artifacts
 _FAULTS: list[Fault] = [
     Answer(503),
     Answer(500),
@@ -65,7 +65,7 @@ def test_when_one_request_in_a_hundred_fails_every_answered_push_is_pulled_exact
 ) -> None:
     skopeo, pushed = COURIERS["skopeo"], [several_layers(tmp_path / f"image{number}") for number in range(_IMAGES)]
     jobs.actions.plan.at_random(0.01, seed=11, faults=_FAULTS)
-    relay = jobs.relay("build", **_NO_CACHE)
+    relay = jobs.relay("build", RELAY_SPOOL_LIMIT=_NO_CACHE)
     expected: dict[str, Image] = {}
 
     for number in range(_ROUNDS):
@@ -74,7 +74,7 @@ def test_when_one_request_in_a_hundred_fails_every_answered_push_is_pulled_exact
         expected[tag] = image
         if number % 10 == 9:
             relay.kill()
-            relay = jobs.relay("build", **_NO_CACHE)
+            relay = jobs.relay("build", RELAY_SPOOL_LIMIT=_NO_CACHE)
         reading = f"v{number * 7 % len(expected)}"
         skopeo.pull(toolbox, f"{relay.host}/app:{reading}", tmp_path / "pulled")
         assert blobs_of(tmp_path / "pulled") >= expected[reading].blobs
