@@ -229,18 +229,22 @@ class Catalog:
     async def _newest(self, artifacts: Iterable[Artifact]) -> Archive | None:
         """Give the newest archive among the artifacts of one reference."""
         for artifact in sorted(artifacts, key=order, reverse=True):
-            if archive := await self._open(artifact):
+            if archive := await self._open(artifact) or await self._open_again(artifact):
                 return archive
-            if artifact.vouched and artifact.id in self._gone:
-                await self._check_gone(artifact)
         return None
 
-    async def _check_gone(self, artifact: Artifact) -> None:
+    async def _open_again(self, artifact: Artifact) -> Archive | None:
         """See that an artifact really is no more, before an older one answers in its place."""
+        if artifact.id not in self._gone or not artifact.vouched:
+            return None
         self.forget_listing()
         await self._refresh()
-        if artifact.id in self._listed and await self._open(artifact) is None:
+        if artifact.id not in self._listed:
+            return None
+        archive = await self._open(artifact)
+        if artifact.id in self._gone:
             raise StoreRefused(f"{artifact.name} is there, but can not be read; try again later, or push it again")
+        return archive
 
     async def _open(self, artifact: Artifact) -> Archive | None:
         async with self._opening.setdefault(artifact.id, asyncio.Lock()):
