@@ -19,10 +19,11 @@ from aiohttp import web
 
 from config import job as job_module
 from config.job import Job
-from proxy.front.keys import PUSH
+from proxy.front.keys import HANDOVER, PUSH
 from proxy.front.listening import listen
 from proxy.oci.digest import Digest
 from proxy.registry import handover as handover_module
+from tests.actions.relays import HASTY
 from tests.fakes.actions import tokens
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.emulator import Job as EmulatedJob
@@ -737,6 +738,28 @@ async def test_bytes_are_not_read_from_another_host(actions: Emulator, tmp_path:
     assert refused.error == (403, "DENIED")
     assert refused.message.startswith("the artifact service sends to a host that is not trusted")
     assert "sig=" not in refused.message
+
+
+@pytest.mark.parametrize("status", [302, 307])
+async def test_storage_that_sends_elsewhere_is_not_followed(
+    actions: Emulator, tmp_path: Path, elsewhere: Recorder, status: int
+) -> None:
+    async with relay_of(actions, tmp_path / "a") as first:
+        await first.push_image("v1")
+    redirect = Answered(status, headers={"Location": f"{elsewhere.origin}/x?sig=secret"})
+    for kind in ("get_range", "put_block", "put_block_list"):
+        actions.plan.play(kind, redirect, times=None)
+
+    async with relay_of(actions, tmp_path / "b") as relay:
+        relay.app[HANDOVER].store._storage.tempo = HASTY
+        pull = await relay.get("v1")
+        pushed = await relay.push_image()
+        push = await relay.put("v2", pushed.content)
+        actions.plan.clear()
+
+    for refused in (pull, push):
+        assert refused.error == (403, "DENIED")
+        assert "sig=" not in refused.message
 
 
 # Reading with GITHUB_TOKEN
