@@ -6,14 +6,16 @@ whose digest this process has checked before, over pieces with these very CRCs, 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TypeVar
 
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
 from proxy.errors import ContentDamaged
 from proxy.files import Source
-from proxy.memory import Memory
+from proxy.memory import Allowance, Memory
 from proxy.oci.digest import Digest, Hash, hashing
 from proxy.offload import Crew, offload
 
@@ -75,25 +77,48 @@ def _damaged(blob: Blob) -> ContentDamaged:
 
 
 async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> AsyncGenerator[list[memoryview]]:
-    """Give the plain bytes [start, stop) piece by piece, one piece read ahead while memory allows.
+    """Give the plain bytes [start, stop) piece by piece, others read ahead while memory allows.
 
     Use it within `contextlib.aclosing`, so that a reader who leaves early leaves no task behind.
     """
     prove = _Proof(blob) if (start, stop) == (0, blob.size) and blob.digest not in blob.findings.proven else None
-    extents = deque(covering(blob.pieces, start, stop))
+    extents = covering(blob.pieces, start, stop)
     crew = Crew()
-    coming: deque[asyncio.Task[list[memoryview]]] = deque()
     try:
-        with memory.beyond(_AHEAD) as ahead:
-            while extents or coming:
-                while extents and len(coming) <= ahead:
-                    coming.append(crew.start(_plain(blob, extents.popleft())))
-                views = await coming.popleft()
+        async with aclosing(_in_order((_plain(blob, each) for each in extents), blob.source.ahead, memory)) as pieces:
+            left = len(extents)
+            async for views in pieces:
+                left -= 1
                 if prove:
-                    await prove.take(views, crew, last=not (extents or coming))
+                    await prove.take(views, crew, last=not left)
                 yield views
         if prove and not blob.pieces:
             prove.confirm()
+    finally:
+        await crew.dismiss()
+
+
+async def read_stored(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:
+    """Give the pieces as they are stored, each checked by its CRC. Use it within `contextlib.aclosing`."""
+    offsets = accumulate((piece.stored for piece in blob.pieces), initial=0)
+    reads = (intact(blob, offset, piece) for offset, piece in zip(offsets, blob.pieces, strict=False))
+    async with aclosing(_in_order(reads, blob.source.ahead, memory)) as pieces:
+        async for piece in pieces:
+            yield piece
+
+
+async def _in_order(reads: Iterator[Coroutine[None, None, T]], ahead: int, memory: Memory) -> AsyncGenerator[T]:
+    """Give the results of reads in order, as many of them running ahead as memory allows by now."""
+    crew = Crew()
+    coming: deque[asyncio.Task[T]] = deque()
+    try:
+        with Allowance(memory, _AHEAD, ahead) as more:
+            for read in reads:
+                coming.append(crew.start(read))
+                while len(coming) > more.grow():
+                    yield await coming.popleft()
+            while coming:
+                yield await coming.popleft()
     finally:
         await crew.dismiss()
         await asyncio.gather(*coming, return_exceptions=True)  # a failure that nobody came for is no news

@@ -6,7 +6,9 @@ wants beyond that, to read or write ahead, is taken here while there is some and
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Self
 
 
 class Memory:
@@ -16,14 +18,39 @@ class Memory:
         self._free = limit
 
     @contextmanager
-    def beyond(self, amount: int) -> Iterator[bool]:
-        """Take `amount` bytes for the block, if there are as many; gives whether it did."""
-        taken = amount <= self._free
-        self._free -= amount if taken else 0
+    def beyond(self, amount: int, most: int = 1) -> Iterator[int]:
+        """Take `amount` bytes for the block, up to `most` times as there are any; gives how many times."""
+        times = max(0, min(most, self._free // max(amount, 1)))
+        self._free -= times * amount
         try:
-            yield taken
+            yield times
         finally:
-            self._free += amount if taken else 0
+            self._free += times * amount
+
+
+class Allowance:
+    """What one stream holds beyond its first piece: it grows while there is memory, and all comes back at the end."""
+
+    def __init__(self, memory: Memory, amount: int, most: int) -> None:
+        self.times = 0
+        self._memory = memory
+        self._amount = amount
+        self._most = most
+        self._taken = ExitStack()
+
+    def grow(self) -> int:
+        """Take as much once more, if that is wanted and there; gives how often it was taken by now."""
+        with ExitStack() as attempt:
+            if self.times < self._most and attempt.enter_context(self._memory.beyond(self._amount)):
+                self._taken.push(attempt.pop_all())
+                self.times += 1
+        return self.times
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._taken.close()
 
 
 def share_arenas() -> None:

@@ -337,3 +337,15 @@ def test_a_folder_that_can_not_be_made_is_a_sentence(tmp_path: Path) -> None:
         "choose another folder, or change its owner"
     )
     assert "Traceback" not in ended.stderr
+
+
+def test_settings_that_give_no_store_are_a_sentence_and_status_2(tmp_path: Path) -> None:
+    ended = start("--port", "0", "--data", str(tmp_path), "--run-id", "7", GITHUB_TOKEN=SECRET, GITHUB_REPOSITORY="")
+
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == (
+        "image-relay: RELAY_RUN_ID needs GITHUB_REPOSITORY and GITHUB_TOKEN, "
+        'of a job with "permissions: {actions: read}"'
+    )
+    assert "GITHUB_TOKEN=set" in ended.stderr
+    assert SECRET not in ended.stderr
