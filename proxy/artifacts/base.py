@@ -13,7 +13,7 @@ class ArtifactGone(Exception):
 
 
 class StoreRefused(Exception):
-    """The store can not keep the artifact; the message is for the person who pushed and says what to do."""
+    """The store cannot keep or remove the artifact; the message is for the person who pushed and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class ArtifactStore(Protocol):
         """Give all finished artifacts, in no particular order."""
 
     async def put(self, name: str, body: Body) -> Artifact:
-        """Store a file, whole or not at all; durable when it returns. StoreRefused if it can not be."""
+        """Store a file, whole or not at all; durable when it returns. StoreRefused if it cannot be."""
 
     async def open(self, artifact: Artifact) -> Source:
         """Give access to the bytes; they stay readable as long as the source is held. ArtifactGone if they are not."""
 
     async def delete(self, artifact: Artifact) -> None:
-        """Remove an artifact; one that is not there any more is no error."""
+        """Remove an artifact; one that is not there any more is no error. StoreRefused if it stays."""

@@ -17,6 +17,7 @@ from proxy.archive.index import ArchiveInvalid
 from proxy.artifacts.base import ArtifactGone, StoreRefused
 from proxy.catalog import Archive, Catalog
 from proxy.errors import Denied, ManifestInvalid, RegistryError
+from proxy.files import trouble
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
@@ -140,8 +141,9 @@ class Push:
             try:
                 await self._store(name, reference, digest, manifest)
             except _TROUBLES as error:
-                self._fail(pushed, str(error))
-                raise Denied(f"{label(name, reference)} was not stored: {error}") from error
+                problem = trouble(self.spool.root, error) if isinstance(error, OSError) else str(error)
+                self._fail(pushed, problem)
+                raise Denied(f"{label(name, reference)} was not stored: {problem}") from error
             except Exception:
                 self._fail(pushed, "this is a fault of image-relay; its log says more")
                 _log.exception("sealing %s failed", label(name, reference))
@@ -163,7 +165,7 @@ class Push:
         answering = await self._answering(name, reference, digest, manifest)
         if answering is not None:
             await self._claim(name, answering.index.blobs)
-            _log.info("%s is stored already, as %s", label(name, reference), answering.artifact.name)
+            _log.info("%s is stored already", label(name, reference))
             return
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
@@ -175,8 +177,9 @@ class Push:
         await self._claim(name, tree.contents)
         took = time.monotonic() - began
         size = body.size / 2**20
-        text = "stored %s as %s, %s: %.1f MiB in %.2f s (%.0f MiB/s)"
-        _log.info(text, label(name, reference), archive.artifact.name, digest, size, took, size / took)
+        more = f" as {archive.artifact.name}, {digest}" if isinstance(reference, Tag) else ""
+        text = "stored %s%s: %.1f MiB in %.2f s (%.0f MiB/s)"
+        _log.info(text, label(name, reference), more, size, took, size / took)
 
     async def _answering(
         self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest
