@@ -216,9 +216,8 @@ class Catalog:
             return None
         except ArchiveInvalid as error:
             if self._naming.decode(artifact.name) or self._naming.may_be_shortened(artifact.name):
-                _log.warning(
-                    "%s is passed over: %s; push the image again, or remove it", printable(artifact.name), error
-                )
+                text = "%s.tar.zst is passed over: %s; push the image again or remove the file"
+                _log.warning(text, printable(artifact.name), error)
             return None
         reference = self._naming.decode(artifact.name) or self._inside(index, artifact)
         return Archive(artifact, source, index, *reference) if reference else None

@@ -74,8 +74,8 @@ class Lookup:
         return name in await self.repositories()
 
     async def _absent(self, name: Name, reference: Tag | Digest) -> str:
-        there = [
-            f"{each.name}:{each.reference}" for each in await self.catalog.every() if isinstance(each.reference, Tag)
-        ]
+        tagged = [each for each in await self.catalog.every() if isinstance(each.reference, Tag)]
+        tagged.sort(key=lambda each: each.name != name)  # the nearest to what was asked for come first
+        there = [label(each.name, each.reference) for each in tagged]
         named = ", ".join(there[:_NAMED]) + (", …" if len(there) > _NAMED else "") if there else "nothing yet"
         return f"{label(name, reference)} is not here (there is: {named}); another tag, or not pushed yet?"
