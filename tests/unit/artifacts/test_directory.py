@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.artifacts.base import ArtifactGone
+from proxy.artifacts.base import ArtifactGone, StoreRefused
 from proxy.artifacts.directory import DirectoryStore
 from tests.fakes.memory_store import Bytes
 
