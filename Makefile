@@ -12,8 +12,8 @@ $(BIN)/.ready: pyproject.toml
 	$(BIN)/pip install --quiet --editable . --group dev
 	touch $@
 
-run: $(BIN)/.ready ## the relay with the directory store on localhost:5000
-	$(BIN)/image-relay serve
+run: $(BIN)/.ready ## the relay with the directory store on localhost:5000, or at RELAY_PORT
+	$(if $(PORT),RELAY_PORT=$(PORT)) $(BIN)/image-relay serve
 
 test: $(BIN)/.ready ## all tests; what a missing tool skips is named at the end
 	$(BIN)/coverage run -m pytest
