@@ -15,8 +15,8 @@ $(BIN)/.ready: pyproject.toml
 	$(BIN)/pip install --quiet --editable . --group dev
 	touch $@
 
-run: $(BIN)/.ready ## the relay with the directory store on localhost:5000
-	$(BIN)/image-relay serve
+run: $(BIN)/.ready ## the relay with the directory store on localhost:5000, or at RELAY_PORT
+	$(if $(PORT),RELAY_PORT=$(PORT)) $(BIN)/image-relay serve
 
 actions-emulator: $(BIN)/.ready ## GitHub's artifact service on this machine; prints the environment of a relay
 	tools/install-actions-emulator

@@ -31,7 +31,7 @@ _EPILOG = "Every option is also a variable of the environment: --log-level is RE
 
 
 class SettingsInvalid(Exception):
-    """What was set can not be used; `lines` has one sentence for each mistake."""
+    """What was set cannot be used; `lines` has one sentence for each mistake."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__("\n".join(lines))
@@ -43,7 +43,7 @@ def read(
 ) -> tuple[Settings, list[str]]:
     """Give the settings, and what the log should say about how they came to be. Options win over the environment.
 
-    SettingsInvalid if a name is unknown or a value can not be used; `--help` prints the help and ends the process.
+    SettingsInvalid if a name is unknown or a value cannot be used; `--help` prints the help and ends the process.
     """
     given, remarks = _from_environment(environment)
     options = CliSettingsSource[Any](

@@ -1,6 +1,7 @@
 """Every setting, in one definition; `config.reading` fills it from the environment and the command line."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -182,8 +183,9 @@ class Settings(BaseSettings):
     @classmethod
     def _check_data(cls, value: Path) -> Path:
         folder = value.expanduser().absolute()
-        if folder.exists() and not folder.is_dir():
-            raise ValueError("is a file; a folder is needed")
+        with suppress(PermissionError):  # what cannot be looked at is told when it is used
+            if folder.exists() and not folder.is_dir():
+                raise ValueError("is a file; a folder is needed")
         return folder
 
     @classmethod

@@ -99,7 +99,7 @@ def _serve(arguments: Sequence[str]) -> None:
     except OSError as error:
         log.debug("why it ended", exc_info=error)
         where = f"RELAY_DATA (--data) is '{settings.data}'"
-        _fail(f"{where}: cannot write there ({error.strerror}); choose another folder, or change its owner", status=2)
+        _fail(f"{where}: cannot write there ({error.strerror}); choose another folder or change its owner", status=2)
 
 
 def _health(arguments: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ class BlobUnknown(RegistryError):
 
 
 class BlobUploadInvalid(RegistryError):
-    """The upload can not go on as asked."""
+    """The upload cannot go on as asked."""
 
     code, status = "BLOB_UPLOAD_INVALID", 400
 

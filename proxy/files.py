@@ -64,7 +64,7 @@ class LocalFile:
 class NewFile:
     """A file that is being written, and read back. All its methods block; OSError after it was closed.
 
-    A thread can not be stopped: one whose request was cancelled goes on. So the file is closed between two calls, and a
+    A thread cannot be stopped: one whose request was cancelled goes on. So the file is closed between two calls, and a
     later call never reaches another file that was given the same number.
     """
 
@@ -138,10 +138,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def trouble(folder: Path, error: OSError) -> str:
-    """Say why nothing can be written below a folder, and what to do; no path below it is named."""
+    """Say why nothing can be written below a folder; no path below it is named."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return f"the disk is full: {folder} takes no more; free some space and push again"
-    return f"cannot write to {folder}: {error.strerror}; see to it and push again"
+    return f"cannot write to {folder}: {error.strerror or error}"
 
 
 def identity(status: os.stat_result) -> str:

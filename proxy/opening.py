@@ -67,7 +67,7 @@ async def read(store: ArtifactStore, naming: Naming, artifact: Artifact) -> Arch
         return Archive(artifact, source, index, *reference) if reference else None
     if naming.decode(artifact.name) or naming.may_be_shortened(artifact.name):
         name = printable(artifact.name)
-        _log.warning("%s is passed over: %s; push the image again, or remove it", name, problem)
+        _log.warning("%s is passed over: %s; push the image again or remove it", name, problem)
     return None
 
 

@@ -39,7 +39,7 @@ _MAGIC = b"imgrelay"
 
 
 class ArchiveInvalid(Exception):
-    """The file has no index, or one that can not be believed."""
+    """The file has no index, or one that cannot be believed."""
 
 
 def _digest(value: object) -> Digest:

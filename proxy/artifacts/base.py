@@ -14,7 +14,7 @@ class ArtifactGone(ManifestUnknown):
 
 
 class StoreRefused(Denied):
-    """The store can not keep or give an artifact; the message is for the person who pushed and says what to do."""
+    """The store cannot keep, give or remove an artifact; the message is for the person who pushed: what to do."""
 
 
 class StoreExpired(StoreRefused):
@@ -75,7 +75,7 @@ class ArtifactStore(Protocol):
         """Give all finished artifacts, in no particular order."""
 
     async def put(self, name: str, body: Body) -> Artifact:
-        """Store a file, whole or not at all; durable when it returns. StoreRefused if it can not be."""
+        """Store a file, whole or not at all; durable when it returns. StoreRefused if it cannot be."""
 
     async def open(self, artifact: Artifact) -> Source:
         """Give access to the bytes; ArtifactGone if they are not there.
@@ -84,4 +84,4 @@ class ArtifactStore(Protocol):
         """
 
     async def delete(self, artifact: Artifact) -> None:
-        """Remove an artifact; one that is not there any more is no error."""
+        """Remove an artifact; one that is not there any more is no error. StoreRefused if it stays."""

@@ -65,7 +65,8 @@ class DirectoryStore:
                 raise
             raise StoreRefused(trouble(self._root, error)) from error
         finally:
-            await offload(part.unlink, missing_ok=True)
+            with suppress(OSError):  # the failure before this one is told; the next start removes the rest
+                await offload(part.unlink, missing_ok=True)
 
     async def _write(self, part: Path, body: Body) -> os.stat_result:
         await offload(part.parent.mkdir, parents=True, exist_ok=True)  # somebody may have tidied up
@@ -96,7 +97,10 @@ class DirectoryStore:
 
     async def delete(self, artifact: Artifact) -> None:
         """Remove the file, if it still is the one that was listed."""
-        await offload(self._remove, artifact)
+        try:
+            await offload(self._remove, artifact)
+        except OSError as error:
+            raise StoreRefused(trouble(self._root, error)) from error
 
     def _remove(self, artifact: Artifact) -> None:
         path = self._path(artifact.name)

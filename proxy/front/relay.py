@@ -24,7 +24,7 @@ async def take_session(request: web.Request) -> web.Response:
 
 
 async def flush(request: web.Request) -> web.Response:
-    """Make durable what is pending; 503 with the list if something can not be."""
+    """Make durable what is pending; 503 with the list if something cannot be."""
     failed = await request.app[PUSH].flush()
     problems = [{"reference": label(each.name, each.reference), "problem": each.problem} for each in failed]
     status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK

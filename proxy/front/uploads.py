@@ -33,7 +33,7 @@ async def _whole(request: web.Request, name: Name, digest: Digest) -> web.Respon
 
 
 async def _mount(request: web.Request, name: Name, digest: Digest) -> bool:
-    """Make a blob visible here that is elsewhere; what can not be mounted is uploaded, never refused."""
+    """Make a blob visible here that is elsewhere; what cannot be mounted is uploaded, never refused."""
     try:
         source = Name.parse(request.query["from"]) if "from" in request.query else None
     except RegistryError:

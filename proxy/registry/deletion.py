@@ -1,9 +1,13 @@
 """What a deletion means: whole artifacts go, never a part of one."""
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from proxy.errors import BlobUnknown, ManifestUnknown, Unsupported
+from proxy.artifacts.base import StoreRefused
+from proxy.errors import BlobUnknown, Denied, ManifestUnknown, Unsupported
+from proxy.files import trouble
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
 from proxy.registry.lookup import Lookup
@@ -20,12 +24,26 @@ class Deletion:
     push: Push
 
     async def manifest(self, name: Name, reference: Tag | Digest) -> None:
-        """Remove a tag, or all artifacts that have a manifest as their root; UNSUPPORTED for a mere child."""
-        if isinstance(reference, Tag):
-            if not await self._remove(name, reference):
+        """Remove a tag, or all artifacts that have a manifest as their root; UNSUPPORTED for a mere child.
+
+        DENIED if the store, or the folder of the spool, does not let go of something.
+        """
+        with self._refusals():
+            if isinstance(reference, Digest):
+                await self._digest(name, reference)
+            elif await self._remove(name, reference):
+                _tell(name, reference, [reference])
+            else:
                 raise ManifestUnknown(f"{label(name, reference)} is not here")
-        else:
-            await self._digest(name, reference)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreRefused as error:
+            raise Denied(str(error)) from error
+        except OSError as error:
+            raise Denied(trouble(self.lookup.spool.root, error)) from error
 
     async def _remove(self, name: Name, reference: Tag | Digest, root: Digest | None = None) -> bool:
         """Remove what answers for a reference, if it has this root, or any; gives whether there was such an archive."""
@@ -36,16 +54,23 @@ class Deletion:
                 return False
             await self.push.secure(name, archive)
             await self.lookup.catalog.delete(archive)
-            _log.info("deleted %s, which had %s", label(name, reference), archive.index.root)
             return True
 
     async def _digest(self, name: Name, digest: Digest) -> None:
         catalog = self.lookup.catalog
-        async with self.push.turn(name, digest):
-            found = [await self.push.forsake(name, digest)]
-        rooted = [archive.reference for archive in await catalog.of(name) if archive.index.root == digest]
-        found += [await self._remove(name, reference, digest) for reference in rooted]
-        if any([*found, catalog.let_go(name, digest)]):
+        gone: list[Tag | Digest] = []
+        try:
+            async with self.push.turn(name, digest):
+                if await self.push.forsake(name, digest):
+                    gone.append(digest)
+            for archive in await catalog.of(name):
+                if archive.index.root == digest and await self._remove(name, archive.reference, digest):
+                    gone.append(archive.reference)
+            if catalog.let_go(name, digest) and not gone:
+                gone.append(digest)
+        finally:  # what went before a failure is gone all the same
+            _tell(name, digest, gone)
+        if gone:
             return
         if parent := await catalog.holding(name, digest):
             whole = label(parent.name, parent.reference)
@@ -62,4 +87,12 @@ class Deletion:
                 raise Unsupported(f"{digest} is part of {label(name, parent)}; delete that")
         if not spool.linked(name, digest):
             raise BlobUnknown(f"{name} has no blob {digest}")
-        await spool.unlink(name, [digest])
+        with self._refusals():
+            await spool.unlink(name, [digest])
+        _log.info("deleted blob %s", label(name, digest))
+
+
+def _tell(name: Name, asked: Tag | Digest, gone: Sequence[Tag | Digest]) -> None:
+    if gone:
+        labels = ", ".join(dict.fromkeys(label(name, each) for each in gone))
+        _log.info("deleted %s (DELETE %s)", labels, label(name, asked))

@@ -90,6 +90,7 @@ class Lookup:
         return name in await self.repositories()
 
     async def _absent(self, name: Name, reference: Tag | Digest) -> str:
-        there = [f"{each}:{tag}" for each, tag in await self.catalog.tagged_names()]
+        tagged = sorted(await self.catalog.tagged_names(), key=lambda each: each[0] != name)
+        there = [f"{each}:{tag}" for each, tag in tagged]  # the nearest to what was asked for come first
         named = ", ".join(there[:_NAMED]) + (", …" if len(there) > _NAMED else "")
         return self.absence(label(name, reference), named)

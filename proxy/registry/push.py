@@ -17,6 +17,7 @@ from proxy.archive.index import ArchiveInvalid
 from proxy.artifacts.base import ArtifactGone, StoreRefused
 from proxy.catalog import Archive, Catalog
 from proxy.errors import Denied, ManifestInvalid, RegistryError
+from proxy.files import trouble
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
@@ -142,8 +143,9 @@ class Push:
             try:
                 await self._store(name, reference, digest, manifest)
             except _TROUBLES as error:
-                self._fail(pushed, str(error))
-                raise Denied(f"{label(name, reference)} was not stored: {error}") from error
+                problem = trouble(self.spool.root, error) if isinstance(error, OSError) else str(error)
+                self._fail(pushed, problem)
+                raise Denied(f"{label(name, reference)} was not stored: {problem}") from error
             except Exception:
                 self._fail(pushed, "this is a fault of image-relay; its log says more")
                 _log.exception("sealing %s failed", label(name, reference))
@@ -165,7 +167,7 @@ class Push:
         before = await self._current(name, reference, digest)
         if before is not None and _answers(before, reference, digest, manifest):
             await self._claim(name, before.index.blobs)
-            _log.info("%s is stored already, as %s", label(name, reference), before.artifact.name)
+            _log.info("%s is stored already", label(name, reference))
             return
         self._check_owner(name, reference, before)
         began = time.monotonic()
@@ -178,8 +180,9 @@ class Push:
         await self._claim(name, tree.contents)
         took = time.monotonic() - began
         size = body.size / 2**20
-        text = "stored %s as %s, %s: %.1f MiB in %.2f s (%.0f MiB/s)"
-        _log.info(text, label(name, reference), archive.artifact.name, digest, size, took, size / took)
+        more = f" as {archive.artifact.name}, {digest}" if isinstance(reference, Tag) else ""
+        text = "stored %s%s: %.1f MiB in %.2f s (%.0f MiB/s)"
+        _log.info(text, label(name, reference), more, size, took, size / took)
 
     def _check_owner(self, name: Name, reference: Tag | Digest, current: Archive | None) -> None:
         """Refuse to take a tag over from another job: of two jobs that share one, neither would know what it gets."""

@@ -1,7 +1,7 @@
 """The life of a pushed reference, from the bytes of its manifest to an artifact, as one table.
 
 A push by tag is *uploaded*, then *sealing*, then *durable* or *failed*; its tag answers only when it is durable. A push
-by digest is *pending* first, and visible by its digest from then on. A pair that is not in the table can not happen.
+by digest is *pending* first, and visible by its digest from then on. A pair that is not in the table cannot happen.
 """
 
 from enum import Enum
@@ -53,7 +53,7 @@ _NEXT = {
 
 
 class Impossible(Exception):
-    """An event that can not happen in a state: a defect of this program."""
+    """An event that cannot happen in a state: a defect of this program."""
 
 
 def after(state: State, event: Event) -> State:

@@ -128,7 +128,7 @@ class Spool:
         free = shutil.disk_usage(path.parent).free
         if free < _FREE:
             raise Denied(
-                f"only {free / 2**20:.0f} MiB are free in {self.root}, and {_FREE / 2**20:.0f} have to stay free; "
+                f"only {free / 2**20:.0f} MiB are free in {self.root}; 1 GiB has to stay free: "
                 "free some space and push again"
             )
         return Upload(name, path, algorithm=algorithm, level=self._level, memory=self._memory)
@@ -151,7 +151,7 @@ class Spool:
         return any(upload.name == name for upload in self._uploads.values())
 
     async def append(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
-        """Let an upload take bytes; when they can not be written it is given up."""
+        """Let an upload take bytes; when they cannot be written it is given up."""
         try:
             with _disk_troubles(self.root):
                 await upload.append(chunks)
@@ -182,7 +182,8 @@ class Spool:
         """Forget an upload and what it wrote."""
         self._uploads.pop(upload.id, None)
         await upload.close()
-        await offload(upload.path.unlink, missing_ok=True)
+        with _disk_troubles(self.root):
+            await offload(upload.path.unlink, missing_ok=True)
 
     # Blobs and who may see them
 

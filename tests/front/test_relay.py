@@ -1,6 +1,8 @@
 """What is no registry's: health, flush, images; and what a store that fails does to a push."""
 
+import logging
 import resource
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.oci.digest import Digest
+from proxy.store import spool as spool_module
 from tests.front.relay import CONFIG, Relay, described, document, index, noise, running
 
 KEPT = 200_000  # bytes of a file where the disk is full
@@ -176,3 +179,44 @@ async def test_flushing_is_a_post(relay: Relay, method: str) -> None:
 
     assert answer.error == (405, "UNSUPPORTED")
     assert answer.headers["Allow"] == "POST"
+
+
+async def test_a_folder_that_became_unwritable_refuses_in_a_sentence_whatever_is_asked(
+    tiny_disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(spool_module, "_FREE", 0)
+    caplog.set_level(logging.INFO, "proxy")
+    async with running(tiny_disk) as relay:
+        pushed = await relay.push_image("v1", layers=[b"layer"])
+        blob = await relay.push_blob(b"blob")
+        subprocess.run(["mount", "-o", "remount,bind,ro", tiny_disk], check=True)  # noqa: ASYNC221, S603, S607
+        caplog.clear()
+        answers = [
+            await relay.ask("POST", "/v2/app/blobs/uploads/"),
+            await relay.ask("DELETE", f"/v2/app/blobs/{blob}"),
+            await relay.ask("DELETE", "/v2/app/manifests/v1"),
+            await relay.ask("DELETE", f"/v2/app/manifests/{pushed.digest}"),
+            await relay.put("v2", pushed.content),
+        ]
+        refused = [record for record in caplog.records if record.name == "proxy.front.errors"]
+        subprocess.run(["mount", "-o", "remount,bind,rw", tiny_disk], check=True)  # noqa: ASYNC221, S603, S607
+
+    assert [answer.error for answer in answers] == [(403, "DENIED")] * 5
+    for answer in answers[:-1]:
+        assert answer.message.removeprefix(f"cannot write to {tiny_disk}").removeprefix("/spool") == (
+            ": Read-only file system"
+        )
+    assert answers[-1].message == f"app:v2 was not stored: cannot write to {tiny_disk}: Read-only file system"
+    assert [(line.levelno, line.exc_info) for line in refused] == [(logging.INFO, None)] * 5
+
+
+async def test_an_upload_that_cannot_be_removed_is_refused_in_a_sentence(relay: Relay) -> None:
+    location = await relay.open_upload()
+    upload = relay.data / "spool" / "uploads" / location.rpartition("/")[2]
+    upload.unlink()
+    upload.mkdir()  # which root cannot remove as a file either
+
+    refused = await relay.ask("DELETE", location)
+
+    assert refused.error == (403, "DENIED")
+    assert refused.message == f"cannot write to {relay.data / 'spool'}: Is a directory"

@@ -399,3 +399,21 @@ async def test_metadata_larger_than_the_tail_are_read_by_a_second_exact_read(des
     archive = await catalog.tagged(APP, V1)
     assert archive is not None
     assert set(archive.index.blobs) >= {manifest.digest for manifest in manifests}
+
+
+async def test_a_file_of_ours_without_a_sound_index_is_named_once_in_the_log_and_others_are_not(
+    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_module, "_FRESH", 0)
+    await desk.push_image(b"layer")
+    whole = file(desk, "image-app@v1").read_bytes()
+    file(desk, "image-app@v1").write_bytes(whole[:-1])
+    file(desk, "somebody-elses").write_bytes(whole[:-1])
+
+    for _ in range(3):
+        assert await desk.catalog.every() == []
+
+    (line,) = [record for record in caplog.records if record.name == "proxy.catalog"]
+    assert line.levelname == "WARNING"
+    assert line.getMessage().startswith("image-app@v1.tar.zst is passed over: ")
+    assert line.getMessage().endswith("; push the image again or remove the file")

@@ -334,7 +334,7 @@ def test_a_folder_that_can_not_be_made_is_a_sentence(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1] == (
         f"image-relay: RELAY_DATA (--data) is '{tmp_path / 'file' / 'below'}': cannot write there (Not a directory); "
-        "choose another folder, or change its owner"
+        "choose another folder or change its owner"
     )
     assert "Traceback" not in ended.stderr
 

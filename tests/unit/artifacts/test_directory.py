@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.artifacts.base import ArtifactGone
+from proxy.artifacts.base import ArtifactGone, StoreRefused
 from proxy.artifacts.directory import DirectoryStore
 from tests.fakes.memory_store import Bytes
 
@@ -146,7 +146,7 @@ async def test_other_troubles_of_the_disk_are_not_called_a_full_one(store: Direc
     (tmp_path / ".incoming").rmdir()
     (tmp_path / ".incoming").write_bytes(b"a file in the way")
 
-    with pytest.raises(OSError, match=r"File exists|Not a directory"):
+    with pytest.raises(StoreRefused, match=r"cannot write to .*: (File exists|Not a directory)$"):
         await store.put("image-app@v1", Bytes(b"x"))
 
 

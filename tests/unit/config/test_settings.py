@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def test_the_data_folder_is_absolute_and_may_begin_with_the_home_folder(monkeypa
 
     assert Settings(data=Path("~/images")).data == Path("/home/somebody/images")
     assert Settings(data=Path("images")).data == Path.cwd() / "images"
+
+
+def test_a_data_folder_that_cannot_be_looked_at_is_no_fault_of_the_settings(tmp_path: Path) -> None:
+    tmp_path.chmod(0)
+    user = os.geteuid()
+    try:
+        os.seteuid(user or 65534)  # root may look everywhere
+        assert Settings(data=tmp_path / "below").data == tmp_path / "below"
+    finally:
+        os.seteuid(user)
+        tmp_path.chmod(0o700)
 
 
 def test_settings_can_not_be_changed() -> None:

@@ -1,6 +1,7 @@
 """Deletions: whole artifacts go, nothing older resurfaces, and nobody's push is hit by mistake."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,28 @@ async def test_nothing_can_be_deleted_from_another_repository(desk: Desk) -> Non
         await desk.deletion.blob(OTHER, Digest.of(b"layer"))
 
     assert await desk.answering() == manifest.digest
+
+
+async def test_every_deletion_is_one_line_that_names_all_that_went(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "proxy.registry.deletion")
+    manifest = await desk.push_image(b"layer", tags=(V1, V2))
+    pending = await desk.push_image(b"pending", tags=())
+    other = await desk.push_image(b"other", tags=(V1,), name=OTHER)
+    blob = await desk.upload(b"blob")
+
+    await desk.deletion.manifest(APP, manifest.digest)
+    await desk.deletion.manifest(APP, pending.digest)
+    await desk.deletion.manifest(OTHER, V1)
+    await desk.deletion.blob(APP, blob)
+    with pytest.raises(ManifestUnknown):
+        await desk.deletion.manifest(OTHER, other.digest)
+
+    first, *rest = [record.getMessage() for record in caplog.records if record.name == "proxy.registry.deletion"]
+    assert first in {f"deleted {tags} (DELETE app@{manifest.digest})" for tags in ("app:v1, app:v2", "app:v2, app:v1")}
+    assert rest == [
+        f"deleted app@{pending.digest} (DELETE app@{pending.digest})",
+        "deleted other:v1 (DELETE other:v1)",
+        f"deleted blob app@{blob}",
+    ]

@@ -90,6 +90,14 @@ async def test_a_404_says_what_is_there_instead(desk: Desk) -> None:
         await desk.lookup.manifest(APP, V1)
 
 
+async def test_a_404_names_the_tags_of_the_same_repository_first(desk: Desk) -> None:
+    await desk.push_image(tags=(V1,), name=APP)
+    await desk.push_image(tags=(V1,), name=OTHER)
+
+    with pytest.raises(ManifestUnknown, match=r"there is: other:v1, app:v1\)"):
+        await desk.lookup.manifest(OTHER, Tag.parse("v3"))
+
+
 async def test_every_repository_that_has_anything_is_listed(desk: Desk) -> None:
     await desk.push_image(name=OTHER)
     await desk.upload(b"blob")

@@ -251,7 +251,7 @@ async def test_a_disk_with_less_than_1_gib_takes_no_new_session(tiny_disk: Path)
     spool = spool_in(tiny_disk)
     await spool.open()
 
-    with pytest.raises(Denied, match=r"only \d MiB are free in .*, and 1024 have to stay free"):
+    with pytest.raises(Denied, match=r"only \d MiB are free in .*; 1 GiB has to stay free: free some"):
         await spool.start(APP)
 
     assert files(tiny_disk) == []
