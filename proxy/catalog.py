@@ -61,7 +61,7 @@ class Catalog:
     async def tagged(self, name: Name, tag: Tag) -> Archive | None:
         """Give the archive that answers for a tag. StoreRefused if it can not be read: an older one never answers."""
         wanted = self._naming.encode(name, tag)
-        if not self._has_just_stored(wanted):
+        if not (self._store.far and self._has_just_stored(wanted)):
             await self._refresh()
         return await self._newest(each for each in self._listed.values() if numbered(each.name).plain == wanted)
 
@@ -211,7 +211,7 @@ class Catalog:
             listed = {artifact.id: artifact for artifact in await self._store.listed()}
             if changes == self._changes:
                 break
-        oldest = time.monotonic() - _UNSEEN
+        oldest = time.monotonic() - (_UNSEEN if self._store.far else 0.0)  # what is near is listed as it is
         self._stored = {key: at for key, at in self._stored.items() if key not in listed and at > oldest}
         return {key: self._listed[key] for key in self._stored} | listed
 

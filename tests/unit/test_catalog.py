@@ -325,7 +325,7 @@ class Whole(Bytes):
 
     @property
     def index(self) -> Index:
-        return decode(self.content, self.size)
+        return decode(b"".join(self._parts), self.size)
 
 
 class Waiting(Whole):
@@ -413,7 +413,7 @@ async def test_a_file_of_ours_without_a_sound_index_is_named_once_in_the_log_and
     for _ in range(3):
         assert await desk.catalog.every() == []
 
-    (line,) = [record for record in caplog.records if record.name == "proxy.catalog"]
+    (line,) = [record for record in caplog.records if record.name == "proxy.opening"]
     assert line.levelname == "WARNING"
-    assert line.getMessage().startswith("image-app@v1.tar.zst is passed over: ")
-    assert line.getMessage().endswith("; push the image again or remove the file")
+    assert line.getMessage().startswith("image-app@v1 is passed over: ")
+    assert line.getMessage().endswith("; push the image again or remove it")

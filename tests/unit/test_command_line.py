@@ -316,12 +316,12 @@ async def test_images_are_named_after_the_port_that_was_found_free_unless_a_host
     )
     try:
         assert serving.stderr is not None
-        lines = [(await asyncio.wait_for(serving.stderr.readline(), 10)).decode() for _ in range(2)]
+        lines = [(await asyncio.wait_for(serving.stderr.readline(), 10)).decode() for _ in range(3)]
     finally:
         serving.terminate()
         await serving.communicate()
 
-    served = re.search(r"serves (\S+), images in ", lines[1])
+    served = re.search(r"serves (\S+), images in ", lines[2])
     assert served
     assert served[1] == given if given else re.fullmatch(r"localhost:[1-9]\d+", served[1])
 
