@@ -31,6 +31,7 @@ NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" bef
 _SUFFIX = ".tar.zst"
 _NAMES = 50  # tried for one push, before somebody must be taking them all
 _UPLOADS = 3  # of one push to Azure, each of which has tried long enough
+_TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 _KEPT = 100  # artifacts of our own that nobody has opened yet
 
 
@@ -136,8 +137,10 @@ class ActionsStore:
         """Delete an artifact; one that is not there any more is no error."""
         service = self._writing()
         self._own.pop(artifact.id, None)
-        if any(each.id == artifact.id for each in await self.listed()):  # its name may be another one's now
-            run, _, job = artifact.owner.partition(":")
+        run, _, job = artifact.owner.partition(":")
+        for _ in range(_TWINS):
+            if all(each.id != artifact.id for each in await self.listed()):  # its name may be another one's by now
+                return
             await service.delete(run, job, artifact.name)
 
     def _writing(self) -> ResultsService:

@@ -3,7 +3,7 @@
 Bodies pass through in both directions as they come.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from urllib.parse import parse_qs
 
 import aiohttp
@@ -120,6 +120,6 @@ def _query(request: web.Request, name: str) -> str | None:
     return parse_qs(request.raw_path.partition("?")[2]).get(name, [None])[0]
 
 
-async def _chunks(upstream: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _chunks(upstream: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
     async for chunk in upstream.content.iter_any():
         yield chunk

@@ -1,7 +1,7 @@
 """Bytes on disk for the servers without Azure: written and served as they come."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from aiohttp import hdrs, web
@@ -39,7 +39,7 @@ def merge(parts: list[Path], whole: Path) -> str:
     return digest.hexdigest()
 
 
-async def read(path: Path, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+async def read(path: Path, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes]:
     """Yield a stretch of a file."""
     stop = path.stat().st_size if stop is None else stop
     with path.open("rb") as file:

@@ -7,7 +7,8 @@ which sends it through `send_body`. No body is ever held in memory.
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -112,26 +113,27 @@ async def received(request: web.Request) -> AsyncIterator[bytes]:
 
 
 async def send_body(
-    request: web.Request, response: web.StreamResponse, body: AsyncIterator[bytes]
+    request: web.Request, response: web.StreamResponse, body: AsyncGenerator[bytes]
 ) -> web.StreamResponse:
     """Send a head and a body, disturbed as planned."""
     seen = request[SEEN]
     fault = seen.fault
     seen.answers(response.status)
-    if isinstance(fault, Truncated) and fault.agreed:
+    if isinstance(fault, Truncated) and fault.agreed and not response.chunked:
         response.content_length = min(fault.at, response.content_length or 0)
     await response.prepare(request)
     try:
-        async for chunk in _spoilt(body, fault):
-            seen.gives(len(chunk))
-            await response.write(chunk)
+        async with aclosing(body), aclosing(_spoilt(body, fault)) as chunks:
+            async for chunk in chunks:
+                seen.gives(len(chunk))
+                await response.write(chunk)
         await response.write_eof()
     except ConnectionError:  # the client has what it wanted
         raise Cut from None
     return response
 
 
-async def _spoilt(body: AsyncIterator[bytes], fault: Fault | None) -> AsyncIterator[bytes]:
+async def _spoilt(body: AsyncGenerator[bytes], fault: Fault | None) -> AsyncGenerator[bytes]:
     start = 0
     async for chunk in body:
         at = getattr(fault, "at", -1) - start
