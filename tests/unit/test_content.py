@@ -22,7 +22,11 @@ from tests.desk import MIB, noise
 class Slow:
     """Bytes whose reading can be held up."""
 
+    ahead = 1
+    local = True
+
     def __init__(self, content: bytes) -> None:
+        self.size = len(content)
         self.content = content
         self.gate = asyncio.Event()
         self.under_way = 0
@@ -97,9 +101,7 @@ async def test_of_a_damaged_blob_the_last_byte_never_leaves(budget: int, at: int
     damaged = bytearray(held)
     damaged[at] ^= 1
 
-    taken = await until_damaged(
-        Blob(Digest.of(content), len(content), pieces, Held(bytes(damaged))), Memory(budget)
-    )
+    taken = await until_damaged(Blob(Digest.of(content), len(content), pieces, Held(bytes(damaged))), Memory(budget))
 
     assert taken == content[: at // 200_000 * 200_000]
 
