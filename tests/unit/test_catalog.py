@@ -211,9 +211,7 @@ async def test_a_replaced_archive_lingers_for_those_who_pull_from_it(desk: Desk)
     assert await desk.catalog.lingering(Name.parse("other"), old.digest) is None
 
 
-async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     old = await desk.push_image(b"old layer")
     await desk.push_image(b"new layer")
 
@@ -345,7 +343,7 @@ async def test_an_artifact_that_vanishes_while_it_is_stored_is_not_stored(tmp_pa
     store: ArtifactStore = Vanishing(tmp_path)
 
     with pytest.raises(ArtifactGone):
-        await Catalog(store, Naming("image-")).put(APP, V1, Bytes(b"x"))
+        await Catalog(store, Naming("image-")).put(APP, V1, Bytes(b"x"))  # type: ignore[arg-type] # has no index
 
 
 async def test_metadata_larger_than_the_tail_are_read_by_a_second_exact_read(desk: Desk) -> None:
