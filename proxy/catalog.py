@@ -158,7 +158,8 @@ class Catalog:
             self._replaced += [_Replaced(each, time.monotonic()) for each in opened]
             self._forget(before)
         self._listed[artifact.id], self._archives[artifact.id] = artifact, archive
-        self._stored[artifact.id] = time.monotonic()
+        if self._store.far:
+            self._stored[artifact.id] = time.monotonic()
         self._changes += 1
         return archive
 

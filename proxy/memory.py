@@ -18,14 +18,14 @@ class Memory:
         self._free = limit
 
     @contextmanager
-    def beyond(self, amount: int, most: int = 1) -> Iterator[int]:
-        """Take `amount` bytes for the block, up to `most` times as there are any; gives how many times."""
-        times = max(0, min(most, self._free // max(amount, 1)))
-        self._free -= times * amount
+    def beyond(self, amount: int) -> Iterator[bool]:
+        """Take `amount` bytes for the block, if there are as many; gives whether it did."""
+        taken = amount <= self._free
+        self._free -= amount if taken else 0
         try:
-            yield times
+            yield taken
         finally:
-            self._free += times * amount
+            self._free += amount if taken else 0
 
 
 class Allowance:

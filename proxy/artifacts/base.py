@@ -35,7 +35,7 @@ class Artifact:
     id: str
     created: datetime = field(compare=False)
     size: int
-    owner: str = ""
+    owner: str = field(default="", repr=False)
     vouched: bool = field(default=True, compare=False)
     expires: datetime | None = field(default=None, compare=False)
 

@@ -7,9 +7,8 @@ archive version 7 with one, once, and version 4 where that is not known.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -32,8 +31,8 @@ _OLD = frozenset({400, 500})  # what servers say to a version that they do not k
 class Listed:
     """An artifact as the service lists it: `run` and `job` are the backend ids to sign and delete it with."""
 
-    run: str
-    job: str
+    run: str = field(repr=False)
+    job: str = field(repr=False)
     id: str
     name: str
     size: int
@@ -41,10 +40,11 @@ class Listed:
     digest: str
 
 
-class Created(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Created:
     """Where to upload to, and whether a bare archive is expected there instead of a zip."""
 
-    url: URL
+    url: URL = field(repr=False)
     raw: bool
 
 

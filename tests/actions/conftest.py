@@ -1,5 +1,6 @@
 """Relays in this process, over an emulator of the artifact service. A blocking call in a coroutine fails."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,6 +20,12 @@ def no_blocking_calls() -> Iterator[None]:
 
 
 @pytest.fixture
-async def relays(tmp_path: Path) -> AsyncIterator[Relays]:
+async def relays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Relays]:
+    """Start relays, and search for secrets what they logged, answered to errors, and left on disk."""
+    caplog.set_level(logging.DEBUG, "proxy")
     async with Relays(tmp_path) as relays:
         yield relays
+    said = caplog.text + "".join(text for each in relays.started for text in each.told)
+    assert [secret for secret in relays.secrets if secret in said] == []
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("relay-*/**/*") if path.is_file())
+    assert [secret for secret in relays.secrets if secret.encode() in kept] == []
