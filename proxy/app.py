@@ -12,7 +12,7 @@ from config.settings import Settings
 from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.naming import Naming
 from proxy.catalog import Catalog
-from proxy.files import locked
+from proxy.files import locked, trouble
 from proxy.front import gate, keys
 from proxy.front.errors import as_oci_errors
 from proxy.front.listening import listen, stopped
@@ -68,7 +68,10 @@ def build(settings: Settings, patience: float = PATIENCE) -> web.Application:
 async def _sweep(spool: Spool) -> None:
     while True:
         await asyncio.sleep(_SWEEP)
-        await spool.sweep()
+        try:
+            await spool.sweep()
+        except OSError as error:  # the next sweep may go better
+            _log.warning("%s", trouble(spool.root, error))
 
 
 def _middlewares(settings: Settings, push: Push) -> list[Middleware]:
