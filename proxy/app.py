@@ -42,7 +42,7 @@ def build(settings: Settings, patience: float = PATIENCE) -> web.Application:
     catalog = Catalog(store, Naming(settings.artifact_prefix))
     lookup = Lookup(spool, catalog, settings.compression_level)
     crew = Crew()
-    push = Push(spool, catalog, lookup, Flights(crew, patience), settings.public_host, settings.settle_seconds)
+    push = Push(spool, catalog, lookup, Flights(crew, patience), settings.public_host, settings.settle_seconds, memory)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         await store.prepare()

@@ -6,8 +6,10 @@ whose digest this process has checked before, over pieces with these very CRCs, 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TypeVar
 
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
@@ -80,20 +82,43 @@ async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> Async
     Use it within `contextlib.aclosing`, so that a reader who leaves early leaves no task behind.
     """
     prove = _Proof(blob) if (start, stop) == (0, blob.size) and blob.digest not in blob.findings.proven else None
-    extents = deque(covering(blob.pieces, start, stop))
+    extents = covering(blob.pieces, start, stop)
     crew = Crew()
-    coming: deque[asyncio.Task[list[memoryview]]] = deque()
     try:
-        with memory.beyond(_AHEAD) as ahead:
-            while extents or coming:
-                while extents and len(coming) <= ahead:
-                    coming.append(crew.start(_plain(blob, extents.popleft())))
-                views = await coming.popleft()
+        async with aclosing(_in_order((_plain(blob, each) for each in extents), memory)) as pieces:
+            left = len(extents)
+            async for views in pieces:
+                left -= 1
                 if prove:
-                    await prove.take(views, crew, last=not (extents or coming))
+                    await prove.take(views, crew, last=not left)
                 yield views
         if prove and not blob.pieces:
             prove.confirm()
+    finally:
+        await crew.dismiss()
+
+
+async def read_stored(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:
+    """Give the pieces as they are stored, each checked by its CRC. Use it within `contextlib.aclosing`."""
+    offsets = accumulate((piece.stored for piece in blob.pieces), initial=0)
+    reads = (intact(blob, offset, piece) for offset, piece in zip(offsets, blob.pieces, strict=False))
+    async with aclosing(_in_order(reads, memory)) as pieces:
+        async for piece in pieces:
+            yield piece
+
+
+async def _in_order(reads: Iterator[Coroutine[None, None, T]], memory: Memory) -> AsyncGenerator[T]:
+    """Give the results of reads in order, one of them running ahead while memory allows."""
+    crew = Crew()
+    coming: deque[asyncio.Task[T]] = deque()
+    try:
+        with memory.beyond(_AHEAD) as ahead:
+            for read in reads:
+                coming.append(crew.start(read))
+                if len(coming) > ahead:
+                    yield await coming.popleft()
+            while coming:
+                yield await coming.popleft()
     finally:
         await crew.dismiss()
         await asyncio.gather(*coming, return_exceptions=True)  # a failure that nobody came for is no news

@@ -110,7 +110,7 @@ class Desk:
         await spool.open()
         catalog = Catalog(store, Naming("image-"))
         lookup = Lookup(spool, catalog, 1)
-        push = Push(spool, catalog, lookup, Flights(crew, patience), "localhost:5000", settle_seconds=0.0)
+        push = Push(spool, catalog, lookup, Flights(crew, patience), "localhost:5000", 0.0, memory)
         push.restore()
         return cls(root, store, spool, catalog, lookup, push, Deletion(lookup, push), crew)
 

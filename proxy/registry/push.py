@@ -18,6 +18,7 @@ from proxy.artifacts.base import ArtifactGone, StoreRefused
 from proxy.catalog import Archive, Catalog
 from proxy.errors import Denied, ManifestInvalid, RegistryError
 from proxy.files import trouble
+from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
@@ -59,6 +60,7 @@ class Push:
     flights: Flights
     public_host: str
     settle_seconds: float
+    memory: Memory
     _pushed: dict[tuple[Name, Tag | Digest, Digest], Pushed] = field(default_factory=dict)
     _touched: dict[Name, float] = field(default_factory=dict)
     _turns: WeakValueDictionary[tuple[Name, Tag | Digest], asyncio.Lock] = field(default_factory=WeakValueDictionary)
@@ -169,7 +171,7 @@ class Push:
             return
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
-        body = await body_of(tree, name, reference, digest, self.public_host)
+        body = await body_of(tree, name, reference, digest, self.public_host, self.memory)
         if isinstance(reference, Tag) and (before := await self.catalog.tagged(name, reference)):
             await self.secure(name, before, tree.contents)
         archive = await self.catalog.put(name, reference, body)

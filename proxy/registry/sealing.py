@@ -4,11 +4,13 @@ Nothing is read twice and nothing is compressed again: pieces are copied as they
 """
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from proxy.archive.layout import Content, Image, Literal, Plan, lay_out
-from proxy.content import Blob, intact
+from proxy.content import Blob, read_stored
 from proxy.errors import ManifestBlobUnknown
+from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Descriptor, Manifest
 from proxy.oci.names import Name, Tag
@@ -36,6 +38,7 @@ class Body:
 
     plan: Plan
     blobs: dict[Digest, Blob]
+    memory: Memory
 
     @property
     def size(self) -> int:
@@ -48,10 +51,9 @@ class Body:
             if isinstance(segment, Literal):
                 yield segment.content
                 continue
-            blob, offset = self.blobs[segment.digest], 0
-            for piece in blob.pieces:
-                yield await intact(blob, offset, piece)
-                offset += piece.stored
+            async with aclosing(read_stored(self.blobs[segment.digest], self.memory)) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     def proven(self) -> set[Digest]:
         """Name the blobs whose digest this process has checked."""
@@ -85,8 +87,10 @@ async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | 
     return blob
 
 
-async def body_of(tree: Tree, name: Name, reference: Tag | Digest, root: Digest, public_host: str) -> Body:
+async def body_of(
+    tree: Tree, name: Name, reference: Tag | Digest, root: Digest, public_host: str, memory: Memory
+) -> Body:
     """Lay an archive out."""
     tag = reference if isinstance(reference, Tag) else None
     image = Image(name, tag, root, tree.contents, {}, public_host)
-    return Body(await offload(lay_out, image), tree.blobs)
+    return Body(await offload(lay_out, image), tree.blobs, memory)
