@@ -10,7 +10,7 @@ from aiohttp.typedefs import Middleware
 
 from config.job import Job
 from config.settings import Settings
-from proxy.files import locked
+from proxy.files import locked, trouble
 from proxy.front import gate, keys
 from proxy.front.errors import as_oci_errors
 from proxy.front.listening import listen, stopped
@@ -93,7 +93,10 @@ async def _life(stores: Stores, push: Push, crew: Crew) -> AsyncIterator[None]:
 async def _sweep(spool: Spool) -> None:
     while True:
         await asyncio.sleep(_SWEEP)
-        await spool.sweep()
+        try:
+            await spool.sweep()
+        except OSError as error:  # the next sweep may go better
+            _log.warning("%s", trouble(spool.root, error))
 
 
 def _middlewares(settings: Settings, stores: Stores, push: Push, hosts: Collection[str]) -> list[Middleware]:

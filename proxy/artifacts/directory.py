@@ -12,6 +12,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from aiofiles.os import makedirs
+
 from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused
 from proxy.files import LocalFile, NewFile, identity, trouble
 from proxy.offload import offload
@@ -34,7 +36,7 @@ class DirectoryStore:
     async def prepare(self) -> None:
         """Make the folder, and remove what a process that died was writing."""
         await offload(shutil.rmtree, self._root / _INCOMING, ignore_errors=True)
-        await offload((self._root / _INCOMING).mkdir, parents=True, exist_ok=True)
+        await makedirs(self._root / _INCOMING, exist_ok=True)
 
     def may_replace(self, artifact: Artifact) -> bool:
         """Tell that there is only one owner."""
@@ -69,7 +71,7 @@ class DirectoryStore:
                 await offload(part.unlink, missing_ok=True)
 
     async def _write(self, part: Path, body: Body) -> os.stat_result:
-        await offload(part.parent.mkdir, parents=True, exist_ok=True)  # somebody may have tidied up
+        await makedirs(part.parent, exist_ok=True)  # somebody may have tidied up
         file = await offload(NewFile, part)
         try:
             batch: list[bytes | bytearray | memoryview] = []

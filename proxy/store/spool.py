@@ -20,6 +20,8 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from aiofiles.os import makedirs
+
 from proxy.archive import limits
 from proxy.archive.index import TAIL, ArchiveInvalid, Entry, decode, metadata_length
 from proxy.archive.pieces import PIECE, Piece, choose, frame
@@ -61,7 +63,7 @@ class Spool:
         """Find what an earlier process left: its blobs and pending manifests, not its open uploads."""
         await offload(shutil.rmtree, self.root / "uploads", ignore_errors=True)
         for folder in ("uploads", "blobs/sha256", "blobs/sha512", "links", "pending"):
-            await offload((self.root / folder).mkdir, parents=True, exist_ok=True)
+            await makedirs(self.root / folder, exist_ok=True)
         for path in await offload(_files, self.root / "blobs"):
             await self._recover(path, Digest(path.parent.name, path.name))
         for path, name, digest in await offload(_named_files, self.root / "links"):
