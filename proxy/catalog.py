@@ -94,19 +94,19 @@ class Catalog:
 
     async def opened(self) -> list[Archive]:
         """Give the archives that are known without asking a store that is far, at least; of one that is near, all."""
-        if not self._store.far:
-            return await self.every()
-        return [each for key, each in self._archives.items() if each and key in self._listed]
+        return self._held() if self._store.far else await self.every()
 
     async def known(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive that has this content, as far as that can be told without asking a store that is far."""
         return self._known(name, digest) if self._store.far else await self.holding(name, digest)
 
     def _known(self, name: Name, digest: Digest) -> Archive | None:
-        opened = (each for key, each in self._archives.items() if each and key in self._listed)
-        holders = [each for each in opened if each.name == name and each.has(digest)]
+        holders = [each for each in self._held() if each.name == name and each.has(digest)]
         holders.sort(key=lambda each: order(each.artifact), reverse=True)
         return min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
+
+    def _held(self) -> list[Archive]:
+        return [each for key, each in self._archives.items() if each and key in self._listed]
 
     async def lingering(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive that was replaced a moment ago, and has this content."""
@@ -172,11 +172,8 @@ class Catalog:
             await self._store.delete(artifact)
             self._forget([artifact])
             self._changes += 1
-        self._replaced = [
-            each
-            for each in self._replaced
-            if (each.archive.name, each.archive.reference) != (archive.name, archive.reference)
-        ]
+        gone = (archive.name, archive.reference)
+        self._replaced = [each for each in self._replaced if (each.archive.name, each.archive.reference) != gone]
 
     def let_go(self, name: Name, root: Digest) -> bool:
         """Let go at once of replaced archives that have this root; gives whether there were any."""

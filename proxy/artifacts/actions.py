@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 from urllib.parse import quote
 
 from yarl import URL
@@ -22,6 +22,7 @@ from proxy.artifacts.blobs import BlobStorage, appends
 from proxy.artifacts.blocks import MOST_BYTES, Upload, Uploaded, UploadLost
 from proxy.artifacts.finishing import Finishing
 from proxy.artifacts.naming import numbered
+from proxy.artifacts.reading import Reader, RunReader, artifact_of
 from proxy.artifacts.remote import Link, RemoteFile, Tails
 from proxy.artifacts.results import Created, Listed, NameTaken, NoSuchArtifact, ResultsService
 from proxy.artifacts.trust import Trust, Untrusted
@@ -33,16 +34,6 @@ _NAMES = 50  # tried for one push, before somebody must be taking them all
 _UPLOADS = 3  # of one push to Azure, each of which has tried long enough
 _TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 _KEPT = 100  # artifacts of our own that nobody has opened yet
-
-
-class Reader(Protocol):
-    """Access to finished artifacts: through the results service, or the REST API."""
-
-    async def listed(self) -> list[Artifact]:
-        """Give all finished artifacts."""
-
-    async def sign(self, artifact: Artifact) -> URL:
-        """Give a URL that is good for some minutes; NoSuchArtifact."""
 
 
 class ActionsStore:
@@ -207,7 +198,7 @@ class ActionsStore:
     ) -> Artifact:
         """Describe what was stored. It was created after all that are known, whatever clocks say."""
         if isinstance(found, Listed):
-            return _artifact(found)
+            return artifact_of(found)
         self._latest = max(self._latest, began)
         return Artifact(full, found, self._latest, uploaded.size, service.session.owner)
 
@@ -217,34 +208,9 @@ class ActionsStore:
             if found.size == size:
                 await service.sign(found.run, found.job, found.name)
                 return True
-            return await self._file(_artifact(found)).is_all_of(size)
+            return await self._file(artifact_of(found)).is_all_of(size)
         except (NoSuchArtifact, ArtifactGone):  # Forgejo lists what is not confirmed
             return False
-
-
-class RunReader:
-    """Reads the artifacts of a run through the results service."""
-
-    def __init__(self, service: ResultsService) -> None:
-        self._service = service
-
-    async def listed(self) -> list[Artifact]:
-        """Give all finished artifacts, of earlier attempts too where the service shows them."""
-        return [_artifact(each) for each in await self._service.listed()]
-
-    async def sign(self, artifact: Artifact) -> URL:
-        """Give a URL that is good for some minutes; the service wants the ids of the job that stored the artifact."""
-        run, _, job = artifact.owner.partition(":")
-        if not run:
-            raise NoSuchArtifact(artifact.name)
-        return await self._service.sign(run, job, artifact.name)
-
-
-def _artifact(found: Listed) -> Artifact:
-    """Describe an artifact as listed. Servers that tell no digest give an id again (act), and list unfinished ones."""
-    number = found.id if found.digest else f"{found.id}.{found.created.timestamp():.0f}"
-    owner = f"{found.run}:{found.job}"
-    return Artifact(found.name, number, found.created, found.size, owner, vouched=bool(found.digest))
 
 
 def _described(name: str, *, raw: bool) -> dict[str, str]:
