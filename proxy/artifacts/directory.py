@@ -49,7 +49,7 @@ class DirectoryStore:
     def _scan(self) -> list[Artifact]:
         found = []
         for path in self._root.glob(f"*{_SUFFIX}"):
-            with suppress(OSError):  # removed in between, or a link to nowhere
+            with suppress(OSError, ValueError, OverflowError):  # removed in between, a link to nowhere, an odd time
                 status = path.stat()
                 if stat.S_ISREG(status.st_mode):
                     found.append(_artifact(path.name.removesuffix(_SUFFIX), status))

@@ -75,6 +75,7 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
 def _unforeseen(request: web.Request, error: Exception) -> web.Response:
     if isinstance(error, ConnectionError) and _has_left(request):
         _log.debug("%s: the client has left", _what(request))
+        error.__traceback__ = None  # asyncio keeps the error in a cycle, and with it the piece that was being sent
         return web.Response()
     _log.error("%s failed", _what(request), exc_info=error)
     return _answer(request, 500, "UNKNOWN", "this is a fault of image-relay; its log says more", {})

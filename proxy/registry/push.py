@@ -100,9 +100,10 @@ class Push:
                 raise ManifestInvalid(f"{descriptor.digest} has {blob.size} bytes, not {descriptor.size}")
 
     async def _hold(self, name: Name, digest: Digest, manifest: Manifest) -> None:
-        if await self._answering(name, digest, digest, manifest) is None:
-            await self.spool.hold(name, digest, manifest)
-            self._record(name, digest, digest).happens(Event.HOLD)
+        async with self.turn(name, digest):
+            if await self._answering(name, digest, digest, manifest) is None:
+                await self.spool.hold(name, digest, manifest)
+                self._record(name, digest, digest).happens(Event.HOLD)
 
     def _record(self, name: Name, reference: Tag | Digest, digest: Digest) -> Pushed:
         fresh = Pushed(name, reference, digest, State.UPLOADED)
@@ -243,15 +244,22 @@ class Push:
             if again or self._record(name, digest, digest).state is not State.FAILED:
                 await self._settle_one(name, digest, manifest)
 
-    async def _settle_one(self, name: Name, digest: Digest, manifest: Manifest) -> None:
+    async def _settle_one(self, name: Name, digest: Digest, manifest: Manifest) -> bool:
         work = partial(self._seal, name, digest, digest, manifest)
-        await self.flights.join_to_the_end((name, digest, digest), work)
+        return await self.flights.join_to_the_end((name, digest, digest), work)
 
     async def secure(self, name: Name, going: Archive, claimed: Collection[Digest] = ()) -> None:
-        """Seal what is pending and needs content of an archive that is about to go, before it goes."""
-        for digest, manifest in list(self.spool.pending.get(name, {}).items()):
-            if digest not in claimed and not manifest.named.isdisjoint(going.index.blobs):
-                await self._settle_one(name, digest, manifest)
+        """Seal what is pending and needs content of an archive that is about to go; DENIED if that fails.
+
+        Other repositories may need it too, by a mount.
+        """
+        pending = [(each, *held) for each, table in self.spool.pending.items() for held in table.items()]
+        for each, digest, manifest in pending:
+            if (each == name and digest in claimed) or manifest.named.isdisjoint(going.index.blobs):
+                continue
+            if not await self._settle_one(each, digest, manifest):
+                whole = label(going.name, going.reference)
+                raise Denied(f"{whole} is still needed by {label(each, digest)}, which could not be stored")
 
     async def forsake(self, name: Name, digest: Digest) -> bool:
         """Drop a pending manifest that was deleted; gives whether there was one."""

@@ -215,7 +215,9 @@ class Spool:
 
     def renew(self, name: Name, digest: Digest) -> None:
         """Keep a blob for another while: somebody who asks for it is about to name it in a manifest."""
-        self._links[name][digest] = time.time()
+        links = self._links.get(name, {})
+        if digest in links:  # else it was taken away while somebody looked
+            links[digest] = time.time()
 
     def repositories(self) -> set[Name]:
         """Name the repositories that have anything here."""

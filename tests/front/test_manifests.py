@@ -544,3 +544,33 @@ async def test_another_repository_keeps_what_is_deleted_here(relay: Relay) -> No
     await deleted(relay, pushed.digest)
 
     assert (await relay.get("v1", "other")).status == 200
+
+
+async def test_a_manifest_that_rests_on_a_mount_is_durable_before_the_source_goes(relay: Relay) -> None:
+    await relay.push_image("v1", name="source", layers=[b"shared"])
+    digest, config = Digest.of(b"shared"), b'{"os":"linux"}'
+    await relay.ask("POST", "/v2/app/blobs/uploads/", params={"mount": str(digest), "from": "source"})
+    await relay.push_blob(config)
+    pushed = await relay.push(image(config, b"shared"))
+
+    assert (await relay.ask("DELETE", "/v2/source/manifests/v1")).status == 202
+
+    assert (await relay.flush()).status == 200
+    assert (await relay.get(pushed.digest)).body == pushed.content
+    assert (await relay.ask("GET", f"/v2/app/blobs/{digest}")).body == b"shared"
+
+
+async def test_what_a_pending_manifest_needs_is_not_deleted_while_that_cannot_be_stored(relay: Relay) -> None:
+    await relay.push_image("v1", layers=[b"needed"])
+    config = b'{"os":"linux"}'
+    await relay.push_blob(config)
+    pushed = await relay.push(image(config, b"needed"))
+    relay.break_store()
+
+    refused = await relay.ask("DELETE", "/v2/app/manifests/v1")
+
+    assert refused.error == (403, "DENIED")
+    assert "is still needed by app@sha256:" in refused.message
+    relay.mend_store()
+    assert (await relay.flush()).status == 200
+    assert (await relay.get(pushed.digest)).body == pushed.content

@@ -161,3 +161,13 @@ async def test_a_listing_while_files_come_and_go_never_fails(store: DirectorySto
 
     await coming
     assert await store.listed() == []
+
+
+async def test_a_file_of_an_odd_time_does_not_hide_the_others(tiny_disk: Path) -> None:
+    store = DirectoryStore(tiny_disk)
+    await store.prepare()
+    await store.put("image-app@v1", Bytes(b"x"))
+    (tiny_disk / "odd.tar.zst").touch()
+    os.utime(tiny_disk / "odd.tar.zst", (253402300800, 253402300800))  # the year 10000
+
+    assert await names(store) == ["image-app@v1"]

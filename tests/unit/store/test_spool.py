@@ -278,3 +278,12 @@ async def test_other_troubles_of_the_disk_are_not_called_a_full_one(spool: Spool
         await spool.hold(APP, image().digest, image())
 
     assert list((spool.root / "uploads").iterdir()) == []
+
+
+async def test_who_looks_at_a_blob_while_it_is_taken_away_does_not_bring_it_back(spool: Spool) -> None:
+    digest = Digest.of(b"gone")
+
+    spool.renew(APP, digest)
+
+    assert not spool.linked(APP, digest)
+    assert APP not in spool.repositories()
