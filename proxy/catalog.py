@@ -9,26 +9,20 @@ replaced still answers for its digests while somebody pulls from it.
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from itertools import groupby
 from weakref import WeakValueDictionary
 
 from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, StoreRefused
 from proxy.artifacts.naming import Naming, numbered
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
-from proxy.opening import Archive, Sealed, order, read
+from proxy.opening import Archive, Replaced, Sealed, order, read
 
 __all__ = ["Archive", "Catalog"]
 
 _FRESH = 2.0  # seconds for which one listing is good
 _UNSEEN = 60.0  # seconds for which a listing may lack what this relay has stored
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
-
-
-@dataclass(slots=True)
-class _Replaced:
-    archive: Archive
-    used: float
 
 
 class Catalog:
@@ -41,11 +35,11 @@ class Catalog:
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
         self._changes = 0  # made by this relay so far
-        self._stored: dict[str, float] = {}  # when this relay stored what no listing has shown yet, by artifact id
+        self._stored: dict[str, float] = {}  # by artifact id: when this relay stored what no listing has shown yet
         self._archives: dict[str, Archive | None] = {}  # by artifact id; None for what is no archive
         self._gone: set[str] = set()  # ids of what was listed and could not be opened
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._replaced: list[_Replaced] = []
+        self._replaced: list[Replaced] = []
 
     @property
     def closed(self) -> str:
@@ -63,19 +57,18 @@ class Catalog:
         wanted = self._naming.encode(name, tag)
         if not (self._store.far and self._has_just_stored(wanted)):
             await self._refresh()
-        return await self._newest(each for each in self._listed.values() if numbered(each.name).plain == wanted)
+        return await self._newest(each for each in self._listed.values() if _plain(each) == wanted)
 
     def _has_just_stored(self, wanted: str) -> bool:
-        stored = (key for key, at in self._stored.items() if time.monotonic() - at < _FRESH)
-        return any(numbered(self._listed[key].name).plain == wanted for key in stored)
+        fresh = [self._listed[key] for key, at in self._stored.items() if time.monotonic() - at < _FRESH]
+        return any(_plain(each) == wanted for each in fresh)
 
     async def of(self, name: Name) -> list[Archive]:
         """Give the archives of a repository that answer for something, the newest first."""
         await self._refresh()
-        same: dict[str, list[Artifact]] = {}
-        for artifact in self._candidates(name):
-            same.setdefault(numbered(artifact.name).plain, []).append(artifact)
-        found = [archive for each in same.values() if (archive := await self._newest(each)) and archive.name == name]
+        by_name = sorted(self._candidates(name), key=_plain)
+        same = [list(each) for _, each in groupby(by_name, key=_plain)]
+        found = [archive for each in same if (archive := await self._newest(each)) and archive.name == name]
         return sorted(found, key=lambda archive: order(archive.artifact), reverse=True)
 
     async def every(self) -> list[Archive]:
@@ -155,7 +148,7 @@ class Catalog:
         if self._store.replaces:
             before = [each for each in self._listed.values() if each.name == artifact.name]
             opened = [replaced for each in before if (replaced := self._archives.get(each.id))]
-            self._replaced += [_Replaced(each, time.monotonic()) for each in opened]
+            self._replaced += [Replaced(each, time.monotonic()) for each in opened]
             self._forget(before)
         self._listed[artifact.id], self._archives[artifact.id] = artifact, archive
         if self._store.far:
@@ -167,7 +160,7 @@ class Catalog:
         """Delete all artifacts of the reference that an archive has, the oldest first."""
         wanted = self._naming.encode(archive.name, archive.reference)
         await self._refresh()
-        same = [each for each in self._listed.values() if numbered(each.name).plain == wanted]
+        same = [each for each in self._listed.values() if _plain(each) == wanted]
         for artifact in sorted(same, key=order):
             await self._store.delete(artifact)
             self._forget([artifact])
@@ -205,15 +198,15 @@ class Catalog:
     async def _current(self) -> dict[str, Artifact]:
         """List the store; again if this relay stored or deleted something meanwhile, which the listing may lack."""
         while True:
-            changes = self._changes
-            listed = {artifact.id: artifact for artifact in await self._store.listed()}
+            changes, found = self._changes, await self._store.listed()
             if changes == self._changes:
                 break
+        listed = {artifact.id: artifact for artifact in found}
         oldest = time.monotonic() - (_UNSEEN if self._store.far else 0.0)  # what is near is listed as it is
         self._stored = {key: at for key, at in self._stored.items() if key not in listed and at > oldest}
         return {key: self._listed[key] for key in self._stored} | listed
 
-    def _lingering(self) -> list[_Replaced]:
+    def _lingering(self) -> list[Replaced]:
         oldest = time.monotonic() - _LINGER
         return [replaced for replaced in self._replaced if replaced.used >= oldest]
 
@@ -237,9 +230,7 @@ class Catalog:
             return None
         self.forget_listing()
         await self._refresh()
-        if artifact.id not in self._listed:
-            return None
-        archive = await self._open(artifact)
+        archive = await self._open(artifact) if artifact.id in self._listed else None
         if artifact.id in self._gone:
             raise StoreRefused(f"{artifact.name} is there, but can not be read; try again later, or push it again")
         return archive
@@ -252,3 +243,7 @@ class Catalog:
                 except ArtifactGone:
                     self._gone.add(artifact.id)
             return self._archives.get(artifact.id)
+
+
+def _plain(artifact: Artifact) -> str:
+    return numbered(artifact.name).plain

@@ -53,6 +53,14 @@ class Archive:
         return Blob(digest, entry.size, entry.pieces, self.source, entry.offset, entry.media_type, self.findings)
 
 
+@dataclass(slots=True)
+class Replaced:
+    """An archive whose place another one took, and when somebody asked for it last (monotonic seconds)."""
+
+    archive: Archive
+    used: float
+
+
 async def read(store: ArtifactStore, naming: Naming, artifact: Artifact) -> Archive | None:
     """Open an artifact and read its index; None for what is no archive of a reference. ArtifactGone."""
     problem = ArchiveInvalid()

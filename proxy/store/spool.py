@@ -264,10 +264,9 @@ class Spool:
 
     async def _make_room(self, size: int) -> None:
         """Give up what is cached until so much of the disk is free, or nothing is left to give up."""
-        while self._cached and (await offload(shutil.disk_usage, self.root)).free < size:
-            async with self._changing:
-                if self._cached:
-                    await self._evict()
+        async with self._changing:
+            while self._cached and (await offload(shutil.disk_usage, self.root)).free < size:
+                await self._evict()
 
     # The cache of what was downloaded
 

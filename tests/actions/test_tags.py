@@ -188,3 +188,20 @@ async def test_a_digest_is_found_in_whatever_artifact_of_its_repository_has_it(
     for each in pushed:
         assert (await pulled(reader, each.digest))["manifest"] == each.content
     assert (await reader.get(pushed[0].digest, name="other")).status == 404
+
+
+async def test_a_listing_that_was_made_before_a_push_ended_never_undoes_it(
+    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "_FRESH", 0.0)
+    actions = emulate()
+    relay = await relays.start(actions)
+    actions.plan.play(kinds.PUT_BLOCK, Delay(0.3))
+    actions.plan.play(kinds.LIST, Delay(0.8, effect=True), skip=1)
+    pushing = asyncio.create_task(relay.push_image("v1"))
+    await eventually(lambda: actions.traffic.calls[kinds.PUT_BLOCK] == 1)
+
+    assert (await relay.get("v2")).status == 404
+    pushed = await pushing
+
+    assert (await relay.get("v1")).body == pushed.content

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from proxy.artifacts import actions as actions_module
 from proxy.artifacts.actions import NO_SESSION, ActionsStore
@@ -191,3 +192,44 @@ async def test_what_blob_storage_is_told_of_a_bare_archive_can_be_a_header() -> 
     assert told.isascii()
     assert told.isprintable()
     assert told.endswith("filename*=UTF-8''image-%C3%BC%22%0D%0A%40v1.tar.zst")
+
+
+async def test_an_artifact_of_act_that_is_there_and_can_not_be_read_is_not_called_gone(
+    emulate: Emulate, tmp_path: Path
+) -> None:
+    actions = emulate(flavour=Flavour.ACT)
+    async with opened(actions, tmp_path) as store:
+        await store.put("x", Bytes(b"content"))
+        store._own.clear()
+        (artifact,) = await store.listed()
+        actions.plan.play("get_*", Answer(503), times=8)
+
+        with pytest.raises(StoreRefused, match="can not be read"):
+            await store.open(artifact)
+
+
+async def test_a_deletion_that_changes_nothing_ends(emulate: Emulate, tmp_path: Path) -> None:
+    actions = emulate()
+    async with opened(actions, tmp_path) as store:
+        artifact = await store.put("x", Bytes(b"content"))
+        actions.plan.play(kinds.DELETE, Answer(404), times=8)
+
+        await store.delete(artifact)
+
+    assert actions.traffic.calls[kinds.DELETE] == 8
+
+
+async def test_what_reads_otherwise_may_take_its_place(closed: ActionsStore) -> None:
+    class Other:
+        async def listed(self) -> list[Artifact]:
+            return [SOME]
+
+        async def sign(self, artifact: Artifact) -> URL:
+            return URL(f"https://elsewhere.example/{artifact.id}")
+
+    closed.read_with(Other(), "read-only")
+
+    assert await closed.listed() == [SOME]
+    assert closed.closed == "read-only"
+    with pytest.raises(StoreRefused, match="is not trusted"):
+        await closed.open(SOME)

@@ -2,12 +2,13 @@
 
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from yarl import URL
 
+from proxy.archive.pieces import PieceDamaged
 from proxy.artifacts import blocks
 from proxy.artifacts.base import ArtifactGone, StoreRefused
 from proxy.artifacts.remote import RemoteFile, Tails
@@ -219,3 +220,68 @@ async def test_a_url_for_the_whole_may_be_refused_and_renewed(emulate: Emulate, 
         actions.plan.play(kinds.GET_RANGE, Answer(401), skip=1)
 
         assert await source.read(0, 10, bytes) == content[:10]
+
+
+async def test_a_url_whose_life_is_over_is_not_asked(emulate: Emulate, tmp_path: Path) -> None:
+    actions = emulate()
+    url = URL(f"{actions.blob_origin}/x?st=2026-01-01T00:00:00Z&se=2026-01-01T00:00:05.000001Z")
+
+    async with opened(actions, tmp_path) as store:
+        upload = blocks.Upload(store._storage, url, {})
+        with pytest.raises(blocks.UploadLost, match="took longer than the URL"):
+            await upload.send(Bytes(b"content").parts(), 0)
+
+    assert actions.traffic.blob_requests == 0
+
+
+async def test_nothing_at_all_has_no_block() -> None:
+    assert [block async for block in blocks._blocks(Bytes().parts())] == []
+
+
+def damaged_once() -> Callable[[bytes], bytes]:
+    """Find what is read first damaged."""
+    found: list[bytes] = []
+
+    def then(stored: bytes) -> bytes:
+        found.append(stored)
+        if len(found) == 1:
+            raise PieceDamaged("as a test wants it")
+        return stored
+
+    return then
+
+
+@pytest.mark.parametrize("flavour", [Flavour.GITHUB, Flavour.GITEA])
+@pytest.mark.parametrize("start", [0, 3 * MIB - 100])
+async def test_what_is_found_damaged_is_read_again_from_the_service(
+    emulate: Emulate, tmp_path: Path, flavour: Flavour, start: int
+) -> None:
+    actions = emulate(flavour=flavour)
+    content = noise(3 * MIB)
+    async with opened(actions, tmp_path) as store:
+        source = await store.open(await store.put("x", Bytes(content)))
+        if start:
+            await source.read(0, 5, bytes)
+        before = actions.traffic.calls[kinds.GET_RANGE]
+
+        assert await source.read(start, start + 50, damaged_once()) == content[start : start + 50]
+
+    assert actions.traffic.calls[kinds.GET_RANGE] - before <= 3
+
+
+async def test_readers_of_a_whole_that_is_damaged_do_not_throw_away_a_newer_copy(
+    emulate: Emulate, tmp_path: Path
+) -> None:
+    actions = emulate(flavour=Flavour.GITEA)
+    content = noise(3 * MIB)
+    async with opened(actions, tmp_path) as store:
+        source = await store.open(await store.put("x", Bytes(content)))
+        await source.read(0, 5, bytes)
+        newer = source._whole
+        failing = damaged_once()
+
+        def then(stored: bytes) -> bytes:
+            source._whole = None if source._whole is newer else source._whole
+            return failing(stored)
+
+        assert await source.read(0, 50, then) == content[:50]

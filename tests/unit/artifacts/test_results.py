@@ -233,10 +233,12 @@ async def test_the_clock_of_the_service_counts(emulate: Emulate) -> None:
     actions = emulate()
     date = "Wed, 01 Jan 2031 00:00:00 GMT"
     actions.plan.play(kinds.LIST, Answer(200, "{}", "application/json", {"Date": date}))
+    actions.plan.play(kinds.LIST, Answer(200, "{}", "application/json", {"Date": "today"}))
 
     async with connected() as http:
         calls = service(http, actions)
         assert abs(calls.now() - datetime.now(UTC)) < timedelta(minutes=1)
+        await calls.listed()
         await calls.listed()
 
     assert abs(calls.now() - datetime(2031, 1, 1, tzinfo=UTC)) < timedelta(minutes=1)
