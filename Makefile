@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check format bench clean
+ACTIONS_PORT ?= 8000
+ACTIONS_DATA ?= /tmp/image-relay-actions
+
+.PHONY: run actions-emulator test check format bench clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "image-relay needs Python 3.11 or newer")'
@@ -14,6 +17,10 @@ $(BIN)/.ready: pyproject.toml
 
 run: $(BIN)/.ready ## the relay with the directory store on localhost:5000, or at RELAY_PORT
 	$(if $(PORT),RELAY_PORT=$(PORT)) $(BIN)/image-relay serve
+
+actions-emulator: $(BIN)/.ready ## GitHub's artifact service on this machine; prints the environment of a relay
+	tools/install-actions-emulator
+	$(BIN)/python -m tests.fakes.actions --port $(ACTIONS_PORT) --data $(ACTIONS_DATA)
 
 test: $(BIN)/.ready ## all tests; what a missing tool skips is named at the end
 	$(BIN)/coverage run -m pytest

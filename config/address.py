@@ -11,6 +11,7 @@ HOSTS = ("127.0.0.1", "::1")  # loopback of both families: `localhost` means eit
 _LAST_PORT = 65535  # of TCP
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 _INJECTED = re.compile(r"RELAY_(\w+_)?(SERVICE|PORT)_\w+")
+_PLACE = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*)(:[0-9]{1,5})?")
 _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
 
 
@@ -33,6 +34,21 @@ def _address(word: str) -> str:
         return str(ipaddress.ip_address(word))
     except ValueError as error:
         raise ValueError(f"{word!r} is not an address; write for example 127.0.0.1,::1") from error
+
+
+def parse_places(text: str) -> tuple[str, ...]:
+    """Read hosts of others (`host` or `host:port`) that stand between commas, in lower case. Else ValueError."""
+    words = [word.strip() for word in text.lower().split(",")]
+    return tuple(dict.fromkeys(_place(word) for word in words if word))
+
+
+def _place(word: str) -> str:
+    try:
+        return str(ipaddress.ip_address(word.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        if not _PLACE.fullmatch(word):
+            raise ValueError(f"{word[:60]!r} is not a host or host:port; write for example gitea:3000") from None
+        return word
 
 
 def reachable(hosts: tuple[str, ...], port: int) -> tuple[str, int]:

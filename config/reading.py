@@ -57,10 +57,6 @@ def read(
         settings = Settings(_cli_settings_source=options(args=list(arguments)), **given)
     except ValidationError as error:
         raise SettingsInvalid(_sentences(error)) from None  # the cause would show the password
-    if settings.store == "auto" and environment.get("GITHUB_ACTIONS") == "true":
-        remarks.append(
-            "there is no Actions store in this version: images stay in the data folder, other jobs do not see them"
-        )
     return settings, remarks
 
 

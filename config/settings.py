@@ -23,6 +23,10 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _places(value: object) -> object:
+    return address.parse_places(value) if isinstance(value, str) else value
+
+
 _AnyCase = BeforeValidator(_lower)
 
 
@@ -48,15 +52,20 @@ class Settings(BaseSettings):
         description="host[:port] in the names that docker load gives an image, and a Host that requests may name; "
         "localhost, because docker needs no certificate there",
     )
-    store: Annotated[Literal["auto", "directory"], _AnyCase] = Field(
+    store: Annotated[Literal["auto", "directory", "actions"], _AnyCase] = Field(
         "auto",
-        description="where images are kept; directory: one file per image in the data folder; auto: what fits the "
-        "surroundings, in this version always directory",
+        description="where images are kept; directory: one file per image in the data folder; actions: artifacts of "
+        "the workflow run; auto: actions where GITHUB_ACTIONS=true, else directory",
     )
     data: Path = Field(
         default_factory=lambda: user_data_path("image-relay", appauthor=False),
         description="folder of the image files and of uploads in progress; it needs room for one more copy of the "
         "largest image",
+    )
+    spool_limit: ByteSize = Field(
+        ByteSize(4 * 1024**3),
+        description="bytes of disk for a cache of what is in artifacts already, least recently used out first; "
+        "the directory store needs none",
     )
     memory_budget: ByteSize = Field(
         ByteSize(64 * 1024 * 1024),
@@ -67,8 +76,45 @@ class Settings(BaseSettings):
         "image-",
         description="what the names of image files begin with; tells them from whatever else is kept beside them",
     )
+    artifact_format: Annotated[Literal["zip", "raw"], _AnyCase] = Field(
+        "zip",
+        description="zip: what every version of download-artifact and the web page unpack; raw: the bare .tar.zst, "
+        "for download-artifact from version 8 on",
+    )
+    retention_days: int = Field(
+        3,
+        ge=1,
+        le=400,
+        description="days that an artifact is kept, at most what the repository allows; storage is billed, but a "
+        "re-run on Monday should still find the image of Friday",
+    )
+    overwrite: Annotated[Literal["job", "run"], _AnyCase] = Field(
+        "job",
+        description="who may put another image under a tag of this run; job: the job that pushed it; run: any job",
+    )
+    upload_concurrency: int = Field(
+        8, ge=1, le=64, description="blocks of 4 MiB that are uploaded at once; more only helps on fast lines"
+    )
+    download_concurrency: int = Field(
+        8, ge=1, le=64, description="ranges of 4 MiB that are downloaded at once; more only helps on fast lines"
+    )
+    trusted_hosts: Annotated[tuple[str, ...] | None, BeforeValidator(_places)] = Field(
+        None,
+        description="host or host:port of results services and storage that are not GitHub's, with commas between "
+        "them; by default none under GitHub, elsewhere those on this machine",
+    )
+    run_id: str | None = Field(
+        None,
+        description="number of another workflow run whose images are handed out, read-only; needs GITHUB_TOKEN with "
+        "actions: read, and GITHUB_REPOSITORY",
+    )
+    trust_forks: bool = Field(
+        False,
+        description="with RELAY_RUN_ID: hand out images of a run whose commit comes from a fork; anybody can have "
+        "made those",
+    )
     access: Annotated[Literal["write", "read"], _AnyCase] = Field(
-        "write", description="read: hand out images and refuse every push and delete"
+        "write", description="read: hand out images, refuse every push and delete, and keep the session it has"
     )
     compression_level: int = Field(
         3,
@@ -126,6 +172,13 @@ class Settings(BaseSettings):
             raise ValueError("should be 1 to 40 lower-case letters, digits and . _ - and begin with a letter or digit")
         return value
 
+    @field_validator("run_id")
+    @classmethod
+    def _check_run_id(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[0-9]{1,20}", value):
+            raise ValueError("should be the number of a run, which is in the address of its page")
+        return value
+
     @field_validator("data")
     @classmethod
     def _check_data(cls, value: Path) -> Path:
@@ -159,6 +212,6 @@ def _shown(value: object) -> str:
         return value.human_readable().replace(".0", "")
     if isinstance(value, tuple):
         return ",".join(value)
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "none" if value is None else str(value)
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

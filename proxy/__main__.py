@@ -79,17 +79,21 @@ def _serve(arguments: Sequence[str]) -> None:
 
     import logging
 
+    from config import job
     from proxy import app, printing
     from proxy.files import FolderInUse
     from proxy.front.listening import CannotListen
+    from proxy.stores import StoreUnusable
 
     printing.configure(settings.log_format, settings.log_level)
     log = logging.getLogger(__name__)
-    log.info("settings: %s", " ".join(f"{name}={value}" for name, value in settings.describe()))
+    log.info("settings: %s", " ".join(f"{name}={value}" for name, value in [*settings.describe(), *job.describe()]))
     for remark in remarks:
         log.warning("%s", remark)
     try:
-        app.run(settings)
+        app.run(settings, job.read())
+    except StoreUnusable as error:
+        _fail(str(error), status=2)
     except (CannotListen, FolderInUse) as error:
         _fail(str(error))
     except OSError as error:

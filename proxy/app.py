@@ -3,15 +3,13 @@
 import asyncio
 import logging
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from config.job import Job
 from config.settings import Settings
-from proxy.artifacts.directory import DirectoryStore
-from proxy.artifacts.naming import Naming
-from proxy.catalog import Catalog
 from proxy.files import locked, trouble
 from proxy.front import gate, keys
 from proxy.front.errors import as_oci_errors
@@ -21,48 +19,75 @@ from proxy.memory import Memory, share_arenas
 from proxy.oci.manifest import LIMIT
 from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
+from proxy.registry.fetching import Fetching
 from proxy.registry.flights import PATIENCE, Flights
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
 from proxy.store.spool import Spool
+from proxy.stores import Stores, choose
 
 _log = logging.getLogger(__name__)
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
 
 
-def build(settings: Settings, patience: float = PATIENCE) -> web.Application:
-    """Make the service of these settings; nothing is opened before it starts.
+def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE) -> web.Application:
+    """Make the service of these settings in this job; nothing is opened before it starts.
 
     `patience` is how many seconds a request waits for an artifact until its client is told to come again.
     """
-    store = DirectoryStore(settings.data)
     memory = Memory(settings.memory_budget)
-    spool = Spool(settings.data / "spool", level=settings.compression_level, memory=memory)
-    catalog = Catalog(store, Naming(settings.artifact_prefix))
-    lookup = Lookup(spool, catalog, settings.compression_level)
+    stores = choose(settings, job or Job(), memory)
+    spool = Spool(
+        settings.data / "spool",
+        level=settings.compression_level,
+        memory=memory,
+        cache_limit=settings.spool_limit if stores.actions else 0,
+    )
     crew = Crew()
-    push = Push(spool, catalog, lookup, Flights(crew, patience), settings.public_host, settings.settle_seconds, memory)
+    lookup = Lookup(spool, stores.catalog, settings.compression_level, stores.absence)
+    flights = Flights(crew, patience)
+    push = Push(spool, stores.catalog, lookup, flights, settings.public_host, settings.settle_seconds, memory)
+    hosts = [settings.public_host]
+    app = web.Application(middlewares=_middlewares(settings, stores, push, hosts), client_max_size=LIMIT)
+    app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
+    app[keys.DELETION] = Deletion(lookup, push)
+    app[keys.FETCHING] = Fetching(spool, memory, crew)
+    app[keys.REPORT] = Report(lookup, push, stores.kind, stores.standing)
+    if stores.actions:
+        app[keys.HANDOVER] = stores.actions.handover
+        stores.actions.handover.rename = _renaming(push, hosts, by_hand="public_host" in settings.model_fields_set)
+    app.add_routes(ROUTES)
+    app.cleanup_ctx.append(lambda _: _life(stores, push, crew))
+    return app
 
-    async def life(_: web.Application) -> AsyncIterator[None]:
-        await store.prepare()
-        await spool.open()
+
+def _renaming(push: Push, hosts: list[str], *, by_hand: bool) -> Callable[[str], None]:
+    """Give what a hand-over tells under which host clients reach this relay; what was set `by_hand` stays in names."""
+
+    def rename(host: str) -> None:
+        hosts[1:] = [host]
+        if not by_hand:
+            push.public_host = host
+
+    return rename
+
+
+async def _life(stores: Stores, push: Push, crew: Crew) -> AsyncIterator[None]:
+    """Open what the service works with; at its end make durable what is pending, then close."""
+    _log.info("images are kept in: %s (%s)", stores.kind, stores.reason)
+    async with stores.opened():
+        await push.spool.open()
         push.restore()
-        background = [crew.start(push.settle()), crew.start(_sweep(spool))]
+        background = [crew.start(push.settle()), crew.start(_sweep(push.spool))]
+        if stores.actions:
+            background.append(crew.start(stores.actions.watch()))
         yield
         for failed in await push.flush():
             _log.error("%s@%s is not durable: %s", failed.name, failed.digest, failed.problem)
         for task in background:
             task.cancel()
         await crew.dismiss()
-
-    app = web.Application(middlewares=_middlewares(settings, push), client_max_size=LIMIT)
-    app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
-    app[keys.DELETION] = Deletion(lookup, push)
-    app[keys.REPORT] = Report(lookup, push, "directory")
-    app.add_routes(ROUTES)
-    app.cleanup_ctx.append(life)
-    return app
 
 
 async def _sweep(spool: Spool) -> None:
@@ -74,30 +99,30 @@ async def _sweep(spool: Spool) -> None:
             _log.warning("%s", trouble(spool.root, error))
 
 
-def _middlewares(settings: Settings, push: Push) -> list[Middleware]:
-    chosen = [as_oci_errors, gate.hosts(settings.public_host)]
+def _middlewares(settings: Settings, stores: Stores, push: Push, hosts: Collection[str]) -> list[Middleware]:
+    chosen = [as_oci_errors, gate.hosts(hosts), gate.no_pages]
     if settings.password is not None:
         chosen.append(gate.password(settings.password.get_secret_value(), lambda: push.public_host))
-    if settings.access == "read":
-        chosen.append(gate.read_only())
+    chosen.append(gate.open_for(stores.closed))
     return chosen
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, job: Job) -> None:
     """Serve until SIGTERM or SIGINT, then make durable what is pending."""
     share_arenas()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a blob or archive that is being read is an open file
     with locked(settings.data):
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, job))
 
 
-async def _serve(settings: Settings) -> None:
-    app = build(settings)
+async def _serve(settings: Settings, job: Job) -> None:
+    app = build(settings, job)
     async with listen(app, settings.host, settings.port) as port:
         if settings.port != port and "public_host" not in settings.model_fields_set:
             app[keys.PUSH].public_host = f"localhost:{port}"
-        _log.info("image-relay serves %s, images in %s", app[keys.PUSH].public_host, settings.data)
+        where = settings.data if app[keys.REPORT].store == "directory" else "artifacts of the run"
+        _log.info("image-relay serves %s, images in %s", app[keys.PUSH].public_host, where)
         await stopped()
         _log.info("stopping: what is pending is stored first")
     _log.info("stopped")

@@ -1,63 +1,28 @@
 """Which artifact answers for a tag or a digest.
 
 The store is listed at most every two seconds, and what this relay stores or deletes itself is known at once. Indexes
-are read once per artifact id. Of several artifacts of one tag the newest answers; one without a sound index is passed
-over. An archive that was replaced still answers for its digests while somebody pulls from it.
+are read once per artifact id, and only as far as an answer needs them. Of several artifacts of one tag the newest
+answers; one without a sound index is passed over, but never one that only can not be read now. An archive that was
+replaced still answers for its digests while somebody pulls from it.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from itertools import groupby
+from weakref import WeakValueDictionary
 
-from proxy.archive.index import TAIL, ArchiveInvalid, Index, decode, metadata_length
-from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, Body
+from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, StoreRefused
 from proxy.artifacts.naming import Naming, numbered
-from proxy.content import Blob, Findings
-from proxy.files import Source
 from proxy.oci.digest import Digest
-from proxy.oci.names import Name, Tag, parse_label
-from proxy.offload import offload
-from proxy.printing import printable
+from proxy.oci.names import Name, Tag
+from proxy.opening import Archive, Replaced, Sealed, order, read
 
-_log = logging.getLogger(__name__)
+__all__ = ["Archive", "Catalog"]
+
 _FRESH = 2.0  # seconds for which one listing is good
+_UNSEEN = 60.0  # seconds for which a listing may lack what this relay has stored
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Archive:
-    """An artifact whose index was read."""
-
-    artifact: Artifact
-    source: Source
-    index: Index
-    name: Name
-    reference: Tag | Digest
-    findings: Findings = field(default_factory=Findings, repr=False)
-
-    def has(self, digest: Digest) -> bool:
-        """Tell whether it holds this content, undamaged as far as is known."""
-        return digest in self.index.blobs and digest not in self.findings.damaged
-
-    def blob(self, digest: Digest) -> Blob | None:
-        """Give content of this archive, whether manifest or blob."""
-        entry = self.index.blobs.get(digest)
-        if entry is None or not self.has(digest):
-            return None
-        return Blob(digest, entry.size, entry.pieces, self.source, entry.offset, entry.media_type, self.findings)
-
-    @property
-    def order(self) -> tuple[object, ...]:
-        """Of artifacts of one tag the one with the greatest order answers."""
-        return self.artifact.created, numbered(self.artifact.name).number, len(self.artifact.id), self.artifact.id
-
-
-@dataclass(slots=True)
-class _Replaced:
-    archive: Archive
-    used: float
 
 
 class Catalog:
@@ -70,27 +35,41 @@ class Catalog:
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
         self._changes = 0  # made by this relay so far
+        self._stored: dict[str, float] = {}  # by artifact id: when this relay stored what no listing has shown yet
         self._archives: dict[str, Archive | None] = {}  # by artifact id; None for what is no archive
-        self._replaced: list[_Replaced] = []
+        self._gone: set[str] = set()  # ids of what was listed and could not be opened
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._replaced: list[Replaced] = []
+
+    @property
+    def closed(self) -> str:
+        """Why nothing can be stored or deleted now; empty where it can."""
+        return self._store.closed
+
+    def may_replace(self, archive: Archive) -> bool:
+        """May this relay put something else under the reference of an archive?"""
+        return self._store.may_replace(archive.artifact)
 
     # Looking up
 
     async def tagged(self, name: Name, tag: Tag) -> Archive | None:
-        """Give the archive that answers for a tag."""
+        """Give the archive that answers for a tag. StoreRefused if it can not be read: an older one never answers."""
         wanted = self._naming.encode(name, tag)
-        await self._refresh()
-        candidates = [each for each in self._listed.values() if numbered(each.name).plain == wanted]
-        return max(await self._opened(candidates), key=lambda archive: archive.order, default=None)
+        if not (self._store.far and self._has_just_stored(wanted)):
+            await self._refresh()
+        return await self._newest(each for each in self._listed.values() if _plain(each) == wanted)
+
+    def _has_just_stored(self, wanted: str) -> bool:
+        fresh = [self._listed[key] for key, at in self._stored.items() if time.monotonic() - at < _FRESH]
+        return any(_plain(each) == wanted for each in fresh)
 
     async def of(self, name: Name) -> list[Archive]:
         """Give the archives of a repository that answer for something, the newest first."""
         await self._refresh()
-        current: dict[Tag | Digest, Archive] = {}
-        for archive in await self._opened(await self._candidates(name)):
-            rival = current.get(archive.reference)
-            if archive.name == name and (rival is None or rival.order < archive.order):
-                current[archive.reference] = archive
-        return sorted(current.values(), key=lambda archive: archive.order, reverse=True)
+        by_name = sorted(self._candidates(name), key=_plain)
+        same = [list(each) for _, each in groupby(by_name, key=_plain)]
+        found = [archive for each in same if (archive := await self._newest(each)) and archive.name == name]
+        return sorted(found, key=lambda archive: order(archive.artifact), reverse=True)
 
     async def every(self) -> list[Archive]:
         """Give all archives that answer for something, by name."""
@@ -98,8 +77,29 @@ class Catalog:
 
     async def holding(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive of the repository that has this content, preferably one that has it as a manifest."""
-        holders = [each for each in await self.of(name) if each.has(digest)]
+        if found := self._known(name, digest):
+            return found
+        await self._refresh()
+        for artifact in sorted(self._candidates(name), key=order, reverse=True):
+            if (archive := await self._open(artifact)) and archive.name == name and archive.has(digest):
+                return archive
+        return None
+
+    async def opened(self) -> list[Archive]:
+        """Give the archives that are known without asking a store that is far, at least; of one that is near, all."""
+        return self._held() if self._store.far else await self.every()
+
+    async def known(self, name: Name, digest: Digest) -> Archive | None:
+        """Give an archive that has this content, as far as that can be told without asking a store that is far."""
+        return self._known(name, digest) if self._store.far else await self.holding(name, digest)
+
+    def _known(self, name: Name, digest: Digest) -> Archive | None:
+        holders = [each for each in self._held() if each.name == name and each.has(digest)]
+        holders.sort(key=lambda each: order(each.artifact), reverse=True)
         return min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
+
+    def _held(self) -> list[Archive]:
+        return [each for key, each in self._archives.items() if each and key in self._listed]
 
     async def lingering(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive that was replaced a moment ago, and has this content."""
@@ -116,42 +116,57 @@ class Catalog:
     async def repositories(self) -> list[Name]:
         """Give the repositories that have an archive, in ASCII order."""
         await self._refresh()
-        names: set[Name] = set()
-        for artifact in self._listed.values():
-            if decoded := self._naming.decode(artifact.name):
-                names.add(decoded[0])
-        names |= {archive.name for archive in await self._opened(self._shortened())}
+        names = {decoded[0] for each in self._listed.values() if (decoded := self._naming.decode(each.name))}
+        names |= {archive.name for each in self._shortened() if (archive := await self._open(each))}
         return sorted(names)
+
+    async def tagged_names(self) -> list[tuple[Name, Tag]]:
+        """Give every tag, by name and the newest first, as names of artifacts tell: sound or not, none is opened."""
+        await self._refresh()
+        newest = sorted(self._listed.values(), key=order, reverse=True)
+        decoded = dict.fromkeys(filter(None, (self._naming.decode(artifact.name) for artifact in newest)))
+        return sorted(((name, tag) for name, tag in decoded if isinstance(tag, Tag)), key=lambda each: each[0])
+
+    def forget_listing(self) -> None:
+        """List the store anew before the next answer."""
+        self._listed_at = float("-inf")
+
+    def forget_all(self) -> None:
+        """Know nothing any more: the store is that of another run from now on."""
+        self.forget_listing()
+        for table in (self._listed, self._archives, self._stored, self._gone, self._replaced):
+            table.clear()
+        self._changes += 1
 
     # Storing and deleting
 
-    async def put(self, name: Name, reference: Tag | Digest, body: Body) -> Archive:
+    async def put(self, name: Name, reference: Tag | Digest, body: Sealed) -> Archive:
         """Store an archive; from now on it answers for its reference."""
-        same = await self._same(name, reference)
-        artifact = await self._store.put(self._naming.encode(name, reference), body)
-        archive = await self._open(artifact)
-        if archive is None:
-            raise ArtifactGone(artifact.name)
+        encoded = self._naming.encode(name, reference)
+        artifact = await self._store.put(encoded, body)
+        archive = Archive(artifact, await self._store.open(artifact), body.index, name, reference)
         if self._store.replaces:
-            before = [each for each in same if each.artifact.name == artifact.name]
+            before = [each for each in self._listed.values() if each.name == artifact.name]
+            opened = [replaced for each in before if (replaced := self._archives.get(each.id))]
+            self._replaced += [Replaced(each, time.monotonic()) for each in opened]
             self._forget(before)
-            self._replaced += [_Replaced(each, time.monotonic()) for each in before]
-        self._listed[artifact.id] = artifact
+        self._listed[artifact.id], self._archives[artifact.id] = artifact, archive
+        if self._store.far:
+            self._stored[artifact.id] = time.monotonic()
         self._changes += 1
         return archive
 
     async def delete(self, archive: Archive) -> None:
         """Delete all artifacts of the reference that an archive has, the oldest first."""
-        same = sorted(await self._same(archive.name, archive.reference), key=lambda each: each.order)
-        for each in same:
-            await self._store.delete(each.artifact)
-            self._forget([each])
+        wanted = self._naming.encode(archive.name, archive.reference)
+        await self._refresh()
+        same = [each for each in self._listed.values() if _plain(each) == wanted]
+        for artifact in sorted(same, key=order):
+            await self._store.delete(artifact)
+            self._forget([artifact])
             self._changes += 1
-        self._replaced = [
-            each
-            for each in self._replaced
-            if (each.archive.name, each.archive.reference) != (archive.name, archive.reference)
-        ]
+        gone = (archive.name, archive.reference)
+        self._replaced = [each for each in self._replaced if (each.archive.name, each.archive.reference) != gone]
 
     def let_go(self, name: Name, root: Digest) -> bool:
         """Let go at once of replaced archives that have this root; gives whether there were any."""
@@ -159,15 +174,10 @@ class Catalog:
         self._replaced = [each for each in self._replaced if each not in let_go]
         return bool(let_go)
 
-    def _forget(self, archives: Iterable[Archive]) -> None:
-        for archive in archives:
-            self._listed.pop(archive.artifact.id, None)
-            self._archives.pop(archive.artifact.id, None)
-
-    async def _same(self, name: Name, reference: Tag | Digest) -> list[Archive]:
-        wanted = self._naming.encode(name, reference)
-        await self._refresh()
-        return await self._opened(each for each in self._listed.values() if numbered(each.name).plain == wanted)
+    def _forget(self, artifacts: Iterable[Artifact]) -> None:
+        for artifact in artifacts:
+            for table in (self._listed, self._archives, self._stored):
+                table.pop(artifact.id, None)
 
     # Reading the store
 
@@ -177,64 +187,63 @@ class Catalog:
                 return
             self._listed = await self._current()
             self._listed_at = time.monotonic()
-            self._archives = {key: value for key, value in self._archives.items() if key in self._listed}
+            self._archives = {
+                key: archive
+                for key, archive in self._archives.items()
+                if key in self._listed and (archive or self._listed[key].vouched)  # else it may be finished by now
+            }
+            self._gone.clear()
             self._replaced = self._lingering()
 
     async def _current(self) -> dict[str, Artifact]:
         """List the store; again if this relay stored or deleted something meanwhile, which the listing may lack."""
         while True:
-            changes = self._changes
-            listed = await self._store.listed()
+            changes, found = self._changes, await self._store.listed()
             if changes == self._changes:
-                return {artifact.id: artifact for artifact in listed}
+                break
+        listed = {artifact.id: artifact for artifact in found}
+        oldest = time.monotonic() - (_UNSEEN if self._store.far else 0.0)  # what is near is listed as it is
+        self._stored = {key: at for key, at in self._stored.items() if key not in listed and at > oldest}
+        return {key: self._listed[key] for key in self._stored} | listed
 
-    def _lingering(self) -> list[_Replaced]:
+    def _lingering(self) -> list[Replaced]:
         oldest = time.monotonic() - _LINGER
         return [replaced for replaced in self._replaced if replaced.used >= oldest]
 
-    async def _candidates(self, name: Name) -> list[Artifact]:
-        decoded = {artifact.id: self._naming.decode(artifact.name) for artifact in self._listed.values()}
-        plain = [artifact for artifact in self._listed.values() if (found := decoded[artifact.id]) and found[0] == name]
-        return plain + self._shortened()
+    def _candidates(self, name: Name) -> list[Artifact]:
+        decoded = ((each, self._naming.decode(each.name)) for each in self._listed.values())
+        return [each for each, found in decoded if found and found[0] == name] + self._shortened()
 
     def _shortened(self) -> list[Artifact]:
         return [artifact for artifact in self._listed.values() if self._naming.may_be_shortened(artifact.name)]
 
-    async def _opened(self, artifacts: Iterable[Artifact]) -> list[Archive]:
-        return [archive for artifact in list(artifacts) if (archive := await self._open(artifact))]
-
-    async def _open(self, artifact: Artifact) -> Archive | None:
-        if artifact.id not in self._archives:
-            self._archives[artifact.id] = await self._read(artifact)
-        return self._archives[artifact.id]
-
-    async def _read(self, artifact: Artifact) -> Archive | None:
-        try:
-            source = await self._store.open(artifact)
-            index = await _index(source, artifact.size)
-        except ArtifactGone:
-            return None
-        except ArchiveInvalid as error:
-            if self._naming.decode(artifact.name) or self._naming.may_be_shortened(artifact.name):
-                text = "%s.tar.zst is passed over: %s; push the image again or remove the file"
-                _log.warning(text, printable(artifact.name), error)
-            return None
-        reference = self._naming.decode(artifact.name) or self._inside(index, artifact)
-        return Archive(artifact, source, index, *reference) if reference else None
-
-    def _inside(self, index: Index, artifact: Artifact) -> tuple[Name, Tag | Digest] | None:
-        """Read the reference of an artifact whose name was shortened; its name has to confirm it."""
-        for text in index.references:
-            reference = parse_label(text)
-            if self._naming.encode(*reference) == numbered(artifact.name).plain:
-                return reference
+    async def _newest(self, artifacts: Iterable[Artifact]) -> Archive | None:
+        """Give the newest archive among the artifacts of one reference."""
+        for artifact in sorted(artifacts, key=order, reverse=True):
+            if archive := await self._open(artifact) or await self._open_again(artifact):
+                return archive
         return None
 
+    async def _open_again(self, artifact: Artifact) -> Archive | None:
+        """See that an artifact really is no more, before an older one answers in its place."""
+        if artifact.id not in self._gone or not artifact.vouched:
+            return None
+        self.forget_listing()
+        await self._refresh()
+        archive = await self._open(artifact) if artifact.id in self._listed else None
+        if artifact.id in self._gone:
+            raise StoreRefused(f"{artifact.name} is there, but can not be read; try again later, or push it again")
+        return archive
 
-async def _index(source: Source, size: int) -> Index:
-    """Read the end of an archive once, and a second time exactly where the metadata are larger than that."""
-    tail = await source.read(max(0, size - TAIL), size, bytes)
-    length = metadata_length(tail)
-    if length > len(tail):
-        tail = await source.read(max(0, size - length), size, bytes)
-    return await offload(decode, tail, size)
+    async def _open(self, artifact: Artifact) -> Archive | None:
+        async with self._opening.setdefault(artifact.id, asyncio.Lock()):
+            if artifact.id not in self._archives and artifact.id not in self._gone:
+                try:
+                    self._archives[artifact.id] = await read(self._store, self._naming, artifact)
+                except ArtifactGone:
+                    self._gone.add(artifact.id)
+            return self._archives.get(artifact.id)
+
+
+def _plain(artifact: Artifact) -> str:
+    return numbered(artifact.name).plain

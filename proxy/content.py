@@ -15,7 +15,7 @@ from typing import TypeVar
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
 from proxy.errors import ContentDamaged
 from proxy.files import Source
-from proxy.memory import Memory
+from proxy.memory import Allowance, Memory
 from proxy.oci.digest import Digest, Hash, hashing
 from proxy.offload import Crew, offload
 
@@ -77,7 +77,7 @@ def _damaged(blob: Blob) -> ContentDamaged:
 
 
 async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> AsyncGenerator[list[memoryview]]:
-    """Give the plain bytes [start, stop) piece by piece, one piece read ahead while memory allows.
+    """Give the plain bytes [start, stop) piece by piece, others read ahead while memory allows.
 
     Use it within `contextlib.aclosing`, so that a reader who leaves early leaves no task behind.
     """
@@ -85,7 +85,7 @@ async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> Async
     extents = covering(blob.pieces, start, stop)
     crew = Crew()
     try:
-        async with aclosing(_in_order((_plain(blob, each) for each in extents), memory)) as pieces:
+        async with aclosing(_in_order((_plain(blob, each) for each in extents), blob.source.ahead, memory)) as pieces:
             left = len(extents)
             async for views in pieces:
                 left -= 1
@@ -102,20 +102,20 @@ async def read_stored(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:
     """Give the pieces as they are stored, each checked by its CRC. Use it within `contextlib.aclosing`."""
     offsets = accumulate((piece.stored for piece in blob.pieces), initial=0)
     reads = (intact(blob, offset, piece) for offset, piece in zip(offsets, blob.pieces, strict=False))
-    async with aclosing(_in_order(reads, memory)) as pieces:
+    async with aclosing(_in_order(reads, blob.source.ahead, memory)) as pieces:
         async for piece in pieces:
             yield piece
 
 
-async def _in_order(reads: Iterator[Coroutine[None, None, T]], memory: Memory) -> AsyncGenerator[T]:
-    """Give the results of reads in order, one of them running ahead while memory allows."""
+async def _in_order(reads: Iterator[Coroutine[None, None, T]], ahead: int, memory: Memory) -> AsyncGenerator[T]:
+    """Give the results of reads in order, as many of them running ahead as memory allows by now."""
     crew = Crew()
     coming: deque[asyncio.Task[T]] = deque()
     try:
-        with memory.beyond(_AHEAD) as ahead:
+        with Allowance(memory, _AHEAD, ahead) as more:
             for read in reads:
                 coming.append(crew.start(read))
-                if len(coming) > ahead:
+                while len(coming) > more.grow():
                     yield await coming.popleft()
             while coming:
                 yield await coming.popleft()

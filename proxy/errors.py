@@ -130,6 +130,18 @@ class Misdirected(Denied):
     status = 421
 
 
+class SessionRefused(Denied):
+    """What was handed over is no session that can be used."""
+
+    status = 400
+
+
+class SessionTaken(Denied):
+    """A session of another run is in use."""
+
+    status = 409
+
+
 class StillUnderWay(RegistryError):
     """The work takes longer than clients wait for an answer: the same request, repeated, joins it."""
 

@@ -18,6 +18,15 @@ T = TypeVar("T")
 class Source(Protocol):
     """Stored bytes that can be read by range, wherever they are."""
 
+    size: int
+    """How many there are."""
+
+    ahead: int
+    """How many reads side by side, beyond the first, make it faster."""
+
+    local: bool
+    """Are the bytes on this machine?"""
+
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
         """Read the bytes [start, stop), or fewer where the source ends, and give what `then` makes of them.
 
@@ -32,8 +41,12 @@ class LocalFile:
     another file while a thread still reads would hand out that file's bytes.
     """
 
+    ahead = 1
+    local = True
+
     def __init__(self, descriptor: int, status: os.stat_result) -> None:
         self.identity = identity(status)
+        self.size = status.st_size
         self._descriptor = descriptor
         weakref.finalize(self, os.close, descriptor)
 
@@ -96,7 +109,11 @@ class NewFile:
 class Held:
     """Bytes in memory that are read like a file."""
 
+    ahead = 0
+    local = True
+
     def __init__(self, content: bytes) -> None:
+        self.size = len(content)
         self._content = content
 
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:

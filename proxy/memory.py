@@ -6,7 +6,9 @@ wants beyond that, to read or write ahead, is taken here while there is some and
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Self
 
 
 class Memory:
@@ -24,6 +26,31 @@ class Memory:
             yield taken
         finally:
             self._free += amount if taken else 0
+
+
+class Allowance:
+    """What one stream holds beyond its first piece: it grows while there is memory, and all comes back at the end."""
+
+    def __init__(self, memory: Memory, amount: int, most: int) -> None:
+        self.times = 0
+        self._memory = memory
+        self._amount = amount
+        self._most = most
+        self._taken = ExitStack()
+
+    def grow(self) -> int:
+        """Take as much once more, if that is wanted and there; gives how often it was taken by now."""
+        with ExitStack() as attempt:
+            if self.times < self._most and attempt.enter_context(self._memory.beyond(self._amount)):
+                self._taken.push(attempt.pop_all())
+                self.times += 1
+        return self.times
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._taken.close()
 
 
 def share_arenas() -> None:

@@ -1,29 +1,43 @@
 """The contract of an artifact store; `tests/contract` holds every store to it."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from proxy.errors import Denied, ManifestUnknown
 from proxy.files import Source
 
 
-class ArtifactGone(Exception):
+class ArtifactGone(ManifestUnknown):
     """The artifact was listed before, and is there no more."""
 
 
-class StoreRefused(Exception):
-    """The store cannot keep or remove the artifact; the message is for the person who pushed and says what to do."""
+class StoreRefused(Denied):
+    """The store cannot keep, give or remove an artifact; the message is for the person who pushed: what to do."""
+
+
+class StoreExpired(StoreRefused):
+    """What gave access to the store has expired: nothing can be asked of it any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One entry of an artifact store; the size is in bytes. An id names these bytes and no others, for ever."""
+    """One entry of an artifact store. An id names these bytes and no others, for ever.
+
+    The size is in bytes, of what the store keeps: an archive may be wrapped in more. `owner` is who stored it, where
+    the store tells: nobody else may put something different under the same reference. The clock is the store's, and
+    estimated for what was stored a moment ago. Without `vouched` the artifact may be unfinished: this store lists all.
+    It goes by itself when it `expires`, if that is known.
+    """
 
     name: str
     id: str
-    created: datetime
+    created: datetime = field(compare=False)
     size: int
+    owner: str = field(default="", repr=False)
+    vouched: bool = field(default=True, compare=False)
+    expires: datetime | None = field(default=None, compare=False)
 
 
 class Body(Protocol):
@@ -32,6 +46,10 @@ class Body(Protocol):
     @property
     def size(self) -> int:
         """The length of all parts together."""
+
+    @property
+    def crc(self) -> int:
+        """The CRC-32 of all parts together."""
 
     def parts(self) -> AsyncIterator[bytes]:
         """Give the bytes in order, in parts of any size; may be called again, for the same bytes."""
@@ -43,6 +61,16 @@ class ArtifactStore(Protocol):
     replaces: bool
     """Does a new artifact take the place of one of the same name? Otherwise both stay."""
 
+    far: bool
+    """Does it take requests to other machines to list and to read it?"""
+
+    @property
+    def closed(self) -> str:
+        """Why nothing can be stored or deleted now; empty where it can."""
+
+    def may_replace(self, artifact: Artifact) -> bool:
+        """May this relay put something else under the reference of an artifact that somebody stored?"""
+
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts, in no particular order."""
 
@@ -50,7 +78,10 @@ class ArtifactStore(Protocol):
         """Store a file, whole or not at all; durable when it returns. StoreRefused if it cannot be."""
 
     async def open(self, artifact: Artifact) -> Source:
-        """Give access to the bytes; they stay readable as long as the source is held. ArtifactGone if they are not."""
+        """Give access to the bytes; ArtifactGone if they are not there.
+
+        They stay readable as long as the source is held; in a store elsewhere, until somebody deletes the artifact.
+        """
 
     async def delete(self, artifact: Artifact) -> None:
         """Remove an artifact; one that is not there any more is no error. StoreRefused if it stays."""

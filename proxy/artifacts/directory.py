@@ -27,6 +27,8 @@ class DirectoryStore:
     """Artifacts as files of one folder."""
 
     replaces = True
+    far = False
+    closed = ""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -35,6 +37,10 @@ class DirectoryStore:
         """Make the folder, and remove what a process that died was writing."""
         await offload(shutil.rmtree, self._root / _INCOMING, ignore_errors=True)
         await makedirs(self._root / _INCOMING, exist_ok=True)
+
+    def may_replace(self, artifact: Artifact) -> bool:
+        """Tell that there is only one owner."""
+        return artifact.owner == ""
 
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts, in no particular order."""

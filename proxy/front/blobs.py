@@ -7,13 +7,14 @@ from aiohttp import web
 
 from proxy.content import Blob, read_plain
 from proxy.front.asked import digest_of, name_of
-from proxy.front.keys import DELETION, LOOKUP, MEMORY
+from proxy.front.keys import DELETION, FETCHING, LOOKUP, MEMORY
 from proxy.front.ranges import requested
 
 
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer with a blob, or a range of it."""
-    blob = await request.app[LOOKUP].blob(name_of(request), digest_of(request))
+    known = request.method == "HEAD"  # who pushes asks for every blob; who pulls has got the manifest first
+    blob = await request.app[LOOKUP].blob(name_of(request), digest_of(request), known=known)
     span = requested(request.headers.get("Range"), blob.size)
     start, stop = span or (0, blob.size)
     headers = {
@@ -28,6 +29,8 @@ async def get(request: web.Request) -> web.StreamResponse:
     status = HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK
     if request.method == "HEAD":
         return web.Response(status=status, headers=headers)
+    if span is None:
+        blob = await request.app[FETCHING].near(blob)
     return await _send(request, blob, (start, stop), web.StreamResponse(status=status, headers=headers))
 
 

@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -19,18 +19,20 @@ _HOST = re.compile(r"\[(?P<v6>[^\]]*)\](:\d*)?|(?P<name>[^:]*)(:\d*)?")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEALTH = "/relay/health"
 _FLUSH = "/relay/flush"
+_SESSION = "/relay/session"
 
 
-def hosts(public_host: str) -> Middleware:
+def hosts(public_hosts: Collection[str]) -> Middleware:
     """Refuse a Host with a dot that is not ours: a web page may point its own name at this machine (DNS rebinding).
 
-    Addresses, names without a dot, host.docker.internal and the host of `public_host` (`host` or `host:port`) pass.
+    Addresses, names without a dot, host.docker.internal and the hosts of `public_hosts` (`host` or `host:port`, looked
+    at with each request) pass.
     """
-    ours = frozenset({"host.docker.internal", _host_of(public_host)})
 
     @web.middleware
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         asked = request.headers.get("Host", "")
+        ours = {"host.docker.internal", *map(_host_of, public_hosts)}
         if not _is_ours(_host_of(asked), ours):
             shown = printable(asked)
             raise Misdirected(
@@ -48,7 +50,7 @@ def _host_of(header: str) -> str:
     return host.lower().removesuffix(".")
 
 
-def _is_ours(host: str, ours: frozenset[str]) -> bool:
+def _is_ours(host: str, ours: Collection[str]) -> bool:
     return "." not in host or host in ours or _is_address(host)
 
 
@@ -93,13 +95,28 @@ def _password_in(header: str) -> bytes:
         return b""
 
 
-def read_only() -> Middleware:
-    """Refuse what changes something; flushing stays, as it only makes durable what was accepted before."""
+def open_for(closed: Callable[[], str]) -> Middleware:
+    """Refuse what changes something while there is a reason to; flushing only makes durable what was accepted before.
+
+    `closed` gives the reason, or nothing. A session may be handed over at any time: that has rules of its own.
+    """
 
     @web.middleware
     async def check_method(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method in _READING or (request.method == "POST" and request.path == _FLUSH):
-            return await handler(request)
-        raise Denied("this relay only hands out images; to push or delete, start it with RELAY_ACCESS=write")
+        changes = request.method not in _READING and request.path not in {_FLUSH, _SESSION}
+        if changes and (reason := closed()):
+            raise Denied(reason)
+        return await handler(request)
 
     return check_method
+
+
+@web.middleware
+async def no_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what a web page wants to change: no client of a registry sends an Origin (Fetch standard, 3.2).
+
+    Most of it fails in the browser already, since nothing here answers to a preflight; a plain POST would not.
+    """
+    if request.method not in _READING and "Origin" in request.headers:
+        raise Denied("this relay takes nothing from web pages")
+    return await handler(request)

@@ -4,13 +4,23 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from proxy.front.keys import PUSH, REPORT
+from proxy.errors import Denied
+from proxy.front.asked import content_of
+from proxy.front.keys import HANDOVER, PUSH, REPORT
 from proxy.oci.names import label
 
 
 async def health(request: web.Request) -> web.Response:
     """Tell that the relay is alive, and what is not durable yet; always 200."""
     return web.json_response(request.app[REPORT].health())
+
+
+async def take_session(request: web.Request) -> web.Response:
+    """Take a session in; there is no way to get it out again."""
+    if HANDOVER not in request.app:
+        raise Denied("this relay keeps images in a folder and needs no session; start it with RELAY_STORE=actions")
+    await request.app[HANDOVER].take(await content_of(request))
+    return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def flush(request: web.Request) -> web.Response:

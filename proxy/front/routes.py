@@ -27,6 +27,7 @@ ROUTES = [
     web.get("/v2/{name:.+}/tags/list", listings.tags),  # end-8
     web.get("/v2/{name:.+}/referrers/{digest}", listings.referring),  # end-12
     web.get("/relay/health", relay.health),
+    web.put("/relay/session", relay.take_session),
     web.post("/relay/flush", relay.flush),
     web.get("/relay/images", relay.images),
 ]

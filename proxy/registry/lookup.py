@@ -1,5 +1,6 @@
 """Where content is: in the spool, or in an archive. Visibility is per repository."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.catalog import Catalog
@@ -13,6 +14,11 @@ from proxy.store.spool import Spool, in_memory
 _NAMED = 8  # references that a 404 names at most
 
 
+def not_here(wanted: str, there: str) -> str:
+    """Say that a reference is not there, and what is; `there` is empty where nothing is."""
+    return f"{wanted} is not here (there is: {there or 'nothing yet'}); another tag, or not pushed yet?"
+
+
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """Finds blobs and manifests, and says what is there when they are not."""
@@ -20,31 +26,41 @@ class Lookup:
     spool: Spool
     catalog: Catalog
     level: int  # zstd's, of manifests that are not in their stored form yet
+    absence: Callable[[str, str], str] = not_here
 
-    async def find(self, name: Name, digest: Digest) -> Blob | None:
-        """Give content of a repository, blob or manifest; None if it has no such content."""
+    async def find(self, name: Name, digest: Digest, *, known: bool = False) -> Blob | None:
+        """Give content of a repository, blob or manifest; None if it has no such content.
+
+        `known`: without asking a store that is far. Then None may only mean that a push has to send it once more.
+        """
         pending = self.spool.pending.get(name, {}).get(digest)
         if pending is not None:
             return in_memory(digest, pending, self.level)
-        if self.spool.linked(name, digest) and (found := await self._anywhere(digest)):
+        if self.spool.linked(name, digest) and (found := await self._anywhere(digest, known=known)):
             self.spool.renew(name, digest)
             return found
-        archive = await self.catalog.holding(name, digest) or await self.catalog.lingering(name, digest)
-        return archive.blob(digest) if archive else None
+        catalog = self.catalog
+        holding = await (catalog.known(name, digest) if known else catalog.holding(name, digest))
+        archive = holding or await catalog.lingering(name, digest)
+        blob = archive.blob(digest) if archive else None
+        if blob is None or blob.source.local or blob.media_type:
+            return blob
+        return await self.spool.find(digest) or blob
 
-    async def _anywhere(self, digest: Digest) -> Blob | None:
+    async def _anywhere(self, digest: Digest, *, known: bool) -> Blob | None:
         if blob := await self.spool.find(digest):
             return blob
-        return next((blob for each in await self.catalog.every() if (blob := each.blob(digest))), None)
+        archives = await (self.catalog.opened() if known else self.catalog.every())
+        return next((blob for each in archives if (blob := each.blob(digest))), None)
 
     async def mountable(self, digest: Digest, source: Name | None) -> bool:
         """Is there content that another repository, or any where none is named, can lend?"""
-        visible = source is None or await self.find(source, digest) is not None
-        return visible and await self._anywhere(digest) is not None  # where the borrower will look for it
+        visible = source is None or await self.find(source, digest, known=True) is not None
+        return visible and await self._anywhere(digest, known=True) is not None  # where the borrower will look for it
 
-    async def blob(self, name: Name, digest: Digest) -> Blob:
+    async def blob(self, name: Name, digest: Digest, *, known: bool = False) -> Blob:
         """Give a blob, or BLOB_UNKNOWN."""
-        if blob := await self.find(name, digest):
+        if blob := await self.find(name, digest, known=known):
             return blob
         raise BlobUnknown(f"{name} has no blob {digest}")
 
@@ -74,8 +90,7 @@ class Lookup:
         return name in await self.repositories()
 
     async def _absent(self, name: Name, reference: Tag | Digest) -> str:
-        tagged = [each for each in await self.catalog.every() if isinstance(each.reference, Tag)]
-        tagged.sort(key=lambda each: each.name != name)  # the nearest to what was asked for come first
-        there = [label(each.name, each.reference) for each in tagged]
-        named = ", ".join(there[:_NAMED]) + (", …" if len(there) > _NAMED else "") if there else "nothing yet"
-        return f"{label(name, reference)} is not here (there is: {named}); another tag, or not pushed yet?"
+        tagged = sorted(await self.catalog.tagged_names(), key=lambda each: each[0] != name)
+        there = [f"{each}:{tag}" for each, tag in tagged]  # the nearest to what was asked for come first
+        named = ", ".join(there[:_NAMED]) + (", …" if len(there) > _NAMED else "")
+        return self.absence(label(name, reference), named)

@@ -165,15 +165,16 @@ class Push:
             del self._pushed[key]
 
     async def _store(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
-        answering = await self._answering(name, reference, digest, manifest)
-        if answering is not None:
-            await self._claim(name, answering.index.blobs)
+        before = await self._current(name, reference, digest)
+        if before is not None and _answers(before, reference, digest, manifest):
+            await self._claim(name, before.index.blobs)
             _log.info("%s is stored already", label(name, reference))
             return
+        self._check_owner(name, reference, before)
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
         body = await body_of(tree, name, reference, digest, self.public_host, self.memory)
-        if isinstance(reference, Tag) and (before := await self.catalog.tagged(name, reference)):
+        if before is not None and isinstance(reference, Tag):
             await self.secure(name, before, tree.contents)
         archive = await self.catalog.put(name, reference, body)
         archive.findings.proven.update(body.proven())
@@ -184,17 +185,25 @@ class Push:
         text = "stored %s%s: %.1f MiB in %.2f s (%.0f MiB/s)"
         _log.info(text, label(name, reference), more, size, took, size / took)
 
+    def _check_owner(self, name: Name, reference: Tag | Digest, current: Archive | None) -> None:
+        """Refuse to take a tag over from another job: of two jobs that share one, neither would know what it gets."""
+        if current is not None and isinstance(reference, Tag) and not self.catalog.may_replace(current):
+            raise Denied(
+                f"{label(name, reference)} belongs to another job of this run; use another tag, or RELAY_OVERWRITE=run"
+            )
+
     async def _answering(
         self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest
     ) -> Archive | None:
         """Give the archive that makes this push durable already, with the media type of this push."""
+        current = await self._current(name, reference, digest)
+        return current if current is not None and _answers(current, reference, digest, manifest) else None
+
+    async def _current(self, name: Name, reference: Tag | Digest, digest: Digest) -> Archive | None:
+        """Give the archive that answers for a tag, or one that is known to have a digest."""
         if isinstance(reference, Digest):
-            archive = await self.catalog.holding(name, digest)
-        else:
-            archive = await self.catalog.tagged(name, reference)
-        if archive is None or archive.findings.damaged or (isinstance(reference, Tag) and archive.index.root != digest):
-            return None
-        return archive if archive.index.blobs[digest].media_type == manifest.media_type else None
+            return await self.catalog.known(name, digest)
+        return await self.catalog.tagged(name, reference)
 
     async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
         """Take out of the spool what is in an artifact now."""
@@ -263,3 +272,10 @@ class Push:
     def pushed(self) -> list[Pushed]:
         """Give what is not durable: pending, being sealed, or failed."""
         return list(self._pushed.values())
+
+
+def _answers(archive: Archive, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> bool:
+    """Would an archive answer with this manifest, under the media type of this push?"""
+    if archive.findings.damaged or (isinstance(reference, Tag) and archive.index.root != digest):
+        return False
+    return archive.index.blobs[digest].media_type == manifest.media_type

@@ -1,7 +1,9 @@
 """What there is, for people and programs: images, and what is not durable yet."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 
 from proxy.catalog import Archive
@@ -18,6 +20,10 @@ _CONFIG_LIMIT = 4 * 1024 * 1024  # bytes of an image config that is read to lear
 _NO_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 
 
+def _ready() -> Mapping[str, object]:
+    return {"ready": True}
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """Answers for `/relay/health` and `/relay/images`."""
@@ -25,15 +31,16 @@ class Report:
     lookup: Lookup
     push: Push
     store: str
+    standing: Callable[[], Mapping[str, object]] = _ready
 
     def health(self) -> dict[str, object]:
         """Say what runs, and what is not durable yet."""
         pushed = self.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
         return {
-            "ready": True,
             "version": _VERSION,
             "store": self.store,
+            **self.standing(),
             "pending": [label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
             "failed": [{"reference": label(each.name, each.reference), "problem": each.problem} for each in failed],
         }
@@ -51,16 +58,20 @@ class Report:
         ]
 
     async def _durable(self, archive: Archive) -> dict[str, object]:
-        index = archive.index
+        index, artifact = archive.index, archive.artifact
+        more = {"artifact_id": artifact.id} if self.store == "actions" else {}
+        if artifact.expires:
+            more["expires"] = _time(artifact.expires)
         return {
             "references": [label(archive.name, archive.reference)],
             "digest": str(index.root),
             "platforms": await self._platforms(archive),
             "size": sum(entry.size for entry in index.blobs.values()),
-            "stored": archive.artifact.size,
-            "artifact": archive.artifact.name,
-            "created": archive.artifact.created.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "stored": artifact.size,
+            "artifact": artifact.name,
+            "created": _time(artifact.created),
             "state": State.DURABLE.value,
+            **more,
         }
 
     async def _platforms(self, archive: Archive) -> list[str]:
@@ -81,3 +92,7 @@ class Report:
         fields = json.loads(await read_all(config))
         parts = [fields.get(key) for key in ("os", "architecture", "variant")] if isinstance(fields, dict) else []
         return ["/".join(part for part in parts if isinstance(part, str) and part)]
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

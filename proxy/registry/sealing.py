@@ -3,10 +3,14 @@
 Nothing is read twice and nothing is compressed again: pieces are copied as they are stored, each checked by its CRC.
 """
 
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from isal.isal_zlib import crc32, crc32_combine
+
+from proxy.archive.index import Elsewhere, Index
 from proxy.archive.layout import Content, Image, Literal, Plan, lay_out
 from proxy.content import Blob, read_stored
 from proxy.errors import ManifestBlobUnknown
@@ -25,25 +29,47 @@ class Tree:
 
     contents: dict[Digest, Content] = field(default_factory=dict)
     blobs: dict[Digest, Blob] = field(default_factory=dict)
+    elsewhere: dict[Digest, Elsewhere] = field(default_factory=dict)
 
     def add(self, blob: Blob, manifest: Manifest | None = None) -> None:
         """Take content in; `manifest` if it is one."""
         self.blobs[blob.digest] = blob
         self.contents[blob.digest] = Content(blob.digest, blob.size, blob.pieces, manifest)
 
+    def knows(self, digest: Digest) -> bool:
+        """Was it taken in, or pointed to?"""
+        return digest in self.blobs or digest in self.elsewhere
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The archive as a file to be (`artifacts.base.Body`)."""
+    """The archive as a file to be (`catalog.Sealed`)."""
 
     plan: Plan
     blobs: dict[Digest, Blob]
     memory: Memory
 
     @property
+    def index(self) -> Index:
+        """What is in it, and where."""
+        return self.plan.index
+
+    @property
     def size(self) -> int:
         """Bytes of the whole file."""
         return self.plan.size
+
+    @property
+    def crc(self) -> int:
+        """CRC-32 of the whole file, from those of its pieces: nothing is read for it."""
+        total = 0
+        for segment in self.plan.segments:
+            if isinstance(segment, Literal):
+                total = crc32(segment.content, total)
+                continue
+            for piece in self.blobs[segment.digest].pieces:
+                total = crc32_combine(total, piece.crc, piece.stored)
+        return total
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Give the bytes in order, a piece at a time."""
@@ -64,19 +90,31 @@ async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest)
     """Walk down from a manifest; what is missing and may not be is MANIFEST_BLOB_UNKNOWN."""
     tree = Tree()
     tree.add(in_memory(digest, manifest, lookup.level), manifest)
-    waiting = [manifest]
+    waiting = deque([manifest])
     while waiting:
-        parent = waiting.pop(0)
+        parent = waiting.popleft()
         for descriptor in parent.blobs:
-            if descriptor.digest not in tree.blobs and (blob := await present(lookup, name, descriptor)):
+            if not tree.knows(descriptor.digest) and (blob := await present(lookup, name, descriptor)):
                 tree.add(blob)
         for descriptor in parent.children:
-            if descriptor.digest in tree.blobs or not (blob := await lookup.find(name, descriptor.digest)):
-                continue  # a sparse index: the child may be absent
-            child = await lookup.parsed(blob) if blob.media_type else None
-            tree.add(blob, child)
-            waiting += [child] if child else []
+            if not tree.knows(descriptor.digest):
+                waiting += await _child(lookup, name, descriptor, tree)
     return tree
+
+
+async def _child(lookup: Lookup, name: Name, descriptor: Descriptor, tree: Tree) -> list[Manifest]:
+    """Take a child of an index in, or point to where it is for good; gives it if it has to be walked down from."""
+    blob = await lookup.find(name, descriptor.digest)
+    if blob is None:
+        return []  # a sparse index: the child may be absent
+    if blob.media_type and not blob.source.local and (archive := await lookup.catalog.holding(name, blob.digest)):
+        tree.elsewhere[blob.digest] = Elsewhere(
+            artifact=archive.artifact.name, media_type=blob.media_type, size=blob.size
+        )
+        return []
+    child = await lookup.parsed(blob) if blob.media_type else None
+    tree.add(blob, child)
+    return [child] if child else []
 
 
 async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | None:
@@ -92,5 +130,5 @@ async def body_of(
 ) -> Body:
     """Lay an archive out."""
     tag = reference if isinstance(reference, Tag) else None
-    image = Image(name, tag, root, tree.contents, {}, public_host)
+    image = Image(name, tag, root, tree.contents, tree.elsewhere, public_host)
     return Body(await offload(lay_out, image), tree.blobs, memory)

@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,7 +44,7 @@ _FREE = 1 << 30  # bytes of disk below which no new upload starts
 class Spool:
     """Uploads, blobs and pending manifests below one folder."""
 
-    def __init__(self, root: Path, *, level: int, memory: Memory) -> None:
+    def __init__(self, root: Path, *, level: int, memory: Memory, cache_limit: int = 0) -> None:
         self.root = root
         self.pending: dict[Name, dict[Digest, Manifest]] = {}
         self._level = level
@@ -52,6 +53,8 @@ class Spool:
         self._blobs: dict[Digest, Entry] = {}
         self._findings = Findings()
         self._links: dict[Name, dict[Digest, float]] = {}
+        self._cache_limit = cache_limit  # bytes of blobs that are in artifacts already
+        self._cached: OrderedDict[Digest, None] = OrderedDict()  # blobs that no link needs, least recently used first
         self._changing = asyncio.Lock()  # files and tables change together, one change at a time
 
     # Life of the folder
@@ -67,6 +70,9 @@ class Spool:
             self._links.setdefault(name, {})[digest] = (await offload(path.stat)).st_mtime
         for path, name, digest in await offload(_named_files, self.root / "pending"):
             await self._recover_pending(path, name, digest)
+        async with self._changing:
+            for digest in list(self._blobs):
+                await self._drop(digest)
 
     async def _recover(self, path: Path, digest: Digest) -> None:
         entry = await offload(_entry_of, path, digest)
@@ -113,6 +119,7 @@ class Spool:
         """Open an upload session."""
         if len(self._uploads) >= _UPLOADS:
             raise TooManyRequests(f"{_UPLOADS} uploads are open; finish or cancel some", {"Retry-After": "10"})
+        await self._make_room(_FREE)
         with _disk_troubles(self.root):
             upload = await offload(self._open_upload, name, algorithm)
         self._uploads[upload.id] = upload
@@ -187,6 +194,8 @@ class Spool:
         entry = self._blobs.get(digest)
         if entry is None or digest in self._findings.damaged:
             return None
+        if digest in self._cached:
+            self._cached.move_to_end(digest)
         try:
             return _blob(digest, entry, await offload(LocalFile.open, self._path(digest)), self._findings)
         except FileNotFoundError:
@@ -196,6 +205,7 @@ class Spool:
 
     def _forget(self, digest: Digest) -> None:
         del self._blobs[digest]
+        self._cached.pop(digest, None)
         self._findings.proven.discard(digest)
         self._findings.damaged.discard(digest)
 
@@ -222,6 +232,7 @@ class Spool:
     async def _link(self, name: Name, digest: Digest) -> None:
         await offload(_touch, self.root / "links" / _folder(name) / _file(digest))
         self._links.setdefault(name, {})[digest] = time.time()
+        self._cached.pop(digest, None)
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
         """Take blobs from a repository; bytes that no repository sees any more are removed."""
@@ -233,10 +244,46 @@ class Spool:
                 await self._drop(digest)
 
     async def _drop(self, digest: Digest) -> None:
-        """Remove the bytes of a blob that no repository sees."""
+        """Keep a blob that no repository sees for as long as the cache has room for it."""
         if digest in self._blobs and not any(digest in links for links in self._links.values()):
-            self._forget(digest)
-            await offload(self._path(digest).unlink, missing_ok=True)
+            self._cached.setdefault(digest)
+            await self._trim()
+
+    async def _trim(self) -> None:
+        held = sum(self._blobs[digest].stored for digest in self._cached)
+        while self._cached and (held > self._cache_limit or not self._cache_limit):
+            held -= await self._evict()
+
+    async def _evict(self) -> int:
+        """Remove what was not used for the longest time; gives how many bytes that frees."""
+        digest = next(iter(self._cached))
+        size = self._blobs[digest].stored
+        self._forget(digest)
+        await offload(self._path(digest).unlink, missing_ok=True)
+        return size
+
+    async def _make_room(self, size: int) -> None:
+        """Give up what is cached until so much of the disk is free, or nothing is left to give up."""
+        async with self._changing:
+            while self._cached and (await offload(shutil.disk_usage, self.root)).free < size:
+                await self._evict()
+
+    # The cache of what was downloaded
+
+    async def room(self, size: int) -> Path | None:
+        """Give a path to download a blob of so many stored bytes to; None if the cache has no room for it."""
+        if size > self._cache_limit:
+            return None
+        await self._make_room(_FREE + size)
+        if (await offload(shutil.disk_usage, self.root)).free < _FREE + size:
+            return None
+        return await offload(self._part)
+
+    async def keep_downloaded(self, part: Path, digest: Digest, entry: Entry) -> None:
+        """Take a downloaded blob, whose digest was checked, into the cache."""
+        async with self._changing:
+            await self._keep(part, digest, entry)
+            await self._drop(digest)
 
     def _path(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.hex

@@ -10,7 +10,11 @@ import pytest
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Docker20, Docker26, Engine
 from tests.e2e.images import KINDS, Image
+from tests.e2e.jobs import Jobs
 from tests.e2e.relay import Relay
+from tests.fakes.actions.fixtures import Emulate, azurite, emulate
+
+__all__ = ["azurite", "emulate"]
 
 
 @pytest.fixture
@@ -78,6 +82,13 @@ def relay(tmp_path: Path) -> Iterator[Relay]:
 def shared_relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
     """One relay for all tests of a module, each of which uses repositories of its own."""
     yield from _serving(Relay(tmp_path_factory.mktemp("shared") / "data"))
+
+
+@pytest.fixture
+def jobs(emulate: Emulate, tmp_path: Path) -> Iterator[Jobs]:
+    """The jobs of one run under GitHub."""
+    with Jobs(emulate(), tmp_path) as started:
+        yield started
 
 
 def _serving(relay: Relay) -> Iterator[Relay]:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -115,6 +116,12 @@ class Engine:
     def pull(self, reference: str) -> str:
         """Pull, and return the digest that the engine reports."""
         return reported_digest(self.docker("pull", reference))
+
+    def build(self, context: Path, *options: str) -> str:
+        """Build with buildx, and return the digest of the result."""
+        noted = context / f"{secrets.token_hex(4)}.json"
+        self.docker("buildx", "build", "--quiet", "--metadata-file", str(noted), *options, str(context))
+        return str(json.loads(noted.read_text())["containerimage.digest"])
 
     def run(self, reference: str) -> str:
         """Start a container without a network, and return what its command printed."""

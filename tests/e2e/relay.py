@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 PUBLIC_HOST = "localhost:5000"  # as on a runner, whatever port a test has
+DIRECTORY = {"RELAY_STORE": "directory"}
 
 _START_SECONDS = 15.0
 _STOP_SECONDS = 60.0
@@ -29,9 +31,11 @@ _MANIFESTS = (
 class Relay:
     """One relay over one data folder; `start` again after `kill` or `stop` is the next job."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, environment: Mapping[str, str] = DIRECTORY) -> None:
         self.data = data
         self.options = options
+        self.environment = environment
+        self.answers: list[bytes] = []  # to what tests asked, if it was an error
         self.port = 0
         self._log = data.with_name(f"{data.name}.log")
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,7 +58,7 @@ class Relay:
             self._process = subprocess.Popen(
                 [*command, "--data", str(self.data), *self.options],
                 cwd=Path(__file__).parents[2],
-                env=_environment(),
+                env=_environment(self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -72,6 +76,10 @@ class Relay:
             return self.request("GET", "/v2/")[0] == 200
         except OSError:
             return False
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """End it as a service container ends: without warning."""
@@ -120,13 +128,22 @@ class Relay:
                 path.unlink()
 
     def request(
-        self, method: str, path: str, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+        *,
+        patience: float = 60.0,
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        connection = http.client.HTTPConnection("localhost", self.port, timeout=60)
+        connection = http.client.HTTPConnection("localhost", self.port, timeout=patience)
         try:
-            connection.request(method, path, headers=headers or {})
+            connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
+            said = answer.read()
+            if answer.status >= 300:
+                self.answers.append(said)
+            return answer.status, answer.headers, said
         finally:
             connection.close()
 
@@ -165,8 +182,8 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _environment() -> dict[str, str]:
-    """Return ours without what would configure the service by accident."""
+def _environment(wanted: Mapping[str, str]) -> dict[str, str]:
+    """Return ours without what would configure the service by accident, and with what shall."""
     foreign = ("RELAY_", "GITHUB_", "ACTIONS_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return kept | {"RELAY_STORE": "directory", "RELAY_PUBLIC_HOST": PUBLIC_HOST}
+    return {**kept, "RELAY_PUBLIC_HOST": PUBLIC_HOST, **wanted}

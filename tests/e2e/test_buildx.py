@@ -1,6 +1,5 @@
 """What BuildKit pushes: attested indexes, merged tags, caches."""
 
-import json
 import secrets
 from pathlib import Path
 
@@ -14,14 +13,6 @@ from tests.e2e.relay import Relay
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
-def _build(engine: Engine, context: Path, *options: str) -> str:
-    """Build with plain progress and return the digest of the result."""
-    noted = context / f"{secrets.token_hex(4)}.json"
-    wanted = ("--quiet", "--metadata-file", str(noted), *options, str(context))
-    engine.docker("buildx", "build", *wanted)
-    return str(json.loads(noted.read_text())["containerimage.digest"])
-
-
 def test_a_push_of_two_platforms_with_attestations_leaves_exactly_one_archive(
     relay: Relay, docker26: Engine, tmp_path: Path
 ) -> None:
@@ -29,7 +20,7 @@ def test_a_push_of_two_platforms_with_attestations_leaves_exactly_one_archive(
     context, reference = dockerfile(tmp_path / "context", token), f"{relay.host}/app:v1"
 
     both = ("--platform", "linux/amd64,linux/s390x", "--provenance=true")
-    pushed = _build(docker26, context, *both, "--tag", reference, "--push")
+    pushed = docker26.build(context, *both, "--tag", reference, "--push")
 
     children = relay.json("/v2/app/manifests/v1")["manifests"]
     assert relay.digest("app", "v1") == pushed
@@ -46,7 +37,7 @@ def test_imagetools_merges_two_tags_into_one(relay: Relay, docker26: Engine, tmp
     tags = [f"{relay.host}/app:{platform}" for platform in ("amd64", "s390x")]
     for tag in tags:
         one = ("--platform", f"linux/{tag.rpartition(':')[2]}", "--provenance=false")
-        _build(docker26, context, *one, "--tag", tag, "--push")
+        docker26.build(context, *one, "--tag", tag, "--push")
 
     docker26.docker("buildx", "imagetools", "create", "--tag", f"{relay.host}/app:both", *tags)
 
@@ -68,15 +59,15 @@ def test_a_build_cache_saved_by_one_job_spares_the_next_one_the_work(
     context = _never_the_same_twice(tmp_path / "context")
     saved = f"mode=max,oci-mediatypes=true,image-manifest={image_manifest}"
     save = ("--cache-to", f"type=registry,ref={relay.host}/app:cache,{saved}")
-    _build(docker26, context, *save, "--tag", "cached:first", "--load")
+    docker26.build(context, *save, "--tag", "cached:first", "--load")
     docker26.docker("builder", "prune", "--all", "--force")
     relay.kill()
     relay.forget_all_but_archives()
     relay.start()
 
     cache = ("--cache-from", f"type=registry,ref={relay.host}/app:cache")
-    _build(docker26, context, *cache, "--tag", "cached:second", "--load")
-    _build(docker26, context, "--no-cache", "--tag", "cached:never", "--load")
+    docker26.build(context, *cache, "--tag", "cached:second", "--load")
+    docker26.build(context, "--no-cache", "--tag", "cached:never", "--load")
 
     assert docker26.layers("cached:second") == docker26.layers("cached:first")
     assert docker26.layers("cached:never") != docker26.layers("cached:first")

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from zlib import crc32
 
 from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused
 from proxy.files import Held
@@ -14,11 +15,16 @@ class MemoryStore:
     """
 
     replaces = False
+    far = False
+    closed = ""
 
     def __init__(self, room: int = 1 << 40) -> None:
         self._room = room
         self._held: dict[str, tuple[Artifact, bytes]] = {}
         self._taken: set[str] = set()
+
+    def may_replace(self, artifact: Artifact) -> bool:
+        return artifact.owner == ""
 
     async def listed(self) -> list[Artifact]:
         return [artifact for artifact, _ in self._held.values()]
@@ -60,6 +66,10 @@ class Bytes:
     @property
     def size(self) -> int:
         return sum(map(len, self._parts))
+
+    @property
+    def crc(self) -> int:
+        return crc32(b"".join(self._parts))
 
     async def parts(self) -> AsyncIterator[bytes]:
         for part in self._parts:

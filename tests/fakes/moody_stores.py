@@ -47,9 +47,13 @@ class CountingStore(DirectoryStore):
 class CountingFile:
     """A file of a store that counts."""
 
+    ahead = 1
+    local = True
+
     def __init__(self, file: LocalFile, store: CountingStore) -> None:
         self._file = file
         self._store = store
+        self.size = file.size
 
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
         def counted(stored: bytes) -> T:

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from blockbuster import blockbuster_ctx
 
+from tests.fakes.actions.fixtures import azurite, emulate
 from tests.front.relay import Relay, running
+
+__all__ = ["azurite", "emulate", "no_blocking_calls", "relay"]
 
 
 @pytest.fixture(autouse=True)

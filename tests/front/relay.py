@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession
+from aiohttp.web import Application
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from config.job import Job
 from config.settings import Settings
 from proxy.app import build
 from proxy.front.listening import listen
@@ -64,6 +66,8 @@ class Pushed:
 
 class Relay:
     """A client of one running relay."""
+
+    app: Application  # of a relay that runs in this process
 
     def __init__(self, port: int, data: Path, session: ClientSession) -> None:
         self.port = port
@@ -148,14 +152,18 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def running(data: Path, patience: float = PATIENCE, **settings: Any) -> AsyncIterator[Relay]:
+async def running(
+    data: Path, patience: float = PATIENCE, job: Job | None = None, **settings: Any
+) -> AsyncIterator[Relay]:
     """Serve a folder; what is pushed by digest stays pending for as long as the test runs."""
-    app = build(Settings(data=data, **{"settle_seconds": 3600, **settings}), patience)
+    app = build(Settings(data=data, **{"settle_seconds": 3600, **settings}), job, patience)
     async with (
         listen(app, ["127.0.0.1"], 0) as port,
         ClientSession(auto_decompress=False, skip_auto_headers=["Content-Type"]) as session,
     ):
-        yield Relay(port, data, session)
+        relay = Relay(port, data, session)
+        relay.app = app
+        yield relay
 
 
 # What is pushed

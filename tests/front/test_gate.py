@@ -58,7 +58,7 @@ async def behind(middleware: Middleware) -> AsyncIterator[Client]:
     ],
 )
 async def test_names_that_can_only_mean_this_machine_pass(host: str) -> None:
-    async with behind(gate.hosts("registry.example:5000")) as client:
+    async with behind(gate.hosts(["registry.example:5000"])) as client:
         assert (await client.ask(Host=host))[0] == 200
 
 
@@ -78,7 +78,7 @@ async def test_names_that_can_only_mean_this_machine_pass(host: str) -> None:
     ],
 )
 async def test_a_foreign_name_with_a_dot_is_refused(host: str) -> None:
-    async with behind(gate.hosts("registry.example:5000")) as client:
+    async with behind(gate.hosts(["registry.example:5000"])) as client:
         status, _, sentence = await client.ask(Host=host)
 
     assert status == 421
@@ -86,7 +86,7 @@ async def test_a_foreign_name_with_a_dot_is_refused(host: str) -> None:
 
 
 async def test_without_a_public_host_of_its_own_the_defaults_pass() -> None:
-    async with behind(gate.hosts("[::1]:5000")) as client:
+    async with behind(gate.hosts(["[::1]:5000"])) as client:
         assert (await client.ask(Host="[::1]:5000"))[0] == 200
         assert (await client.ask(Host="registry.example"))[0] == 421
 
@@ -144,12 +144,23 @@ async def test_a_health_check_needs_no_password() -> None:
         assert (await client.ask(path="/relay/health"))[0] == 200
 
 
+CLOSED = "nothing can be pushed now"
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/v2/"), ("HEAD", "/v2/x"), ("OPTIONS", "/v2/"), ("GET", "/relay/images"), ("POST", "/relay/flush")],
+    [
+        ("GET", "/v2/"),
+        ("HEAD", "/v2/x"),
+        ("OPTIONS", "/v2/"),
+        ("GET", "/relay/images"),
+        ("POST", "/relay/flush"),
+        ("PUT", "/relay/session"),
+        ("POST", "/relay/session"),  # the routes say that this is a PUT
+    ],
 )
-async def test_a_relay_that_only_reads_still_answers(method: str, path: str) -> None:
-    async with behind(gate.read_only()) as client:
+async def test_a_relay_that_is_closed_still_answers_what_changes_nothing(method: str, path: str) -> None:
+    async with behind(gate.open_for(lambda: CLOSED)) as client:
         assert (await client.ask(method, path))[0] == 200
 
 
@@ -160,14 +171,18 @@ async def test_a_relay_that_only_reads_still_answers(method: str, path: str) -> 
         ("POST", "/v2/app/blobs/uploads/"),
         ("PATCH", "/v2/app/blobs/uploads/1"),
         ("DELETE", "/v2/app/manifests/v1"),
-        ("PUT", "/relay/flush"),
         ("PUT", "/relay/images/app:v1"),
         ("PROPFIND", "/v2/"),
     ],
 )
-async def test_a_relay_that_only_reads_refuses_every_change(method: str, path: str) -> None:
-    async with behind(gate.read_only()) as client:
-        status, _, sentence = await client.ask(method, path)
+async def test_a_relay_that_is_closed_refuses_every_change_and_says_why(method: str, path: str) -> None:
+    async with behind(gate.open_for(lambda: CLOSED)) as client:
+        assert await client.ask(method, path) == (403, "", CLOSED)
 
-    assert status == 403
-    assert sentence.endswith("to push or delete, start it with RELAY_ACCESS=write")
+
+async def test_a_relay_that_is_open_again_takes_changes() -> None:
+    reasons = [CLOSED, ""]
+
+    async with behind(gate.open_for(lambda: reasons.pop(0))) as client:
+        assert (await client.ask("PUT"))[0] == 403
+        assert (await client.ask("PUT"))[0] == 200

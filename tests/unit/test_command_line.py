@@ -316,12 +316,12 @@ async def test_images_are_named_after_the_port_that_was_found_free_unless_a_host
     )
     try:
         assert serving.stderr is not None
-        lines = [(await asyncio.wait_for(serving.stderr.readline(), 10)).decode() for _ in range(2)]
+        lines = [(await asyncio.wait_for(serving.stderr.readline(), 10)).decode() for _ in range(3)]
     finally:
         serving.terminate()
         await serving.communicate()
 
-    served = re.search(r"serves (\S+), images in ", lines[1])
+    served = re.search(r"serves (\S+), images in ", lines[2])
     assert served
     assert served[1] == given if given else re.fullmatch(r"localhost:[1-9]\d+", served[1])
 
@@ -337,3 +337,15 @@ def test_a_folder_that_can_not_be_made_is_a_sentence(tmp_path: Path) -> None:
         "choose another folder or change its owner"
     )
     assert "Traceback" not in ended.stderr
+
+
+def test_settings_that_give_no_store_are_a_sentence_and_status_2(tmp_path: Path) -> None:
+    ended = start("--port", "0", "--data", str(tmp_path), "--run-id", "7", GITHUB_TOKEN=SECRET, GITHUB_REPOSITORY="")
+
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == (
+        "image-relay: RELAY_RUN_ID needs GITHUB_REPOSITORY and GITHUB_TOKEN, "
+        'of a job with "permissions: {actions: read}"'
+    )
+    assert "GITHUB_TOKEN=set" in ended.stderr
+    assert SECRET not in ended.stderr

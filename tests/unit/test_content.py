@@ -22,7 +22,11 @@ from tests.desk import MIB, noise, until
 class Slow:
     """Bytes whose reading can be held up."""
 
+    ahead = 1
+    local = True
+
     def __init__(self, content: bytes) -> None:
+        self.size = len(content)
         self.content = content
         self.gate = asyncio.Event()
         self.under_way = 0

@@ -24,6 +24,26 @@ def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("gitea", ("gitea",)),
+        (" Gitea:3000 , minio.local,, gitea:3000", ("gitea:3000", "minio.local")),
+        ("10.0.0.5:34567,10.0.0.5", ("10.0.0.5:34567", "10.0.0.5")),
+        ("::1,[::2],[2001:DB8::1]:80", ("::1", "::2", "[2001:db8::1]:80")),
+        ("", ()),
+    ],
+)
+def test_hosts_of_others_are_read_once_each_and_in_lower_case(text: str, places: tuple[str, ...]) -> None:
+    assert address.parse_places(text) == places
+
+
+@pytest.mark.parametrize("text", ["http://gitea:3000", "gitea/", "*.example", "me@gitea", "gitea:", "gitea.", "a b"])
+def test_what_is_no_host_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a host or host:port; write for example gitea:3000"):
+        address.parse_places(text)
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("RELAY_PORT", "tcp://10.0.0.11:5000"),

@@ -84,9 +84,9 @@ def test_an_unknown_option_names_the_nearest_one(arguments: list[str], sentence:
 
 
 def test_every_mistake_has_its_line_with_name_option_value_and_reason() -> None:
-    assert mistakes(RELAY_PORT="abc", RELAY_STORE="actions", RELAY_DATA="") == (
+    assert mistakes(RELAY_PORT="abc", RELAY_STORE="s3", RELAY_DATA="") == (
         "RELAY_PORT (--port) is 'abc': should be a number from 0 to 65535",
-        "RELAY_STORE (--store) is 'actions': should be 'auto' or 'directory'",
+        "RELAY_STORE (--store) is 's3': should be 'auto', 'directory' or 'actions'",
         "RELAY_DATA (--data) is empty; give it a value or leave it out",
     )
 
@@ -111,7 +111,7 @@ def test_a_number_outside_its_limits_names_both_of_them(option: str, value: str,
 def test_a_mistake_shows_no_password_and_only_the_beginning_of_a_long_value() -> None:
     lines = mistakes(RELAY_PASSWORD="", RELAY_STORE="x" * 500)
 
-    assert lines[0] == f"RELAY_STORE (--store) is '{'x' * 60}': should be 'auto' or 'directory'"
+    assert lines[0] == f"RELAY_STORE (--store) is '{'x' * 60}': should be 'auto', 'directory' or 'actions'"
     assert lines[1] == "RELAY_PASSWORD (--password) is empty; give it a value or leave it out"
 
 
@@ -125,16 +125,15 @@ def test_what_kubernetes_sets_for_a_service_called_relay_is_passed_over_with_a_r
     ]
 
 
-def test_under_github_actions_the_choice_of_the_store_is_explained() -> None:
-    _, remarks = read((), {"GITHUB_ACTIONS": "true"})
-
-    assert remarks == [
-        "there is no Actions store in this version: images stay in the data folder, other jobs do not see them"
-    ]
+def test_a_flag_can_be_set_both_ways() -> None:
+    assert read(["--trust-forks", "true"], {})[0].trust_forks
+    assert read((), {"RELAY_TRUST_FORKS": "1"})[0].trust_forks
+    assert not read(["--trust-forks=false"], {"RELAY_TRUST_FORKS": "true"})[0].trust_forks
 
 
-def test_who_chooses_the_directory_store_gets_no_remark() -> None:
-    assert read(["--store", "directory"], {"GITHUB_ACTIONS": "true"})[1] == []
+def test_hosts_that_are_trusted_stand_between_commas() -> None:
+    assert read(["--trusted-hosts", "gitea:3000,minio"], {})[0].trusted_hosts == ("gitea:3000", "minio")
+    assert read((), {"RELAY_TRUSTED_HOSTS": "Gitea:3000, 10.0.0.5"})[0].trusted_hosts == ("gitea:3000", "10.0.0.5")
 
 
 def test_the_help_shows_every_setting_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,12 @@ def test_the_defaults_serve_this_machine_alone() -> None:
     assert settings.data.is_absolute()
     assert settings.data.name == "image-relay"
     assert settings.memory_budget == 64 * 1024 * 1024
-    assert settings.artifact_prefix == "image-"
+    assert settings.spool_limit == 4 * 1024**3
+    assert (settings.artifact_prefix, settings.artifact_format) == ("image-", "zip")
+    assert (settings.retention_days, settings.overwrite) == (3, "job")
+    assert (settings.upload_concurrency, settings.download_concurrency) == (8, 8)
+    assert settings.trusted_hosts is None
+    assert (settings.run_id, settings.trust_forks) == (None, False)
     assert settings.access == "write"
     assert settings.compression_level == 3
     assert settings.settle_seconds == 2
@@ -75,6 +80,7 @@ def test_a_password_is_shown_nowhere() -> None:
 
 def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Path) -> None:
     given = {"port": 0, "memory_budget": "1.5GiB", "settle_seconds": "0.5", "data": tmp_path, "host": "localhost"}
+    given["trusted_hosts"] = "Gitea:3000,10.0.0.5"
 
     described = dict(Settings.model_validate(given).describe())
 
@@ -84,8 +90,17 @@ def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Pat
         "RELAY_PUBLIC_HOST": "localhost:0",
         "RELAY_STORE": "auto",
         "RELAY_DATA": str(tmp_path),
+        "RELAY_SPOOL_LIMIT": "4GiB",
         "RELAY_MEMORY_BUDGET": "1.5GiB",
         "RELAY_ARTIFACT_PREFIX": "image-",
+        "RELAY_ARTIFACT_FORMAT": "zip",
+        "RELAY_RETENTION_DAYS": "3",
+        "RELAY_OVERWRITE": "job",
+        "RELAY_UPLOAD_CONCURRENCY": "8",
+        "RELAY_DOWNLOAD_CONCURRENCY": "8",
+        "RELAY_TRUSTED_HOSTS": "gitea:3000,10.0.0.5",
+        "RELAY_RUN_ID": "none",
+        "RELAY_TRUST_FORKS": "false",
         "RELAY_ACCESS": "write",
         "RELAY_COMPRESSION_LEVEL": "3",
         "RELAY_SETTLE_SECONDS": "0.5",
@@ -107,7 +122,17 @@ def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Pat
         ("store", "Directory"),
         ("memory_budget", "8MiB"),
         ("memory_budget", 16_000_000),
+        ("store", "Actions"),
+        ("spool_limit", "0"),
         ("artifact_prefix", "ci.image_1-"),
+        ("artifact_format", "RAW"),
+        ("retention_days", "400"),
+        ("overwrite", "Run"),
+        ("upload_concurrency", "64"),
+        ("download_concurrency", "1"),
+        ("trusted_hosts", "gitea,[::1]:8000"),
+        ("run_id", "12345678901"),
+        ("trust_forks", "yes"),
         ("access", "READ"),
         ("compression_level", "19"),
         ("settle_seconds", "0"),
@@ -129,7 +154,18 @@ def test_what_makes_sense_is_accepted(field: str, value: object) -> None:
         ("public_host", "relay", "without a dot or a port docker takes it for a part of the repository"),
         ("public_host", "http://localhost:5000", "should be a host, or host:port"),
         ("public_host", "localhost:5000\n", "should be a host, or host:port"),
-        ("store", "actions", "'auto' or 'directory'"),
+        ("store", "s3", "'auto', 'directory' or 'actions'"),
+        ("spool_limit", "much", "could not parse value"),
+        ("artifact_format", "tar", "'zip' or 'raw'"),
+        ("retention_days", "0", "greater than or equal to 1"),
+        ("retention_days", "401", "less than or equal to 400"),
+        ("overwrite", "never", "'job' or 'run'"),
+        ("upload_concurrency", "0", "greater than or equal to 1"),
+        ("download_concurrency", "65", "less than or equal to 64"),
+        ("trusted_hosts", "http://gitea:3000", "'http://gitea:3000' is not a host or host:port"),
+        ("run_id", "https://github.com/octo/relay/actions/runs/1", "should be the number of a run"),
+        ("run_id", "\u0661", "should be the number of a run"),
+        ("trust_forks", "perhaps", "a valid boolean"),
         ("memory_budget", "8191KiB", "should be at least 8MiB"),
         ("memory_budget", "3 bananas", "could not interpret byte unit: bananas"),
         ("artifact_prefix", "a/b", "lower-case letters, digits and . _ -"),

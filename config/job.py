@@ -1,0 +1,56 @@
+"""What the CI says of the job in which the relay runs, in variables of its own names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from config import address
+
+_GITHUB = "https://github.com"
+_GITHUB_API = "https://api.github.com"
+_SECRET = frozenset({"ACTIONS_RUNTIME_TOKEN", "GITHUB_TOKEN"})
+_VARIABLES = (
+    "GITHUB_ACTIONS",
+    "ACTIONS_RUNTIME_TOKEN",
+    "ACTIONS_RESULTS_URL",
+    "GITHUB_TOKEN",
+    "GITHUB_REPOSITORY",
+    "GITHUB_RUN_ID",
+    "GITHUB_SERVER_URL",
+    "GITHUB_API_URL",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The job's credentials and coordinates; empty where the CI says nothing."""
+
+    under_ci: bool = False
+    runtime_token: str = field(default="", repr=False)
+    results_url: str = ""
+    github_token: str = field(default="", repr=False)
+    repository: str = ""
+    run_id: str = ""
+    server_is_github: bool = True
+    api_url: str = _GITHUB_API
+
+
+def read(environment: Mapping[str, str] = address.ENVIRONMENT) -> Job:
+    """Read the variables that GitHub, act, Gitea and Forgejo set; an empty one is none."""
+    given = {name: environment.get(name, "").strip() for name in _VARIABLES}
+    server = (given["GITHUB_SERVER_URL"] or _GITHUB).rstrip("/").lower()
+    return Job(
+        under_ci=given["GITHUB_ACTIONS"] == "true",
+        runtime_token=given["ACTIONS_RUNTIME_TOKEN"],
+        results_url=given["ACTIONS_RESULTS_URL"],
+        github_token=given["GITHUB_TOKEN"],
+        repository=given["GITHUB_REPOSITORY"],
+        run_id=given["GITHUB_RUN_ID"],
+        server_is_github=server == _GITHUB or (server.startswith("https://") and server.endswith(".ghe.com")),
+        api_url=given["GITHUB_API_URL"] or _GITHUB_API,
+    )
+
+
+def describe(environment: Mapping[str, str] = address.ENVIRONMENT) -> list[tuple[str, str]]:
+    """Give name and value of the variables that are set, for the log; a token shows as `set`."""
+    given = [(name, environment.get(name, "").strip()) for name in _VARIABLES]
+    return [(name, "set" if name in _SECRET else value) for name, value in given if value]

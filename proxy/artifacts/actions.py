@@ -1,0 +1,229 @@
+"""The Actions store: archives as artifacts of the workflow run, each in a zip of its own, or bare.
+
+Artifacts are immutable and their names are taken for good, so a tag that is pushed again gets the next `~N`. Everything
+about an archive is known before its artifact is created: upload URLs live an hour, and cannot be renewed.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from yarl import URL
+
+from proxy.archive.container import OVERHEAD, Wrapping, wrap
+from proxy.archive.index import TAIL
+from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused
+from proxy.artifacts.blobs import BlobStorage, appends
+from proxy.artifacts.blocks import MOST_BYTES, Upload, Uploaded, UploadLost
+from proxy.artifacts.finishing import Finishing
+from proxy.artifacts.naming import numbered
+from proxy.artifacts.reading import Reader, RunReader, artifact_of
+from proxy.artifacts.remote import Link, RemoteFile, Tails
+from proxy.artifacts.results import Created, Listed, NameTaken, NoSuchArtifact, ResultsService
+from proxy.artifacts.trust import Trust, Untrusted
+
+_log = logging.getLogger(__name__)
+NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
+_SUFFIX = ".tar.zst"
+_NAMES = 50  # tried for one push, before somebody must be taking them all
+_UPLOADS = 3  # of one push to Azure, each of which has tried long enough
+_TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
+_KEPT = 100  # artifacts of our own that nobody has opened yet
+
+
+class ActionsStore:
+    """Artifacts of one workflow run; empty and closed until a session opens it."""
+
+    replaces = False
+    far = True
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        trust: Trust,
+        folder: Path,
+        *,
+        any_job: bool = False,
+        form: Literal["zip", "raw"] = "zip",
+    ) -> None:
+        self.closed = NO_SESSION
+        self.any_job = any_job
+        self._storage = storage
+        self._trust = trust
+        self._folder = folder
+        self._raw = form == "raw"
+        self._retention = timedelta(days=3)
+        self._service: ResultsService | None = None
+        self._reader: Reader | None = None
+        self._tails = Tails()
+        self._names: dict[str, int] = {}  # the highest N of each name, among those that were seen or tried
+        self._latest = datetime.fromtimestamp(0, UTC)  # creation of what is known
+        self._has_listed = False
+        self._unfinished: set[str] = set()  # names that this relay reserved; some servers list them
+        self._own: dict[str, RemoteFile] = {}  # by id; of what was stored, until somebody opens it
+
+    def open_with(self, service: ResultsService, retention: timedelta) -> None:
+        """Use a session, to read and to write, from now on."""
+        self._service, self._retention = service, retention
+        self._reader, self.closed, self._has_listed = RunReader(service), "", False
+
+    def read_with(self, reader: Reader, closed: str) -> None:
+        """Read through something else; `closed` is what a push is told."""
+        self._reader, self.closed = reader, closed
+
+    def may_replace(self, artifact: Artifact) -> bool:
+        """Refuse what another job of the same attempt has stored; a later attempt replaces what an earlier one did."""
+        if self.any_job or self._service is None:
+            return True
+        run, _, job = artifact.owner.partition(":")
+        session = self._service.session
+        return run != session.run or job == session.job
+
+    # Reading
+
+    async def listed(self) -> list[Artifact]:
+        """Give all finished artifacts of the run, but none that this relay has not finished itself."""
+        found = await self._reader.listed() if self._reader else []
+        for each in found:
+            plain, number = numbered(each.name)
+            self._names[plain] = max(number, self._names.get(plain, 0))
+            self._latest = max(self._latest, each.created)
+        self._has_listed = True
+        return [each for each in found if each.name not in self._unfinished]
+
+    async def open(self, artifact: Artifact) -> RemoteFile:
+        """Read the end of an artifact; ArtifactGone if it is there no more."""
+        if file := self._own.pop(artifact.id, None):
+            return file
+        file = self._file(artifact)
+        try:
+            await file.look()
+        except StoreRefused:
+            if artifact.vouched or any(each.id == artifact.id for each in await self.listed()):
+                raise
+            raise ArtifactGone(artifact.name) from None  # act falls over when it is asked for what is not there
+        return file
+
+    def _file(self, artifact: Artifact) -> RemoteFile:
+        return RemoteFile(artifact, Link(artifact, self._sign), self._storage, self._tails, self._folder)
+
+    async def _sign(self, artifact: Artifact) -> URL:
+        if self._reader is None:
+            raise ArtifactGone(artifact.name)
+        return self._checked(await self._reader.sign(artifact))
+
+    def _checked(self, url: URL) -> URL:
+        try:
+            self._trust.check_signed(url, self._service.session.origin if self._service else None)
+        except Untrusted as error:
+            raise StoreRefused(str(error)) from None
+        return url
+
+    async def delete(self, artifact: Artifact) -> None:
+        """Delete an artifact; one that is not there any more is no error."""
+        service = self._writing()
+        self._own.pop(artifact.id, None)
+        run, _, job = artifact.owner.partition(":")
+        for _ in range(_TWINS):
+            if all(each.id != artifact.id for each in await self.listed()):  # its name may be another one's by now
+                return
+            await service.delete(run, job, artifact.name)
+
+    def _writing(self) -> ResultsService:
+        if self._service is None or self.closed:
+            raise StoreRefused(self.closed)
+        return self._service
+
+    # Storing
+
+    async def put(self, name: str, body: Body) -> Artifact:
+        """Store an archive under a name, or `name~N` where that is taken."""
+        service = self._writing()
+        if body.size + OVERHEAD > MOST_BYTES:
+            raise StoreRefused(f"the image has {body.size} bytes, an artifact takes {MOST_BYTES}")
+        if not self._has_listed:
+            await self.listed()
+        problem, tries = "", 0
+        for wait in service.waits():
+            full, created = await self._create(service, name)
+            try:
+                return await self._store(service, full, created, body)
+            except UploadLost as lost:
+                problem, tries = str(lost), tries + 1
+            _log.warning("%s has to be given up (%s); the upload starts again under another name", full, problem)
+            if not appends(created.url) and tries == _UPLOADS:
+                break
+            await asyncio.sleep(wait)
+        raise StoreRefused(f"the image was not stored, under any of several names ({problem}); try again later")
+
+    async def _create(self, service: ResultsService, name: str) -> tuple[str, Created]:
+        for _ in range(_NAMES):
+            number = self._names[name] = self._names.get(name, 0) + 1
+            full = name if number == 1 else f"{name}~{number}"
+            try:
+                created = await service.create(full, self._retention, raw=self._raw)
+            except NameTaken:  # maybe by ourselves: the answer to an earlier try was lost
+                _log.info("the name %s is taken", full)
+                continue
+            self._unfinished.add(full)
+            self._checked(created.url)
+            return full, created
+        raise StoreRefused(f"the artifact service says that {_NAMES} names of this image are taken; try again later")
+
+    async def _store(self, service: ResultsService, full: str, created: Created, body: Body) -> Artifact:
+        """Upload and finish one artifact; UploadLost if its name has to be given up."""
+        began = service.now()
+        wrapping = Wrapping(b"", b"") if created.raw else wrap(full + _SUFFIX, body.size, body.crc)
+        upload = Upload(self._storage, created.url, _described(full, raw=created.raw))
+        uploaded = await upload.send(_around(wrapping, body), TAIL + len(wrapping.end))
+        finishing = Finishing(service, full, uploaded, partial(self._is_whole, service))
+        found = await finishing.once(look=appends(created.url))
+        self._unfinished.discard(full)
+        artifact = self._stored(service, full, found, began, uploaded)
+        file = self._file(artifact)
+        start = len(wrapping.head)
+        file.place(start, start + body.size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)])
+        self._own[artifact.id] = file
+        while len(self._own) > _KEPT:
+            del self._own[next(iter(self._own))]
+        return artifact
+
+    def _stored(
+        self, service: ResultsService, full: str, found: Listed | str, began: datetime, uploaded: Uploaded
+    ) -> Artifact:
+        """Describe what was stored. It was created after all that are known, whatever clocks say."""
+        if isinstance(found, Listed):
+            return artifact_of(found)
+        self._latest = max(self._latest, began)
+        return Artifact(full, found, self._latest, uploaded.size, service.session.owner)
+
+    async def _is_whole(self, service: ResultsService, found: Listed, size: int) -> bool:
+        """Can an artifact be read, and has it all bytes? act lists the size of a folder instead."""
+        try:
+            if found.size == size:
+                await service.sign(found.run, found.job, found.name)
+                return True
+            return await self._file(artifact_of(found)).is_all_of(size)
+        except (NoSuchArtifact, ArtifactGone):  # Forgejo lists what is not confirmed
+            return False
+
+
+def _described(name: str, *, raw: bool) -> dict[str, str]:
+    """Tell storage what the bytes are, for those who download them by hand (RFC 6266)."""
+    if not raw:
+        return {"x-ms-blob-content-type": "application/zip"}
+    file = name + _SUFFIX
+    disposition = f"attachment; filename=\"{quote(file, safe='@~+=^ ')}\"; filename*=UTF-8''{quote(file, safe='')}"
+    return {"x-ms-blob-content-type": "application/octet-stream", "x-ms-blob-content-disposition": disposition}
+
+
+async def _around(wrapping: Wrapping, body: Body) -> AsyncIterator[bytes]:
+    yield wrapping.head
+    async for part in body.parts():
+        yield part
+    yield wrapping.end

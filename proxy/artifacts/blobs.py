@@ -1,0 +1,59 @@
+"""Requests to blob storage, behind signed URLs. Those are secrets: no message has one."""
+
+import random
+from dataclasses import dataclass, field
+
+import aiohttp
+from yarl import URL
+
+from proxy.artifacts.retry import Again, Tempo
+from proxy.memory import Memory
+
+VERSION = {"x-ms-version": "2020-10-02"}  # of Azure's protocol
+
+
+class UrlRefused(Exception):
+    """A signed URL was refused, or is no longer good: a new one may be."""
+
+
+@dataclass(slots=True)
+class BlobStorage:
+    """How blob storage is reached; `up` and `down` are how many requests of one transfer run side by side."""
+
+    memory: Memory
+    up: int = 8
+    down: int = 8
+    tempo: Tempo = field(default_factory=Tempo)
+    http: aiohttp.ClientSession = field(init=False)
+    chance: random.Random = field(default_factory=random.Random)
+
+    def limits(self, total: float | None) -> aiohttp.ClientTimeout:
+        """Give the limits of a request that may take so many seconds in all."""
+        tempo = self.tempo
+        return aiohttp.ClientTimeout(total=total, sock_connect=tempo.connect, sock_read=tempo.stall)
+
+
+class _Broken(aiohttp.ClientError):
+    """The connection broke while a request was under way."""
+
+
+async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Let a request go out once (a middleware of the client).
+
+    aiohttp repeats a PUT by itself when its connection drops: it is idempotent. Where blocks are appended as they
+    come, it is not; and elsewhere too whoever made the request knows better when to try again.
+    """
+    try:
+        return await send(request)
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        raise _Broken(type(error).__name__) from None
+
+
+def broken(error: Exception) -> Again:
+    """Say without a URL how a request failed."""
+    return Again(str(error) if isinstance(error, _Broken) else type(error).__name__)
+
+
+def appends(url: URL) -> bool:
+    """Tell whether a server may take blocks as they come, in any order, and twice: act does, Azure has their ids."""
+    return "/twirp/" in url.path

@@ -1,0 +1,209 @@
+"""Uploads: blocks of 4 MiB and the list of them (Azure's Put Block and Put Block List, REST API 2020-10-02).
+
+On Azure several blocks are on their way side by side, and each is sent again until it has arrived. Servers that are not
+Azure may append blocks as they come: there one follows the other, and none is ever sent twice.
+"""
+
+import asyncio
+import base64
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from proxy.artifacts.base import StoreRefused
+from proxy.artifacts.blobs import VERSION, BlobStorage, appends, broken, once
+from proxy.artifacts.retry import Again, Policy, asked_wait, patiently
+from proxy.memory import Allowance
+from proxy.offload import Crew, offload
+
+_log = logging.getLogger(__name__)
+BLOCK = 4 * 1024 * 1024  # bytes
+MOST_BYTES = 50_000 * BLOCK  # Azure's limit is one of blocks
+_DATED_BACK = 5.0  # seconds; by which a URL says to be good before it was made
+_MARGIN = 60.0  # seconds before an upload URL expires, at most a tenth of its life
+_SLICE = 256 * 1024  # bytes
+_ONCE = Policy(attempts=1)
+
+
+class UploadLost(Exception):
+    """These bytes can not be stored under this name any more: start again under another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What was stored: how many bytes, their SHA-256 in hexadecimal digits, and the last of them."""
+
+    size: int
+    sha256: str
+    tail: bytes = field(repr=False)
+
+
+class Upload:
+    """One blob on its way to one signed URL."""
+
+    def __init__(self, storage: BlobStorage, url: URL, headers: dict[str, str]) -> None:
+        self._storage = storage
+        self._url = url
+        self._headers = headers
+        self._in_order = appends(url)
+        self._until = _deadline(url)
+        self._prefix = uuid.uuid4()  # old servers keep the blocks of all artifacts together
+        self._ids: list[str] = []
+
+    async def send(self, parts: AsyncIterator[bytes], keep: int) -> Uploaded:
+        """Store the bytes, and remember the last `keep` ones; UploadLost, or StoreRefused when nothing helps."""
+        digest, size, tail = hashlib.sha256(), 0, b""
+        async with self._lanes() as lanes:
+            async for block in _blocks(parts):
+                size += len(block)
+                tail = (tail + block[-keep:])[-keep:]
+                await offload(digest.update, block)
+                await lanes.add(self._put_block(self._next_id(), block))
+        await self._commit()
+        return Uploaded(size, digest.hexdigest(), tail)
+
+    def _next_id(self) -> str:
+        """Give ids of one length, as Azure wants them."""
+        self._ids.append(base64.b64encode(f"{self._prefix}{len(self._ids):012}".encode()).decode())
+        return self._ids[-1]
+
+    @asynccontextmanager
+    async def _lanes(self) -> AsyncIterator["_Lanes"]:
+        """Run requests side by side, as many as memory allows; at the end all are done, or none runs any more."""
+        storage = self._storage
+        with Allowance(storage.memory, 2 * BLOCK, 0 if self._in_order else storage.up - 1) as more:
+            lanes = _Lanes(more)
+            try:
+                yield lanes
+                await lanes.drain(0)
+            finally:
+                await lanes.crew.dismiss()
+
+    async def _put_block(self, block_id: str, block: bytes) -> None:
+        md5 = base64.b64encode(await offload(_md5, block)).decode()
+        headers = {"Content-Type": "application/octet-stream", "Content-MD5": md5}
+        policy = _ONCE if self._in_order else self._storage.tempo.blobs
+        query = f"comp=block&blockid={quote(block_id, safe='')}"
+        await self._put(query, block, headers, policy, self._storage.tempo.transfer)
+
+    async def _commit(self) -> None:
+        listed = "".join(f"<Latest>{block_id}</Latest>" for block_id in self._ids)
+        body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode()
+        headers = {"Content-Type": "application/xml", **self._headers}
+        tempo = self._storage.tempo
+        await self._put("comp=blocklist", body, headers, tempo.blobs, tempo.commit)
+
+    async def _put(self, query: str, data: bytes, headers: dict[str, str], policy: Policy, limit: float) -> None:
+        url = _with_query(self._url, query)
+
+        async def attempt() -> None:
+            if time.monotonic() >= self._until:
+                raise UploadLost("its upload took longer than the URL for it is good")
+            await self._put_once(url, data, headers, limit)
+
+        try:
+            await patiently(policy, self._storage.chance, attempt)
+        except Again as fault:
+            raise UploadLost(str(fault)) from None
+
+    async def _put_once(self, url: URL, data: bytes, headers: dict[str, str], limit: float) -> None:
+        storage = self._storage
+        timeout = aiohttp.ClientTimeout(total=limit, sock_connect=storage.tempo.connect)
+        headers = VERSION | headers | {"Content-Length": str(len(data))}
+        try:
+            async with storage.http.put(
+                url, data=_slices(data), headers=headers, timeout=timeout, allow_redirects=False, middlewares=(once,)
+            ) as response:
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise broken(error) from None
+        if status in {200, 201}:
+            return
+        if status == 413:  # noqa: PLR2004 - HTTP; Forgejo's quota
+            raise StoreRefused("the storage for artifacts is used up; delete some artifacts, or ask for more")
+        if status in {401, 403}:
+            raise UploadLost("blob storage no longer takes the URL for it")
+        # Anything else may be a damaged request (Md5Mismatch is a 400): the next one may arrive whole.
+        fault = Again(f"blob storage answered {status}", asked_wait(response.headers))
+        _log.info("uploading: %s", fault)
+        raise fault
+
+
+@dataclass(slots=True)
+class _Lanes:
+    """Requests under way side by side."""
+
+    more: Allowance
+    crew: Crew = field(default_factory=Crew)
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def add(self, request: Coroutine[None, None, None]) -> None:
+        """Start a request, when a lane is free."""
+        self._running.add(self.crew.start(request))
+        await self.drain(self.more.grow())
+
+    async def drain(self, left: int) -> None:
+        """Wait until at most so many requests run; raises what one of them raised."""
+        while len(self._running) > left:
+            done, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+
+async def _blocks(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Cut a stream into blocks of one size, the last one shorter."""
+    held, size = [], 0
+    async for part in parts:
+        held.append(part)
+        size += len(part)
+        if size >= BLOCK:
+            joined = b"".join(held)
+            for at in range(0, size - size % BLOCK, BLOCK):
+                yield joined[at : at + BLOCK]
+            held, size = [joined[size - size % BLOCK :]], size % BLOCK
+    if size:
+        yield b"".join(held)
+
+
+async def _slices(data: bytes) -> AsyncIterator[memoryview]:
+    """Give a block to the connection as fast as it takes it: all at once it would be copied."""
+    view = memoryview(data)
+    for at in range(0, len(view), _SLICE):
+        yield view[at : at + _SLICE]
+
+
+def _with_query(url: URL, query: str) -> URL:
+    """Append to the raw text: parsing and writing it again may change what the signature covers."""
+    text = str(url)
+    return URL(f"{text}{'&' if '?' in text else '?'}{query}", encoded=True)
+
+
+def _deadline(url: URL) -> float:
+    """Say until when, by the monotonic clock, a request to an upload URL is in time (`st` and `se` of a SAS).
+
+    The life of the URL counts, not the clock of this machine, which may be wrong.
+    """
+    start, end = _time(url.query.get("st", "")) or datetime.now(UTC), _time(url.query.get("se", ""))
+    life = (end - start).total_seconds() - _DATED_BACK if end else 0.0
+    return time.monotonic() + life - min(_MARGIN, life / 10) if life > 0 else float("inf")
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time_read = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time_read if time_read.tzinfo else time_read.replace(tzinfo=UTC)
+
+
+def _md5(block: bytes) -> bytes:
+    return hashlib.md5(block, usedforsecurity=False).digest()

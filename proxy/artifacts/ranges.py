@@ -1,0 +1,112 @@
+"""Downloads: absolute ranges behind a signed URL (a suffix range makes Azure send everything), checked, and resumed."""
+
+import logging
+from collections.abc import AsyncGenerator
+
+import aiohttp
+from yarl import URL
+
+from proxy.artifacts.base import StoreRefused
+from proxy.artifacts.blobs import VERSION, BlobStorage, UrlRefused, appends, broken, once
+from proxy.artifacts.retry import Again, asked_wait, patiently
+
+_log = logging.getLogger(__name__)
+_HEADERS = {**VERSION, "Accept-Encoding": "identity"}
+
+
+class RangesIgnored(Exception):
+    """The server does not give ranges: the whole has to be read once."""
+
+
+class Changed(Exception):
+    """The bytes are not those that were read before, or there are none any more."""
+
+
+class Reading:
+    """One range on its way."""
+
+    def __init__(self, storage: BlobStorage, url: URL, start: int, stop: int, etag: str) -> None:
+        self.etag = etag  # of the whole, as soon as it is known
+        self._storage = storage
+        self._url = url
+        self._start = start
+        self._stop = stop
+        self._got = bytearray()
+        self._strange = 0  # answers that were none to a range
+
+    async def bytes(self) -> bytes:
+        """Read the range, going on where a broken answer ended.
+
+        UrlRefused, RangesIgnored, Changed; StoreRefused when nothing helps.
+        """
+        try:
+            await patiently(self._storage.tempo.blobs, self._storage.chance, self._go_on)
+        except Again as fault:
+            raise StoreRefused(f"the artifact can not be read ({fault}); try again later") from None
+        return bytes(self._got)
+
+    async def _go_on(self) -> None:
+        first, storage = self._start + len(self._got), self._storage
+        headers = _HEADERS | {"Range": f"bytes={first}-{self._stop - 1}"}
+        if self.etag:
+            headers["If-Match"] = self.etag
+        limits = storage.limits(storage.tempo.transfer)
+        try:
+            async with storage.http.get(
+                self._url, headers=headers, timeout=limits, allow_redirects=False, middlewares=(once,)
+            ) as response:
+                self._check(response, first)
+                self.etag = self.etag or response.headers.get("ETag", "")
+                async for chunk in response.content.iter_any():
+                    self._got += chunk[: self._stop - self._start - len(self._got)]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _noted(broken(error)) from None
+        if len(self._got) < self._stop - self._start:
+            raise _noted(Again("an answer ended early"))
+
+    def _check(self, response: aiohttp.ClientResponse, first: int) -> None:
+        status = response.status
+        told = response.headers.get("Content-Range", "")
+        if status == 206 and told.startswith(f"bytes {first}-{self._stop - 1}/"):  # noqa: PLR2004 - HTTP
+            return
+        if status in {200, 206, 416}:
+            self._doubt()
+        if status in {401, 403}:
+            raise UrlRefused
+        if status in {404, 410, 412}:
+            raise Changed
+        raise _noted(Again(f"blob storage answered {status}", asked_wait(response.headers)))
+
+    def _doubt(self) -> None:
+        """Take a server at its word that it gives no ranges: Azure when it says so twice, since it does give them."""
+        self._strange += 1
+        if self._strange > 1 or appends(self._url):
+            raise RangesIgnored
+        raise _noted(Again("an answer was not the range that was asked for"))
+
+
+async def whole(storage: BlobStorage, url: URL) -> AsyncGenerator[bytes]:
+    """Give all bytes of a server that ignores ranges; UrlRefused, Changed, or Again when the answer breaks off."""
+    try:
+        async with storage.http.get(
+            url,
+            headers=_HEADERS | {"Range": "bytes=0-"},
+            timeout=storage.limits(None),
+            allow_redirects=False,
+            middlewares=(once,),
+        ) as response:
+            if response.status in {401, 403}:
+                raise UrlRefused
+            if response.status in {404, 410}:
+                raise Changed
+            if response.status not in {200, 206}:
+                raise _noted(Again(f"the server answered {response.status}", asked_wait(response.headers)))
+            async for chunk in response.content.iter_any():
+                yield chunk
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _noted(broken(error)) from None
+
+
+def _noted(fault: Again) -> Again:
+    _log.info("reading an artifact: %s", fault)
+    return fault

@@ -1,0 +1,198 @@
+"""The results service of a workflow run: create, finalize, list, sign and delete artifacts.
+
+GitHub answers in snake case, act, Gitea and Forgejo in camel case, numbers come as strings or numbers, absent keys are
+defaults: all are read. What is sent is what every server accepts: snake case, version 4, no media type; for a bare
+archive version 7 with one, once, and version 4 where that is not known.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+from yarl import URL
+
+from proxy.artifacts.base import StoreRefused
+from proxy.artifacts.retry import Tempo
+from proxy.artifacts.twirp import EXPIRED, Dropped, Fields, NameTaken, NoSuchArtifact, Refused, Twirp, Unclear
+from proxy.session import Session
+
+__all__ = ["EXPIRED", "Created", "Listed", "NameTaken", "NoSuchArtifact", "Refused", "ResultsService", "Unclear"]
+
+_log = logging.getLogger(__name__)
+_NO_SERVICE = "this server has no artifact service of version 4 (GitHub Enterprise Server?)"
+_MORE = timedelta(minutes=1)  # Gitea counts whole days, and rounds down
+_PANICS = 3  # in a row, and we believe that nothing is there
+_OLD = frozenset({400, 500})  # what servers say to a version that they do not know
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An artifact as the service lists it: `run` and `job` are the backend ids to sign and delete it with."""
+
+    run: str = field(repr=False)
+    job: str = field(repr=False)
+    id: str
+    name: str
+    size: int
+    created: datetime
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """Where to upload to, and whether a bare archive is expected there instead of a zip."""
+
+    url: URL = field(repr=False)
+    raw: bool
+
+
+class _VersionUnknown(Exception):
+    """The server does not know this version of the protocol."""
+
+
+class ResultsService:
+    """Artifacts of one run, with one session."""
+
+    def __init__(self, http: aiohttp.ClientSession, session: Session, tempo: Tempo = Tempo()) -> None:  # noqa: B008 - it is a value
+        self.session = session
+        self._twirp = Twirp(http, session, tempo)
+
+    def now(self) -> datetime:
+        """Give the time by the clock of the service."""
+        return self._twirp.now()
+
+    def waits(self) -> list[float]:
+        """Give the waits between tries in seconds, for callers that look in between."""
+        return list(self._twirp.tempo.calls.waits(self._twirp.chance))
+
+    async def listed(self) -> list[Listed]:
+        """Give the finished artifacts of the run; also of its earlier attempts, where the service shows them."""
+        drops = 0
+
+        async def attempt() -> Fields:
+            nonlocal drops
+            try:
+                return await self._twirp.once("ListArtifacts", self._own())
+            except Dropped:
+                drops += 1
+                if drops < _PANICS or self.session.origin.scheme == "https":
+                    raise
+            return {}  # act falls over when it is asked for the artifacts of a run that has none
+
+        try:
+            answer = await self._twirp.patiently("ListArtifacts", attempt)
+        except NoSuchArtifact:  # Gitea: nothing there yet
+            return []
+        found = answer.get("artifacts")
+        return [_listed(each) for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+    async def create(self, name: str, keep: timedelta, *, raw: bool = False) -> Created:
+        """Reserve a name, and give the URL to upload to; NameTaken."""
+        expires = (self.now() + keep + _MORE).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        request = {**self._own(), "name": name, "expires_at": expires}
+        try:
+            if raw and (url := await self._bare(request)):
+                return Created(url, raw=True)
+            return Created(_upload_url(await self._created({**request, "version": 4})), raw=False)
+        except NoSuchArtifact:
+            raise StoreRefused(_NO_SERVICE) from None
+
+    async def _bare(self, request: Fields) -> URL | None:
+        """Ask for a place for a bare archive; None where the server does not know such."""
+        typed = {**request, "version": 7, "mime_type": "application/octet-stream"}
+
+        async def attempt() -> Fields:
+            try:
+                return await self._twirp.once("CreateArtifact", typed)
+            except (Unclear, Refused) as error:
+                if error.answered in _OLD:
+                    raise _VersionUnknown from None
+                raise
+
+        try:
+            return _upload_url(await self._twirp.patiently("CreateArtifact", attempt))
+        except _VersionUnknown:
+            _log.info("this server stores no bare archives: it gets a zip")
+            return None
+
+    async def _created(self, request: Fields) -> Fields:
+        try:
+            return await self._twirp.call("CreateArtifact", request)
+        except Refused as error:
+            if "expires_at" not in error.reason:
+                raise
+        _log.warning("the retention is not one that this repository allows; the artifact is kept as long as usual")
+        return await self._twirp.call("CreateArtifact", {k: v for k, v in request.items() if k != "expires_at"})
+
+    async def finalize(self, name: str, size: int, sha256: str) -> str:
+        """Finish an artifact, with one try; gives its id. Unclear if it may have been finished or not."""
+        request = {**self._own(), "name": name, "size": str(size), "hash": f"sha256:{sha256}"}
+        answer = await self._twirp.once("FinalizeArtifact", request, self._twirp.tempo.finalize)
+        if not answer.get("ok"):
+            raise Unclear("the service did not finish the artifact")
+        return _text(answer, "artifact_id")
+
+    async def sign(self, run: str, job: str, name: str) -> URL:
+        """Give a URL to read an artifact with, good for some minutes; NoSuchArtifact."""
+        return _url(
+            _text(await self._twirp.call("GetSignedArtifactURL", _ids(run, job) | {"name": name}), "signed_url")
+        )
+
+    async def delete(self, run: str, job: str, name: str) -> None:
+        """Delete an artifact; one that is gone is no error."""
+        try:
+            await self._twirp.call("DeleteArtifact", _ids(run, job) | {"name": name})
+        except NoSuchArtifact:  # also when the answer to an earlier try was lost
+            return
+
+    def _own(self) -> Fields:
+        return _ids(self.session.run, self.session.job)
+
+
+def _ids(run: str, job: str) -> Fields:
+    return {"workflow_run_backend_id": run, "workflow_job_run_backend_id": job}
+
+
+def _text(fields: Mapping[str, object], key: str) -> str:
+    """Read a field in either spelling, a string or a number; empty where it is absent."""
+    first, *others = key.split("_")
+    camel = first + "".join(map(str.capitalize, others))
+    value = fields.get(key, fields.get(camel))
+    return str(value) if isinstance(value, str | int) else ""
+
+
+def _listed(fields: Mapping[str, object]) -> Listed:
+    size = _text(fields, "size")
+    return Listed(
+        run=_text(fields, "workflow_run_backend_id"),
+        job=_text(fields, "workflow_job_run_backend_id"),
+        id=_text(fields, "database_id"),
+        name=_text(fields, "name"),
+        size=int(size) if size.isascii() and size.isdigit() else 0,
+        created=_time(_text(fields, "created_at")),
+        digest=_text(fields, "digest"),
+    )
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _upload_url(answer: Fields) -> URL:
+    return _url(_text(answer, "signed_upload_url"))
+
+
+def _url(text: str) -> URL:
+    """Take a signed URL as it is: its signature covers the very spelling."""
+    try:
+        url = URL(text, encoded=True)
+        url.origin()
+    except ValueError:
+        raise StoreRefused("the artifact service gave no URL for the bytes") from None
+    return url

@@ -1,0 +1,155 @@
+"""Calls of the results service: Twirp over JSON, tried until their outcome is clear or patience ends.
+
+Bodies of answers never reach a message: they may hold signed URLs.
+"""
+
+import json
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+
+from proxy.artifacts.base import StoreExpired, StoreRefused
+from proxy.artifacts.retry import Again, Tempo, asked_wait, is_worth_another, moment, patiently
+from proxy.session import Session
+
+_log = logging.getLogger(__name__)
+_SERVICE = "twirp/github.actions.results.api.v1.ArtifactService"
+_ANSWER_LIMIT = 16 * 1024 * 1024  # bytes; a thousand artifacts have about half a megabyte
+EXPIRED = "the session of this job has expired; push earlier in the job, or split it"
+_USED_UP = "the storage for artifacts is used up (billing: Actions storage); delete some, or wait"
+
+Fields = dict[str, object]
+
+
+class NameTaken(Exception):
+    """An artifact of this name exists in the run, or its name is reserved by an unfinished one."""
+
+
+class NoSuchArtifact(Exception):
+    """There is no such artifact, or not any more."""
+
+
+class Unclear(Again):
+    """The service did not answer in a way that tells whether it did what it was asked."""
+
+    def __init__(self, message: str, answered: int = 0, wait: float = 0.0) -> None:
+        super().__init__(message, wait)
+        self.answered = answered
+
+
+class Dropped(Unclear):
+    """The service took the request, and closed the connection without an answer."""
+
+
+class Refused(StoreRefused):
+    """The service will not do this, however often it is asked; `reason` is what it said, and is shown to nobody."""
+
+    def __init__(self, method: str, answered: int, reason: str) -> None:
+        super().__init__(f"the artifact service refused ({method}: {answered})")
+        self.answered = answered
+        self.reason = reason
+
+
+class Twirp:
+    """The service, called with one session."""
+
+    def __init__(self, http: aiohttp.ClientSession, session: Session, tempo: Tempo) -> None:
+        self.session = session
+        self.tempo = tempo
+        self.chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._http = http
+        self._ahead = timedelta()  # of the service's clock before ours
+
+    def now(self) -> datetime:
+        """Give the time by the clock of the service, as far as it was told."""
+        return datetime.now(UTC) + self._ahead
+
+    async def call(self, method: str, request: Mapping[str, object]) -> Fields:
+        """Call a method that may be called again; StoreRefused when nothing helps, NameTaken, NoSuchArtifact."""
+
+        async def attempt() -> Fields:
+            return await self.once(method, request)
+
+        return await self.patiently(method, attempt)
+
+    async def patiently(self, method: str, attempt: Callable[[], Awaitable[Fields]]) -> Fields:
+        """Try something else than a plain call, as patiently as one."""
+        try:
+            return await patiently(self.tempo.calls, self.chance, attempt)
+        except Unclear as error:
+            raise StoreRefused(f"the artifact service failed ({method}: {error}); try again later") from None
+
+    async def once(self, method: str, request: Mapping[str, object], limit: float | None = None) -> Fields:
+        """Call a method with one try; Unclear if that tells nothing. `limit` in seconds."""
+        session, tempo = self.session, self.tempo
+        if session.has_expired(datetime.now(UTC)):
+            raise StoreExpired(EXPIRED)
+        url = session.origin.with_path(f"/{_SERVICE}/{method}")
+        headers = {"Authorization": f"Bearer {session.token}", "Content-Type": "application/json"}
+        data = json.dumps(request).encode()
+        patience = aiohttp.ClientTimeout(total=limit or tempo.call, sock_connect=tempo.connect)
+        try:
+            async with self._http.post(
+                url, data=data, headers=headers, timeout=patience, allow_redirects=False
+            ) as response:
+                body = await _body(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _noted(method, _failure(error)) from None  # the cause may name a URL
+        if date := moment(response.headers.get("Date", "")):
+            self._ahead = date - datetime.now(UTC)
+        return _outcome(method, response, body)
+
+
+def _failure(error: Exception) -> Unclear:
+    reached = not isinstance(error, aiohttp.ClientConnectorError)
+    dropped = reached and isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+    return (Dropped if dropped else Unclear)(type(error).__name__)
+
+
+def _noted(method: str, error: Unclear) -> Unclear:
+    _log.info("%s: %s", method, error)
+    return error
+
+
+def _outcome(method: str, response: aiohttp.ClientResponse, body: bytes) -> Fields:
+    """Give the answer, or what went wrong."""
+    status, answer = response.status, _json(body)
+    if status == 200 and answer is not None:  # noqa: PLR2004 - HTTP
+        return answer
+    message = str(answer.get("msg", "")) if answer is not None else ""
+    _raise_if_clear(method, status, message)
+    if status == 200 or is_worth_another(status, message):  # noqa: PLR2004 - HTTP; a page of HTML
+        raise _noted(method, Unclear(f"it answered {status}", status, asked_wait(response.headers)))
+    if status == 403:  # noqa: PLR2004
+        raise StoreRefused(_USED_UP)
+    raise Refused(method, status, message)
+
+
+def _raise_if_clear(method: str, status: int, message: str) -> None:
+    if status == 401:  # noqa: PLR2004 - HTTP
+        raise StoreExpired(EXPIRED)
+    if status == 404:  # noqa: PLR2004
+        raise NoSuchArtifact(method)
+    if status == 409:  # noqa: PLR2004
+        raise NameTaken(method)
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _ANSWER_LIMIT:
+            raise aiohttp.ClientPayloadError("more than it should be")
+    return bytes(body)
+
+
+def _json(body: bytes) -> Fields | None:
+    """Read a JSON object; None for anything else, such as a page of HTML."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None

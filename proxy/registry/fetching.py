@@ -1,0 +1,140 @@
+"""Blobs that are far away come once, whoever asks for them: through the spool, where they stay while there is room.
+
+Readers follow the download piece by piece. The last piece is handed out when the digest of the whole is right. When the
+download fails, so do they; nothing of it stays.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from proxy.archive.index import Entry
+from proxy.archive.pieces import Piece, unframe
+from proxy.content import Blob, Findings, read_stored
+from proxy.errors import ContentDamaged, Denied, RegistryError
+from proxy.files import NewFile
+from proxy.memory import Memory
+from proxy.oci.digest import Digest, hashing
+from proxy.offload import Crew, offload
+from proxy.store.spool import Spool
+from proxy.store.upload import footer
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class _Download:
+    """A blob on its way, read like a file: a reader waits for what is not there yet."""
+
+    ahead = 1
+    local = True
+
+    def __init__(self, blob: Blob, file: NewFile) -> None:
+        self.size = blob.stored
+        self.task: asyncio.Task[None] | None = None
+        self._blob = blob
+        self._file = file
+        self._hash = hashing(blob.digest.algorithm)
+        self._end = 0
+        self._failure: Exception | None = None
+        self._news = asyncio.Event()
+
+    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+        """Read a range as soon as it is there; raises what ended the download."""
+        while self._end < stop:
+            if self._failure:
+                raise self._failure
+            await self._news.wait()
+        return await offload(lambda: then(self._file.read(stop - start, start)))
+
+    async def run(self, memory: Memory) -> Entry:
+        """Download everything, and give what a file needs to know of it."""
+        try:
+            return await self._run(memory)
+        except asyncio.CancelledError:
+            self._fail(Denied("image-relay is stopping"))
+            raise
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    async def _run(self, memory: Memory) -> Entry:
+        blob, written = self._blob, 0
+        entry = Entry(size=blob.size, offset=0, pieces=blob.pieces)
+        async with aclosing(read_stored(blob, memory)) as pieces:
+            for piece in blob.pieces:
+                stored = await anext(pieces)
+                await offload(self._take, stored, piece, written)
+                written += len(stored)
+                if written == self.size:
+                    await self._check(entry)
+                self._advance(written)
+        return entry
+
+    def _take(self, stored: bytes, piece: Piece, at: int) -> None:
+        for view in unframe(stored, piece):
+            self._hash.update(view)
+        self._file.write([stored], at)
+
+    async def _check(self, entry: Entry) -> None:
+        digest = self._blob.digest
+        if Digest.finished(digest.algorithm, self._hash) != digest:
+            raise ContentDamaged(f"the stored bytes of {digest} are damaged; push the image again")
+        await offload(self._file.write, [footer(digest, entry)], self.size)
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self._advance(self._end)
+
+    def _advance(self, end: int) -> None:
+        self._end = end
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+@dataclass(slots=True)
+class Fetching:
+    """Downloads under way, by digest."""
+
+    spool: Spool
+    memory: Memory
+    crew: Crew
+    _under_way: dict[Digest, _Download] = field(default_factory=dict)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def near(self, blob: Blob) -> Blob:
+        """Give a blob such that reading all of it downloads it once, for all who read it.
+
+        One for which the cache has no room is given as it is: each of its readers reads from far away.
+        """
+        if blob.source.local or not blob.pieces:
+            return blob
+        async with self._turn:
+            download = self._under_way.get(blob.digest)
+            if download is None and (here := await self.spool.find(blob.digest)):
+                return here  # it came while this waited
+            download = download or await self._start(blob)
+        return replace(blob, source=download, offset=0, findings=Findings({blob.digest})) if download else blob
+
+    async def _start(self, blob: Blob) -> _Download | None:
+        path = await self.spool.room(blob.stored + sum(each.size for each in self._under_way.values()))
+        if path is None:
+            return None
+        download = self._under_way[blob.digest] = _Download(blob, await offload(NewFile, path))
+        download.task = self.crew.start(self._finish(blob.digest, download, path))
+        return download
+
+    async def _finish(self, digest: Digest, download: _Download, path: Path) -> None:
+        try:
+            entry = await download.run(self.memory)
+            await self.spool.keep_downloaded(path, digest, entry)
+        except (RegistryError, OSError) as error:
+            _log.warning("the download of %s broke off: %s", digest, type(error).__name__)
+        finally:
+            self._under_way.pop(digest, None)
+            await offload(path.unlink, missing_ok=True)

@@ -1,0 +1,125 @@
+"""What we store, as strangers read it: GitHub's own client, unzip, docker load; small, and over 4 GiB."""
+
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import archives
+from tests.e2e.clients import Toolbox, require
+from tests.e2e.couriers import COURIERS
+from tests.e2e.engines import Engine
+from tests.e2e.images import Image, several_layers
+from tests.e2e.impatient import ImpatientClient, noise
+from tests.e2e.jobs import Jobs
+from tests.e2e.relay import PUBLIC_HOST
+from tests.fakes.actions import azurite as azurite_process
+from tests.fakes.actions.fixtures import require_tools
+from tests.fakes.actions.official import OfficialClient
+from tests.fakes.actions.options import Options
+from tests.fakes.actions.threads import in_thread
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+NAMES = ("app:v1", f"{PUBLIC_HOST}/app:v1")
+_GIB = 1 << 30
+_OVER_4_GIB = 4 * 1024 + 1  # MiB
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[Jobs]:
+    """The jobs of a run whose artifacts are too large for memory."""
+    require_tools()
+    with (
+        azurite_process.running(tmp_path / "azurite.log", tmp_path / "azurite") as origin,
+        in_thread(Options(whole_read_limit=None), tmp_path / "emulator", origin) as actions,
+        Jobs(actions, tmp_path) as jobs,
+    ):
+        yield jobs
+
+
+def _official(jobs: Jobs, folder: Path, seconds: float = 100.0) -> OfficialClient:
+    jobs.actions.options.whole_read_limit = None  # it reads without Range
+    return OfficialClient(require_tools(), jobs.environment("download"), folder, seconds)
+
+
+def _only_file(folder: Path) -> Path:
+    (file,) = folder.iterdir()
+    return file
+
+
+def _test_zip(path: Path) -> None:
+    done = subprocess.run([require("unzip"), "-tq", str(path)], capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def left(jobs: Jobs, toolbox: Toolbox, tmp_path: Path) -> Callable[[str], tuple[Image, dict[str, object]]]:
+    """Push an image in a format, end the relay, and hand out what the official client lists."""
+
+    def push(form: str) -> tuple[Image, dict[str, object]]:
+        image, relay = several_layers(tmp_path / "image"), jobs.relay("build", RELAY_ARTIFACT_FORMAT=form)
+        COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
+        relay.kill()
+        (listed,) = _official(jobs, tmp_path).list(latest=True)
+        return image, listed
+
+    return push
+
+
+@pytest.mark.parametrize("form", ["zip", "raw"])
+def test_the_official_client_downloads_what_docker_loads(
+    form: str,
+    left: Callable[[str], tuple[Image, dict[str, object]]],
+    jobs: Jobs,
+    docker26: Engine,
+    tmp_path: Path,
+) -> None:
+    pushed, listed = left(form)
+    client, number, digest = _official(jobs, tmp_path), int(str(listed["id"])), str(listed["digest"])
+
+    got = client.download(number, tmp_path / "got", digest)
+    stored = client.download(number, tmp_path / "stored", digest, skipDecompress=True)
+
+    assert listed["name"] == "image-app@v1"
+    assert got["digestMismatch"] == stored["digestMismatch"] is False
+    archive = _only_file(tmp_path / "got")
+    container = _only_file(tmp_path / "stored")
+    if form == "zip":
+        assert archive.name == "image-app@v1.tar.zst"
+        _test_zip(container)
+    else:
+        assert container.read_bytes() == archive.read_bytes()
+    assert archives.blobs(archive) == pushed.blobs
+    docker26.docker("load", "--input", str(archive))
+    for name in NAMES:
+        assert docker26.image_id(name) == pushed.digest
+        assert docker26.run(name) == pushed.token
+    docker26.docker("image", "rm", "--force", *NAMES)
+
+
+@pytest.mark.timeout(420)
+def test_an_archive_over_four_gibibytes_is_unzipped_by_the_official_client_and_sound_to_unzip(
+    on_disk: Jobs, tmp_path: Path
+) -> None:
+    relay = on_disk.relay("build")
+    client = ImpatientClient(relay, "large")
+    client.tag("v1", [client.push(noise(_OVER_4_GIB))])
+    relay.kill()
+    (tmp_path / "relay0" / "spool").rename(tmp_path / "done")
+    official = _official(on_disk, tmp_path, 300.0)
+    (listed,) = official.list()
+
+    got = official.download(listed["id"], tmp_path / "got", listed["digest"])
+    unzipped = _only_file(tmp_path / "got").stat().st_size
+    _only_file(tmp_path / "got").unlink()
+    official.download(listed["id"], tmp_path / "stored", listed["digest"], skipDecompress=True)
+
+    assert got["digestMismatch"] is False
+    stored = _only_file(tmp_path / "stored")
+    _test_zip(stored)
+    with zipfile.ZipFile(stored) as file:
+        assert [(each.filename, each.file_size) for each in file.infolist()] == [("image-large@v1.tar.zst", unzipped)]
+    assert unzipped > 4 * _GIB

@@ -1,0 +1,41 @@
+"""A results service and a store over an emulator, as an open session gives them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from proxy.artifacts.actions import ActionsStore
+from proxy.artifacts.blobs import BlobStorage
+from proxy.artifacts.results import ResultsService
+from proxy.artifacts.trust import Trust
+from proxy.memory import Memory
+from proxy.session import read
+from tests.actions.relays import HASTY
+from tests.fakes.actions.emulator import Emulator, Job
+
+MIB = 1024 * 1024
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(auto_decompress=False) as http:
+        yield http
+
+
+def service(http: aiohttp.ClientSession, actions: Emulator, job: Job | None = None) -> ResultsService:
+    return ResultsService(http, read((job or actions.job()).token, actions.origin), HASTY)
+
+
+@asynccontextmanager
+async def opened(actions: Emulator, folder: Path, **settings: Any) -> AsyncIterator[ActionsStore]:
+    """Open a store with a session of the job `build`."""
+    async with connected() as http:
+        storage = BlobStorage(Memory(64 * MIB), tempo=HASTY)
+        storage.http = http
+        store = ActionsStore(storage, Trust(frozenset(actions.trusted_hosts.split(","))), folder, **settings)
+        store.open_with(service(http, actions), timedelta(days=1))
+        yield store

@@ -1,0 +1,254 @@
+"""Calls of the results service: what each answer means, in whichever spelling, and what is told of it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from yarl import URL
+
+from proxy.artifacts.base import StoreExpired, StoreRefused
+from proxy.artifacts.results import Listed, NameTaken, NoSuchArtifact, Refused, Unclear
+from tests.fakes.actions import kinds
+from tests.fakes.actions.faults import Answer, Reset, intermediary, no_storage_left, twirp_error
+from tests.fakes.actions.fixtures import Emulate
+from tests.fakes.actions.options import Flavour
+from tests.unit.artifacts.service import connected, service
+
+DAY = timedelta(days=1)
+
+
+def answering(document: object) -> Answer:
+    return Answer(200, json.dumps(document), "application/json")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {
+            "workflow_run_backend_id": "r",
+            "workflow_job_run_backend_id": "j",
+            "database_id": "5000000001",
+            "name": "image-app@v1",
+            "size": "123",
+            "created_at": "2026-01-02T03:04:05Z",
+            "digest": "sha256:00",
+        },
+        {
+            "workflowRunBackendId": "r",
+            "workflowJobRunBackendId": "j",
+            "databaseId": 5000000001,
+            "name": "image-app@v1",
+            "size": 123,
+            "createdAt": "2026-01-02T03:04:05",
+            "digest": "sha256:00",
+            "new": {"of": "later"},
+        },
+    ],
+    ids=["snake", "camel"],
+)
+async def test_both_spellings_strings_and_numbers_are_read(emulate: Emulate, entry: object) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.LIST, answering({"artifacts": [entry]}))
+
+    async with connected() as http:
+        (listed,) = await service(http, actions).listed()
+
+    created = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert listed == Listed("r", "j", "5000000001", "image-app@v1", 123, created, "sha256:00")
+
+
+async def test_what_is_absent_has_its_default(emulate: Emulate) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.LIST, answering({"artifacts": [{"name": "x", "size": "?", "created_at": None}, "odd"]}))
+
+    async with connected() as http:
+        (listed,) = await service(http, actions).listed()
+
+    assert listed == Listed("", "", "", "x", 0, datetime.fromtimestamp(0, UTC), "")
+
+
+@pytest.mark.parametrize("document", [{}, {"artifacts": None}, {"artifacts": []}, {"artifacts": "odd"}])
+async def test_nothing_is_an_empty_list(emulate: Emulate, document: object) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.LIST, answering(document))
+
+    async with connected() as http:
+        assert await service(http, actions).listed() == []
+
+
+@pytest.mark.parametrize("flavour", list(Flavour))
+async def test_a_run_without_artifacts_has_none_wherever_it_is(emulate: Emulate, flavour: Flavour) -> None:
+    actions = emulate(flavour=flavour)
+
+    async with connected() as http:
+        assert await service(http, actions).listed() == []
+
+
+async def test_a_service_that_never_answers_is_told_with_its_call(emulate: Emulate) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.LIST, Answer(503), times=8)
+
+    async with connected() as http:
+        with pytest.raises(StoreRefused, match=r"failed \(ListArtifacts: it answered 503\); try again later"):
+            await service(http, actions).listed()
+
+    assert actions.traffic.calls[kinds.LIST] == 8
+
+
+async def test_nobody_there_is_told_too(emulate: Emulate) -> None:
+    actions = emulate(flavour=Flavour.ACT)
+    actions.origin = "http://127.0.0.1:1"
+
+    async with connected() as http:
+        with pytest.raises(StoreRefused, match=r"ListArtifacts: ClientConnectorError"):
+            await service(http, actions).listed()
+
+
+async def test_an_answer_without_end_is_not_read_to_it(emulate: Emulate) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.LIST, Answer(200, " " * (17 * 1024 * 1024)))
+
+    async with connected() as http:
+        assert await service(http, actions).listed() == []
+
+    assert actions.traffic.calls[kinds.LIST] == 2
+
+
+async def test_a_token_that_is_refused_is_told_at_once(emulate: Emulate) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.LIST, twirp_error(401, "unauthenticated", "expired"))
+
+    async with connected() as http:
+        with pytest.raises(StoreExpired, match="session of this job has expired"):
+            await service(http, actions).listed()
+
+
+async def test_a_token_that_has_expired_is_not_even_sent(emulate: Emulate) -> None:
+    actions = emulate()
+
+    async with connected() as http:
+        with pytest.raises(StoreExpired, match="push earlier in the job"):
+            await service(http, actions, actions.job(expires_in=-1)).listed()
+
+    assert actions.traffic.results_calls == 0
+
+
+async def test_a_create_gives_a_place_as_it_is_written(emulate: Emulate) -> None:
+    actions = emulate()
+    text = "https://x.blob.core.windows.net/a/b%2Fc?sig=A%2Bb%3D%3D&se=2026-01-01T00%3A00%3A00Z"
+    actions.plan.play(kinds.CREATE, answering({"ok": True, "signedUploadUrl": text}))
+
+    async with connected() as http:
+        created = await service(http, actions).create("x", DAY)
+
+    assert str(created.url) == text
+    assert "sig" not in repr(created)
+
+
+@pytest.mark.parametrize("document", [{}, {"signed_upload_url": "nowhere"}, {"signed_upload_url": "http://[:x"}])
+async def test_a_create_without_a_place_is_told(emulate: Emulate, document: object) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.CREATE, answering(document))
+
+    async with connected() as http:
+        with pytest.raises(StoreRefused, match="no URL for the bytes"):
+            await service(http, actions).create("x", DAY)
+
+
+async def test_a_name_that_is_taken_is_told_so(emulate: Emulate) -> None:
+    actions = emulate()
+
+    async with connected() as http:
+        calls = service(http, actions)
+        await calls.create("x", DAY)
+        with pytest.raises(NameTaken):
+            await calls.create("x", DAY)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+async def test_a_server_without_the_service_is_named(emulate: Emulate, raw: bool) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.CREATE, Answer(404, "page not found"))
+
+    async with connected() as http:
+        with pytest.raises(StoreRefused, match="GitHub Enterprise Server"):
+            await service(http, actions).create("x", DAY, raw=raw)
+
+
+async def test_a_create_that_is_refused_says_why_without_what_could_harm(emulate: Emulate) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.CREATE, twirp_error(400, "invalid_argument", "##[error] name\n" + "x" * 500))
+
+    async with connected() as http:
+        with pytest.raises(Refused, match=r"refused \(CreateArtifact: 400 # #\[error\] name") as refused:
+            await service(http, actions).create("x", DAY)
+
+    assert len(refused.value.message) < 300
+
+
+async def test_used_up_storage_is_never_asked_twice(emulate: Emulate) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.CREATE, no_storage_left())
+
+    async with connected() as http:
+        with pytest.raises(StoreRefused, match="used up"):
+            await service(http, actions).create("x", DAY)
+
+    assert actions.traffic.calls[kinds.CREATE] == 1
+
+
+async def test_a_bare_create_that_goes_on_failing_is_told(emulate: Emulate) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.CREATE, intermediary(), times=8)
+
+    async with connected() as http:
+        with pytest.raises(StoreRefused, match="CreateArtifact: it answered 403"):
+            await service(http, actions).create("x", DAY, raw=True)
+
+
+@pytest.mark.parametrize("fault", [Reset(), Answer(503), intermediary(), answering({}), Answer(200, "<html>")])
+async def test_a_finish_without_a_clear_answer_is_tried_once_and_told(emulate: Emulate, fault: Answer) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.FINALIZE, fault)
+
+    async with connected() as http:
+        with pytest.raises(Unclear):
+            await service(http, actions).finalize("x", 1, "00")
+
+    assert actions.traffic.calls[kinds.FINALIZE] == 1
+
+
+async def test_what_is_not_there_can_not_be_signed_and_need_not_be_deleted(emulate: Emulate) -> None:
+    actions = emulate()
+    job = actions.job()
+
+    async with connected() as http:
+        calls = service(http, actions, job)
+        with pytest.raises(NoSuchArtifact):
+            await calls.sign(job.run.backend_id, job.id, "x")
+        await calls.delete(job.run.backend_id, job.id, "x")
+
+
+async def test_the_clock_of_the_service_counts(emulate: Emulate) -> None:
+    actions = emulate()
+    date = "Wed, 01 Jan 2031 00:00:00 GMT"
+    actions.plan.play(kinds.LIST, Answer(200, "{}", "application/json", {"Date": date}))
+    actions.plan.play(kinds.LIST, Answer(200, "{}", "application/json", {"Date": "today"}))
+
+    async with connected() as http:
+        calls = service(http, actions)
+        assert abs(calls.now() - datetime.now(UTC)) < timedelta(minutes=1)
+        await calls.listed()
+        await calls.listed()
+
+    assert abs(calls.now() - datetime(2031, 1, 1, tzinfo=UTC)) < timedelta(minutes=1)
+
+
+async def test_a_retention_that_is_not_allowed_is_left_to_the_service(emulate: Emulate) -> None:
+    actions = emulate(max_retention_days=1)
+
+    async with connected() as http:
+        created = await service(http, actions).create("x", timedelta(days=9))
+
+    assert isinstance(created.url, URL)
+    assert actions.traffic.calls[kinds.CREATE] == 2

@@ -1,0 +1,63 @@
+import pytest
+
+from config import job
+from config.job import Job
+
+SECRET = "ghs_secret"  # noqa: S105
+EVERYTHING = {
+    "GITHUB_ACTIONS": "true",
+    "ACTIONS_RUNTIME_TOKEN": SECRET,
+    "ACTIONS_RESULTS_URL": "http://gitea:3000/",
+    "GITHUB_TOKEN": f"{SECRET}\n",
+    "GITHUB_REPOSITORY": "octo/relay",
+    "GITHUB_RUN_ID": "1001",
+    "GITHUB_SERVER_URL": "http://gitea:3000",
+    "GITHUB_API_URL": "http://gitea:3000/api/v1",
+}
+
+
+def test_outside_of_a_workflow_there_is_nothing() -> None:
+    assert job.read({"PATH": "/bin"}) == Job()
+    assert job.describe({"PATH": "/bin"}) == []
+
+
+def test_a_workflow_tells_everything() -> None:
+    assert job.read(EVERYTHING) == Job(
+        under_ci=True,
+        runtime_token=SECRET,
+        results_url="http://gitea:3000/",
+        github_token=SECRET,
+        repository="octo/relay",
+        run_id="1001",
+        server_is_github=False,
+        api_url="http://gitea:3000/api/v1",
+    )
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    assert job.read(dict.fromkeys(EVERYTHING, "")) == Job()
+    assert job.describe(dict.fromkeys(EVERYTHING, " ")) == []
+
+
+@pytest.mark.parametrize(
+    ("server", "is_github"),
+    [
+        ("https://github.com", True),
+        ("https://GitHub.com/", True),
+        ("https://tenant.ghe.com", True),
+        ("http://tenant.ghe.com", False),
+        ("https://github.com.evil.example", False),
+        ("https://codeberg.org", False),
+    ],
+)
+def test_the_address_of_the_server_tells_whether_it_is_github(server: str, is_github: bool) -> None:
+    assert job.read({"GITHUB_SERVER_URL": server}).server_is_github is is_github
+
+
+def test_tokens_are_shown_nowhere() -> None:
+    described = job.describe(EVERYTHING)
+
+    assert SECRET not in f"{described} {job.read(EVERYTHING)!r}"
+    assert ("ACTIONS_RUNTIME_TOKEN", "set") in described
+    assert ("GITHUB_TOKEN", "set") in described
+    assert ("GITHUB_RUN_ID", "1001") in described

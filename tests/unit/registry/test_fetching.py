@@ -1,0 +1,165 @@
+"""Downloads into the spool: one for all readers, nothing of one that fails, nothing wrong at the end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from proxy.archive.pieces import Framing, Piece, frame
+from proxy.artifacts.base import StoreRefused
+from proxy.content import Blob
+from proxy.errors import ContentDamaged, Denied
+from proxy.memory import Memory
+from proxy.oci.digest import Digest
+from proxy.offload import Crew
+from proxy.registry.fetching import Fetching
+from proxy.store.spool import Spool
+from tests.desk import MIB, noise, plain, until
+from tests.front.relay import eventually
+
+T = TypeVar("T")
+CUT = 100_000
+
+
+class Far:
+    """Bytes on another machine, whose reading can be held up, and can fail."""
+
+    ahead = 2
+    local = False
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.reads = 0
+        self.failing_from = self.size
+        self._content = content
+
+    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+        self.reads += 1
+        await self.gate.wait()
+        if start >= self.failing_from:
+            raise StoreRefused("the other side is not there")
+        return then(self._content[start:stop])
+
+
+def far(content: bytes) -> tuple[Blob, Far]:
+    framed = [frame(content[at : at + CUT], Framing.RAW, 1) for at in range(0, len(content), CUT)]
+    pieces: tuple[Piece, ...] = tuple(each.piece for each in framed)
+    source = Far(b"".join(bytes(part) for each in framed for part in each.parts))
+    return Blob(Digest.of(content), len(content), pieces, source), source
+
+
+@pytest.fixture
+async def spool(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / "spool", level=1, memory=Memory(0), cache_limit=MIB)
+    await spool.open()
+    return spool
+
+
+@pytest.fixture
+async def crew() -> AsyncIterator[Crew]:
+    crew = Crew()
+    yield crew
+    await crew.dismiss()
+
+
+@pytest.fixture
+def fetching(spool: Spool, crew: Crew) -> Fetching:
+    return Fetching(spool, Memory(64 * MIB), crew)
+
+
+def files(spool: Spool) -> list[str]:
+    return sorted(path.name for path in spool.root.rglob("*") if path.is_file())
+
+
+async def test_readers_that_come_at_different_times_share_one_download(spool: Spool, fetching: Fetching) -> None:
+    content = noise(450_000)
+    blob, source = far(content)
+    source.gate.clear()
+    early = asyncio.create_task(plain(await fetching.near(blob)))
+    late = asyncio.create_task(plain(await fetching.near(blob)))
+
+    source.gate.set()
+
+    assert await early == await late == content
+    assert source.reads == 5
+    await until(lambda: spool.find(blob.digest))
+    assert files(spool) == [blob.digest.hex]
+
+
+async def test_what_came_while_a_reader_waited_is_read_here(spool: Spool, fetching: Fetching) -> None:
+    content = noise(450_000)
+    blob, source = far(content)
+    await plain(await fetching.near(blob))
+    await until(lambda: spool.find(blob.digest))
+
+    assert await plain(await fetching.near(blob)) == content
+
+    assert source.reads == 5
+
+
+async def test_what_is_here_or_empty_or_too_large_is_not_downloaded(spool: Spool, fetching: Fetching) -> None:
+    empty, _ = far(b"")
+    large, source = far(noise(2 * MIB))
+
+    assert await fetching.near(empty) is empty
+    assert await fetching.near(large) is large
+    source.local = True
+    assert await fetching.near(replace(large, size=5)) == replace(large, size=5)
+
+    assert files(spool) == []
+
+
+async def test_downloads_together_have_no_more_room_than_the_cache(spool: Spool, fetching: Fetching) -> None:
+    first, source = far(noise(600_000, 1))
+    second, _ = far(noise(600_000, 2))
+    source.gate.clear()
+    under_way = await fetching.near(first)
+
+    assert await fetching.near(second) is second
+
+    source.gate.set()
+    assert await plain(under_way) == noise(600_000, 1)
+
+
+async def test_a_failure_reaches_every_reader_and_leaves_no_file(spool: Spool, fetching: Fetching) -> None:
+    blob, source = far(noise(450_000))
+    source.failing_from = 200_000
+    readers = [asyncio.create_task(plain(await fetching.near(blob))) for _ in range(3)]
+
+    for reader in readers:
+        with pytest.raises(StoreRefused):
+            await reader
+
+    await eventually(lambda: files(spool) == [])
+    source.failing_from = source.size
+    assert await plain(await fetching.near(blob)) == noise(450_000)
+
+
+async def test_of_a_blob_with_another_digest_the_last_piece_is_never_handed_out(
+    spool: Spool, fetching: Fetching
+) -> None:
+    blob, _ = far(noise(450_000))
+    wrong = replace(blob, digest=Digest.of(b"something else"))
+
+    with pytest.raises(ContentDamaged):
+        await plain(await fetching.near(wrong))
+
+    await eventually(lambda: files(spool) == [])
+
+
+async def test_the_end_of_the_service_ends_its_readers(spool: Spool, fetching: Fetching, crew: Crew) -> None:
+    blob, source = far(noise(450_000))
+    source.gate.clear()
+    reader = asyncio.create_task(plain(await fetching.near(blob)))
+    await eventually(lambda: source.reads > 0)
+
+    await crew.dismiss()
+
+    with pytest.raises(Denied, match="is stopping"):
+        await reader
+    assert files(spool) == []
