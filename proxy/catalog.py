@@ -94,7 +94,7 @@ class Catalog:
         return self._known(name, digest) if self._store.far else await self.holding(name, digest)
 
     def _known(self, name: Name, digest: Digest) -> Archive | None:
-        holders = [each for each in self._held() if each.name == name and each.has(digest)]
+        holders = [each for each in self._held() if each.name == name and each.is_sound(digest)]
         holders.sort(key=lambda each: order(each.artifact), reverse=True)
         return min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
 

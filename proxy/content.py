@@ -28,7 +28,7 @@ _AHEAD = 2 * PIECE  # bytes that one more piece in flight holds: as stored, and 
 class Findings:
     """What this process found out about content of one place by reading it: whose digest is right, and what is damaged.
 
-    What is damaged counts as not there, so that it is pushed again.
+    What is damaged counts as not there for who pushes, so that it is sent again. Of what is far a pull may still try.
     """
 
     proven: set[Digest] = field(default_factory=set)
@@ -69,6 +69,14 @@ async def _read(blob: Blob, offset: int, piece: Piece, then: Callable[[bytes], T
         return await blob.source.read(at, at + piece.stored, then)
     except PieceDamaged as error:
         raise _damaged(blob) from error
+
+
+def prove(blob: Blob, found: Digest) -> None:
+    """Note whether content that was read to its end has the digest it goes by; ContentDamaged if it has not."""
+    if found != blob.digest:
+        raise _damaged(blob)
+    blob.findings.proven.add(blob.digest)
+    blob.findings.damaged.discard(blob.digest)
 
 
 def _damaged(blob: Blob) -> ContentDamaged:
@@ -169,6 +177,4 @@ class _Proof:
 
     def confirm(self) -> None:
         """Compare with the digest that the blob goes by."""
-        if Digest.finished(self._blob.digest.algorithm, self._hash) != self._blob.digest:
-            raise _damaged(self._blob)
-        self._blob.findings.proven.add(self._blob.digest)
+        prove(self._blob, Digest.finished(self._blob.digest.algorithm, self._hash))

@@ -42,7 +42,11 @@ class Archive:
     findings: Findings = field(default_factory=Findings, repr=False)
 
     def has(self, digest: Digest) -> bool:
-        """Tell whether it holds this content, undamaged as far as is known."""
+        """Tell whether a pull can try this content: what came damaged from far away may come whole next time."""
+        return digest in self.index.blobs and not (self.source.local and digest in self.findings.damaged)
+
+    def is_sound(self, digest: Digest) -> bool:
+        """Tell whether it holds this content, undamaged as far as is known: else a push has to send it again."""
         return digest in self.index.blobs and digest not in self.findings.damaged
 
     def blob(self, digest: Digest) -> Blob | None:

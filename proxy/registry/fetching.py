@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from proxy.archive.index import Entry
 from proxy.archive.pieces import Piece, unframe
-from proxy.content import Blob, Findings, read_stored
-from proxy.errors import ContentDamaged, Denied, RegistryError
+from proxy.content import Blob, Findings, prove, read_stored
+from proxy.errors import Denied, RegistryError
 from proxy.files import NewFile
 from proxy.memory import Memory
 from proxy.oci.digest import Digest, hashing
@@ -82,10 +82,8 @@ class _Download:
         self._file.write([stored], at)
 
     async def _check(self, entry: Entry) -> None:
-        digest = self._blob.digest
-        if Digest.finished(digest.algorithm, self._hash) != digest:
-            raise ContentDamaged(f"the stored bytes of {digest} are damaged; push the image again")
-        await offload(self._file.write, [footer(digest, entry)], self.size)
+        prove(self._blob, Digest.finished(self._blob.digest.algorithm, self._hash))
+        await offload(self._file.write, [footer(self._blob.digest, entry)], self.size)
 
     def _fail(self, error: Exception) -> None:
         self._failure = error

@@ -170,7 +170,8 @@ class Push:
             await self._claim(name, before.index.blobs)
             _log.info("%s is stored already", label(name, reference))
             return
-        self._check_owner(name, reference, before)
+        if before is not None and before.index.root != digest:  # else it only has to be stored once more
+            self._check_owner(name, reference, before)
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
         body = await body_of(tree, name, reference, digest, self.public_host, self.memory)
@@ -185,9 +186,9 @@ class Push:
         text = "stored %s%s: %.1f MiB in %.2f s (%.0f MiB/s)"
         _log.info(text, label(name, reference), more, size, took, size / took)
 
-    def _check_owner(self, name: Name, reference: Tag | Digest, current: Archive | None) -> None:
+    def _check_owner(self, name: Name, reference: Tag | Digest, current: Archive) -> None:
         """Refuse to take a tag over from another job: of two jobs that share one, neither would know what it gets."""
-        if current is not None and isinstance(reference, Tag) and not self.catalog.may_replace(current):
+        if isinstance(reference, Tag) and not self.catalog.may_replace(current):
             raise Denied(
                 f"{label(name, reference)} belongs to another job of this run; use another tag, or RELAY_OVERWRITE=run"
             )

@@ -119,10 +119,27 @@ async def test_a_piece_that_comes_damaged_every_time_is_never_served(emulate: Em
     actions.plan.play(kinds.GET_RANGE, Corrupt(1000), times=None)
 
     answer = await blob_of(relay, DIGEST)
+    asked_by_a_push = await relay.ask("HEAD", f"/v2/app/blobs/{DIGEST}")
     actions.plan.clear()
 
     assert answer.error == (500, "UNKNOWN")
+    assert asked_by_a_push.status == 404
     assert (await blob_of(relay, DIGEST)).body == LAYER
+    assert (await relay.ask("HEAD", f"/v2/app/blobs/{DIGEST}")).status == 200
+
+
+async def test_what_is_damaged_in_storage_is_healed_by_pushing_again(emulate: Emulate, relays: Relays) -> None:
+    actions = await pushed(emulate, relays)
+    relay = await puller(relays, actions)
+    actions.plan.play(kinds.GET_RANGE, Corrupt(1000), times=None)
+    assert (await blob_of(relay, DIGEST)).status == 500
+
+    await relay.push_image("v1", layers=[LAYER])
+    actions.plan.clear()
+
+    (image,) = (await relay.ask("GET", "/relay/images")).json["images"]
+    assert image["artifact"] == "image-app@v1~2"
+    assert (await pulled(await puller(relays, actions), "v1"))[DIGEST] == LAYER
 
 
 async def test_a_client_that_leaves_harms_nobody_else(emulate: Emulate, relays: Relays) -> None:
