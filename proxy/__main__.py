@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from config.settings import Settings
 
 _TIMEOUT = 5.0  # seconds; a relay on this machine answers within milliseconds
+_SETTLED = 10  # seconds after which a relay has started, and is not asked every second any more
+_CALM = "once the relay has run for ten seconds, wait so long before a good answer: a container engine asks less often"
 _COLUMNS = ("REFERENCE", "DIGEST", "PLATFORMS", "SIZE", "STORED", "CREATED")
 
 
@@ -111,14 +113,28 @@ def _health(arguments: Sequence[str]) -> None:
     parser = ArgumentParser(prog="image-relay health", description="Exit with 0 if the relay answers, with 1 if not.")
     parser.add_argument("--host", help="as for serve, or RELAY_HOST")
     parser.add_argument("--port", help="as for serve, or RELAY_PORT")
-    options = {f"RELAY_{name.upper()}": value for name, value in vars(parser.parse_args(arguments)).items() if value}
+    parser.add_argument("--calm", type=float, default=0, metavar="SECONDS", help=_CALM)
+    given = vars(parser.parse_args(arguments))
+    calm = given.pop("calm")
+    options = {f"RELAY_{name.upper()}": value for name, value in given.items() if value}
     try:
         host, port = address.from_environment({**address.ENVIRONMENT, **options})
     except ValueError as error:
         _fail(str(error), status=2)
-    status, _ = _get(host, port, "/relay/health")
+    status, body = _get(host, port, "/relay/health")
     if status != 200:  # noqa: PLR2004 - HTTP's "OK"
         _fail(f"what answers at {host} port {port} says {status}")
+    if calm:
+        _rest(body, calm)
+
+
+def _rest(health: bytes, seconds: float) -> None:
+    """Wait, unless the relay has just started: whoever asks every second for a quick start asks less often then."""
+    import json
+    from time import sleep
+
+    if json.loads(health).get("uptime", 0) >= _SETTLED:
+        sleep(seconds)
 
 
 def _list(arguments: Sequence[str]) -> None:

@@ -1,8 +1,9 @@
 """What there is, for people and programs: images, and what is not durable yet."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 
@@ -32,6 +33,7 @@ class Report:
     push: Push
     store: str
     standing: Callable[[], Mapping[str, object]] = _ready
+    began: float = field(default_factory=time.monotonic)
 
     def health(self) -> dict[str, object]:
         """Say what runs, and what is not durable yet."""
@@ -39,6 +41,7 @@ class Report:
         failed = [each for each in pushed if each.state is State.FAILED]
         return {
             "version": _VERSION,
+            "uptime": int(time.monotonic() - self.began),  # seconds
             "store": self.store,
             **self.standing(),
             "pending": [label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],

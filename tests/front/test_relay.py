@@ -31,8 +31,9 @@ async def test_a_healthy_relay_says_what_it_is(relay: Relay) -> None:
     answer = await relay.ask("GET", "/relay/health")
 
     assert answer.status == 200
-    version = answer.json["version"]
-    assert answer.json == {"ready": True, "version": version, "store": "directory", "pending": [], "failed": []}
+    known = {name: answer.json[name] for name in ("version", "uptime")}
+    assert answer.json == {"ready": True, **known, "store": "directory", "pending": [], "failed": []}
+    assert 0 <= answer.json["uptime"] < 60
     assert (await relay.ask("HEAD", "/relay/health")).status == 200
 
 

@@ -31,11 +31,11 @@ def image(*references: str, platforms: tuple[str, ...] = ("linux/amd64",)) -> di
     }
 
 
-def relay(images: object, password: str = "") -> web.Application:
+def relay(images: object, password: str = "", uptime: int = 0) -> web.Application:
     """A server that answers as a relay does."""
 
     async def health(_: web.Request) -> web.Response:
-        return web.json_response({"ready": True})
+        return web.json_response({"ready": True, "uptime": uptime})
 
     async def listing(_: web.Request) -> web.Response:
         return web.json_response({"images": images})
@@ -184,6 +184,19 @@ async def test_a_health_check_follows_the_environment(monkeypatch: pytest.Monkey
         monkeypatch.setenv("RELAY_HOST", "0.0.0.0,::")
 
         assert await command("health") == 0
+
+
+@pytest.mark.parametrize(("uptime", "rests"), [(0, []), (9, []), (10, [30.0]), (86_400, [30.0])])
+async def test_a_calm_health_check_rests_once_the_relay_has_started(
+    uptime: int, rests: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rested: list[float] = []
+    monkeypatch.setattr("time.sleep", rested.append)
+    async with listen(relay([], uptime=uptime), ["127.0.0.1"], 0) as port:
+        assert await command("health", "--port", str(port), "--calm", "30") == 0
+        assert await command("health", "--port", str(port)) == 0
+
+    assert rested == rests
 
 
 def test_a_health_check_of_a_mistaken_address_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
