@@ -31,11 +31,13 @@ class Engine:
 
     name = "engine"
     graph_store = False  # whether image ids are digests of configs, not of manifests
+    namespaces: tuple[str, ...] = ("--mount", "--pid")
+    network: tuple[str, ...] = ("--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false")
 
     def __init__(self, toolbox: Toolbox) -> None:
         self.toolbox = toolbox
         self.folder = toolbox.work / self.name
-        self._socket = self.folder / "docker.sock"
+        self.socket = self.folder / "docker.sock"
         self._cgroup = f"image-relay-{self.name}-{os.getpid()}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -57,11 +59,12 @@ class Engine:
 
     def start(self) -> None:
         clear_left_over_cgroups()
-        refuse_busy_bridge()
+        if self.network:
+            refuse_busy_bridge()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         (self.folder / "daemon.json").write_text(json.dumps(self.settings()))
-        lifeline = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]
+        lifeline = ["setpriv", "--pdeathsig", "KILL", "unshare", *self.namespaces, "--fork"]
         lifeline += ["--kill-child", "--mount-proc", "--propagation", "private", "--"]
         with (self.folder / "dockerd.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -78,14 +81,13 @@ class Engine:
         return [
             *("--config-file", f"{folder}/daemon.json", "--pidfile", f"{folder}/docker.pid"),
             *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
-            *("--host", f"unix://{self._socket}", "--cgroup-parent", f"/{self._cgroup}"),
-            *("--exec-opt", "native.cgroupdriver=cgroupfs", "--bridge", "none"),
-            *("--iptables=false", "--ip6tables=false", "--ip-forward=false"),
+            *("--host", f"unix://{self.socket}", "--cgroup-parent", f"/{self._cgroup}"),
+            *("--exec-opt", "native.cgroupdriver=cgroupfs", *self.network),
         ]
 
     def _wait_until_answering(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        while not answers(self._socket):
+        while not answers(self.socket):
             if process.poll() is not None or time.monotonic() > deadline:
                 said = self.log[-4000:]
                 self.stop()
@@ -108,6 +110,11 @@ class Engine:
     def docker(self, *arguments: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> str:
         """Run a docker command and return what it printed."""
         return run([*self.client(), *arguments], self.toolbox.env(), stdin).stdout
+
+    def logs(self, container: str) -> str:
+        """Return what a container has printed, to wherever."""
+        said = run([*self.client(), "logs", container], self.toolbox.env())
+        return said.stdout + said.stderr
 
     def push(self, reference: str) -> str:
         """Push, and return the digest that the engine reports."""
@@ -152,7 +159,38 @@ class Docker20(Engine):
         return ["sh", "-c", shell, "sh", require("dockerd"), "--storage-driver", "overlay2"]
 
     def client(self) -> list[str]:
-        return [require("docker"), "--host", f"unix://{self._socket}"]
+        return [require("docker"), "--host", f"unix://{self.socket}"]
+
+
+class Bridged(Docker20):
+    """Docker 20.10 that can publish ports and make networks: in a network of its own, without a way out.
+
+    What shall reach the ports that it publishes, or its containers, has to be started in there.
+    """
+
+    name = "bridged"
+    namespaces = ("--mount", "--pid", "--net")
+    network = ()
+
+    def command(self) -> list[str]:
+        require("iptables")
+        return ["sh", "-c", f'{require("ip")} link set lo up && exec "$@"', "sh", *super().command()]
+
+    def inside(self) -> list[str]:
+        """Return what to put before a command that shall run in this engine's network."""
+        assert self._process is not None, "it is not running"
+        return ["nsenter", f"--net=/proc/{self._process.pid}/ns/net", "--"]
+
+    @property
+    def address(self) -> str:
+        """The address of this engine's machine, as its containers see it."""
+        shown = run([*self.inside(), "ip", "-json", "-4", "address", "show", "docker0"], self.toolbox.env()).stdout
+        return str(json.loads(shown)[0]["addr_info"][0]["local"])
+
+    def curl(self, *arguments: str) -> str:
+        """Ask what listens in this engine's network; anything but success raises."""
+        asking = ["curl", "--silent", "--show-error", "--fail-with-body", *arguments]
+        return run([*self.inside(), *asking], self.toolbox.env()).stdout
 
 
 class Docker26(Engine):
@@ -170,7 +208,7 @@ class Docker26(Engine):
 
     def client(self) -> list[str]:
         docker = require_trixie("docker")
-        return [*self.toolbox.entering(), docker, "--host", f"unix://{self._socket}"]
+        return [*self.toolbox.entering(), docker, "--host", f"unix://{self.socket}"]
 
 
 def reported_digest(said: str) -> str:
