@@ -4,17 +4,21 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from tests.e2e import building
 from tests.e2e.clients import Toolbox
-from tests.e2e.engines import Docker20, Docker26, Engine
+from tests.e2e.engines import Bridged, Docker20, Docker26, Engine
 from tests.e2e.images import KINDS, Image
 from tests.e2e.jobs import Jobs
 from tests.e2e.relay import Relay
 from tests.fakes.actions.fixtures import Emulate, azurite, emulate
 
 __all__ = ["azurite", "emulate"]
+
+_Engine = TypeVar("_Engine", bound=Engine)
 
 
 @pytest.fixture
@@ -50,7 +54,18 @@ def docker26(toolbox: Toolbox) -> Iterator[Engine]:
     yield from _running(Docker26(toolbox))
 
 
-def _running(engine: Engine) -> Iterator[Engine]:
+@pytest.fixture(scope="session")
+def bridged(toolbox: Toolbox) -> Iterator[Bridged]:
+    yield from _running(Bridged(toolbox))
+
+
+@pytest.fixture(scope="session")
+def relay_image(bridged: Bridged, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image of this relay, in the engine that publishes ports."""
+    return building.build_relay(bridged, tmp_path_factory.mktemp("image"), f"{building.RELAY}:0.1.0")
+
+
+def _running(engine: _Engine) -> Iterator[_Engine]:
     engine.start()
     try:
         yield engine

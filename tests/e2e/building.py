@@ -1,0 +1,44 @@
+"""Images that are built here from roots of Debian: the relay's own, and one in which jobs run."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.e2e.clients import TOOLS, missing, run
+from tests.e2e.engines import Bridged
+
+ROOT = Path(__file__).parents[2]
+RELAY = "ghcr.io/owner/image-relay"  # as the action names it, with an owner
+BASE = "relay-base"
+JOB = "job-image"
+_PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def import_root(engine: Bridged, name: str, reference: str) -> str:
+    """Make an image of a small root that tools/install-test-tools has made."""
+    root = TOOLS / name
+    if not (TOOLS / "done" / name).exists():
+        missing(f"the root {root}")
+    with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as packing:
+        assert packing.stdout
+        engine.docker("import", "--change", _PATH, "-", reference, stdin=packing.stdout)
+    return reference
+
+
+def build_relay(engine: Bridged, folder: Path, reference: str) -> str:
+    """Build the relay's image as a person without a network does, and give it this name."""
+    context = folder / "context"
+    shutil.copytree(ROOT, context, ignore=shutil.ignore_patterns(".venv", ".git", ".*_cache", ".hypothesis"))
+    wheels = [str(ROOT / "tools" / "download-wheels"), str(context / "wheels"), str(TOOLS / "base")]
+    run(wheels, {**engine.toolbox.env(), **_registry_settings()})
+    base = import_root(engine, "base", BASE)
+    options = ("--quiet", "--network", "none", "--build-arg", f"BASE={base}", "--tag", reference)
+    engine.docker("build", *options, str(context))
+    shutil.rmtree(context)
+    return reference
+
+
+def _registry_settings() -> dict[str, str]:
+    """Return what this machine says of how pip is to be used."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "HTTP", "NO_PROXY"))}
