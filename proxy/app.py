@@ -14,6 +14,7 @@ from proxy.files import locked, trouble
 from proxy.front import gate, keys
 from proxy.front.errors import as_oci_errors
 from proxy.front.listening import listen, stopped
+from proxy.front.refusals import Refusals
 from proxy.front.routes import ROUTES
 from proxy.memory import Memory, share_arenas
 from proxy.oci.manifest import LIMIT
@@ -51,6 +52,7 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
     hosts = [settings.public_host]
     app = web.Application(middlewares=_middlewares(settings, stores, push, hosts), client_max_size=LIMIT)
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
+    app[keys.REFUSALS] = Refusals()
     app[keys.DELETION] = Deletion(lookup, push)
     app[keys.FETCHING] = Fetching(spool, memory, crew)
     app[keys.REPORT] = Report(lookup, push, stores.kind, stores.standing)

@@ -14,6 +14,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from proxy.errors import RegistryError, StillUnderWay
+from proxy.front.keys import REFUSALS
 from proxy.printing import printable
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ def _failed(request: web.Request, status: int, code: str, message: str, headers:
 
 def _answer(request: web.Request, status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
     """Answer with an error, or cut the connection if an answer has begun."""
+    if status >= HTTPStatus.BAD_REQUEST and status not in _QUIET and REFUSALS in request.app:
+        request.app[REFUSALS].note(_what(request), status, printable(message))
     if request.writer.output_size:
         return _cut(request)
     errors = [{"code": code, "message": printable(message), "detail": None}]

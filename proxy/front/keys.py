@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from proxy.front.refusals import Refusals
 from proxy.memory import Memory
 from proxy.registry.deletion import Deletion
 from proxy.registry.fetching import Fetching
@@ -17,5 +18,6 @@ HANDOVER = web.AppKey("handover", Handover)
 LOOKUP = web.AppKey("lookup", Lookup)
 MEMORY = web.AppKey("memory", Memory)
 PUSH = web.AppKey("push", Push)
+REFUSALS = web.AppKey("refusals", Refusals)
 REPORT = web.AppKey("report", Report)
 SPOOL = web.AppKey("spool", Spool)

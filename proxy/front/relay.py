@@ -6,13 +6,13 @@ from aiohttp import web
 
 from proxy.errors import Denied
 from proxy.front.asked import content_of
-from proxy.front.keys import HANDOVER, PUSH, REPORT
+from proxy.front.keys import HANDOVER, PUSH, REFUSALS, REPORT
 from proxy.oci.names import label
 
 
 async def health(request: web.Request) -> web.Response:
-    """Tell that the relay is alive, and what is not durable yet; always 200."""
-    return web.json_response(request.app[REPORT].health())
+    """Tell that the relay is alive, what is not durable yet, and what was refused; always 200."""
+    return web.json_response({**request.app[REPORT].health(), "refused": request.app[REFUSALS].told()})
 
 
 async def take_session(request: web.Request) -> web.Response:

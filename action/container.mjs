@@ -1,0 +1,134 @@
+// The container that the action starts where the job has no service container.
+
+import { docker, EngineAbsent, EngineError, inspect, isThere } from "./engine.mjs"
+import { jobKey, OURS, place } from "./listener.mjs"
+import { Relay } from "./relay.mjs"
+import { Failure, group, log } from "./runner.mjs"
+
+const PULLS = 3 // times that the image is asked for
+const PAUSE = 3_000 // milliseconds between two of them
+const START = 60_000 // milliseconds until it has to answer
+const GRACE = 60 // seconds that it may take to store what came last
+const OWN = new Set(["RELAY_HOST", "RELAY_PORT", "RELAY_DATA", "RELAY_PUBLIC_HOST", "RELAY_STORE", "RELAY_PASSWORD"])
+const PROXIES = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]
+
+/** Start a relay for this job; `known` is told its id as soon as there is one. Gives how it is reached. */
+export async function start(inputs, password, known) {
+  if (!(await isThere())) {
+    throw new Failure(
+      "this job has no image-relay, and none can be started without Docker. Use a runner with Docker " +
+        "(ubuntu-latest has it), or add image-relay to the services of this job",
+    )
+  }
+  await fetchImage(inputs.image)
+  const id = await create(inputs, password)
+  known(id)
+  try {
+    await docker(["start", id])
+    return await answering(id, inputs)
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error
+    throw new Failure(refusal(error.message, inputs.port))
+  }
+}
+
+async function fetchImage(image) {
+  if (await isHere(image)) return
+  for (let tried = 1; ; tried++) {
+    try {
+      group(`docker pull ${image}`, (await docker(["pull", image])).split("\n"))
+      return
+    } catch (error) {
+      if (tried === PULLS) throw new Failure(`the image ${image} can not be had: ${error.message}. Is image right?`)
+      log(`docker pull: ${error.message}; once more`)
+      await pause(PAUSE)
+    }
+  }
+}
+
+async function isHere(image) {
+  try {
+    await docker(["image", "inspect", "--format", "{{.Id}}", image])
+    return true
+  } catch (error) {
+    if (error instanceof EngineAbsent || !(error instanceof EngineError)) throw error
+    return false
+  }
+}
+
+async function create(inputs, password) {
+  const environment = password ? { RELAY_PASSWORD: password } : {}
+  try {
+    return await docker(["create", ...options(inputs, Boolean(password)), inputs.image], { environment })
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error
+    throw new Failure(`the relay can not be started: ${error.message}`)
+  }
+}
+
+/** Give the options of `docker create`. Of secrets only names are among them, and the token is in no place at all. */
+function options(inputs, guarded) {
+  const settings = Object.keys(process.env).filter((name) => name.startsWith("RELAY_") && !OWN.has(name))
+  const passed = [...settings, ...PROXIES.filter((name) => process.env[name]), ...(guarded ? ["RELAY_PASSWORD"] : [])]
+  if (inputs.retentionDays && !settings.includes("RELAY_RETENTION_DAYS")) {
+    passed.push(`RELAY_RETENTION_DAYS=${inputs.retentionDays}`)
+  }
+  const network = inputs.job.container.id && inputs.job.container.network
+  return [
+    ...["--read-only", "--volume", "/data", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"],
+    ...["--publish", `127.0.0.1:${inputs.port || ""}:5000`, "--label", `${OURS}=${jobKey(inputs.matrix)}`],
+    ...(network ? ["--network", network, "--network-alias", "image-relay"] : []),
+    ...["RELAY_STORE=actions", ...passed].flatMap((each) => ["--env", each]),
+  ]
+}
+
+function refusal(message, port) {
+  if (/already (allocated|in use)/.test(message)) {
+    return `port ${port} is taken on this machine, and whoever listens there was told nothing: set  port: ${port + 1}  (or 0 for any free one)`
+  }
+  return `the relay can not be started: ${message}`
+}
+
+/** Wait until it answers, and give how it is reached. */
+async function answering(id, inputs) {
+  const end = Date.now() + START
+  while (Date.now() < end) {
+    const [seen] = await inspect([id])
+    if (!seen?.State.Running) break
+    const there = place(seen, "image-relay")
+    for (const url of reachable(there, inputs)) {
+      if (await new Relay(url).health()) return { ...there, url, registry: `localhost:${there.port}` }
+    }
+    await pause(100)
+  }
+  await showLog(id)
+  throw new Failure(`the relay does not answer; what it said is in this step's log. Does ${inputs.image} run image-relay?`)
+}
+
+/** On the machine by its port, in a job container by its place in the network that both are in. */
+function reachable(there, inputs) {
+  const published = there.port ? [`http://127.0.0.1:${there.port}`] : []
+  return inputs.job.container.id ? there.addresses.map((address) => `http://${address}:5000`) : published
+}
+
+/** Let it end, show what it said, and leave nothing of it; gives what went wrong with that. */
+export async function stop(id) {
+  try {
+    await docker(["stop", "--time", String(GRACE), id])
+    await showLog(id)
+    await docker(["rm", "--force", "--volumes", id])
+    return []
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error
+    return [`the relay's container could not be removed: ${error.message}`]
+  }
+}
+
+async function showLog(id) {
+  const said = await docker(["logs", "--tail", "2000", id], { both: true })
+  group("the relay's log", said.split("\n"))
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds))
+}

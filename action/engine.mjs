@@ -1,0 +1,89 @@
+// Docker, by its command line. Nothing here is told the runtime token: not as an argument, not in an environment.
+
+import { spawn } from "node:child_process"
+
+const KEPT = 64 * 1024 // characters of what a command says that are kept
+
+/** An engine's refusal; the message is what docker said. */
+export class EngineError extends Error {}
+
+/** There is no docker command here, or no engine that answers to it. */
+export class EngineAbsent extends EngineError {}
+
+/** Run docker and give what it printed; with `both`, on standard error too. */
+export async function docker(args, { input, environment = {}, both = false } = {}) {
+  const child = start(args, environment)
+  child.stdin.on("error", () => {}) // it ended before it had read all: its exit status says why
+  child.stdin.end(input)
+  const [out, said] = await Promise.all([text(child.stdout), finished(child, args)])
+  return (both ? out + said : out).trim()
+}
+
+/** Start docker with open pipes, for `docker save` and `docker load`. `done` settles when it has ended. */
+export function stream(args) {
+  const child = start(args, {})
+  return { stdin: child.stdin, stdout: child.stdout, done: finished(child, args) }
+}
+
+/** Is there an engine that can be asked? */
+export async function isThere() {
+  try {
+    await docker(["version", "--format", "{{.Server.Version}}"])
+    return true
+  } catch (error) {
+    if (error instanceof EngineError) return false
+    throw error
+  }
+}
+
+/** Describe containers; those that are gone meanwhile are left out. */
+export async function inspect(ids) {
+  const found = await Promise.all(ids.map(inspectOne))
+  return found.filter(Boolean)
+}
+
+async function inspectOne(id) {
+  try {
+    return JSON.parse(await docker(["container", "inspect", "--format", "{{json .}}", id]))
+  } catch (error) {
+    if (error instanceof EngineAbsent) throw error
+    return undefined
+  }
+}
+
+/** Give the ids of running containers with a label. */
+export async function labelled(label) {
+  const ids = await docker(["ps", "--quiet", "--no-trunc", "--filter", `label=${label}`])
+  return ids.split("\n").filter(Boolean)
+}
+
+function start(args, environment) {
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(ACTIONS_|INPUT_|STATE_)/.test(name))
+  return spawn("docker", args, { env: { ...Object.fromEntries(inherited), ...environment } })
+}
+
+async function finished(child, args) {
+  const said = text(child.stderr)
+  const status = await new Promise((resolve, reject) => {
+    child.on("error", () => reject(new EngineAbsent("there is no docker command")))
+    child.on("close", resolve)
+  })
+  if (status === 0) return said
+  const reason = lastLine(await said) || `docker ${args[0]} ended with ${status}`
+  throw /cannot connect to the docker daemon|error during connect/i.test(reason)
+    ? new EngineAbsent(reason)
+    : new EngineError(reason)
+}
+
+/** Docker says first what is wrong, and then how to get help. */
+function lastLine(said) {
+  const lines = said.split("\n").map((line) => line.trim())
+  const telling = lines.filter((line) => line && !/^(see '|run '|usage:)/i.test(line))
+  return (telling.at(-1) ?? "").replace(/^(docker: |error response from daemon: )+/i, "")
+}
+
+async function text(readable) {
+  let kept = ""
+  for await (const chunk of readable.setEncoding("utf8")) kept = (kept + chunk).slice(-KEPT)
+  return kept
+}

@@ -1,0 +1,83 @@
+// Images on their way: awaited, handed over from the local engine, and fetched into it.
+
+import { pipeline } from "node:stream/promises"
+import { EngineAbsent, EngineError, stream } from "./engine.mjs"
+import { Refused, Unanswered } from "./relay.mjs"
+import { Failure, group, log } from "./runner.mjs"
+
+const LOOK = 2_000 // milliseconds between two looks for an image; the relay lists its run as often
+const TELL = 30_000 // milliseconds between two lines that say what is awaited
+
+/** Wait until every image is there; Failure with the relay's reason when the time is over. */
+export async function wait(relay, references, seconds) {
+  const end = Date.now() + seconds * 1000
+  for (const each of references) {
+    let told = Date.now()
+    while (!(await relay.has(each))) {
+      if (Date.now() >= end) throw new Failure(await tooLate(relay, each, seconds))
+      if (Date.now() - told >= TELL) {
+        log(`waiting for ${each.text}`)
+        told = Date.now()
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK))
+    }
+    log(`${each.text} is there`)
+  }
+}
+
+async function tooLate(relay, each, seconds) {
+  return `${each.text} did not come within ${seconds} s (wait-seconds): ${await relay.reason(each)}`
+}
+
+/** Hand images of the local engine over; gives the relay's word for each: reference, digest, sizes. */
+export async function save(relay, wanted) {
+  const stored = []
+  for (const { local, target } of wanted) {
+    const taken = await translated(`save: ${local}`, () => saveOne(relay, local, target))
+    for (const each of taken) log(`${local} is stored as ${each.reference}, ${each.digest}`)
+    stored.push(...taken)
+  }
+  return stored
+}
+
+async function saveOne(relay, local, target) {
+  const saving = stream(["save", local])
+  const [ended, answer] = await Promise.allSettled([saving.done, relay.store(target, saving.stdout)])
+  if (ended.status === "rejected") throw ended.reason // which says more than the relay about a broken tarball
+  if (answer.status === "rejected") throw answer.reason
+  return answer.value
+}
+
+/** Fetch images into the local engine. */
+export async function load(relay, wanted) {
+  for (const each of wanted) {
+    await translated(`load: ${each.text}`, () => loadOne(relay, each))
+  }
+}
+
+async function loadOne(relay, reference) {
+  const tarball = await relay.fetch(reference)
+  const loading = stream(["load"])
+  const [sent, ended, said] = await Promise.allSettled([
+    pipeline(tarball, loading.stdin),
+    loading.done,
+    loading.stdout.setEncoding("utf8").toArray(),
+  ])
+  if (ended.status === "rejected") throw ended.reason
+  if (sent.status === "rejected") throw new Unanswered(sent.reason.message)
+  group(`docker load of ${reference.text}`, said.value.join("").trim().split("\n"))
+}
+
+async function translated(what, work) {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof EngineAbsent) {
+      throw new Failure(`${what}: it needs Docker, and ${error.message}. Use a runner with Docker`)
+    }
+    if (error instanceof EngineError) throw new Failure(`${what}: docker says: ${error.message}`)
+    if (error instanceof Refused) throw new Failure(`${what}: the relay says: ${error.message}`)
+    if (error instanceof Unanswered) throw new Failure(`${what}: the relay went away: ${error.message}`)
+    throw error
+  }
+}

@@ -1,0 +1,64 @@
+// The end of the job: store what is pending, tell what there is, and leave nothing behind.
+// The job fails here for one reason alone: something that was pushed could not be stored.
+
+import { stop } from "./container.mjs"
+import { docker, EngineError } from "./engine.mjs"
+import { Refused, Relay, Unanswered } from "./relay.mjs"
+import { annotate, mask, recall, run, summarize } from "./runner.mjs"
+
+const SHOWN = 10 // refusals in the annotation
+
+await run(async () => {
+  const [url, password] = [recall("url"), recall("password")]
+  if (password) mask(password)
+  const notes = []
+  const failed = url ? await finish(new Relay(url, password), notes) : []
+  if (recall("login")) await logOut(recall("login"), notes)
+  if (recall("container")) notes.push(...(await stop(recall("container"))))
+  if (notes.length) annotate("warning", ...notes)
+  if (failed.length) {
+    annotate("error", "not everything that was pushed could be stored, so later jobs will not find it:", ...failed)
+    process.exitCode = 1
+  }
+})
+
+/** Flush, write the summary, and collect what went wrong for one annotation; gives what could not be stored. */
+async function finish(relay, notes) {
+  const failed = await noted(notes, () => relay.flush())
+  if (!failed) {
+    notes.unshift("the relay does not answer any more; what was pushed by digest alone may not be stored:")
+    return []
+  }
+  if (recall("summary") === "true") await noted(notes, async () => summarize(await relay.summary()))
+  await tellRefusals(relay, notes)
+  return failed.map((each) => `${each.reference}: ${each.problem}`)
+}
+
+async function tellRefusals(relay, notes) {
+  const { refused = [] } = (await relay.health()) ?? {}
+  if (!refused.length) return
+  notes.push("requests that were refused:")
+  for (const each of refused.slice(-SHOWN)) {
+    const times = each.times > 1 ? ` (${each.times} times)` : ""
+    notes.push(`${each.request}: ${each.message}${times}`)
+  }
+}
+
+async function noted(notes, work) {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof Unanswered || error instanceof Refused)) throw error
+    notes.push(error.message)
+    return undefined
+  }
+}
+
+async function logOut(registry, notes) {
+  try {
+    await docker(["logout", registry])
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error
+    notes.push(`docker logout ${registry}: ${error.message}`)
+  }
+}

@@ -1,0 +1,154 @@
+// The relay's HTTP, as far as a job needs it. Requests go straight to the address: never through a proxy, which would
+// see the token, and never elsewhere by a redirect.
+
+import { Agent, request as httpRequest } from "node:http"
+
+export const VERSION = "0.1.0" // of the action, and of the image that it starts
+
+const PROBE = 3_000 // milliseconds for a relay on this machine to say that it is one
+const HOPS = 20 // times that a relay may say "come again"; it holds the line for 25 s each time
+const AGENT = new Agent() // the global one would use a proxy of the environment
+const MANIFESTS = [
+  "application/vnd.oci.image.index.v1+json",
+  "application/vnd.oci.image.manifest.v1+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+  "application/vnd.docker.distribution.manifest.v2+json",
+].join(", ")
+
+/** The relay gave no answer. */
+export class Unanswered extends Error {}
+
+/** The relay's answer was no; `status` and the sentence that it gave. */
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message)
+    this.status = status
+  }
+}
+
+/** A relay at an address such as http://127.0.0.1:5000. */
+export class Relay {
+  constructor(url, password = "") {
+    this.url = url
+    this.headers = password ? { authorization: `Basic ${Buffer.from(`relay:${password}`).toString("base64")}` } : {}
+  }
+
+  /** Say how it is, or nothing if what listens there is no relay. */
+  async health(signal = AbortSignal.timeout(PROBE)) {
+    try {
+      const said = await this.json("GET", "/relay/health", { signal })
+      return said && typeof said.version === "string" && typeof said.store === "string" ? said : undefined
+    } catch (error) {
+      if (error instanceof Unanswered || error instanceof Refused || error instanceof SyntaxError) return undefined
+      throw error
+    }
+  }
+
+  /** Hand a session over. */
+  async takeSession(offer) {
+    await this.send("PUT", "/relay/session", { body: JSON.stringify(offer) })
+  }
+
+  /** Make everything durable; gives what could not be stored, each with its problem. */
+  async flush() {
+    const answer = await this.ask("POST", "/relay/flush")
+    const body = await content(answer)
+    if (answer.statusCode === 200) return []
+    const { failed } = parse(body)
+    if (answer.statusCode === 503 && failed) return failed
+    throw new Refused(answer.statusCode, sentence(answer, body))
+  }
+
+  async summary() {
+    return this.send("GET", "/relay/summary")
+  }
+
+  async images() {
+    return (await this.json("GET", "/relay/images")).images
+  }
+
+  /** Is there this image by now? Anything but yes or no is an error. */
+  async has({ name, reference }) {
+    const answer = await this.ask("HEAD", `/v2/${name}/manifests/${reference}`, { headers: { accept: MANIFESTS } })
+    await content(answer)
+    if (answer.statusCode === 200 || answer.statusCode === 404) return answer.statusCode === 200
+    throw new Refused(answer.statusCode, await this.reason({ name, reference }))
+  }
+
+  /** Say in the relay's words why an image is not there. */
+  async reason({ name, reference }) {
+    const answer = await this.ask("GET", `/v2/${name}/manifests/${reference}`, { headers: { accept: MANIFESTS } })
+    return sentence(answer, await content(answer))
+  }
+
+  /** Store a tarball of `docker save` under a reference; gives what the relay says of its images. */
+  async store(reference, tarball) {
+    return parse(await this.send("PUT", `/relay/images/${reference.text}`, { body: tarball })).images
+  }
+
+  /** Give the tarball of an image as a stream. */
+  async fetch(reference) {
+    const answer = await this.ask("GET", `/relay/images/${reference.text}?compression=none`)
+    if (answer.statusCode !== 200) throw new Refused(answer.statusCode, sentence(answer, await content(answer)))
+    return answer
+  }
+
+  async json(method, path, options) {
+    return parse(await this.send(method, path, options))
+  }
+
+  /** Send a request that has to succeed, and give the body of the answer. */
+  async send(method, path, options) {
+    const answer = await this.ask(method, path, options)
+    const body = await content(answer)
+    if (answer.statusCode >= 200 && answer.statusCode < 300) return body
+    throw new Refused(answer.statusCode, sentence(answer, body))
+  }
+
+  /** Send a request, again whenever the relay says so; gives the answer, whatever it is. */
+  async ask(method, path, options = {}) {
+    for (let hop = 0; hop < HOPS; hop++) {
+      const answer = await this.once(method, path, options)
+      if (answer.statusCode !== 307) return answer
+      await content(answer)
+    }
+    throw new Unanswered(`${method} ${path}: no end of it after ${HOPS} times`)
+  }
+
+  once(method, path, { headers = {}, body, signal } = {}) {
+    return new Promise((resolve, reject) => {
+      const fail = (error) => reject(new Unanswered(`${method} ${path}: ${error.message || error.code}`))
+      const sent = { ...this.headers, ...headers }
+      const asked = httpRequest(new URL(path, this.url), { method, headers: sent, agent: AGENT, signal }, resolve)
+      asked.on("error", fail)
+      if (body && typeof body.pipe === "function") {
+        body.on("error", (error) => asked.destroy(error)).pipe(asked)
+      } else {
+        asked.end(body)
+      }
+    })
+  }
+}
+
+async function content(answer) {
+  const chunks = []
+  try {
+    for await (const chunk of answer) chunks.push(chunk)
+  } catch (error) {
+    throw new Unanswered(`the answer broke off: ${error.message}`)
+  }
+  return Buffer.concat(chunks).toString("utf8")
+}
+
+function parse(body) {
+  return JSON.parse(body || "null")
+}
+
+/** Give the one sentence of an error in the registry's form, or the status. */
+function sentence(answer, body) {
+  try {
+    return parse(body).errors[0].message
+  } catch {
+    return `it answered ${answer.statusCode}`
+  }
+}

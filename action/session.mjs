@@ -1,0 +1,53 @@
+// The session of this job, which the runner gives to actions alone, and how it is handed over.
+
+import { Refused, Unanswered, VERSION } from "./relay.mjs"
+import { Failure } from "./runner.mjs"
+
+const REPOSITORY = /^[A-Za-z0-9_.-]{1,100}\/[A-Za-z0-9_.-]{1,100}$/
+
+/** Check that the runner gave a session to hand over; without one nothing needs to be started. */
+export function check(environment = process.env) {
+  if (environment.ACTIONS_RUNTIME_TOKEN && environment.ACTIONS_RESULTS_URL) return
+  throw new Failure(
+    "the runner gave no session (ACTIONS_RUNTIME_TOKEN, ACTIONS_RESULTS_URL), so there is no storage for images. " +
+      "act: start it with --artifact-server-path DIR. GitHub Enterprise Server has no such artifacts: run image-relay " +
+      "with RELAY_STORE=directory there, without this action",
+  )
+}
+
+/** Write what `PUT /relay/session` takes. */
+export function offer(inputs, registry, environment = process.env) {
+  const numbers = [inputs.retentionDays, Number(environment.GITHUB_RETENTION_DAYS)]
+  const days = numbers.filter((each) => each > 0) // act says 0
+  return {
+    token: environment.ACTIONS_RUNTIME_TOKEN,
+    results_url: environment.ACTIONS_RESULTS_URL,
+    repository: REPOSITORY.test(environment.GITHUB_REPOSITORY ?? "") ? environment.GITHUB_REPOSITORY : "",
+    run_id: environment.GITHUB_RUN_ID ?? "",
+    run_attempt: environment.GITHUB_RUN_ATTEMPT ?? "",
+    public_host: registry,
+    retention_days: days.length ? Math.min(...days) : "",
+    access: inputs.access,
+    action_version: VERSION,
+  }
+}
+
+/** Hand the session over; gives whether this relay had none before. */
+export async function handOver(relay, inputs, registry) {
+  const before = await relay.health()
+  try {
+    await relay.takeSession(offer(inputs, registry))
+  } catch (error) {
+    throw explained(error)
+  }
+  return before?.session === "none"
+}
+
+function explained(error) {
+  if (error instanceof Unanswered) return new Failure(`the relay went away while the session was handed over: ${error.message}`)
+  if (!(error instanceof Refused)) return error
+  if (error.status === 401) {
+    return new Failure("the relay has a password: give this action the same one, as  password: ${{ secrets.… }}")
+  }
+  return new Failure(`the relay does not take the session of this job: ${error.message}`)
+}
