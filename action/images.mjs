@@ -1,7 +1,7 @@
 // Images on their way: awaited, handed over from the local engine, and fetched into it.
 
 import { pipeline } from "node:stream/promises"
-import { EngineAbsent, EngineError, stream } from "./engine.mjs"
+import { docker, EngineAbsent, EngineError, stream } from "./engine.mjs"
 import { Refused, Unanswered } from "./relay.mjs"
 import { Failure, group, log } from "./runner.mjs"
 
@@ -68,8 +68,10 @@ async function loadOne(relay, reference) {
   group(`docker load of ${reference.text}`, said.value.join("").trim().split("\n"))
 }
 
+/** Let docker work, if there is one, and say of every failure what was wanted and who refused it. */
 async function translated(what, work) {
   try {
+    await docker(["version", "--format", "{{.Server.Version}}"])
     return await work()
   } catch (error) {
     if (error instanceof EngineAbsent) {

@@ -24,14 +24,25 @@ await run(async () => {
 
 /** Flush, write the summary, and collect what went wrong for one annotation; gives what could not be stored. */
 async function finish(relay, notes) {
-  const failed = await noted(notes, () => relay.flush())
-  if (!failed) {
-    notes.unshift("the relay does not answer any more; what was pushed by digest alone may not be stored:")
+  try {
+    const failed = await relay.flush()
+    if (recall("summary") === "true") await writeSummary(relay)
+    await tellRefusals(relay, notes)
+    return failed.map((each) => `${each.reference}: ${each.problem}`)
+  } catch (error) {
+    if (!(error instanceof Unanswered || error instanceof Refused)) throw error
+    const gone = "the relay does not answer any more; what was pushed by digest alone may not be stored"
+    notes.push(error instanceof Unanswered ? gone : "the relay refused to end its work", error.message)
     return []
   }
-  if (recall("summary") === "true") await noted(notes, async () => summarize(await relay.summary()))
-  await tellRefusals(relay, notes)
-  return failed.map((each) => `${each.reference}: ${each.problem}`)
+}
+
+async function writeSummary(relay) {
+  try {
+    summarize(await relay.summary())
+  } catch (error) {
+    if (error.status !== 404) throw error // an older relay writes none
+  }
 }
 
 async function tellRefusals(relay, notes) {
@@ -41,16 +52,6 @@ async function tellRefusals(relay, notes) {
   for (const each of refused.slice(-SHOWN)) {
     const times = each.times > 1 ? ` (${each.times} times)` : ""
     notes.push(`${each.request}: ${each.message}${times}`)
-  }
-}
-
-async function noted(notes, work) {
-  try {
-    return await work()
-  } catch (error) {
-    if (!(error instanceof Unanswered || error instanceof Refused)) throw error
-    notes.push(error.message)
-    return undefined
   }
 }
 

@@ -73,7 +73,7 @@ class Relay:
 
     def _alive(self) -> bool:
         try:
-            return self.request("GET", "/v2/")[0] == 200
+            return self.request("GET", "/v2/")[0] in {200, 401}  # the latter with a password
         except OSError:
             return False
 
