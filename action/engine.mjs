@@ -69,17 +69,18 @@ async function finished(child, args) {
     child.on("close", resolve)
   })
   if (status === 0) return said
-  const reason = lastLine(await said) || `docker ${args[0]} ended with ${status}`
+  const reason = telling(await said) || `docker ${args[0]} ended with ${status}`
   throw /cannot connect to the docker daemon|error during connect/i.test(reason)
     ? new EngineAbsent(reason)
     : new EngineError(reason)
 }
 
-/** Docker says first what is wrong, and then how to get help. */
-function lastLine(said) {
+/** Give the line that tells what is wrong: that of the engine, or the last one that is no advice. */
+function telling(said) {
   const lines = said.split("\n").map((line) => line.trim())
-  const telling = lines.filter((line) => line && !/^(see '|run '|usage:)/i.test(line))
-  return (telling.at(-1) ?? "").replace(/^(docker: |error response from daemon: )+/i, "")
+  const ofEngine = lines.find((line) => /error response from daemon: /i.test(line))
+  const others = lines.filter((line) => line && !/^(see '|run '|usage:)/i.test(line))
+  return (ofEngine ?? others.at(-1) ?? "").replace(/^(docker: |error response from daemon: )+/i, "")
 }
 
 async function text(readable) {

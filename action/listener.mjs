@@ -11,6 +11,8 @@ import { Failure } from "./runner.mjs"
 
 const TITLE = "org.opencontainers.image.title" // a label of the image, which its containers have too
 const PORT = "5000/tcp" // where the relay listens inside
+const LOOKS = 20 // times that a service may have to be asked: runners wait until it is healthy, but not all do
+const PAUSE = 250 // milliseconds between two of them
 export const OURS = "image-relay.job" // a label of what the action starts
 
 /** Find the relay that runs for this job already, as service container or started by an earlier step, if there is one. */
@@ -122,10 +124,14 @@ function shown(places) {
 
 /** Find out how this step reaches it; without an answer the job has to be changed. */
 async function reach(chosen, inputs) {
-  for (const url of urls(chosen, Boolean(inputs.job.container.id))) {
-    if (await new Relay(url).health()) return { ...chosen, url, registry: registry(chosen, inputs) }
+  const inContainer = Boolean(inputs.job.container.id)
+  if (!chosen.port && !inContainer) throw new Failure(unpublished(chosen.alias))
+  for (let looked = 0; looked < LOOKS; looked++) {
+    for (const url of urls(chosen, inContainer)) {
+      if (await new Relay(url).health()) return { ...chosen, url, registry: registry(chosen) }
+    }
+    await new Promise((resolve) => setTimeout(resolve, PAUSE))
   }
-  if (!chosen.port && !inputs.job.container.id) throw new Failure(unpublished(chosen.alias))
   throw new Failure(
     `the service ${chosen.alias} does not answer as an image-relay; its log, at the end of the job, says why`,
   )
@@ -134,7 +140,8 @@ async function reach(chosen, inputs) {
 function urls(chosen, inContainer) {
   const direct = chosen.addresses.map((address) => `http://${address}:5000`)
   const published = chosen.port ? [`http://${loopback(chosen.hostAddress)}:${chosen.port}`] : []
-  return inContainer ? [...direct, ...(chosen.id ? [] : published)] : [...published, ...(chosen.port ? direct : [])]
+  if (!inContainer) return [...published, ...direct]
+  return chosen.id ? direct : [...direct, ...published]
 }
 
 function loopback(address) {
@@ -142,10 +149,8 @@ function loopback(address) {
 }
 
 /** What clients call the registry. The engine is the machine's, so it needs the port that is published there. */
-function registry(chosen, inputs) {
-  if (chosen.port) return `localhost:${chosen.port}`
-  if (inputs.job.container.id) return `${chosen.alias}:5000`
-  throw new Failure(unpublished(chosen.alias))
+function registry(chosen) {
+  return chosen.port ? `localhost:${chosen.port}` : `${chosen.alias}:5000`
 }
 
 function unpublished(alias) {

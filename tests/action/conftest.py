@@ -1,14 +1,13 @@
 """What the tests of the action share: jobs of a run, relays in them, and listeners that belong to somebody else."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.action.runner import Step, require_node, service
+from tests.action.stranger import Recorder
 from tests.e2e.jobs import Jobs
 from tests.e2e.relay import Relay
 from tests.fakes.actions.fixtures import Emulate, azurite, emulate
@@ -47,39 +46,6 @@ def use(jobs: Jobs, tmp_path: Path) -> Use:
         return Step(tmp_path / f"step-{len(list(tmp_path.glob('step-*')))}", told, given, context)
 
     return make
-
-
-class Recorder:
-    """Somebody else's server: answers every request as a relay without a session would, and keeps all it was told."""
-
-    def __init__(self, answer: bytes = b'{"version": "9.9.9", "store": "actions", "session": "none"}') -> None:
-        self.heard: list[str] = []
-        heard = self.heard
-
-        class Handler(BaseHTTPRequestHandler):
-            def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                heard.append(f"{self.requestline}\n{self.headers}\n{body.decode(errors='replace')}")
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(answer)
-
-            do_GET = do_HEAD = do_PUT = do_POST = _answer  # noqa: N815 - names of the base class
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - of the base class
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The runner's part: starts the steps of the action as GitHub's runner does, and keeps all that they tell.
 
-Inputs come from the defaults of action.yml and from `with`; what main leaves for post is handed on; commands and files of
-the runner are read back. Nothing of the caller's environment reaches a step but what it needs to run.
+Inputs come from the defaults of action.yml and from `with`; what main leaves for post is handed on; commands and files
+of the runner are read back. Nothing of the caller's environment reaches a step but what it needs to run.
 """
 
 import json

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from tests.action.conftest import Recorder, Use
+from tests.action.conftest import Use
 from tests.action.runner import Ended
+from tests.action.stranger import Recorder
 from tests.e2e.jobs import Jobs
 from tests.e2e.relay import Relay
 from tests.fakes.actions import tokens

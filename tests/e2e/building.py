@@ -5,8 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.e2e.bridged import Bridged
 from tests.e2e.clients import TOOLS, missing, run
-from tests.e2e.engines import Bridged
 
 ROOT = Path(__file__).parents[2]
 RELAY = "ghcr.io/owner/image-relay"  # as the action names it, with an owner

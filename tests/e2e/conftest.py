@@ -4,21 +4,54 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
-from tests.e2e import building
+from tests.action.runner import Step
+from tests.e2e import building, steps
+from tests.e2e.bridged import Bridged
 from tests.e2e.clients import Toolbox
-from tests.e2e.engines import Bridged, Docker20, Docker26, Engine
+from tests.e2e.engines import Docker20, Docker26, Engine
 from tests.e2e.images import KINDS, Image
 from tests.e2e.jobs import Jobs
+from tests.e2e.outside import artifact_service
 from tests.e2e.relay import Relay
+from tests.e2e.steps import Use
 from tests.fakes.actions.fixtures import Emulate, azurite, emulate
 
 __all__ = ["azurite", "emulate"]
 
 _Engine = TypeVar("_Engine", bound=Engine)
+
+
+@pytest.fixture(scope="session")
+def environments(bridged: Bridged, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, str]]]:
+    with artifact_service(bridged, tmp_path_factory.mktemp("service")) as environments:
+        yield environments
+
+
+@pytest.fixture
+def use(bridged: Bridged, relay_image: str, environments: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[Use]:
+    """Use the action on the engine's machine; whatever a test leaves in the engine is gone at its end."""
+    used: list[Step] = []
+
+    def make(of: str = "build", *, job: dict[str, Any] | None = None, **inputs: str) -> Step:
+        given = {"image": relay_image, **{name.replace("_", "-"): value for name, value in inputs.items()}}
+        told = {
+            **bridged.toolbox.env(),
+            **environments[of],
+            "DOCKER_HOST": f"unix://{bridged.socket}",
+            "GITHUB_JOB": of,
+        }
+        folder = tmp_path / f"step-{len(used)}"
+        used.append(Step(folder, {**told, "HOME": str(tmp_path)}, given, job or {}, bridged.inside()))
+        return used[-1]
+
+    yield make
+    for container in steps.containers(bridged):
+        bridged.docker("rm", "--force", "--volumes", container)
+    bridged.docker("network", "prune", "--force")
 
 
 @pytest.fixture

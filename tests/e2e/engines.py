@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tests.e2e.clients import Toolbox, missing, require, require_root, require_trixie, run
 
@@ -116,6 +116,18 @@ class Engine:
         said = run([*self.client(), "logs", container], self.toolbox.env())
         return said.stdout + said.stderr
 
+    def probed(self, container: str) -> dict[str, Any]:
+        """Wait until the health of a container was looked at for the first time, and return its state."""
+        while (state := self._state(container))["Health"]["Status"] == "starting":
+            time.sleep(_POLL_SECONDS)
+        assert state["Running"], self.logs(container)
+        print(f"started {state['StartedAt']}, probed {state['Health']['Log'][0]['End']}")  # noqa: T201 - for the report
+        return state
+
+    def _state(self, container: str) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads(self.docker("inspect", "--format", "{{json .State}}", container))
+        return state
+
     def push(self, reference: str) -> str:
         """Push, and return the digest that the engine reports."""
         return reported_digest(self.docker("push", reference))
@@ -160,37 +172,6 @@ class Docker20(Engine):
 
     def client(self) -> list[str]:
         return [require("docker"), "--host", f"unix://{self.socket}"]
-
-
-class Bridged(Docker20):
-    """Docker 20.10 that can publish ports and make networks: in a network of its own, without a way out.
-
-    What shall reach the ports that it publishes, or its containers, has to be started in there.
-    """
-
-    name = "bridged"
-    namespaces = ("--mount", "--pid", "--net")
-    network = ()
-
-    def command(self) -> list[str]:
-        require("iptables")
-        return ["sh", "-c", f'{require("ip")} link set lo up && exec "$@"', "sh", *super().command()]
-
-    def inside(self) -> list[str]:
-        """Return what to put before a command that shall run in this engine's network."""
-        assert self._process is not None, "it is not running"
-        return ["nsenter", f"--net=/proc/{self._process.pid}/ns/net", "--"]
-
-    @property
-    def address(self) -> str:
-        """The address of this engine's machine, as its containers see it."""
-        shown = run([*self.inside(), "ip", "-json", "-4", "address", "show", "docker0"], self.toolbox.env()).stdout
-        return str(json.loads(shown)[0]["addr_info"][0]["local"])
-
-    def curl(self, *arguments: str) -> str:
-        """Ask what listens in this engine's network; anything but success raises."""
-        asking = ["curl", "--silent", "--show-error", "--fail-with-body", *arguments]
-        return run([*self.inside(), *asking], self.toolbox.env()).stdout
 
 
 class Docker26(Engine):

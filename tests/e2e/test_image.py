@@ -4,13 +4,13 @@ import json
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.e2e.bridged import Bridged
 from tests.e2e.building import BASE
 from tests.e2e.clients import ClientError
-from tests.e2e.engines import Bridged, Engine
+from tests.e2e.engines import Engine
 from tests.e2e.images import digest_of, dockerfile
 from tests.e2e.jobs import NO_SESSION
 
@@ -37,20 +37,6 @@ def start(bridged: Bridged, relay_image: str) -> Iterator[Start]:
     for container in started:
         print(bridged.logs(container))  # noqa: T201 - pytest shows it beside a failure
         bridged.docker("rm", "--force", "--volumes", container)
-
-
-def _state(engine: Engine, container: str) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads(engine.docker("inspect", "--format", "{{json .State}}", container))
-    return state
-
-
-def _first_probe(engine: Engine, container: str) -> dict[str, Any]:
-    """Wait until the engine has asked for its health once, and return the state of the container."""
-    while (state := _state(engine, container))["Health"]["Status"] == "starting":
-        pass
-    assert state["Running"], engine.logs(container)
-    print(f"started {state['StartedAt']}, healthy {state['Health']['Log'][0]['End']}")  # noqa: T201 - for the report
-    return state
 
 
 def _digest_of(engine: Bridged, path: str) -> str:
@@ -83,7 +69,7 @@ def test_the_image_has_nothing_that_installs_or_tests(bridged: Bridged, relay_im
 def test_it_is_healthy_at_the_first_probe_and_without_a_session(start: Start, bridged: Bridged) -> None:
     container = start("--env", "GITHUB_ACTIONS=true")
 
-    state = _first_probe(bridged, container)
+    state = bridged.probed(container)
 
     assert [state["Health"][name] for name in ("Status", "FailingStreak")] == ["healthy", 0]
     health = json.loads(bridged.curl(f"http://localhost:{_PORT}/relay/health"))
@@ -99,7 +85,7 @@ def test_a_newer_engine_finds_it_healthy_at_the_first_probe_too(
     archive.unlink()
 
     container = docker26.docker("run", "--detach", *_HARDENED, "--network", "none", "--tmpfs", "/data", relay_image)
-    state = _first_probe(docker26, container.strip())
+    state = docker26.probed(container.strip())
 
     assert [state["Health"][name] for name in ("Status", "FailingStreak")] == ["healthy", 0], state["Health"]
     docker26.docker("rm", "--force", container.strip())
@@ -112,7 +98,7 @@ def test_it_serves_a_push_and_a_pull_as_nobody_with_a_read_only_root(
     container = start(data=data)
     reference, token = f"localhost:{_PORT}/app:v1", secrets.token_hex(16)
     bridged.docker("build", "--tag", reference, str(dockerfile(tmp_path / "context", token)))
-    _first_probe(bridged, container)
+    bridged.probed(container)
 
     pushed = bridged.push(reference)
     bridged.docker("image", "rm", reference)
@@ -126,7 +112,7 @@ def test_it_serves_a_push_and_a_pull_as_nobody_with_a_read_only_root(
 def test_under_github_a_push_before_the_action_says_what_to_do(start: Start, bridged: Bridged, tmp_path: Path) -> None:
     container, reference = start("--env", "GITHUB_ACTIONS=true"), f"localhost:{_PORT}/app:v1"
     bridged.docker("build", "--tag", reference, str(dockerfile(tmp_path / "context", secrets.token_hex(16))))
-    _first_probe(bridged, container)
+    bridged.probed(container)
 
     with pytest.raises(ClientError) as refused:
         bridged.push(reference)
@@ -137,7 +123,7 @@ def test_under_github_a_push_before_the_action_says_what_to_do(start: Start, bri
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
 def test_a_signal_stores_what_is_pending_and_ends_it_well(signal: str, start: Start, bridged: Bridged) -> None:
     container = start("--env", "RELAY_SETTLE_SECONDS=3600")
-    _first_probe(bridged, container)
+    bridged.probed(container)
     digest = digest_of(_TINY.encode())
     url = f"http://localhost:{_PORT}/v2/app/manifests/{digest}"
     content_type = "Content-Type: application/vnd.oci.image.index.v1+json"

@@ -1,0 +1,150 @@
+"""The action where the job has no service container: what it starts, uses and leaves behind."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.bridged import Bridged
+from tests.e2e.clients import ClientError
+from tests.e2e.outside import stranger
+from tests.e2e.steps import LABEL, Use, build, containers, session
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+
+def test_an_image_goes_from_job_to_job_by_relays_that_the_action_starts(
+    use: Use, bridged: Bridged, tmp_path: Path
+) -> None:
+    reference = "localhost:5000/app:v1"
+    token = build(bridged, reference, tmp_path / "context")
+    image_id = bridged.image_id(reference)
+
+    first = use("build")
+    main = first.main()
+    pushed = bridged.push(reference)
+    (container,) = containers(bridged, LABEL)
+    told = bridged.docker("inspect", container) + bridged.docker("top", container, "-eo", "pid,args")
+    post = first.post()
+    bridged.docker("image", "rm", reference)
+    second = use("test")
+    second.main()
+    pulled = bridged.pull(reference)
+    second.post()
+
+    assert (main.status, main.annotations, post.status, post.annotations) == (0, [], 0, [])
+    assert main.outputs["registry"] == "localhost:5000"
+    assert pulled == pushed
+    assert bridged.image_id(reference) == image_id
+    assert bridged.run(reference) == token
+    assert containers(bridged, LABEL) == []
+    assert bridged.docker("volume", "ls", "--quiet") == ""
+    assert "stored app:v1 as image-app@v1" in post.said
+    for said in (told, main.said, post.said):
+        assert first.environment["ACTIONS_RUNTIME_TOKEN"] not in said
+        assert first.environment["ACTIONS_RUNTIME_TOKEN"].split(".")[1] not in said
+
+
+def test_a_made_up_password_lets_docker_in_until_the_end_and_nobody_else(
+    use: Use, bridged: Bridged, tmp_path: Path
+) -> None:
+    step = use(password="auto")  # noqa: S106 - the word, not a password
+
+    main = step.main()
+    password = main.outputs["password"]
+    config = json.loads((tmp_path / ".docker" / "config.json").read_text())
+    with pytest.raises(ClientError, match="401"):
+        bridged.curl("http://127.0.0.1:5000/v2/")
+    bridged.curl("--user", f"relay:{password}", "http://127.0.0.1:5000/v2/")
+    again = use()
+    assert again.main().status == 0
+    post = step.post()
+
+    assert (main.status, main.annotations, main.masked) == (0, [], [password])
+    assert len(password) >= 32
+    assert base64.b64decode(config["auths"]["localhost:5000"]["auth"]).decode() == f"relay:{password}"
+    assert (post.status, post.annotations) == (0, [])
+    assert not json.loads((tmp_path / ".docker" / "config.json").read_text()).get("auths")
+
+
+def test_a_second_use_in_the_job_finds_what_the_first_has_started(use: Use, bridged: Bridged) -> None:
+    first, second, other = use(), use(), use("test")
+
+    assert first.main().status == second.main().status == 0
+    started = containers(bridged, LABEL)
+    refused = other.main()
+    other.post()
+    assert (second.post().status, containers(bridged, LABEL)) == (0, started)
+    assert (first.post().status, containers(bridged, LABEL)) == (0, [])
+
+    assert len(started) == 1
+    assert "port 5000 is taken on this machine" in refused.error
+    assert (first.state["summary"], second.state["summary"]) == ("true", "false")
+
+
+def test_whoever_listens_on_the_port_gets_nothing(use: Use, bridged: Bridged) -> None:
+    heard: list[str] = []
+    step = use()
+
+    with stranger(bridged, 5000, heard):
+        main, post = step.main(), step.post()
+
+    assert main.status == 1
+    assert "port 5000 is taken on this machine, and whoever listens there was told nothing" in main.error
+    assert "set  port: 5001" in main.error
+    assert [request for request in heard if request.strip()] == []
+    assert (post.status, containers(bridged)) == (0, [])
+
+
+def test_the_relay_of_somebody_else_gets_nothing(use: Use, bridged: Bridged, relay_image: str) -> None:
+    theirs = ("--publish", "127.0.0.1:5000:5000", "--env", "RELAY_STORE=actions", relay_image)
+    bridged.probed(bridged.docker("run", "--detach", *theirs).strip())
+
+    main = use().main()
+
+    assert main.status == 1
+    assert "port 5000 is taken on this machine" in main.error
+    assert session(bridged, 5000) == "none"
+
+
+def test_any_free_port_will_do_if_asked_for(use: Use, bridged: Bridged) -> None:
+    step = use(port="0")
+
+    main = step.main()
+    host, _, port = main.outputs["registry"].partition(":")
+
+    assert (main.status, host) == (0, "localhost")
+    assert session(bridged, int(port)) == "active"
+    assert step.post().status == 0
+
+
+def test_an_image_that_is_not_there_is_named(use: Use) -> None:
+    main = use(image="localhost:1/nobody/relay:v1").main()
+
+    assert main.status == 1
+    assert main.error.startswith("the image localhost:1/nobody/relay:v1 can not be had: ")
+    assert main.error.endswith("Is image right?")
+
+
+def test_an_image_that_runs_something_else_is_ended_and_named(use: Use, bridged: Bridged, tmp_path: Path) -> None:
+    build(bridged, "other/image:v1", tmp_path / "context")
+    step = use(image="other/image:v1")
+
+    main, post = step.main(), step.post()
+
+    assert main.status == 1
+    assert "the relay does not answer; what it said is in this step's log. Does other/image:v1 run image-relay?" in (
+        main.error
+    )
+    assert (post.status, containers(bridged)) == (0, [])
+
+
+def test_an_engine_that_does_not_answer_is_no_engine(use: Use, tmp_path: Path) -> None:
+    step = use()
+    step.environment = {**step.environment, "DOCKER_HOST": f"unix://{tmp_path}/nobody.sock"}
+
+    main = step.main()
+
+    assert main.status == 1
+    assert "this job has no image-relay, and none can be started without Docker" in main.error
