@@ -12,7 +12,7 @@ export function readInputs(environment = process.env) {
   return {
     address: given("address"),
     port: number("port", given("port") || "5000", 0, 65535),
-    image: required("image", given("image")),
+    image: local("image", given("image")),
     access: oneOf("access", given("access") || "write", ["write", "read"]),
     password: given("password"),
     retentionDays: given("retention-days") ? number("retention-days", given("retention-days"), 1, 400) : undefined,
@@ -37,12 +37,12 @@ export function reference(where, text) {
 
 /** Read `local` or `local=reference`: which image of the engine, and what it is called in the relay. */
 function saving(word) {
-  const [local, as] = word.split("=")
-  const target = reference("save", as || local)
+  const [source, as] = word.split("=")
+  const target = reference("save", as || source)
   if (target.text.includes("@")) {
-    throw new Failure(`save: ${word} has a digest for a name; give it a tag: ${local}=${target.name}:v1`)
+    throw new Failure(`save: ${word} has a digest for a name; give it a tag: ${source}=${target.name}:v1`)
   }
-  return { local, target }
+  return { local: local("save", source), target }
 }
 
 function withoutHost(text) {
@@ -73,9 +73,10 @@ function oneOf(name, text, choices) {
   return text
 }
 
-function required(name, text) {
-  if (!text) throw new Failure(`${name} is empty; leave it out for this version's image`)
-  return text
+/** Check a name of an image as the engine knows it: above all that docker does not take it for an option. */
+function local(where, name) {
+  if (/^[a-zA-Z0-9][a-zA-Z0-9._:@/-]*$/.test(name)) return name
+  throw new Failure(`${where}: '${name}' is no image of Docker; write it as app:v1 or ghcr.io/team/app:v1`)
 }
 
 /** Read what the runner says of the job. Only GitHub's own names its services; whatever is not understood is nothing. */

@@ -1,0 +1,48 @@
+"""The parts of the action that decide without asking anybody, by Node's own test runner."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from tests.action.runner import ROOT, manifest, require_node
+
+_TESTS = sorted(Path(__file__).parent.glob("*.test.mjs"))
+
+
+def test_the_tests_in_javascript_pass() -> None:
+    files = [str(path) for path in _TESTS]
+
+    done = subprocess.run(  # noqa: S603
+        [require_node(), "--test", "--test-reporter=tap", *files],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=50,
+    )
+
+    counted = {name: int(count) for name, count in re.findall(r"^# (\w+) (\d+)$", done.stdout, re.MULTILINE)}
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert counted["pass"] == counted["tests"] > len(_TESTS)
+
+
+def test_the_action_is_plain_modules_that_need_nothing_else() -> None:
+    sources = {path.name: path.read_text() for path in (ROOT / "action").iterdir()}
+    imported = {
+        name for text in sources.values() for name in re.findall(r'^(?:import|.*\}) .*?from "([^"]+)"', text, re.M)
+    }
+
+    assert set(sources) == {f"{Path(name).name}" for name in imported if name.startswith("./")} | {
+        "main.mjs",
+        "post.mjs",
+    }
+    assert all(name.startswith(("./", "node:")) for name in imported)
+    assert max(len(text.splitlines()) for text in sources.values()) <= 250
+
+
+def test_the_action_starts_the_image_of_its_own_version() -> None:
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+
+    assert manifest()["inputs"]["image"]["default"] == f"ghcr.io/OWNER/image-relay:{version[1]}"
+    assert f'export const VERSION = "{version[1]}"' in (ROOT / "action" / "relay.mjs").read_text()
+    assert f"ARG VERSION={version[1]}" in (ROOT / "Dockerfile").read_text()
