@@ -78,11 +78,11 @@ def test_refused_requests_are_one_annotation_and_fail_nothing(jobs: Jobs, relay:
 
 
 def test_a_job_that_only_reads_can_not_push(relay: Relay, use: Use) -> None:
-    main = use(relay.port, access="read").main()
+    step = use(relay.port, access="read")
 
-    assert main.status == 0
+    assert step.main().status == 0
     assert _push(relay) == 403
-    assert use(relay.port, access="read").main().status == 0
+    assert step.main().status == 0
 
 
 def test_images_are_kept_for_as_long_as_is_asked_and_allowed(jobs: Jobs, relay: Relay, use: Use) -> None:
