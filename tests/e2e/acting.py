@@ -1,0 +1,114 @@
+"""Workflows as nektos/act runs them: real jobs in containers, with act's own artifact server as their storage.
+
+The examples are taken as they are. Only what differs under act is added: the owner, what a service container is not told
+there (see docs/action.md), and steps that show what a job has.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests import workflows
+from tests.action.runner import ROOT
+from tests.e2e.bridged import Bridged
+from tests.e2e.building import JOB
+from tests.e2e.clients import TOOLS, missing
+from tests.e2e.images import dockerfile
+
+_PORT = 34567
+_SECONDS = 240.0
+OWNER = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A workflow that is over: its status, and all that act said."""
+
+    status: int
+    said: str
+    artifacts: Path
+
+    def of(self, job: str) -> str:
+        """Give the lines of one job."""
+        return "\n".join(line for line in self.said.splitlines() if f"/{job}]" in line or f"/{job} " in line)
+
+
+class Acting:
+    """Runs workflows in a repository of its own, in the network of an engine."""
+
+    def __init__(self, engine: Bridged, folder: Path) -> None:
+        self.engine = engine
+        self.folder = folder
+        self._repository = folder / "repository"
+        self._artifacts = folder / "artifacts"
+
+    @property
+    def trusted(self) -> str:
+        return f"{self.engine.address}:{_PORT}"
+
+    def example(self, name: str) -> dict[str, Any]:
+        """Read one of the examples, for this owner; with what service containers need here."""
+        text = (ROOT / "examples" / name).read_text().replace("OWNER", OWNER)
+        workflow = workflows.parse(text)
+        for job in workflow["jobs"].values():
+            for service in job.get("services", {}).values():
+                service["env"] = {"RELAY_STORE": "actions", "RELAY_TRUSTED_HOSTS": self.trusted}
+        return workflow
+
+    def run(self, workflow: Mapping[str, Any], token: str) -> Ran:
+        """Run a workflow to its end, in a repository with a Dockerfile whose image tests itself by telling the token."""
+        act = TOOLS / "bin" / "act"
+        if not act.exists():
+            missing("act")
+        self._prepare(workflow, token)
+        done = subprocess.run(
+            [*self.engine.inside(), str(act), *self._options()],
+            cwd=self._repository,
+            env={
+                **self.engine.toolbox.env(),
+                "DOCKER_HOST": f"unix://{self.engine.socket}",
+                "XDG_CACHE_HOME": str(self.folder / "cache"),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_SECONDS,
+            check=False,
+            text=True,
+        )
+        print(done.stdout)  # noqa: T201 - pytest shows it beside a failure
+        return Ran(done.returncode, done.stdout, self._artifacts)
+
+    def _options(self) -> list[str]:
+        return [
+            *("push", "--pull=false", "--rm", "--no-cache-server", "--platform", f"ubuntu-latest={JOB}"),
+            *("--container-daemon-socket", f"unix://{self.engine.socket}"),
+            *("--artifact-server-path", str(self._artifacts), "--artifact-server-addr", self.engine.address),
+            *("--artifact-server-port", str(_PORT), "--env", f"RELAY_TRUSTED_HOSTS={self.trusted}"),
+            *("--local-repository", f"{OWNER}/image-relay@v1={self._published()}"),
+        ]
+
+    def _published(self) -> Path:
+        """Publish the action as its owner does: under a name of theirs."""
+        folder = self.folder / "published"
+        shutil.copytree(ROOT / "action", folder / "action")
+        (folder / "action.yml").write_text((ROOT / "action.yml").read_text().replace("OWNER", OWNER))
+        return folder
+
+    def _prepare(self, workflow: Mapping[str, Any], token: str) -> None:
+        dockerfile(self._repository, token)
+        (self._repository / "test").write_text("#!/bin/busybox sh\necho tested $(/bin/busybox cat /token)\n")
+        (self._repository / "test").chmod(0o755)
+        with (self._repository / "Dockerfile").open("a") as file:
+            file.write("COPY test /test\n")
+        flows = self._repository / ".github" / "workflows"
+        flows.mkdir(parents=True)
+        (flows / "flow.yml").write_text(yaml.safe_dump(dict(workflow)))
+        git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(self._repository)]
+        for command in (["init", "--quiet", "--initial-branch=main"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
+            subprocess.run([*git, *command], check=True)
