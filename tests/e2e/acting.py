@@ -1,7 +1,7 @@
 """Workflows as nektos/act runs them: real jobs in containers, with act's own artifact server as their storage.
 
-The examples are taken as they are. Only what differs under act is added: the owner, what a service container is not told
-there (see docs/action.md), and steps that show what a job has.
+The examples are taken as they are. Only what differs under act is added: the owner, what service containers are not
+told there (see docs/action.md), and steps that show what a job has.
 """
 
 import shutil
@@ -61,7 +61,7 @@ class Acting:
         return workflow
 
     def run(self, workflow: Mapping[str, Any], token: str) -> Ran:
-        """Run a workflow to its end, in a repository with a Dockerfile whose image tests itself by telling the token."""
+        """Run a workflow to its end, in a repository whose image tests itself by telling the token."""
         act = TOOLS / "bin" / "act"
         if not act.exists():
             missing("act")
