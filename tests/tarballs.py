@@ -62,7 +62,7 @@ def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
             return len(content)
 
     target = Forward()
-    with zipfile.ZipFile(target, "w", method) as archive:  # type: ignore[arg-type] # all that is needed of a file
+    with zipfile.ZipFile(target, "w", method) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return bytes(target.written)

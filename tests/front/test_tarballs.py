@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.oci.digest import Digest
+from proxy.oci.manifest import OCI_MANIFEST
 from proxy.registry import intake
 from proxy.tarballs.members import members
 from proxy.tarballs.streams import plain
@@ -207,7 +208,7 @@ async def test_of_several_images_that_of_the_name_is_taken(relay: Relay) -> None
 async def test_names_of_a_layout_without_any_come_from_docker(relay: Relay) -> None:
     content, files = tarballs.manifest_of(sample(), "gzip")
     docker = tarballs.entry(next(iter(tarballs.blob(sample().config))), [], ["app:v1"])
-    bare = tarballs.tar(tarballs.layout([tarballs.descriptor(content, tarballs.OCI_MANIFEST)], files, [docker]))
+    bare = tarballs.tar(tarballs.layout([tarballs.descriptor(content, OCI_MANIFEST)], files, [docker]))
 
     assert [each["reference"] for each in (await put(relay, bare, "")).json["images"]] == ["app:v1"]
 
