@@ -22,6 +22,9 @@ from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
 from proxy.registry.fetching import Fetching
 from proxy.registry.flights import PATIENCE, Flights
+from proxy.registry.foreign import Foreign
+from proxy.registry.handout import Handout
+from proxy.registry.intake import Intake
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
@@ -46,15 +49,17 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
         cache_limit=settings.spool_limit if stores.actions else 0,
     )
     crew = Crew()
-    lookup = Lookup(spool, stores.catalog, settings.compression_level, stores.absence)
     flights = Flights(crew, patience)
+    foreign = Foreign(stores.catalog, spool, flights, memory)
+    lookup = Lookup(spool, stores.catalog, foreign, settings.compression_level, stores.absence)
     push = Push(spool, stores.catalog, lookup, flights, settings.public_host, settings.settle_seconds, memory)
     hosts = [settings.public_host]
     app = web.Application(middlewares=_middlewares(settings, stores, push, hosts), client_max_size=LIMIT)
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
     app[keys.REFUSALS] = Refusals()
     app[keys.DELETION] = Deletion(lookup, push)
-    app[keys.FETCHING] = Fetching(spool, memory, crew)
+    app[keys.FETCHING] = fetching = Fetching(spool, memory, crew)
+    app[keys.INTAKE], app[keys.HANDOUT] = Intake(spool, push), Handout(lookup, fetching)
     app[keys.REPORT] = Report(lookup, push, stores.kind, stores.standing)
     if stores.actions:
         app[keys.HANDOVER] = stores.actions.handover

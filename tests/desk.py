@@ -22,6 +22,7 @@ from proxy.oci.names import Name, Tag
 from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
 from proxy.registry.flights import PATIENCE, Flights
+from proxy.registry.foreign import Foreign
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.store.spool import Spool
@@ -109,8 +110,9 @@ class Desk:
         spool = Spool(root / "spool", level=1, memory=memory)
         await spool.open()
         catalog = Catalog(store, Naming("image-"))
-        lookup = Lookup(spool, catalog, 1)
-        push = Push(spool, catalog, lookup, Flights(crew, patience), "localhost:5000", 0.0, memory)
+        flights = Flights(crew, patience)
+        lookup = Lookup(spool, catalog, Foreign(catalog, spool, flights, memory), 1)
+        push = Push(spool, catalog, lookup, flights, "localhost:5000", 0.0, memory)
         push.restore()
         return cls(root, store, spool, catalog, lookup, push, Deletion(lookup, push), crew)
 

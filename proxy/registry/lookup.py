@@ -9,6 +9,7 @@ from proxy.errors import BlobUnknown, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label
+from proxy.registry.foreign import Foreign
 from proxy.store.spool import Spool, in_memory
 
 _NAMED = 8  # references that a 404 names at most
@@ -25,6 +26,7 @@ class Lookup:
 
     spool: Spool
     catalog: Catalog
+    foreign: Foreign
     level: int  # zstd's, of manifests that are not in their stored form yet
     absence: Callable[[str, str], str] = not_here
 
@@ -74,8 +76,9 @@ class Lookup:
     async def _manifest(self, name: Name, reference: Tag | Digest) -> Blob | None:
         if isinstance(reference, Digest):
             return await self.find(name, reference)
-        archive = await self.catalog.tagged(name, reference)
-        return archive.blob(archive.index.root) if archive else None
+        if archive := await self.catalog.tagged(name, reference):
+            return archive.blob(archive.index.root)
+        return await self.foreign.find(name, reference)
 
     async def parsed(self, blob: Blob) -> Manifest:
         """Read a manifest that was found."""
