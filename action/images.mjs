@@ -42,10 +42,18 @@ export async function save(relay, wanted) {
 
 async function saveOne(relay, local, target) {
   const saving = stream(["save", local])
-  const [ended, answer] = await Promise.allSettled([saving.done, relay.store(target, saving.stdout)])
-  if (ended.status === "rejected") throw ended.reason // which says more than the relay about a broken tarball
-  if (answer.status === "rejected") throw answer.reason
-  return answer.value
+  const trouble = saving.done.then(() => undefined, (error) => error)
+  let taken
+  try {
+    taken = await relay.store(target, saving.stdout)
+  } catch (error) {
+    const wasWhole = saving.stdout.readableEnded
+    saving.stdout.destroy() // the relay may refuse before it has read all
+    throw (wasWhole && (await trouble)) || error // of a broken tarball docker says more than the relay
+  }
+  const problem = await trouble
+  if (problem) throw problem
+  return taken
 }
 
 /** Fetch images into the local engine. */

@@ -119,6 +119,52 @@ def test_any_free_port_will_do_if_asked_for(use: Use, bridged: Bridged) -> None:
     assert step.post().status == 0
 
 
+def test_images_go_from_engine_to_engine_as_tarballs(use: Use, bridged: Bridged, tmp_path: Path) -> None:
+    token = build(bridged, "web_1:dev", tmp_path / "context")
+    bridged.docker("tag", "web_1:dev", "team/worker:v2")
+    image_id = bridged.image_id("web_1:dev")
+    first, second = use("build", save="web_1:dev=web:v1\nteam/worker:v2"), use("test", load="web:v1,team/worker:v2")
+
+    main = first.main()
+    first.post()
+    bridged.docker("image", "rm", "web_1:dev", "team/worker:v2")
+    loaded = second.main()
+    second.post()
+
+    digests = json.loads(main.outputs["digests"])
+    assert (main.status, list(digests)) == (0, ["web:v1", "team/worker:v2"])
+    assert main.outputs["digest"] == digests["web:v1"]
+    assert {each["digest"] for each in json.loads(main.outputs["images"])} == set(digests.values())
+    assert (loaded.status, loaded.annotations) == (0, [])
+    for reference in ("web:v1", "localhost:5000/web:v1", "team/worker:v2"):
+        assert bridged.image_id(reference) == image_id
+    assert bridged.run("web:v1") == token
+    assert "Loaded image: web:v1" in loaded.said
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"save": "nobody/nothing:v1"}, "save: nobody/nothing:v1: docker says: reference does not exist"),
+        ({"load": "nothing:v1"}, "load: nothing:v1: the relay says: nothing:v1 is not in this run"),
+        (
+            {"save": "relay-base", "access": "read"},
+            "save: relay-base: the relay says: this relay only hands out images",
+        ),
+    ],
+)
+def test_an_image_that_does_not_exist_or_may_not_be_stored_is_named(
+    inputs: dict[str, str], said: str, use: Use
+) -> None:
+    step = use(**inputs)
+
+    main, post = step.main(), step.post()
+
+    assert main.status == 1
+    assert said in main.error
+    assert post.status == 0
+
+
 def test_an_image_that_is_not_there_is_named(use: Use) -> None:
     main = use(image="localhost:1/nobody/relay:v1").main()
 
