@@ -14,8 +14,9 @@ COMPOSED = {  # of parts; other tests see them whole
 
 def sources() -> str:
     """All text of the programs, with what stands between the parts of a broken string taken out."""
-    code = "\n".join(path.read_text() for folder in ("proxy", "config") for path in (ROOT / folder).rglob("*.py"))
-    return re.sub(r"[\"']\n\s*f?[\"']", "", code).replace('\\"', '"')
+    files = [path for folder in ("proxy", "config", "action") for path in (ROOT / folder).rglob("*")]
+    code = "\n".join(path.read_text() for path in files if path.suffix in {".py", ".mjs"})
+    return re.sub(r"[\"'`]( \+)?\n\s*f?[\"'`]", "", code).replace('\\"', '"')
 
 
 def test_every_message_of_the_page_is_one_that_the_programs_write() -> None:
@@ -30,7 +31,7 @@ def test_every_message_of_the_page_is_one_that_the_programs_write() -> None:
 
 
 def test_every_link_of_the_documentation_leads_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
         for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page.read_text()):
             linked = (page.parent / target) if target else page
