@@ -33,10 +33,6 @@ class Ran:
     said: str
     artifacts: Path
 
-    def of(self, job: str) -> str:
-        """Give the lines of one job."""
-        return "\n".join(line for line in self.said.splitlines() if f"/{job}]" in line or f"/{job} " in line)
-
 
 class Acting:
     """Runs workflows in a repository of its own, in the network of an engine."""
@@ -60,14 +56,14 @@ class Acting:
                 service["env"] = {"RELAY_STORE": "actions", "RELAY_TRUSTED_HOSTS": self.trusted}
         return workflow
 
-    def run(self, workflow: Mapping[str, Any], token: str) -> Ran:
+    def run(self, workflow: Mapping[str, Any], token: str, *options: str) -> Ran:
         """Run a workflow to its end, in a repository whose image tests itself by telling the token."""
         act = TOOLS / "bin" / "act"
         if not act.exists():
             missing("act")
         self._prepare(workflow, token)
         done = subprocess.run(
-            [*self.engine.inside(), str(act), *self._options()],
+            [*self.engine.inside(), str(act), *self._options(), *options],
             cwd=self._repository,
             env={
                 **self.engine.toolbox.env(),

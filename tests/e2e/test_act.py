@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from tests.e2e import building
-from tests.e2e.acting import Acting
+from tests.e2e.acting import Acting, Ran
 from tests.e2e.bridged import Bridged
+from tests.e2e.jobs import NO_SESSION
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 _APP = "localhost:5000/app:ci"
-_SHOW = f"docker image inspect --format 'image={{{{.Id}}}}' {_APP}"
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,18 @@ def acting(bridged: Bridged, relay_image: str, job_image: str, tmp_path: Path) -
     return Acting(bridged, tmp_path)
 
 
-def _shown(workflow: dict[str, Any]) -> dict[str, Any]:
-    """Let each job show the image; all jobs have one engine here, so the second one forgets the image first."""
-    jobs = workflow["jobs"]
-    jobs["build"]["steps"].append({"run": _SHOW})
-    jobs["test"]["steps"].insert(0, {"run": f"docker image rm --force {_APP}"})
-    jobs["test"]["steps"].append({"run": _SHOW})
+def _shown(workflow: dict[str, Any], reference: str = _APP) -> dict[str, Any]:
+    """Let each job show the image; all jobs have one engine here, so the later ones forget the image first."""
+    jobs, show = workflow["jobs"], f"docker image inspect --format 'image={{{{.Id}}}}' {reference}"
+    jobs["build"]["steps"].append({"run": show})
+    jobs["test"]["steps"].insert(0, {"run": f"docker image rm --force {reference}"})
+    jobs["test"]["steps"].append({"run": show})
     return workflow
+
+
+def _images(ran: Ran) -> list[str]:
+    """Return the ids of the image that the jobs have shown."""
+    return [line.partition("image=")[2] for line in ran.said.splitlines() if "image=sha256:" in line]
 
 
 @pytest.mark.parametrize("example", ["build-test.yml", "services.yml"])
@@ -42,9 +47,46 @@ def test_an_image_that_one_job_builds_is_tested_in_the_next(example: str, acting
     ran = acting.run(_shown(acting.example(example)), token)
 
     assert ran.status == 0
-    shown = [line.partition("image=")[2] for line in ran.said.splitlines() if "image=sha256:" in line]
-    assert len(shown) == 2
-    assert shown[0] == shown[1]
+    assert len(_images(ran)) == 2
+    assert len(set(_images(ran))) == 1
     assert f"tested {token}" in ran.said
     assert [path.name for path in ran.artifacts.glob("*/image-*")] == ["image-app@ci"]
     assert acting.engine.docker("ps", "--all", "--quiet").split() == []
+
+
+def test_steps_in_a_container_reach_the_service_and_the_engine_of_the_machine(acting: Acting, job_image: str) -> None:
+    token, workflow = secrets.token_hex(16), acting.example("services.yml")
+    for job in workflow["jobs"].values():
+        job["container"] = job_image
+        job["steps"].append({"run": "echo $(curl --fail --silent http://relay:5000/v2/app/tags/list)"})
+
+    ran = acting.run(_shown(workflow), token)
+
+    assert ran.status == 0
+    assert len(set(_images(ran))) == 1
+    assert ran.said.count('{"name": "app", "tags": ["ci"]}') == 2
+    assert f"tested {token}" in ran.said
+
+
+def test_what_one_job_saves_is_loaded_by_many(acting: Acting) -> None:
+    token, workflow = secrets.token_hex(16), acting.example("migrate.yml")
+    workflow["jobs"]["test"]["strategy"] = acting.example("matrix.yml")["jobs"]["test"]["strategy"]
+
+    ran = acting.run(_shown(workflow, "app:ci"), token, "--concurrent-jobs", "1")
+
+    assert ran.status == 0
+    assert len(_images(ran)) == 4
+    assert len(set(_images(ran))) == 1
+    assert ran.said.count(f"tested {token}") == 3
+
+
+def test_a_push_without_the_action_fails_and_says_what_to_do(acting: Acting) -> None:
+    workflow = acting.example("services.yml")
+    for job in workflow["jobs"].values():
+        job["steps"] = [step for step in job["steps"] if "image-relay" not in step.get("uses", "")]
+
+    ran = acting.run(workflow, secrets.token_hex(16))
+
+    assert ran.status == 1
+    assert f"denied: {NO_SESSION}" in ran.said
+    assert list(ran.artifacts.glob("*/image-*")) == []
