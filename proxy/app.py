@@ -15,17 +15,21 @@ from proxy.front import gate, keys
 from proxy.front.errors import as_oci_errors
 from proxy.front.listening import listen, stopped
 from proxy.front.routes import ROUTES
+from proxy.ledger import Ledger
 from proxy.memory import Memory, share_arenas
 from proxy.oci.manifest import LIMIT
 from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
 from proxy.registry.fetching import Fetching
 from proxy.registry.flights import PATIENCE, Flights
+from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
+from proxy.registry.transfers import Departures
 from proxy.store.spool import Spool
 from proxy.stores import Stores, choose
+from proxy.telling import tell
 
 _log = logging.getLogger(__name__)
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
@@ -36,29 +40,31 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
 
     `patience` is how many seconds a request waits for an artifact until its client is told to come again.
     """
-    memory = Memory(settings.memory_budget)
-    stores = choose(settings, job or Job(), memory)
+    memory, ledger = Memory(settings.memory_budget), Ledger(tell)
+    stores = choose(settings, job or Job(), memory, ledger)
     spool = Spool(
         settings.data / "spool",
         level=settings.compression_level,
         memory=memory,
         cache_limit=settings.spool_limit if stores.actions else 0,
     )
-    crew = Crew()
+    crew, departures = Crew(), Departures(ledger)
     lookup = Lookup(spool, stores.catalog, settings.compression_level, stores.absence)
     flights = Flights(crew, patience)
-    push = Push(spool, stores.catalog, lookup, flights, settings.public_host, settings.settle_seconds, memory)
+    journal, pace = Journal(ledger), settings.settle_seconds
+    push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal)
     hosts = [settings.public_host]
     app = web.Application(middlewares=_middlewares(settings, stores, push, hosts), client_max_size=LIMIT)
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
     app[keys.DELETION] = Deletion(lookup, push)
-    app[keys.FETCHING] = Fetching(spool, memory, crew)
+    app[keys.DEPARTURES] = departures
+    app[keys.FETCHING] = Fetching(spool, memory, crew, ledger)
     app[keys.REPORT] = Report(lookup, push, stores.kind, stores.standing)
     if stores.actions:
         app[keys.HANDOVER] = stores.actions.handover
         stores.actions.handover.rename = _renaming(push, hosts, by_hand="public_host" in settings.model_fields_set)
     app.add_routes(ROUTES)
-    app.cleanup_ctx.append(lambda _: _life(stores, push, crew))
+    app.cleanup_ctx.append(lambda _: _life(stores, push, departures, crew))
     return app
 
 
@@ -73,16 +79,17 @@ def _renaming(push: Push, hosts: list[str], *, by_hand: bool) -> Callable[[str],
     return rename
 
 
-async def _life(stores: Stores, push: Push, crew: Crew) -> AsyncIterator[None]:
+async def _life(stores: Stores, push: Push, departures: Departures, crew: Crew) -> AsyncIterator[None]:
     """Open what the service works with; at its end make durable what is pending, then close."""
     _log.info("images are kept in: %s (%s)", stores.kind, stores.reason)
     async with stores.opened():
         await push.spool.open()
         push.restore()
-        background = [crew.start(push.settle()), crew.start(_sweep(push.spool))]
+        background = [crew.start(work) for work in (push.settle(), departures.watch(), _sweep(push.spool))]
         if stores.actions:
             background.append(crew.start(stores.actions.watch()))
         yield
+        departures.end()
         for failed in await push.flush():
             _log.error("%s@%s is not durable: %s", failed.name, failed.digest, failed.problem)
         for task in background:

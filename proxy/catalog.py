@@ -8,7 +8,7 @@ replaced still answers for its digests while somebody pulls from it.
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import groupby
 from weakref import WeakValueDictionary
 
@@ -100,6 +100,11 @@ class Catalog:
 
     def _held(self) -> list[Archive]:
         return [each for key, each in self._archives.items() if each and key in self._listed]
+
+    def known_of(self, wanted: Collection[Digest]) -> set[Digest]:
+        """Tell which of some content is in archives that were opened, of any repository."""
+        some = set(wanted)
+        return set().union(*(each.index.blobs.keys() & some for each in self._held()))
 
     async def lingering(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive that was replaced a moment ago, and has this content."""

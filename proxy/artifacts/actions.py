@@ -159,6 +159,7 @@ class ActionsStore:
             if not appends(created.url) and tries == _UPLOADS:
                 break
             await asyncio.sleep(wait)
+            service.retrying()
         raise StoreRefused(f"the image was not stored, under any of several names ({problem}); try again later")
 
     async def _create(self, service: ResultsService, name: str) -> tuple[str, Created]:

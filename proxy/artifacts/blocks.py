@@ -111,7 +111,7 @@ class Upload:
             await self._put_once(url, data, headers, limit)
 
         try:
-            await patiently(policy, self._storage.chance, attempt)
+            await patiently(policy, self._storage.chance, attempt, self._storage.retrying)
         except Again as fault:
             raise UploadLost(str(fault)) from None
 
@@ -120,10 +120,17 @@ class Upload:
         timeout = aiohttp.ClientTimeout(total=limit, sock_connect=storage.tempo.connect)
         headers = VERSION | headers | {"Content-Length": str(len(data))}
         try:
-            async with storage.http.put(
-                url, data=_slices(data), headers=headers, timeout=timeout, allow_redirects=False, middlewares=(once,)
-            ) as response:
-                status = response.status
+            with storage.call(_method(url)) as call:
+                async with storage.http.put(
+                    url,
+                    data=_slices(data),
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    middlewares=(once,),
+                ) as response:
+                    status = call.status = response.status
+                    call.sent = len(data)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise broken(error) from None
         if status in {200, 201}:
@@ -179,6 +186,10 @@ async def _slices(data: bytes) -> AsyncIterator[memoryview]:
     view = memoryview(data)
     for at in range(0, len(view), _SLICE):
         yield view[at : at + _SLICE]
+
+
+def _method(url: URL) -> str:
+    return "PutBlockList" if url.query.get("comp") == "blocklist" else "PutBlock"
 
 
 def _with_query(url: URL, query: str) -> URL:

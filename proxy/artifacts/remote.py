@@ -190,7 +190,7 @@ class RemoteFile:
                 _log.info("this server gives no ranges: the artifact %s is read as a whole", self._artifact.name)
                 storage, copy = self._storage, partial(self._link.use, self._copy)
                 try:
-                    self._whole = await patiently(storage.tempo.blobs, storage.chance, copy)
+                    self._whole = await patiently(storage.tempo.blobs, storage.chance, copy, storage.retrying)
                 except Again as fault:
                     raise StoreRefused(f"the artifact can not be read ({fault}); try again later") from None
             return self._whole

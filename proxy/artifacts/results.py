@@ -16,6 +16,7 @@ from yarl import URL
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.retry import Tempo
 from proxy.artifacts.twirp import EXPIRED, Dropped, Fields, NameTaken, NoSuchArtifact, Refused, Twirp, Unclear
+from proxy.ledger import Ledger
 from proxy.session import Session
 
 __all__ = ["EXPIRED", "Created", "Listed", "NameTaken", "NoSuchArtifact", "Refused", "ResultsService", "Unclear"]
@@ -55,13 +56,23 @@ class _VersionUnknown(Exception):
 class ResultsService:
     """Artifacts of one run, with one session."""
 
-    def __init__(self, http: aiohttp.ClientSession, session: Session, tempo: Tempo = Tempo()) -> None:  # noqa: B008 - it is a value
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        session: Session,
+        tempo: Tempo = Tempo(),  # noqa: B008 - it is a value
+        ledger: Ledger | None = None,
+    ) -> None:
         self.session = session
-        self._twirp = Twirp(http, session, tempo)
+        self._twirp = Twirp(http, session, tempo, ledger or Ledger())
 
     def now(self) -> datetime:
         """Give the time by the clock of the service."""
         return self._twirp.now()
+
+    def retrying(self) -> None:
+        """Note that something is tried again."""
+        self._twirp.retrying()
 
     def waits(self) -> list[float]:
         """Give the waits between tries in seconds, for callers that look in between."""

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from proxy.content import Blob, read_plain
 from proxy.front.asked import digest_of, name_of
-from proxy.front.keys import DELETION, FETCHING, LOOKUP, MEMORY
+from proxy.front.keys import DELETION, DEPARTURES, FETCHING, LOOKUP, MEMORY
 from proxy.front.ranges import requested
 
 
@@ -37,12 +37,15 @@ async def get(request: web.Request) -> web.StreamResponse:
 async def _send(
     request: web.Request, blob: Blob, span: tuple[int, int], response: web.StreamResponse
 ) -> web.StreamResponse:
-    async with aclosing(read_plain(blob, *span, request.app[MEMORY])) as parts:
-        async for views in parts:
-            if not response.prepared:  # a blob whose first piece is damaged still gets a readable answer
-                await response.prepare(request)
-            for view in views:
-                await response.write(view)
+    reading = aclosing(read_plain(blob, *span, request.app[MEMORY]))
+    with request.app[DEPARTURES].blob(name_of(request), blob.digest) as went:
+        async with reading as parts:
+            async for views in parts:
+                if not response.prepared:  # a blob whose first piece is damaged still gets a readable answer
+                    await response.prepare(request)
+                for view in views:
+                    await response.write(view)
+                    went(len(view))
     await response.prepare(request)
     await response.write_eof()
     return response

@@ -9,9 +9,11 @@ from proxy.registry.handover import Handover
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
+from proxy.registry.transfers import Departures
 from proxy.store.spool import Spool
 
 DELETION = web.AppKey("deletion", Deletion)
+DEPARTURES = web.AppKey("departures", Departures)
 FETCHING = web.AppKey("fetching", Fetching)
 HANDOVER = web.AppKey("handover", Handover)
 LOOKUP = web.AppKey("lookup", Lookup)

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 from proxy.content import read_all
 from proxy.errors import DigestInvalid
 from proxy.front.asked import content_of, name_of, reference_of, tags_parameter
-from proxy.front.keys import DELETION, LOOKUP, PUSH
+from proxy.front.keys import DELETION, DEPARTURES, LOOKUP, PUSH
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag
@@ -16,7 +16,8 @@ from proxy.oci.names import Name, Tag
 
 async def get(request: web.Request) -> web.Response:
     """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
-    blob = await request.app[LOOKUP].manifest(name_of(request), reference_of(request))
+    name, reference, departures = name_of(request), reference_of(request), request.app[DEPARTURES]
+    blob = await request.app[LOOKUP].manifest(name, reference)
     headers = {
         "Content-Type": blob.media_type or "",
         "Content-Length": str(blob.size),
@@ -24,8 +25,11 @@ async def get(request: web.Request) -> web.Response:
         "ETag": f'"{blob.digest}"',
     }
     if request.method == "HEAD":
+        departures.resolve(name, reference, blob.digest)
         return web.Response(headers=headers)
-    return web.Response(body=await read_all(blob), headers=headers)
+    content = await read_all(blob)
+    departures.manifest(name, reference, blob.digest, content)
+    return web.Response(body=content, headers=headers)
 
 
 async def put(request: web.Request) -> web.Response:

@@ -17,6 +17,7 @@ from proxy.archive.pieces import Piece, unframe
 from proxy.content import Blob, Findings, prove, read_stored
 from proxy.errors import Denied, RegistryError
 from proxy.files import NewFile
+from proxy.ledger import Fetched, Ledger
 from proxy.memory import Memory
 from proxy.oci.digest import Digest, hashing
 from proxy.offload import Crew, offload
@@ -102,6 +103,7 @@ class Fetching:
     spool: Spool
     memory: Memory
     crew: Crew
+    ledger: Ledger = field(default_factory=Ledger)
     _under_way: dict[Digest, _Download] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -111,13 +113,21 @@ class Fetching:
         One for which the cache has no room is given as it is: each of its readers reads from far away.
         """
         if blob.source.local or not blob.pieces:
-            return blob
+            return self._told("hit", blob)
         async with self._turn:
             download = self._under_way.get(blob.digest)
             if download is None and (here := await self.spool.find(blob.digest)):
-                return here  # it came while this waited
+                return self._told("hit", here)  # it came while this waited
+            result = "joined" if download else "miss"
             download = download or await self._start(blob)
-        return replace(blob, source=download, offset=0, findings=Findings({blob.digest})) if download else blob
+        if download is None:
+            return self._told("no room", blob)
+        return self._told(result, replace(blob, source=download, offset=0, findings=Findings({blob.digest})))
+
+    def _told(self, result: str, blob: Blob) -> Blob:
+        if self.spool.caches:  # else nothing is far
+            self.ledger.note(Fetched(result))
+        return blob
 
     async def _start(self, blob: Blob) -> _Download | None:
         path = await self.spool.room(blob.stored + sum(each.size for each in self._under_way.values()))

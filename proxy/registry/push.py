@@ -22,8 +22,8 @@ from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
-from proxy.printing import printable
 from proxy.registry.flights import Flights
+from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.sealing import body_of, gather, present
 from proxy.registry.states import Event, State, after
@@ -61,6 +61,7 @@ class Push:
     public_host: str
     settle_seconds: float
     memory: Memory
+    journal: Journal = field(default_factory=Journal)
     _pushed: dict[tuple[Name, Tag | Digest, Digest], Pushed] = field(default_factory=dict)
     _touched: dict[Name, float] = field(default_factory=dict)
     _turns: WeakValueDictionary[tuple[Name, Tag | Digest], asyncio.Lock] = field(default_factory=WeakValueDictionary)
@@ -77,6 +78,7 @@ class Push:
         self._retry_failed(name)
         await self._check(name, manifest)
         await self._hold(name, digest, manifest)
+        self.journal.accepted(name, digest, digest, manifest)
 
     async def put_tagged(self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest) -> list[Tag]:
         """Take a manifest in under tags, an artifact for each; returns when they are durable, with those that are.
@@ -137,6 +139,7 @@ class Push:
         async with self.turn(name, reference):
             if isinstance(reference, Tag):
                 await self._check(name, manifest)  # not before: turns are taken in the order of the requests
+                self.journal.accepted(name, reference, digest, manifest)
             elif digest not in self.spool.pending.get(name, {}):
                 return  # claimed or deleted while this waited
             pushed = self._record(name, reference, digest)
@@ -157,7 +160,7 @@ class Push:
     def _fail(self, pushed: Pushed, problem: str) -> None:
         if pushed.state is not State.DURABLE:  # else a tag has claimed it meanwhile
             pushed.happens(Event.FAIL, problem)
-            _log.error("%s was not stored: %s", label(pushed.name, pushed.reference), printable(problem))
+            self.journal.failed(label(pushed.name, pushed.reference), problem)
 
     def _forget(self, name: Name, reference: Tag | Digest) -> None:
         """Something is durable under this reference: earlier failures no longer matter."""
@@ -168,7 +171,7 @@ class Push:
         before = await self._current(name, reference, digest)
         if before is not None and _answers(before, reference, digest, manifest):
             await self._claim(name, before.index.blobs)
-            _log.info("%s is stored already", label(name, reference))
+            self.journal.unchanged(label(name, reference), digest)
             return
         if before is not None and before.index.root != digest:  # else it only has to be stored once more
             self._check_owner(name, reference, before)
@@ -177,14 +180,12 @@ class Push:
         body = await body_of(tree, name, reference, digest, self.public_host, self.memory)
         if before is not None and isinstance(reference, Tag):
             await self.secure(name, before, tree.contents)
-        archive = await self.catalog.put(name, reference, body)
+        known = self.catalog.known_of(tree.contents)
+        async with self.journal.storing(label(name, reference), body) as archived:
+            archive = await self.catalog.put(name, reference, archived)
         archive.findings.proven.update(body.proven())
         await self._claim(name, tree.contents)
-        took = time.monotonic() - began
-        size = body.size / 2**20
-        more = f" as {archive.artifact.name}, {digest}" if isinstance(reference, Tag) else ""
-        text = "stored %s%s: %.1f MiB in %.2f s (%.0f MiB/s)"
-        _log.info(text, label(name, reference), more, size, took, size / took)
+        self.journal.stored(archive, known, body.size, time.monotonic() - began)
 
     def _check_owner(self, name: Name, reference: Tag | Digest, current: Archive) -> None:
         """Refuse to take a tag over from another job: of two jobs that share one, neither would know what it gets."""

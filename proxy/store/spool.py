@@ -113,6 +113,23 @@ class Spool:
             if Digest(path.parent.name, path.name) not in self._blobs:
                 path.unlink(missing_ok=True)
 
+    # What it holds
+
+    @property
+    def caches(self) -> bool:
+        """Does it keep what is in artifacts already?"""
+        return self._cache_limit > 0
+
+    @property
+    def size(self) -> int:
+        """Tell how many bytes its blobs have, as they are stored."""
+        return sum(entry.stored for entry in self._blobs.values())
+
+    @property
+    def uploads(self) -> int:
+        """Tell how many uploads are open."""
+        return len(self._uploads)
+
     # Uploads
 
     async def start(self, name: Name, algorithm: str = "sha256") -> Upload:
