@@ -14,7 +14,9 @@ from proxy.files import locked, trouble
 from proxy.front import gate, keys
 from proxy.front.errors import as_oci_errors
 from proxy.front.listening import listen, stopped
+from proxy.front.metrics import Metrics
 from proxy.front.routes import ROUTES
+from proxy.front.watching import watch
 from proxy.ledger import Ledger
 from proxy.memory import Memory, share_arenas
 from proxy.oci.manifest import LIMIT
@@ -22,10 +24,12 @@ from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
 from proxy.registry.fetching import Fetching
 from proxy.registry.flights import PATIENCE, Flights
+from proxy.registry.history import History
 from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
+from proxy.registry.summary import Summary
 from proxy.registry.transfers import Departures
 from proxy.store.spool import Spool
 from proxy.stores import Stores, choose
@@ -40,7 +44,8 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
 
     `patience` is how many seconds a request waits for an artifact until its client is told to come again.
     """
-    memory, ledger = Memory(settings.memory_budget), Ledger(tell)
+    memory, history, metrics = Memory(settings.memory_budget), History(), Metrics()
+    ledger = Ledger(tell, history.take, metrics.take)
     stores = choose(settings, job or Job(), memory, ledger)
     spool = Spool(
         settings.data / "spool",
@@ -53,13 +58,17 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
     flights = Flights(crew, patience)
     journal, pace = Journal(ledger), settings.settle_seconds
     push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal)
+    report = Report(lookup, push, stores.kind, stores.standing, history)
     hosts = [settings.public_host]
-    app = web.Application(middlewares=_middlewares(settings, stores, push, hosts), client_max_size=LIMIT)
+    middlewares = [watch(ledger), *_middlewares(settings, stores, push, hosts)]
+    app = web.Application(middlewares=middlewares, client_max_size=LIMIT)
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
     app[keys.DELETION] = Deletion(lookup, push)
     app[keys.DEPARTURES] = departures
     app[keys.FETCHING] = Fetching(spool, memory, crew, ledger)
-    app[keys.REPORT] = Report(lookup, push, stores.kind, stores.standing)
+    app[keys.METRICS], app[keys.REPORT] = metrics, report
+    another = settings.run_id is not None
+    app[keys.SUMMARY] = Summary(report, history, departures, stores.place, stores.load, another=another)
     if stores.actions:
         app[keys.HANDOVER] = stores.actions.handover
         stores.actions.handover.rename = _renaming(push, hosts, by_hand="public_host" in settings.model_fields_set)

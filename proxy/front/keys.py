@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from proxy.front.metrics import Metrics
 from proxy.memory import Memory
 from proxy.registry.deletion import Deletion
 from proxy.registry.fetching import Fetching
@@ -9,6 +10,7 @@ from proxy.registry.handover import Handover
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
+from proxy.registry.summary import Summary
 from proxy.registry.transfers import Departures
 from proxy.store.spool import Spool
 
@@ -18,6 +20,11 @@ FETCHING = web.AppKey("fetching", Fetching)
 HANDOVER = web.AppKey("handover", Handover)
 LOOKUP = web.AppKey("lookup", Lookup)
 MEMORY = web.AppKey("memory", Memory)
+METRICS = web.AppKey("metrics", Metrics)
 PUSH = web.AppKey("push", Push)
 REPORT = web.AppKey("report", Report)
 SPOOL = web.AppKey("spool", Spool)
+SUMMARY = web.AppKey("summary", Summary)
+
+MESSAGE = web.RequestKey("message", str)  # what a failure said to the client
+UNANSWERED = web.RequestKey("unanswered", bool)  # the answer broke off, or reached nobody

@@ -30,4 +30,6 @@ ROUTES = [
     web.put("/relay/session", relay.take_session),
     web.post("/relay/flush", relay.flush),
     web.get("/relay/images", relay.images),
+    web.get("/relay/summary", relay.summary),
+    web.get("/metrics", relay.metrics),
 ]

@@ -32,7 +32,8 @@ async def test_a_healthy_relay_says_what_it_is(relay: Relay) -> None:
 
     assert answer.status == 200
     version = answer.json["version"]
-    assert answer.json == {"ready": True, "version": version, "store": "directory", "pending": [], "failed": []}
+    nothing: dict[str, list[str]] = {key: [] for key in ("pending", "failed", "refused", "missing")}
+    assert answer.json == {"ready": True, "version": version, "store": "directory", **nothing}
     assert (await relay.ask("HEAD", "/relay/health")).status == 200
 
 

@@ -863,6 +863,22 @@ async def test_another_run_is_handed_out_and_named_and_takes_nothing(
     )
 
 
+async def test_the_summary_names_another_run_and_what_it_was_made_of(actions: Emulator, tmp_path: Path) -> None:
+    other = actions.job(run=7)
+    other.run.event = "`|\n::error::x <b>"
+    async with relay_of(actions, tmp_path / "a", other) as first:
+        await first.push_image("v1")
+
+    async with waiting(actions, tmp_path / "b", reading(actions), run_id="7") as relay:
+        assert (await relay.get("v1")).status == 200
+        written = (await relay.ask("GET", "/relay/summary")).body.decode()
+
+    head = f"`octo/relay` at `{other.run.head_sha}`"
+    assert f"Images are read from another run: `7`, made of {head} (event `` `¦\ufffd::error::x <b> ``).\n" in written
+    assert "| artifacts of run 7 |" in written
+    assert "gh run download 7 -R octo/relay -n image-app@v1 " in written
+
+
 async def test_a_run_of_a_fork_is_handed_out_only_to_who_trusts_it(
     actions: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
