@@ -19,7 +19,8 @@ from config import address
 from config.settings import PREFIX, Settings
 
 _USAGE = """image-relay [serve] [options]    run the registry (also what happens without a command)
-       image-relay list [options]       show the images of the relay on this host and port
+       image-relay list [--no-trunc] [options]
+                                        show the images of the relay on this host and port; --no-trunc: whole digests
        image-relay health [options]     exit with 0 if the relay on this host and port answers, else with 1
        image-relay help                 show this (also --help)
        image-relay --version"""

@@ -3,7 +3,7 @@
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _KILO = 1024
 _INSTANT = 1e-3  # seconds; what took less has no rate that means anything
-_SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))  # seconds
+_SPANS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))  # seconds
 
 
 def size(count: float) -> str:
@@ -32,8 +32,6 @@ def duration(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """Write a time in its largest unit alone: `3 days`, `1 minute`."""
-    whole, unit = next(
-        ((int(seconds // length), unit) for length, unit in _SPANS if seconds >= length), (int(seconds), "second")
-    )
-    return f"{whole} {unit}{'' if whole == 1 else 's'}"
+    """Write a time in its largest unit alone, and shortly: `3d`, `5m`."""
+    length, unit = next((each for each in _SPANS if seconds >= each[0]), _SPANS[-1])
+    return f"{int(seconds // length)}{unit}"

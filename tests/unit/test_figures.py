@@ -53,13 +53,13 @@ def test_a_duration_has_as_many_digits_as_say_something(seconds: float, written:
 @pytest.mark.parametrize(
     ("seconds", "written"),
     [
-        (0, "0 seconds"),
-        (1.9, "1 second"),
-        (59, "59 seconds"),
-        (60, "1 minute"),
-        (7300, "2 hours"),
-        (86400, "1 day"),
-        (3 * 86400 - 1, "2 days"),
+        (0, "0s"),
+        (1.9, "1s"),
+        (59, "59s"),
+        (60, "1m"),
+        (7300, "2h"),
+        (86400, "1d"),
+        (3 * 86400 - 1, "2d"),
     ],
 )
 def test_a_span_is_written_in_its_largest_unit(seconds: float, written: str) -> None:
