@@ -66,14 +66,20 @@ class Catalog:
     async def of(self, name: Name) -> list[Archive]:
         """Give the archives of a repository that answer for something, the newest first."""
         await self._refresh()
-        by_name = sorted(self._candidates(name), key=_plain)
-        same = [list(each) for _, each in groupby(by_name, key=_plain)]
-        found = [archive for each in same if (archive := await self._newest(each)) and archive.name == name]
-        return sorted(found, key=lambda archive: order(archive.artifact), reverse=True)
+        return [archive for archive in await self._answering(self._candidates(name)) if archive.name == name]
 
     async def every(self) -> list[Archive]:
-        """Give all archives that answer for something, by name."""
-        return [archive for name in await self.repositories() for archive in await self.of(name)]
+        """Give all archives that answer for something, by name, the newest of each first."""
+        await self._refresh()
+        ours = [each for each in self._listed.values() if self._naming.decode(each.name)]
+        return sorted(await self._answering(ours + self._shortened()), key=lambda archive: archive.name)
+
+    async def _answering(self, artifacts: Iterable[Artifact]) -> list[Archive]:
+        """Give the archive of each reference that artifacts have, the newest first."""
+        by_name = sorted(artifacts, key=_plain)
+        same = [list(each) for _, each in groupby(by_name, key=_plain)]
+        found = [archive for each in same if (archive := await self._newest(each))]
+        return sorted(found, key=lambda archive: order(archive.artifact), reverse=True)
 
     async def holding(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive of the repository that has this content, preferably one that has it as a manifest."""
