@@ -50,6 +50,7 @@ class Spool:
         self._level = level
         self._memory = memory
         self._uploads: dict[str, Upload] = {}
+        self._starting = 0  # uploads that are about to be open
         self._blobs: dict[Digest, Entry] = {}
         self._findings = Findings()
         self._links: dict[Name, dict[Digest, float]] = {}
@@ -134,12 +135,16 @@ class Spool:
 
     async def start(self, name: Name, algorithm: str = "sha256") -> Upload:
         """Open an upload session."""
-        if len(self._uploads) >= _UPLOADS:
+        if len(self._uploads) + self._starting >= _UPLOADS:
             raise TooManyRequests(f"{_UPLOADS} uploads are open; finish or cancel some", {"Retry-After": "10"})
-        await self._make_room(_FREE)
-        with _disk_troubles(self.root):
-            upload = await offload(self._open_upload, name, algorithm)
-        self._uploads[upload.id] = upload
+        self._starting += 1
+        try:
+            await self._make_room(_FREE)
+            with _disk_troubles(self.root):
+                upload = await offload(self._open_upload, name, algorithm)
+            self._uploads[upload.id] = upload
+        finally:
+            self._starting -= 1
         return upload
 
     def _open_upload(self, name: Name, algorithm: str) -> Upload:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from proxy.archive.pieces import PIECE, Piece
-from proxy.errors import ContentDamaged, Denied
+from proxy.errors import ContentDamaged, Denied, DigestInvalid, TooManyRequests
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import parse
 from proxy.oci.names import Name
 from proxy.store import spool as spool_module
 from proxy.store.spool import Spool, in_memory
+from proxy.store.upload import Upload
 from tests.desk import APP, MIB, chunks, image, noise, plain
 
 OTHER = Name.parse("other/app")
@@ -215,6 +216,30 @@ async def test_a_manifest_in_memory_has_the_form_of_one_in_the_spool(spool: Spoo
     assert await plain(blob) == manifest.content
     assert (blob.media_type, blob.size) == (manifest.media_type, len(manifest.content))
     assert (await opened(spool.root)).pending[APP][manifest.digest] == parse(manifest.content, manifest.media_type)
+
+
+async def test_never_more_uploads_are_open_than_may_be_however_they_come(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_UPLOADS", 5)
+
+    started = await asyncio.gather(*(spool.start(APP) for _ in range(50)), return_exceptions=True)
+
+    opened_ones = [each for each in started if isinstance(each, Upload)]
+    assert len(opened_ones) == spool.uploads == 5
+    assert [each for each in started if not isinstance(each, Upload | TooManyRequests)] == []
+    await spool.cancel(opened_ones[0])
+    assert (await spool.start(APP)).name == APP
+
+
+async def test_an_upload_that_could_not_be_opened_takes_nobodys_place(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_UPLOADS", 1)
+    with pytest.raises(DigestInvalid):
+        await spool.start(APP, "md5")
+
+    assert (await spool.start(APP)).name == APP
 
 
 async def test_what_pending_manifests_need_is_never_swept(spool: Spool) -> None:
