@@ -9,7 +9,7 @@ from proxy.errors import BlobUnknown, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label
-from proxy.store.spool import Spool, in_memory
+from proxy.store.spool import Spool
 
 _NAMED = 8  # references that a 404 names at most
 
@@ -33,9 +33,8 @@ class Lookup:
 
         `known`: without asking a store that is far. Then None may only mean that a push has to send it once more.
         """
-        pending = self.spool.pending.get(name, {}).get(digest)
-        if pending is not None:
-            return in_memory(digest, pending, self.level)
+        if pending := await self.spool.held(name, digest):
+            return pending
         if self.spool.linked(name, digest) and (found := await self._anywhere(digest, known=known)):
             self.spool.renew(name, digest)
             return found

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from proxy.archive.index import ArchiveInvalid
 from proxy.artifacts.base import ArtifactGone, StoreRefused
 from proxy.catalog import Archive, Catalog
-from proxy.errors import Denied, ManifestInvalid, RegistryError
+from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError
 from proxy.files import trouble
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
@@ -135,9 +135,10 @@ class Push:
         if len(failures) == len(tags):
             raise failures[0]
 
-    async def _seal(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
+    async def _seal(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest | None) -> None:
+        """Make an artifact of a manifest; of one that is pending it need not be given."""
         async with self.turn(name, reference):
-            if isinstance(reference, Tag):
+            if manifest:
                 await self._check(name, manifest)  # not before: turns are taken in the order of the requests
                 self.journal.accepted(name, reference, digest, manifest)
             elif digest not in self.spool.pending.get(name, {}):
@@ -145,7 +146,7 @@ class Push:
             pushed = self._record(name, reference, digest)
             pushed.happens(Event.SEAL)
             try:
-                await self._store(name, reference, digest, manifest)
+                await self._store(name, reference, digest, manifest or await self._read_back(name, digest))
             except _TROUBLES as error:
                 problem = trouble(self.spool.root, error) if isinstance(error, OSError) else str(error)
                 self._fail(pushed, problem)
@@ -156,6 +157,12 @@ class Push:
                 raise
             pushed.happens(Event.STORE)
             self._forget(name, reference)
+
+    async def _read_back(self, name: Name, digest: Digest) -> Manifest:
+        held = await self.spool.held(name, digest)
+        if held is None:
+            raise ManifestUnknown("its manifest is gone from the disk; push it again")
+        return await self.lookup.parsed(held)
 
     def _fail(self, pushed: Pushed, problem: str) -> None:
         if pushed.state is not State.DURABLE:  # else a tag has claimed it meanwhile
@@ -239,15 +246,15 @@ class Push:
     async def _settle(self, name: Name, *, again: bool) -> None:
         """Seal what no other pending manifest names; what failed only `again`, or after another push."""
         pending = self.spool.pending.get(name, {})
-        claimed = {child.digest for manifest in pending.values() for child in manifest.children}
-        for digest, manifest in [(d, m) for d, m in pending.items() if d not in claimed]:
+        claimed = {child for each in pending.values() for child in each.children}
+        for digest in [digest for digest in pending if digest not in claimed]:
             if digest not in pending:
                 continue  # claimed or deleted meanwhile
             if again or self._record(name, digest, digest).state is not State.FAILED:
-                await self._settle_one(name, digest, manifest)
+                await self._settle_one(name, digest)
 
-    async def _settle_one(self, name: Name, digest: Digest, manifest: Manifest) -> bool:
-        work = partial(self._seal, name, digest, digest, manifest)
+    async def _settle_one(self, name: Name, digest: Digest) -> bool:
+        work = partial(self._seal, name, digest, digest, None)
         return await self.flights.join_to_the_end((name, digest, digest), work)
 
     async def secure(self, name: Name, going: Archive, claimed: Collection[Digest] = ()) -> None:
@@ -255,11 +262,11 @@ class Push:
 
         Other repositories may need it too, by a mount.
         """
-        pending = [(each, *held) for each, table in self.spool.pending.items() for held in table.items()]
-        for each, digest, manifest in pending:
-            if (each == name and digest in claimed) or manifest.named.isdisjoint(going.index.blobs):
+        held = [(each, *entry) for each, table in self.spool.pending.items() for entry in table.items()]
+        for each, digest, pending in held:
+            if (each == name and digest in claimed) or pending.named.isdisjoint(going.index.blobs):
                 continue
-            if not await self._settle_one(each, digest, manifest):
+            if not await self._settle_one(each, digest):
                 whole = label(going.name, going.reference)
                 raise Denied(f"{whole} is still needed by {label(each, digest)}, which could not be stored")
 

@@ -33,6 +33,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name
 from proxy.offload import offload
+from proxy.store.pending import Pending
 from proxy.store.upload import Upload, footer
 
 _UPLOADS = 1000  # open at once
@@ -46,7 +47,7 @@ class Spool:
 
     def __init__(self, root: Path, *, level: int, memory: Memory, cache_limit: int = 0) -> None:
         self.root = root
-        self.pending: dict[Name, dict[Digest, Manifest]] = {}
+        self.pending: dict[Name, dict[Digest, Pending]] = {}
         self._level = level
         self._memory = memory
         self._uploads: dict[str, Upload] = {}
@@ -92,7 +93,7 @@ class Spool:
         except RegistryError:
             await offload(path.unlink)
         else:
-            self.pending.setdefault(name, {})[digest] = manifest
+            self.pending.setdefault(name, {})[digest] = Pending.of(manifest, entry)
 
     async def sweep(self) -> None:
         """Give up idle uploads, and blobs that no manifest claimed in time."""
@@ -314,14 +315,14 @@ class Spool:
 
     async def hold(self, name: Name, digest: Digest, manifest: Manifest) -> None:
         """Keep a manifest that was pushed by digest until it is part of an artifact."""
-        path = self.root / "pending" / _folder(name) / _file(digest)
+        path = self._pending_path(name, digest)
         with _disk_troubles(self.root):
             part = await offload(self._part)
             try:
-                await offload(_write_manifest, part, digest, manifest, self._level)
+                entry = await offload(_write_manifest, part, digest, manifest, self._level)
                 async with self._changing:
                     await offload(_move, part, path)
-                    self.pending.setdefault(name, {})[digest] = manifest
+                    self.pending.setdefault(name, {})[digest] = Pending.of(manifest, entry)
             finally:
                 await offload(part.unlink, missing_ok=True)
 
@@ -331,13 +332,26 @@ class Spool:
         async with self._changing:
             released = [digest for digest in digests if held.pop(digest, None)]
             for digest in released:
-                path = self.root / "pending" / _folder(name) / _file(digest)
-                await offload(path.unlink, missing_ok=True)
+                await offload(self._pending_path(name, digest).unlink, missing_ok=True)
         return released
+
+    async def held(self, name: Name, digest: Digest) -> Blob | None:
+        """Give a pending manifest as it is stored; it stays readable as long as the answer is held."""
+        pending = self.pending.get(name, {}).get(digest)
+        if pending is None:
+            return None
+        try:
+            file = await offload(LocalFile.open, self._pending_path(name, digest))
+        except FileNotFoundError:  # it is in an artifact since a moment ago
+            return None
+        return _blob(digest, pending.entry, file, Findings({digest}))
+
+    def _pending_path(self, name: Name, digest: Digest) -> Path:
+        return self.root / "pending" / _folder(name) / _file(digest)
 
     def needed(self, name: Name) -> set[Digest]:
         """Name the content without which the pending manifests of a repository could not be sealed."""
-        return {digest for manifest in self.pending.get(name, {}).values() for digest in manifest.named}
+        return {digest for pending in self.pending.get(name, {}).values() for digest in pending.named}
 
 
 def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:
@@ -352,10 +366,11 @@ def _stored(content: bytes, level: int) -> tuple[bytes, tuple[Piece, ...]]:
     return b"".join(part for each in framed for part in each.parts), tuple(each.piece for each in framed)
 
 
-def _write_manifest(path: Path, digest: Digest, manifest: Manifest, level: int) -> None:
+def _write_manifest(path: Path, digest: Digest, manifest: Manifest, level: int) -> Entry:
     stored, pieces = _stored(manifest.content, level)
     entry = Entry(size=len(manifest.content), offset=0, pieces=pieces, media_type=manifest.media_type)
     path.write_bytes(stored + footer(digest, entry))
+    return entry
 
 
 def _blob(digest: Digest, entry: Entry, source: Source, findings: Findings) -> Blob:

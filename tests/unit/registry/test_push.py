@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -596,3 +596,22 @@ async def test_names_of_repositories_without_requests_are_forgotten(desk: Desk, 
 
 async def forgotten(desk: Desk) -> bool:
     return not desk.push._touched
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(b"?" * 500)], ids=["removed", "overwritten"]
+)
+async def test_a_pending_manifest_whose_file_is_lost_is_told_of_and_can_be_pushed_again(
+    desk: Desk, damage: Callable[[Path], object]
+) -> None:
+    manifest = await desk.push_image(noise(1000), tags=())
+    (file,) = [path for path in (desk.root / "spool" / "pending").rglob("*") if path.is_file()]
+    damage(file)
+
+    (failed,) = await desk.push.flush()
+
+    assert (failed.digest, failed.state) == (manifest.digest, State.FAILED)
+    assert failed.problem.endswith("push it again") or failed.problem.endswith("push the image again")
+    await desk.put(manifest)
+    assert await desk.push.flush() == []
+    assert (await desk.pull(manifest.digest))[manifest.digest] == manifest.content
