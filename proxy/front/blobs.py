@@ -1,14 +1,14 @@
 """Blobs: GET, HEAD and DELETE (distribution-spec, endpoints end-2 and end-10)."""
 
-from contextlib import aclosing
 from http import HTTPStatus
 
 from aiohttp import web
 
-from proxy.content import Blob, read_plain
+from proxy.content import Blob
 from proxy.front.asked import digest_of, name_of
 from proxy.front.keys import DELETION, DEPARTURES, FETCHING, LOOKUP, MEMORY
 from proxy.front.ranges import requested
+from proxy.front.sending import Sending
 
 
 async def get(request: web.Request) -> web.StreamResponse:
@@ -37,16 +37,9 @@ async def get(request: web.Request) -> web.StreamResponse:
 async def _send(
     request: web.Request, blob: Blob, span: tuple[int, int], response: web.StreamResponse
 ) -> web.StreamResponse:
-    reading = aclosing(read_plain(blob, *span, request.app[MEMORY]))
     with request.app[DEPARTURES].blob(name_of(request), blob.digest) as went:
-        async with reading as parts:
-            async for views in parts:
-                if not response.prepared:  # a blob whose first piece is damaged still gets a readable answer
-                    await response.prepare(request)
-                for view in views:
-                    await response.write(view)
-                    went(len(view))
-    await response.prepare(request)
+        await Sending(request, response, request.app[MEMORY], went).send(blob, *span)
+    await response.prepare(request)  # of what is empty
     await response.write_eof()
     return response
 
