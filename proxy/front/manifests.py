@@ -10,8 +10,9 @@ from proxy.errors import DigestInvalid
 from proxy.front.asked import content_of, name_of, reference_of, tags_parameter
 from proxy.front.keys import DELETION, DEPARTURES, LOOKUP, PUSH
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import Manifest, parse
+from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag
+from proxy.registry.lookup import read_manifest
 
 
 async def get(request: web.Request) -> web.Response:
@@ -40,7 +41,7 @@ async def put(request: web.Request) -> web.Response:
     digest = Digest.of(content, reference.algorithm if isinstance(reference, Digest) else "sha256")
     if isinstance(reference, Digest) and reference != digest:
         raise DigestInvalid(f"the manifest has {digest}, not {reference}")
-    manifest = parse(content, request.headers.get("Content-Type", ""))
+    manifest = await read_manifest(content, request.headers.get("Content-Type", ""))
     if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
         durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest)
         return _created(name, digest, manifest, [tag for tag in tags if tag in durable])

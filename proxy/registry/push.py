@@ -22,10 +22,11 @@ from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
+from proxy.offload import offload
 from proxy.registry.flights import Flights
 from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
-from proxy.registry.sealing import body_of, gather, present
+from proxy.registry.sealing import Tree, body_of, gather, present
 from proxy.registry.states import Event, State, after
 from proxy.store.spool import Spool
 
@@ -184,9 +185,16 @@ class Push:
             self._check_owner(name, reference, before)
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
+        try:
+            if before is not None and isinstance(reference, Tag):
+                await self.secure(name, before, tree.contents)
+            await self._archive(name, reference, digest, tree, began)
+        finally:
+            await offload(tree.blobs.clear)  # closes as many files
+
+    async def _archive(self, name: Name, reference: Tag | Digest, digest: Digest, tree: Tree, began: float) -> None:
+        """Make an artifact of what was gathered, from `began` on (monotonic seconds)."""
         body = await body_of(tree, name, reference, digest, self.public_host, self.memory)
-        if before is not None and isinstance(reference, Tag):
-            await self.secure(name, before, tree.contents)
         known = self.catalog.known_of(tree.contents)
         async with self.journal.storing(label(name, reference), body) as archived:
             archive = await self.catalog.put(name, reference, archived)
