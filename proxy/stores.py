@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from proxy.artifacts.actions import NO_SESSION, ActionsStore
 from proxy.artifacts.api import Api
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.blobs import BlobStorage
+from proxy.artifacts.byhand import out_of_folder, out_of_run
 from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.lasting import Lasting
 from proxy.artifacts.naming import Naming
@@ -78,9 +78,7 @@ class Stores:
 
     def load(self, artifact: str) -> str:
         """Give the command that loads an artifact by hand, if there is one."""
-        if self.actions:
-            return self.actions.load(artifact)
-        return f"docker load -i {shlex.quote(str(self.folder / artifact))}.tar.zst"
+        return self.actions.load(artifact) if self.actions else out_of_folder(artifact, self.folder)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -197,14 +195,9 @@ class Actions:
 
     def load(self, artifact: str) -> str:
         """Give the command that loads an artifact by hand; none for a bare archive, which `gh` does not unpack."""
-        job, handover = self._job, self.handover
-        run = self._settings.run_id or handover.run_id or job.run_id
-        if self._settings.artifact_format == "raw" or not run.isdigit():
-            return ""
-        repository = handover.repository or job.repository
-        where = f" -R {repository}" if _REPOSITORY.fullmatch(repository) else ""
-        file = shlex.quote(f"{artifact}.tar.zst")
-        return f"gh run download {run}{where} -n {shlex.quote(artifact)} && docker load -i {file}"
+        settings, job, handover = self._settings, self._job, self.handover
+        run_id, repository = handover.run_id or job.run_id, handover.repository or job.repository
+        return "" if settings.artifact_format == "raw" else out_of_run(artifact, settings.run_id or run_id, repository)
 
     def absence(self, wanted: str, there: str) -> str:
         """Say that a reference is not in the run, and why that may be."""

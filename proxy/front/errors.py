@@ -48,7 +48,9 @@ async def as_oci_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 def _failed(request: web.Request, status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
     """Say in the log and to the client what was refused."""
-    _log.log(_severity(status), "%s: %d %s: %s", _what(request), status, code, printable(message))
+    fields = {"event": "refused", "method": request.method, "path": printable(request.path), "status": status}
+    more = {"fields": fields | {"code": code, "reason": printable(message)}}
+    _log.log(_severity(status), "%s: %d %s: %s", _what(request), status, code, printable(message), extra=more)
     return _answer(request, status, code, message, headers)
 
 

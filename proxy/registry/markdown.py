@@ -114,8 +114,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[st
 
 
 def _commands(rows: Sequence[Row]) -> Iterator[str]:
-    """Give what can be copied: references and names of artifacts, which have a grammar without anything special."""
-    if lines := [line for row in rows[-_LINES:] for line in (row.pull, row.load) if line]:
+    """Give what can be copied, if it is one line: references, names of artifacts, and the folder of the relay."""
+    if lines := [line for row in rows[-_LINES:] for line in (row.pull, row.load) if line and line.isprintable()]:
         yield "```sh"
         yield from lines
         yield "```"

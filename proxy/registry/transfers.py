@@ -21,6 +21,7 @@ _BROUGHT = 20_000  # blobs that no manifest has named, remembered at most
 _QUIET = 2.0  # seconds without a request after which a pull is over
 _TICK = 0.5  # seconds between two looks at that
 _PULLS = 200  # open at most
+_NAMED = 50_000  # digests that open pulls name, at most; 140 bytes each
 _RESOLVED = 1000  # tags whose digest was told, remembered at most
 _DIGEST = re.compile(rb"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
@@ -51,9 +52,9 @@ class _Pull:
     name: Name
     reference: Tag | Digest
     digest: Digest
-    named: set[bytes]
     began: float
     last: float
+    named: set[bytes] = field(default_factory=set)
     size: int = 0
     blobs: int = 0
     under_way: int = 0
@@ -82,12 +83,19 @@ class Departures:
         pull = self._open.get((name, digest)) or self._of(name, digest)
         if pull is None:
             tag = self._resolved.get((name, digest))
-            pull = self._open[name, digest] = _Pull(name, tag or reference, digest, named, now, now)
-            if len(self._open) > _PULLS:
-                self._end(next(iter(self._open.values())))
+            pull = self._open[name, digest] = _Pull(name, tag or reference, digest, now, now)
         pull.named |= named
         pull.size += len(content)
         pull.last = now
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """End the oldest pulls while there are too many, or they name too much."""
+        named = sum(len(pull.named) for pull in self._open.values())
+        while len(self._open) > 1 and (len(self._open) > _PULLS or named > _NAMED):
+            oldest = next(iter(self._open.values()))
+            named -= len(oldest.named)
+            self._end(oldest)
 
     @contextmanager
     def blob(self, name: Name, digest: Digest) -> Iterator[Callable[[int], None]]:

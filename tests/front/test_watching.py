@@ -382,3 +382,21 @@ async def test_pulls_that_are_open_at_the_end_are_told(tmp_path: Path, caplog: p
         await pull(relay, "v1")
 
     assert "pulled app:v1" in caplog.text
+
+
+async def test_a_refusal_is_a_line_with_fields_too(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "proxy.front.errors")
+    await relay.ask("PUT", "/v2/app/manifests/v1", data=b"{}", headers={"Origin": "http://page"})
+
+    (record,) = caplog.records
+    fields = json.loads(JsonLines().format(record))
+
+    assert fields["message"] == "PUT /v2/app/manifests/v1: 403 DENIED: this relay takes nothing from web pages"
+    assert {key: fields[key] for key in ("event", "method", "path", "status", "code", "reason")} == {
+        "event": "refused",
+        "method": "PUT",
+        "path": "/v2/app/manifests/v1",
+        "status": 403,
+        "code": "DENIED",
+        "reason": "this relay takes nothing from web pages",
+    }

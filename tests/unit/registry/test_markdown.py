@@ -184,6 +184,14 @@ def test_commands_can_be_copied() -> None:
     assert (block.info, block.content) == ("sh", f"{image.pull}\n{image.load}\n")
 
 
+def test_a_command_that_would_break_out_of_its_block_is_left_out() -> None:
+    image = row(pull="docker pull localhost:5000/app:v1", load="docker load -i 'a\n```\n# b.tar.zst'")
+
+    (block,) = [token for token in tokens(write(Facts("the folder", [image]))) if token.type == "fence"]
+
+    assert block.content == f"{image.pull}\n"
+
+
 def test_the_picture_shows_where_bytes_went() -> None:
     moved = Moved(received=30 * MIB, sent=60 * MIB, new=20 * MIB, reused=10 * MIB, fetched=5 * MIB)
 

@@ -181,6 +181,16 @@ def test_a_crowd_of_pulls_and_tags_is_bounded(watched: Watched, monkeypatch: pyt
     assert [each.reference for each in watched.ended()] == [f"app:t{number}" for number in range(10)]
 
 
+def test_pulls_of_manifests_that_name_much_are_bounded_too(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "_NAMED", 25)
+    for number in range(5):
+        manifest = image(*(bytes([number, each]) for each in range(9)))
+        watched.departures.manifest(APP, Tag.parse(f"t{number}"), manifest.digest, manifest.content)
+
+    assert sum(len(pull.named) for pull in watched.departures._open.values()) <= 25
+    assert [each.reference for each in watched.ended()] == [f"app:t{number}" for number in range(5)]
+
+
 @given(st.binary(max_size=2000) | st.lists(st.sampled_from([str(A), str(B), '"', "sha512:" + "0" * 128])).map(_joined))
 def test_any_content_of_a_manifest_is_taken(content: bytes) -> None:
     watched = Watched()
