@@ -4,7 +4,8 @@ All of it is bounded: of images, and of different refusals, the last ones are ke
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -64,10 +65,12 @@ class History:
     _challenged: OrderedDict[Refusal, int] = field(default_factory=OrderedDict)
     _missing: OrderedDict[str, Refusal] = field(default_factory=OrderedDict)
 
-    @property
-    def images(self) -> list[Handled]:
-        """Give what was handled, in the order in which it came."""
-        return list(self._images.values())
+    def images(self, under_way: Iterable[Pulled] = ()) -> list[Handled]:
+        """Give what was handled, in the order in which it came; with pulls that are not over yet."""
+        known = History(_images=OrderedDict((key, replace(image)) for key, image in self._images.items()))
+        for pull in under_way:
+            known.take(pull)
+        return list(known._images.values())
 
     @property
     def refused(self) -> list[tuple[Refusal, int]]:

@@ -33,8 +33,7 @@ class Summary:
 
     async def text(self) -> str:
         """Tell all that happened up to now."""
-        self.departures.end()
-        handled, pushed = self.history.images, self.report.push.pushed()
+        handled, pushed = self.history.images(self.departures.under_way()), self.report.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
         return write(
             Facts(

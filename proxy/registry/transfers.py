@@ -59,6 +59,12 @@ class _Pull:
     blobs: int = 0
     under_way: int = 0
 
+    @property
+    def told(self) -> Pulled:
+        """Tell of it as it is now."""
+        name, took = label(self.name, self.reference), self.last - self.began
+        return Pulled(name, str(self.digest), self.size, self.blobs, took)
+
 
 @dataclass(slots=True)
 class Departures:
@@ -135,7 +141,10 @@ class Departures:
             if not pull.under_way and self.clock() - pull.last >= quiet:
                 self._end(pull)
 
+    def under_way(self) -> list[Pulled]:
+        """Tell of the pulls that are not over how far they are."""
+        return [pull.told for pull in self._open.values()]
+
     def _end(self, pull: _Pull) -> None:
         del self._open[pull.name, pull.digest]
-        took = pull.last - pull.began
-        self.ledger.note(Pulled(label(pull.name, pull.reference), str(pull.digest), pull.size, pull.blobs, took))
+        self.ledger.note(pull.told)

@@ -36,7 +36,7 @@ def refused(*events: Event) -> list[tuple[int, str, int]]:
 def test_an_image_that_was_pushed_and_pulled_is_one() -> None:
     history = remembered(STORED, Pulled("app:v1", DIGEST, 100, 2, 0.5), Pulled("app:v1", DIGEST, 100, 2, 0.7))
 
-    (image,) = history.images
+    (image,) = history.images()
 
     assert (image.reference, image.digest, image.pushed, image.pulls) == ("app:v1", DIGEST, True, 2)
     assert (image.stored_in, image.pulled_in, image.new, image.reused) == (1.5, 0.7, 60, 40)
@@ -45,16 +45,25 @@ def test_an_image_that_was_pushed_and_pulled_is_one() -> None:
 def test_an_image_that_was_only_pulled_or_is_unchanged_has_no_time_of_a_seal() -> None:
     history = remembered(Pulled("app:v1", DIGEST, 100, 2, 0.5), Unchanged("app:v2", DIGEST))
 
-    assert [(each.reference, each.pushed, each.stored_in) for each in history.images] == [
+    assert [(each.reference, each.pushed, each.stored_in) for each in history.images()] == [
         ("app:v1", False, None),
         ("app:v2", True, None),
     ]
 
 
+def test_pulls_that_are_not_over_are_told_and_not_remembered() -> None:
+    history, pull = remembered(STORED), Pulled("app:v1", DIGEST, 100, 2, 0.5)
+
+    (image,) = history.images([pull])
+
+    assert (image.pulls, image.pulled_in, image.stored_in) == (1, 0.5, 1.5)
+    assert [each.pulls for each in history.images()] == [0]
+
+
 def test_a_tag_that_has_moved_is_another_image_and_the_last_one() -> None:
     history = remembered(STORED, replace(STORED, reference="app:v2"), replace(STORED, digest="sha256:other"))
 
-    assert [(each.reference, each.digest) for each in history.images] == [
+    assert [(each.reference, each.digest) for each in history.images()] == [
         ("app:v2", DIGEST),
         ("app:v1", "sha256:other"),
     ]
@@ -64,7 +73,7 @@ def test_the_last_images_are_kept_and_the_others_counted(monkeypatch: pytest.Mon
     monkeypatch.setattr(history_module, "_IMAGES", 3)
     history = remembered(*[replace(STORED, reference=f"app:t{number}") for number in range(5)])
 
-    assert [each.reference for each in history.images] == ["app:t2", "app:t3", "app:t4"]
+    assert [each.reference for each in history.images()] == ["app:t2", "app:t3", "app:t4"]
     assert history.forgotten == 2
 
 

@@ -118,6 +118,19 @@ def test_a_pull_is_not_over_while_a_blob_is_on_its_way_or_shortly_after(watched:
     assert watched.ended() == []
 
 
+def test_a_pull_that_is_under_way_can_be_told_of_and_goes_on(watched: Watched) -> None:
+    manifest = image(b"a", b"b")
+    watched.departures.manifest(APP, V1, manifest.digest, manifest.content)
+    watched.take(A, 1000, seconds=1)
+
+    (so_far,) = watched.departures.under_way()
+    watched.take(B, 500, seconds=1)
+    (pulled,) = watched.ended()
+
+    assert (so_far.blobs, so_far.seconds, pulled.blobs, pulled.seconds) == (1, 1.0, 2, 2.0)
+    assert watched.departures.under_way() == []
+
+
 def test_a_manifest_alone_is_a_pull_without_blobs(watched: Watched) -> None:
     manifest = image(b"a")
     watched.departures.manifest(APP, manifest.digest, manifest.digest, manifest.content)
