@@ -86,7 +86,11 @@ class Departures:
         """Note a manifest that is handed out: it begins a pull, or belongs to one."""
         self.resolve(name, reference, digest)
         now, named = self.clock(), set(_DIGEST.findall(content))
-        pull = self._open.get((name, digest)) or self._of(name, digest)
+        pull = self._open.get((name, digest))
+        if pull and pull.blobs and not pull.under_way:  # it had all that it wanted: this is another one
+            self._end(pull)
+            pull = None
+        pull = pull or self._of(name, digest)
         if pull is None:
             tag = self._resolved.get((name, digest))
             pull = self._open[name, digest] = _Pull(name, tag or reference, digest, now, now)

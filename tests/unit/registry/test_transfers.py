@@ -174,6 +174,16 @@ def test_two_pulls_side_by_side_are_told_apart(watched: Watched) -> None:
     ]
 
 
+def test_the_same_image_again_is_another_pull_when_the_first_has_its_blobs(watched: Watched) -> None:
+    manifest = image(b"a")
+    for _ in range(2):
+        for _ in range(2):  # some clients ask twice before they begin
+            watched.departures.manifest(APP, V1, manifest.digest, manifest.content)
+        watched.take(A, 1000)
+
+    assert [(each.reference, each.blobs) for each in watched.ended()] == [("app:v1", 1), ("app:v1", 1)]
+
+
 def test_a_blob_without_a_manifest_and_one_of_another_repository_are_no_pull(watched: Watched) -> None:
     manifest = image(b"a")
     watched.take(A, 1000)
