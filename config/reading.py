@@ -21,10 +21,13 @@ from config.settings import PREFIX, Settings
 _USAGE = """image-relay [serve] [options]    run the registry (also what happens without a command)
        image-relay list [--no-trunc] [options]
                                         show the images of the relay on this host and port; --no-trunc: whole digests
+       image-relay save REF…            send images of the container engine, or a tarball, to a relay
+       image-relay load REF…            hand images of a relay to the container engine, or write a tarball
+       image-relay wait REF…            wait until a relay has images; all three have --help
        image-relay health [options]     exit with 0 if the relay on this host and port answers, else with 1
        image-relay help                 show this (also --help)
        image-relay --version"""
-_COMMANDS = ("serve", "list", "health", "help")  # of the command line
+_COMMANDS = ("serve", "list", "save", "load", "wait", "health", "help")  # of the command line
 _OF_NUMBERS = frozenset(
     {"int_parsing", "int_from_float", "float_parsing", "finite_number", "greater_than_equal", "less_than_equal"}
 )

@@ -1,4 +1,4 @@
-"""The command line: `image-relay [serve | list | health]`.
+"""The command line: `image-relay [serve | list | save | load | wait | health]`.
 
 Each command imports what it needs when it is run: a health check is over before aiohttp would be loaded.
 """
@@ -6,6 +6,7 @@ Each command imports what it needs when it is run: a health check is over before
 # ruff: noqa: PLC0415 - imports inside functions, for the reason above
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def _unknown(command: str) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(command, _COMMANDS, n=1)
-    advice = f"did you mean {near[0]}?" if near else "there are serve (the default), list, health and help"
+    advice = (
+        f"did you mean {near[0]}?" if near else "there are serve (the default), list, save, load, wait, health and help"
+    )
     return f"there is no command {command[:40]!r}; {advice}"
 
 
@@ -168,9 +171,30 @@ def _credentials(settings: "Settings") -> dict[str, str]:
     return {"Authorization": "Basic " + b64encode(f"relay:{settings.password.get_secret_value()}".encode()).decode()}
 
 
+def _carry(command: str, arguments: Sequence[str]) -> None:
+    """Carry images between a relay and the container engine of this machine, or wait for them."""
+    import asyncio
+
+    from config.reading import SettingsInvalid
+    from proxy.commands.arguments import work
+    from proxy.commands.relay import CommandFailed
+
+    try:
+        asyncio.run(work(command, arguments))
+    except SettingsInvalid as error:
+        _fail(*error.lines, status=2)
+    except CommandFailed as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted", status=130)
+
+
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "serve": _serve,
     "list": _list,
+    "save": partial(_carry, "save"),
+    "load": partial(_carry, "load"),
+    "wait": partial(_carry, "wait"),
     "health": _health,
     "help": _help,
 }

@@ -24,7 +24,10 @@ from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
 from proxy.registry.fetching import Fetching
 from proxy.registry.flights import PATIENCE, Flights
+from proxy.registry.foreign import Foreign
+from proxy.registry.handout import Handout
 from proxy.registry.history import History
+from proxy.registry.intake import Intake
 from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
@@ -54,8 +57,9 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
         cache_limit=settings.spool_limit if stores.actions else 0,
     )
     crew, departures = Crew(), Departures(ledger)
-    lookup = Lookup(spool, stores.catalog, settings.compression_level, stores.absence)
     flights = Flights(crew, patience)
+    foreign = Foreign(stores.catalog, spool, flights, memory)
+    lookup = Lookup(spool, stores.catalog, foreign, settings.compression_level, stores.absence)
     journal, pace = Journal(ledger), settings.settle_seconds
     push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal)
     report = Report(lookup, push, stores.kind, stores.standing, history)
@@ -65,7 +69,8 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
     app[keys.DELETION] = Deletion(lookup, push)
     app[keys.DEPARTURES] = departures
-    app[keys.FETCHING] = Fetching(spool, memory, crew, ledger)
+    app[keys.FETCHING] = fetching = Fetching(spool, memory, crew, ledger)
+    app[keys.INTAKE], app[keys.HANDOUT] = Intake(spool, push), Handout(lookup, fetching)
     app[keys.METRICS], app[keys.REPORT] = metrics, report
     another = settings.run_id is not None
     app[keys.SUMMARY] = Summary(report, history, departures, stores.place, stores.load, another=another)

@@ -7,6 +7,7 @@ replaced still answers for its digests while somebody pulls from it.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Collection, Iterable
 from itertools import groupby
@@ -14,12 +15,14 @@ from weakref import WeakValueDictionary
 
 from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, StoreRefused
 from proxy.artifacts.naming import Naming, numbered
+from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.opening import Archive, Replaced, Sealed, order, read
 
 __all__ = ["Archive", "Catalog"]
 
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9._]+")
 _FRESH = 2.0  # seconds for which one listing is good
 _UNSEEN = 60.0  # seconds for which a listing may lack what this relay has stored
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
@@ -137,6 +140,26 @@ class Catalog:
         newest = sorted(self._listed.values(), key=order, reverse=True)
         decoded = dict.fromkeys(filter(None, (self._naming.decode(artifact.name) for artifact in newest)))
         return sorted(((name, tag) for name, tag in decoded if isinstance(tag, Tag)), key=lambda each: each[0])
+
+    # What others stored
+
+    async def foreign(self, wanted: str) -> Artifact | None:
+        """Give the newest artifact of a name that is no reference; None if there is none.
+
+        Names of repositories have fewer characters: `My image` is `my-image`, unless there is one of that very name.
+        """
+        await self._refresh()
+        others = [each for each in self._listed.values() if not self._is_ours(each.name)]
+        same = [each for each in others if each.name == wanted]
+        alike = [each for each in others if _NOT_IN_NAMES.sub("-", each.name.lower()).strip("-") == wanted]
+        return max(same or alike, key=order, default=None)
+
+    def _is_ours(self, artifact: str) -> bool:
+        return bool(self._naming.decode(artifact)) or self._naming.may_be_shortened(artifact)
+
+    async def bytes_of(self, artifact: Artifact) -> Source:
+        """Give access to the bytes of an artifact that others stored; ArtifactGone."""
+        return await self._store.open(artifact)
 
     def forget_listing(self) -> None:
         """List the store anew before the next answer."""

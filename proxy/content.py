@@ -121,6 +121,26 @@ async def read_stored(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:
             yield piece
 
 
+async def read_proven(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:
+    """Give what `read_stored` gives, the last piece only when the digest of the whole is right."""
+    digest, left = hashing(blob.digest.algorithm), len(blob.pieces)
+    proven = blob.digest in blob.findings.proven
+    async with aclosing(read_stored(blob, memory)) as pieces:
+        for piece in blob.pieces:
+            stored = await anext(pieces)
+            left -= 1
+            if not proven:
+                await offload(_update, digest, stored, piece)
+            if not (proven or left):
+                prove(blob, Digest.finished(blob.digest.algorithm, digest))
+            yield stored
+
+
+def _update(digest: Hash, stored: bytes, piece: Piece) -> None:
+    for view in unframe(stored, piece):
+        digest.update(view)
+
+
 async def _in_order(reads: Iterator[Coroutine[None, None, T]], ahead: int, memory: Memory) -> AsyncGenerator[T]:
     """Give the results of reads in order, as many of them running ahead as memory allows by now."""
     crew = Crew()

@@ -70,6 +70,10 @@ class ManifestUnknown(RegistryError):
     code, status = "MANIFEST_UNKNOWN", 404
 
 
+class TarballInvalid(ManifestInvalid):
+    """What was sent is no tarball of an image, or one that cannot be read."""
+
+
 class NameInvalid(RegistryError):
     """A repository name does not follow the grammar."""
 

@@ -12,6 +12,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Received:
+    """A tarball has come, and is unpacked."""
+
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """A manifest was taken in: all that it names is there. `received` bytes came for it, in so many seconds."""
 
@@ -115,7 +123,7 @@ class Fetched:
     result: str
 
 
-Event = Accepted | Storing | Stored | Unchanged | NotStored | Pulled | Answered | Called | Retried | Fetched
+Event = Received | Accepted | Storing | Stored | Unchanged | NotStored | Pulled | Answered | Called | Retried | Fetched
 
 
 class Call:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -11,6 +13,15 @@ T = TypeVar("T")
 async def offload(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a blocking call in a thread and give its result."""
     return await asyncio.to_thread(call, *args, **kwargs)  # noqa: TID251 - this is the door
+
+
+async def in_own_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a call that waits for this loop in a thread of its own; those of `offload` could all come to wait for it."""
+    own = ThreadPoolExecutor(1)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(own, partial(call, *args, **kwargs))
+    finally:
+        own.shutdown(wait=False)
 
 
 class Crew:

@@ -23,6 +23,7 @@ from proxy.oci.names import Name, Tag
 from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
 from proxy.registry.flights import PATIENCE, Flights
+from proxy.registry.foreign import Foreign
 from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
@@ -113,10 +114,11 @@ class Desk:
         spool = Spool(root / "spool", level=1, memory=memory)
         await spool.open()
         catalog = Catalog(store, Naming("image-"))
-        lookup = Lookup(spool, catalog, 1)
+        flights = Flights(crew, patience)
+        lookup = Lookup(spool, catalog, Foreign(catalog, spool, flights, memory), 1)
         events: list[Event] = []
         journal = Journal(Ledger(tell, events.append))
-        push = Push(spool, catalog, lookup, Flights(crew, patience), "localhost:5000", 0.0, memory, journal)
+        push = Push(spool, catalog, lookup, flights, "localhost:5000", 0.0, memory, journal)
         push.restore()
         return cls(root, store, spool, catalog, lookup, push, Deletion(lookup, push), crew, events)
 

@@ -4,7 +4,7 @@ The file is an OCI image layout and a Docker archive at once: a tar in independe
 are copied as they are stored; only what lies between them is made here. Equal images, equal files.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.archive import limits, loading, tar
@@ -69,6 +69,11 @@ class Image:
     elsewhere: Mapping[Digest, Elsewhere]
     public_host: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called after loading."""
+        return loading.names(self.name, self.tag, self.public_host)
+
 
 class _Tape:
     """A tar as it grows: segments, and plain bytes that wait to share one frame."""
@@ -127,14 +132,7 @@ def lay_out(image: Image) -> Plan:
 
     ValueError if the root is no manifest.
     """
-    large, small = _ordered(image.contents.values())
-    tape = _Tape()
-    blobs = {content.digest: tape.copy(content) for content in large}
-    near = len(tape.segments)
-    blobs |= {content.digest: tape.copy(content) for content in small}
-    for name, text in _described(image):
-        tape.write(name, text)
-    tape.end()
+    tape, blobs, near = _written([image])
     index = Index(
         references=(label(image.name, image.tag or image.root),),
         root=image.root,
@@ -143,6 +141,26 @@ def lay_out(image: Image) -> Plan:
     )
     tape.put(encode(index, _start_of_metadata(tape.segments[near:], tape.size), tape.size))
     return Plan(tuple(tape.segments), index, tape.size)
+
+
+def lay_out_tar(images: Sequence[Image]) -> tuple[Literal | Copy, ...]:
+    """Plan a file of one or several images that is read from its start to its end: it has no index."""
+    tape, _, _ = _written(images)
+    return tuple(tape.segments)
+
+
+def _written(images: Sequence[Image]) -> tuple[_Tape, dict[Digest, Entry], int]:
+    """Give everything but the index: where each blob is, and how many segments come before what is small."""
+    contents = {digest: content for image in images for digest, content in image.contents.items()}
+    large, small = _ordered(contents.values())
+    tape = _Tape()
+    blobs = {content.digest: tape.copy(content) for content in large}
+    near = len(tape.segments)
+    blobs |= {content.digest: tape.copy(content) for content in small}
+    for name, text in _described(images):
+        tape.write(name, text)
+    tape.end()
+    return tape, blobs, near
 
 
 def _ordered(contents: Iterable[Content]) -> tuple[list[Content], list[Content]]:
@@ -161,17 +179,25 @@ def _is_small(content: Content) -> bool:
     return content.manifest is not None or content.size <= limits.SMALL
 
 
-def _described(image: Image) -> Iterable[tuple[str, bytes]]:
+def _described(images: Sequence[Image]) -> Iterable[tuple[str, bytes]]:
     """Give the members that describe the blobs; `manifest.json` only if an image can be loaded."""
+    yield "oci-layout", loading.OCI_LAYOUT
+    yield "index.json", loading.index_json([descriptor for image in images for descriptor in _descriptors(image)])
+    if entries := [entry for image in images if (entry := _entry(image))]:
+        yield "manifest.json", loading.manifest_json(entries)
+
+
+def _descriptors(image: Image) -> list[loading.Fields]:
     root = image.contents[image.root].manifest
     if root is None:
         raise ValueError("the root of an archive is a manifest")
-    names = loading.names(image.name, image.tag, image.public_host)
-    yield "oci-layout", loading.OCI_LAYOUT
-    yield "index.json", loading.index_json(image.root, root, names)
+    return loading.descriptors(image.root, root, image.names)
+
+
+def _entry(image: Image) -> loading.Fields | None:
     manifests = {digest: held.manifest for digest, held in image.contents.items() if held.manifest}
-    if found := loading.loadable(image.root, manifests, image.contents.keys()):
-        yield "manifest.json", loading.manifest_json(found, names)
+    found = loading.loadable(image.root, manifests, image.contents.keys())
+    return loading.entry(found, image.names) if found else None
 
 
 def _start_of_metadata(small: Iterable[Literal | Copy], end: int) -> int:

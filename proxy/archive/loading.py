@@ -9,7 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, Descriptor, Manifest
-from proxy.oci.names import Name, Tag
+from proxy.oci.names import Name, Tag, split_host
+
+Fields = dict[str, object]
 
 OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
@@ -27,15 +29,10 @@ def names(name: Name, tag: Tag | None, public_host: str) -> tuple[str, ...]:
 
 
 def normalise(reference: str) -> str:
-    """Give the full form of a reference, as engines keep it: with a host and the hub's `library/`.
-
-    As `ParseNormalizedNamed` of the Go module distribution/reference: the first component is a
-    host if it has a dot, a colon or a capital, or is `localhost`.
-    """
-    first, slash, rest = reference.partition("/")
-    if not slash or not (set(first) & {".", ":"} or first == "localhost" or first != first.lower()):
-        first, rest = _HUB, reference
-    host = _HUB if first == _HUB_ALIAS else first
+    """Give the full form of a reference, as engines keep it: with a host and the hub's `library/`."""
+    host, rest = split_host(reference)
+    if host in {"", _HUB_ALIAS}:
+        host = _HUB
     return f"{host}/library/{rest}" if host == _HUB and "/" not in rest else f"{host}/{rest}"
 
 
@@ -44,14 +41,19 @@ def path(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def index_json(root: Digest, manifest: Manifest, references: Sequence[str]) -> bytes:
-    """Write `index.json`: one descriptor of the root for each name, or one without a name.
+def index_json(manifests: Sequence[Fields]) -> bytes:
+    """Write `index.json` with the descriptors of all images."""
+    return _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
+
+
+def descriptors(root: Digest, manifest: Manifest, references: Sequence[str]) -> list[Fields]:
+    """Describe an image: one descriptor of the root for each name, or one without a name.
 
     Only the full form of a name is found again after loading; some readers know the one
     annotation, some the other.
     """
-    bare = {"mediaType": manifest.media_type, "digest": str(root), "size": len(manifest.content)}
-    named = [
+    bare: Fields = {"mediaType": manifest.media_type, "digest": str(root), "size": len(manifest.content)}
+    named: list[Fields] = [
         {
             **bare,
             "annotations": {
@@ -61,13 +63,18 @@ def index_json(root: Digest, manifest: Manifest, references: Sequence[str]) -> b
         }
         for full in dict.fromkeys(map(normalise, references))
     ]
-    return _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": named or [bare]})
+    return named or [bare]
 
 
-def manifest_json(image: Manifest, references: Sequence[str]) -> bytes:
-    """Write Docker's `manifest.json` for one image; without a name `RepoTags` is null."""
+def manifest_json(entries: Sequence[Fields]) -> bytes:
+    """Write Docker's `manifest.json` with the entries of all images."""
+    return _json(entries)
+
+
+def entry(image: Manifest, references: Sequence[str]) -> Fields:
+    """Describe an image for Docker's `manifest.json`; without a name `RepoTags` is null."""
     config, *layers = (path(blob.digest) for blob in image.blobs)
-    return _json([{"Config": config, "RepoTags": list(references) or None, "Layers": layers}])
+    return {"Config": config, "RepoTags": list(references) or None, "Layers": layers}
 
 
 def loadable(root: Digest, manifests: Mapping[Digest, Manifest], held: Collection[Digest]) -> Manifest | None:

@@ -39,7 +39,7 @@ class Piece(NamedTuple):
 
 
 class Framing(Enum):
-    """How a blob is stored: in raw blocks, or really compressed."""
+    """How a piece is stored: in raw blocks, or really compressed."""
 
     RAW = "raw"
     ZSTD = "zstd"
@@ -66,7 +66,7 @@ class Extent(NamedTuple):
 
 
 def choose(sample: Bytes) -> Framing:
-    """Try to compress the first 64 KiB of a blob; what hardly shrinks is stored raw."""
+    """Try to compress the first 64 KiB of a piece; what hardly shrinks is stored raw."""
     trial = memoryview(sample)[:_SAMPLE]
     shrunk = len(frames.compressor(_TRIAL_LEVEL).compress(trial))
     return Framing.RAW if shrunk > _WORTH * len(trial) else Framing.ZSTD
@@ -85,6 +85,11 @@ def frame(plain: Bytes, framing: Framing, level: int) -> Framed:
         stored += len(part)
         crc = crc32(part, crc)
     return Framed(parts, Piece(stored, len(plain), crc))
+
+
+def pack(plain: Bytes, level: int) -> Framed:
+    """Make a piece in the framing that suits it: a layer that is not compressed may hold files that are."""
+    return frame(plain, choose(plain), level)
 
 
 def check(stored: Bytes, piece: Piece) -> None:

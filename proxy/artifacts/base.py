@@ -28,7 +28,7 @@ class Artifact:
     The size is in bytes, of what the store keeps: an archive may be wrapped in more. `owner` is who stored it, where
     the store tells: nobody else may put something different under the same reference. The clock is the store's, and
     estimated for what was stored a moment ago. Without `vouched` the artifact may be unfinished: this store lists all.
-    It goes by itself when it `expires`, if that is known.
+    It goes by itself when it `expires`, if that is known; `digest` is the sha256 of what is kept, where that is told.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Artifact:
     owner: str = field(default="", repr=False)
     vouched: bool = field(default=True, compare=False)
     expires: datetime | None = field(default=None, compare=False)
+    digest: str = field(default="", compare=False)
 
 
 class Body(Protocol):

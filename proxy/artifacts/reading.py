@@ -40,4 +40,6 @@ def artifact_of(found: Listed) -> Artifact:
     """Describe an artifact as listed. Servers that tell no digest give an id again (act), and list unfinished ones."""
     number = found.id if found.digest else f"{found.id}.{found.created.timestamp():.0f}"
     owner = f"{found.run}:{found.job}"
-    return Artifact(found.name, number, found.created, found.size, owner, vouched=bool(found.digest))
+    return Artifact(
+        found.name, number, found.created, found.size, owner, vouched=bool(found.digest), digest=found.digest
+    )

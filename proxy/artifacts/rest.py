@@ -183,7 +183,8 @@ def _artifact(entry: object) -> Artifact | None:
     created = _time(entry.get("created_at"))
     if type(number) is not int or type(size) is not int or min(number, size) < 0 or not name or created is None:
         return None
-    return Artifact(name, str(number), created, size, expires=_time(entry.get("expires_at")))
+    expires, digest = _time(entry.get("expires_at")), _text(entry.get("digest"))
+    return Artifact(name, str(number), created, size, expires=expires, digest=digest)
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,7 @@ from aiohttp import web
 from proxy.errors import DigestInvalid, PaginationNumberInvalid, Stalled
 from proxy.front.keys import PUSH
 from proxy.oci.digest import Digest, hashing
-from proxy.oci.names import Name, Tag, parse_reference
+from proxy.oci.names import Name, Tag, parse_label, parse_reference, split_host
 
 STALL = 300.0  # seconds without a byte of a body; also how aiohttp's C parser shows a chunk that is malformed
 _NUMBER = re.compile(r"[0-9]{1,40}")
@@ -46,6 +46,13 @@ def algorithm_parameter(request: web.Request) -> str:
     algorithm = request.query.get("digest-algorithm", "sha256")
     hashing(algorithm)
     return algorithm
+
+
+def image_in(text: str) -> tuple[Name, Tag | Digest]:
+    """Read `name`, `name:tag` or `name@digest`, as people write images: with the host of this relay or without."""
+    _, rest = split_host(text)
+    tagged = rest if {"@", ":"}.intersection(rest) else f"{rest}:latest"
+    return parse_label(tagged)
 
 
 def tags_parameter(request: web.Request) -> list[Tag]:

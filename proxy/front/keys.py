@@ -6,7 +6,9 @@ from proxy.front.metrics import Metrics
 from proxy.memory import Memory
 from proxy.registry.deletion import Deletion
 from proxy.registry.fetching import Fetching
+from proxy.registry.handout import Handout
 from proxy.registry.handover import Handover
+from proxy.registry.intake import Intake
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
@@ -17,7 +19,9 @@ from proxy.store.spool import Spool
 DELETION = web.AppKey("deletion", Deletion)
 DEPARTURES = web.AppKey("departures", Departures)
 FETCHING = web.AppKey("fetching", Fetching)
+HANDOUT = web.AppKey("handout", Handout)
 HANDOVER = web.AppKey("handover", Handover)
+INTAKE = web.AppKey("intake", Intake)
 LOOKUP = web.AppKey("lookup", Lookup)
 MEMORY = web.AppKey("memory", Memory)
 METRICS = web.AppKey("metrics", Metrics)

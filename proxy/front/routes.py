@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from proxy.front import blobs, listings, manifests, relay, uploads
+from proxy.front import blobs, listings, manifests, relay, tarballs, uploads
 
 
 async def version(request: web.Request) -> web.Response:
@@ -30,6 +30,10 @@ ROUTES = [
     web.put("/relay/session", relay.take_session),
     web.post("/relay/flush", relay.flush),
     web.get("/relay/images", relay.images),
+    web.put("/relay/images", tarballs.put),
+    web.put("/relay/images/", tarballs.put),
+    web.put("/relay/images/{image:.+}", tarballs.put),
+    web.get("/relay/images/{images:.+}", tarballs.get),
     web.get("/relay/summary", relay.summary),
     web.get("/metrics", relay.metrics),
 ]

@@ -25,6 +25,19 @@ _SLICE = 256 * 1024  # bytes that are given to the connection at once: as many a
 _BUFFERED = 64 * 1024  # bytes in the buffer of a connection, above which asyncio asks to wait
 
 
+async def write(response: web.StreamResponse, part: bytes | memoryview) -> None:
+    """Give a part to a client that takes it in time; nothing can be written after it did not."""
+    try:
+        async with asyncio.timeout(STALL):
+            await response.write(part)
+    except TimeoutError as error:
+        raise _stalled() from error
+
+
+def _stalled() -> Stalled:
+    return Stalled(f"the client has taken nothing for {STALL:g} seconds")
+
+
 class Sending:
     """One body on its way; `went` is told how many bytes were given to the connection."""
 
@@ -60,7 +73,7 @@ class Sending:
             start = await self._write(views, start)
         while self._draining:
             if not await self._drained(STALL):
-                raise Stalled(f"the client has taken nothing for {STALL:g} seconds")
+                raise _stalled()
             if start < stop:
                 async with self._memory.turn:
                     start = await self._write(await piece_of(blob, start, stop), start)

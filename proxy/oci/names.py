@@ -4,12 +4,13 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from proxy.errors import NameInvalid, TagInvalid
+from proxy.errors import NameInvalid, RegistryError, TagInvalid
 from proxy.oci.digest import Digest
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_HUB = frozenset({"docker.io", "index.docker.io"})
 _NAME_LIMIT = 255  # characters; clients refuse more, host included
 
 
@@ -64,3 +65,24 @@ def parse_label(text: str) -> tuple[Name, Tag | Digest]:
         return Name.parse(name), Digest.parse(digest)
     name, _, tag = text.rpartition(":")
     return Name.parse(name), Tag.parse(tag)
+
+
+def split_host(text: str) -> tuple[str, str]:
+    """Part the host of a registry, if there is one, from the rest of a reference.
+
+    As `ParseNormalizedNamed` of the Go module distribution/reference: the first component is a host if it has a dot, a
+    colon or a capital, or is `localhost`.
+    """
+    first, slash, rest = text.partition("/")
+    is_host = first == "localhost" or first != first.lower() or not {".", ":"}.isdisjoint(first)
+    return (first, rest) if slash and is_host else ("", text)
+
+
+def without_host(text: str) -> tuple[Name, Tag] | None:
+    """Read `[host/]name:tag`, as engines name images, and leave the host out; None for anything else."""
+    host, rest = split_host(text)
+    name, _, tag = (rest.removeprefix("library/") if host in _HUB else rest).rpartition(":")
+    try:
+        return Name.parse(name), Tag.parse(tag)
+    except RegistryError:
+        return None

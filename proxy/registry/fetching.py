@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy.archive.index import Entry
-from proxy.archive.pieces import Piece, unframe
-from proxy.content import Blob, Findings, prove, read_stored
+from proxy.content import Blob, Findings, read_proven
 from proxy.errors import Denied, RegistryError
 from proxy.files import NewFile
 from proxy.ledger import Fetched, Ledger
 from proxy.memory import Memory
-from proxy.oci.digest import Digest, hashing
+from proxy.oci.digest import Digest
 from proxy.offload import Crew, offload
 from proxy.store.spool import Spool
 from proxy.store.upload import footer
@@ -40,7 +39,6 @@ class _Download:
         self.task: asyncio.Task[None] | None = None
         self._blob = blob
         self._file = file
-        self._hash = hashing(blob.digest.algorithm)
         self._end = 0
         self._failure: Exception | None = None
         self._news = asyncio.Event()
@@ -67,24 +65,13 @@ class _Download:
     async def _run(self, memory: Memory) -> Entry:
         blob, written = self._blob, 0
         entry = Entry(size=blob.size, offset=0, pieces=blob.pieces)
-        async with aclosing(read_stored(blob, memory)) as pieces:
-            for piece in blob.pieces:
-                stored = await anext(pieces)
-                await offload(self._take, stored, piece, written)
+        async with aclosing(read_proven(blob, memory)) as pieces:
+            async for stored in pieces:
+                last = written + len(stored) == self.size
+                await offload(self._file.write, [stored, footer(blob.digest, entry)] if last else [stored], written)
                 written += len(stored)
-                if written == self.size:
-                    await self._check(entry)
                 self._advance(written)
         return entry
-
-    def _take(self, stored: bytes, piece: Piece, at: int) -> None:
-        for view in unframe(stored, piece):
-            self._hash.update(view)
-        self._file.write([stored], at)
-
-    async def _check(self, entry: Entry) -> None:
-        prove(self._blob, Digest.finished(self._blob.digest.algorithm, self._hash))
-        await offload(self._file.write, [footer(self._blob.digest, entry)], self.size)
 
     def _fail(self, error: Exception) -> None:
         self._failure = error

@@ -10,6 +10,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label
 from proxy.offload import offload
+from proxy.registry.foreign import Foreign
 from proxy.store.spool import Spool
 
 _LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
@@ -32,6 +33,7 @@ class Lookup:
 
     spool: Spool
     catalog: Catalog
+    foreign: Foreign
     level: int  # zstd's, of manifests that are not in their stored form yet
     absence: Callable[[str, str], str] = not_here
 
@@ -80,8 +82,9 @@ class Lookup:
     async def _manifest(self, name: Name, reference: Tag | Digest) -> Blob | None:
         if isinstance(reference, Digest):
             return await self.find(name, reference)
-        archive = await self.catalog.tagged(name, reference)
-        return archive.blob(archive.index.root) if archive else None
+        if archive := await self.catalog.tagged(name, reference):
+            return archive.blob(archive.index.root)
+        return await self.foreign.find(name, reference)
 
     async def parsed(self, blob: Blob) -> Manifest:
         """Read a manifest that was found."""

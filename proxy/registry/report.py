@@ -1,24 +1,21 @@
 """What there is, for people and programs: images, and what is not durable yet."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 
 from proxy.catalog import Archive
-from proxy.content import Blob, read_all
 from proxy.errors import RegistryError
-from proxy.oci.manifest import Manifest
 from proxy.oci.names import label
 from proxy.printing import printable
 from proxy.registry.history import History, Refusal
 from proxy.registry.lookup import Lookup
+from proxy.registry.platforms import platform_of
 from proxy.registry.push import Push
 from proxy.registry.states import State
 
 _VERSION = version("image-relay")  # read once: that takes several files
-_CONFIG_LIMIT = 4 * 1024 * 1024  # bytes of an image config that is read to learn its platform
 _NO_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 
 
@@ -122,17 +119,10 @@ class Report:
         try:
             manifest = await self.lookup.parsed(root)
             children = [str(child.platform) for child in manifest.children if child.platform]
-            return [each for each in children if each != _NO_PLATFORM] or await self._own_platform(archive, manifest)
-        except (RegistryError, ValueError, RecursionError):
+            known = [each for each in children if each != _NO_PLATFORM]
+            return known or list(filter(None, [await platform_of(self.lookup, archive.name, manifest)]))
+        except RegistryError:
             return []  # the archive is damaged; a pull says so
-
-    async def _own_platform(self, archive: Archive, manifest: Manifest) -> list[str]:
-        config: Blob | None = archive.blob(manifest.config.digest) if manifest.config else None
-        if config is None or not manifest.is_image or config.size > _CONFIG_LIMIT:
-            return []
-        fields = json.loads(await read_all(config))
-        parts = [fields.get(key) for key in ("os", "architecture", "variant")] if isinstance(fields, dict) else []
-        return ["/".join(part for part in parts if isinstance(part, str) and part)]
 
 
 def _refusal(refusal: Refusal) -> dict[str, object]:

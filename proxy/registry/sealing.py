@@ -86,8 +86,11 @@ class Body:
         return {digest for digest, blob in self.blobs.items() if digest in blob.findings.proven}
 
 
-async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest) -> Tree:
-    """Walk down from a manifest; what is missing and may not be is MANIFEST_BLOB_UNKNOWN."""
+async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest, *, whole: bool = False) -> Tree:
+    """Walk down from a manifest; what is missing and may not be is MANIFEST_BLOB_UNKNOWN.
+
+    `whole`: take also in what is in other artifacts for good, instead of pointing to it.
+    """
     tree = Tree()
     tree.add(in_memory(digest, manifest, lookup.level), manifest)
     waiting = deque([manifest])
@@ -98,16 +101,17 @@ async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest)
                 tree.add(blob)
         for descriptor in parent.children:
             if not tree.knows(descriptor.digest):
-                waiting += await _child(lookup, name, descriptor, tree)
+                waiting += await _child(lookup, name, descriptor, tree, whole=whole)
     return tree
 
 
-async def _child(lookup: Lookup, name: Name, descriptor: Descriptor, tree: Tree) -> list[Manifest]:
+async def _child(lookup: Lookup, name: Name, descriptor: Descriptor, tree: Tree, *, whole: bool) -> list[Manifest]:
     """Take a child of an index in, or point to where it is for good; gives it if it has to be walked down from."""
     blob = await lookup.find(name, descriptor.digest)
     if blob is None:
         return []  # a sparse index: the child may be absent
-    if blob.media_type and not blob.source.local and (archive := await lookup.catalog.holding(name, blob.digest)):
+    is_far = bool(blob.media_type) and not blob.source.local and not whole
+    if blob.media_type and is_far and (archive := await lookup.catalog.holding(name, blob.digest)):
         tree.elsewhere[blob.digest] = Elsewhere(
             artifact=archive.artifact.name, media_type=blob.media_type, size=blob.size
         )

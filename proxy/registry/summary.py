@@ -66,7 +66,9 @@ class Summary:
             stored_in=image.stored_in,
             pulled_in=image.pulled_in,
             expires=known.expires.strftime("%Y-%m-%d %H:%M UTC") if known and known.expires else "",
-            pull=f"docker pull {host}/{image.reference}  # {host}/{name}@{image.digest}" if archive else "",
+            pull=f"docker pull {host}/{image.reference}  # {host}/{name}@{image.digest}"
+            if archive or not image.pushed
+            else "",
             load=self.load(archive.artifact.name) if archive else "",
         )
 

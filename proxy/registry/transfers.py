@@ -9,13 +9,14 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from proxy.ledger import Ledger, Pulled
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
+from proxy.registry.handout import Handed
 
 _BROUGHT = 20_000  # blobs that no manifest has named, remembered at most
 _QUIET = 2.0  # seconds without a request after which a pull is over
@@ -106,6 +107,11 @@ class Departures:
             oldest = next(iter(self._open.values()))
             named -= len(oldest.named)
             self._end(oldest)
+
+    def tarball(self, images: Iterable[Handed], seconds: float) -> None:
+        """Note images that were handed out whole, in a tarball."""
+        for each in images:
+            self.ledger.note(Pulled(each.reference, str(each.digest), each.size, each.blobs, seconds))
 
     @contextmanager
     def blob(self, name: Name, digest: Digest) -> Iterator[Callable[[int], None]]:

@@ -17,14 +17,14 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from aiofiles.os import makedirs
 
 from proxy.archive import limits
 from proxy.archive.index import TAIL, ArchiveInvalid, Entry, decode, metadata_length
-from proxy.archive.pieces import PIECE, Piece, choose, frame
+from proxy.archive.pieces import PIECE, Piece, pack
 from proxy.content import Blob, Findings, read_all
 from proxy.errors import BlobUploadUnknown, Denied, ManifestInvalid, RegistryError, TooManyRequests
 from proxy.files import Held, LocalFile, Source, trouble
@@ -33,6 +33,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name
 from proxy.offload import offload
+from proxy.store.parts import WIDTH, Part, Parts
 from proxy.store.pending import Pending
 from proxy.store.upload import Upload, footer
 
@@ -150,13 +151,16 @@ class Spool:
 
     def _open_upload(self, name: Name, algorithm: str) -> Upload:
         path = self._part()
-        free = shutil.disk_usage(path.parent).free
+        self._check_room()
+        return Upload(name, path, algorithm=algorithm, level=self._level, memory=self._memory)
+
+    def _check_room(self) -> None:
+        free = shutil.disk_usage(self.root).free
         if free < _FREE:
             raise Denied(
                 f"only {free / 2**20:.0f} MiB are free in {self.root}; 1 GiB has to stay free: "
                 "free some space and push again"
             )
-        return Upload(name, path, algorithm=algorithm, level=self._level, memory=self._memory)
 
     def _part(self) -> Path:
         """Name a file that is to be written; somebody may have removed the folder. Blocking."""
@@ -209,6 +213,38 @@ class Spool:
         await upload.close()
         with _disk_troubles(self.root):
             await offload(upload.path.unlink, missing_ok=True)
+
+    # Parts: content whose repository is not known yet
+
+    @asynccontextmanager
+    async def parts(self) -> AsyncIterator[Parts]:
+        """Make parts within the block, as many pieces at once as there is memory for."""
+        await self._make_room(_FREE)
+        with self._memory.beyond(2 * PIECE * WIDTH) as enough, _disk_troubles(self.root):
+            parts = Parts(self._part, self._check_room, level=self._level, width=WIDTH if enough else 1)
+            try:
+                yield parts
+            finally:
+                await offload(parts.close)
+
+    async def adopt(self, name: Name, part: Part) -> None:
+        """Make a part a blob of a repository."""
+        with _disk_troubles(self.root):
+            async with self._changing:
+                await self._keep(part.path, part.digest, part.entry)
+                await self._link(name, part.digest)
+
+    async def keep_manifest(self, name: Name, digest: Digest, manifest: Manifest) -> None:
+        """Keep a manifest beside the parts that it names; unlike one that is pending it will never be sealed."""
+        with _disk_troubles(self.root):
+            part = await offload(self._part)
+            try:
+                entry = await offload(_write_manifest, part, digest, manifest, self._level)
+                async with self._changing:
+                    await self._keep(part, digest, entry)
+                    await self._link(name, digest)
+            finally:
+                await offload(part.unlink, missing_ok=True)
 
     # Blobs and who may see them
 
@@ -361,8 +397,7 @@ def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:
 
 
 def _stored(content: bytes, level: int) -> tuple[bytes, tuple[Piece, ...]]:
-    framing = choose(content)
-    framed = [frame(content[at : at + PIECE], framing, level) for at in range(0, len(content), PIECE)]
+    framed = [pack(content[at : at + PIECE], level) for at in range(0, len(content), PIECE)]
     return b"".join(part for each in framed for part in each.parts), tuple(each.piece for each in framed)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from proxy.archive.index import Entry, Index, encode
-from proxy.archive.pieces import PIECE, Framing, Piece, choose, frame, unframe
+from proxy.archive.pieces import PIECE, Piece, pack, unframe
 from proxy.errors import BlobUploadInvalid, BlobUploadUnknown, DigestInvalid
 from proxy.files import NewFile
 from proxy.memory import Memory
@@ -41,7 +41,6 @@ class _Piecework:
     digest: Hash
     pieces: list[Piece] = field(default_factory=list)
     end: int = 0  # stored bytes so far
-    framing: Framing | None = None
 
     def add(self, part: "_Part") -> None:
         """Hash and write one piece, in the place of a short last one that it begins with."""
@@ -49,9 +48,7 @@ class _Piecework:
         if part.hashed:
             self.end -= self.pieces.pop().stored
         self.digest.update(plain[part.hashed :])
-        if self.framing is None or not self.pieces:
-            self.framing = choose(plain)
-        framed = frame(plain, self.framing, self.level)
+        framed = pack(plain, self.level)
         self.file.write(framed.parts, self.end)
         self.pieces.append(framed.piece)
         self.end += framed.piece.stored

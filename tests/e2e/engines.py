@@ -35,7 +35,7 @@ class Engine:
     def __init__(self, toolbox: Toolbox) -> None:
         self.toolbox = toolbox
         self.folder = toolbox.work / self.name
-        self._socket = self.folder / "docker.sock"
+        self.socket = self.folder / "docker.sock"
         self._cgroup = f"image-relay-{self.name}-{os.getpid()}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -78,14 +78,14 @@ class Engine:
         return [
             *("--config-file", f"{folder}/daemon.json", "--pidfile", f"{folder}/docker.pid"),
             *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
-            *("--host", f"unix://{self._socket}", "--cgroup-parent", f"/{self._cgroup}"),
+            *("--host", f"unix://{self.socket}", "--cgroup-parent", f"/{self._cgroup}"),
             *("--exec-opt", "native.cgroupdriver=cgroupfs", "--bridge", "none"),
             *("--iptables=false", "--ip6tables=false", "--ip-forward=false"),
         ]
 
     def _wait_until_answering(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        while not answers(self._socket):
+        while not answers(self.socket):
             if process.poll() is not None or time.monotonic() > deadline:
                 said = self.log[-4000:]
                 self.stop()
@@ -152,7 +152,7 @@ class Docker20(Engine):
         return ["sh", "-c", shell, "sh", require("dockerd"), "--storage-driver", "overlay2"]
 
     def client(self) -> list[str]:
-        return [require("docker"), "--host", f"unix://{self._socket}"]
+        return [require("docker"), "--host", f"unix://{self.socket}"]
 
 
 class Docker26(Engine):
@@ -170,7 +170,7 @@ class Docker26(Engine):
 
     def client(self) -> list[str]:
         docker = require_trixie("docker")
-        return [*self.toolbox.entering(), docker, "--host", f"unix://{self._socket}"]
+        return [*self.toolbox.entering(), docker, "--host", f"unix://{self.socket}"]
 
 
 def reported_digest(said: str) -> str:

@@ -171,15 +171,15 @@ def base_layers(token: str, compression: str = "gzip") -> list[Layer]:
 PRINT_TOKEN = ("/bin/busybox", "cat", "/token")
 
 
-def _single(path: Path, extra: Sequence[Layer], compression: str, architecture: str) -> Image:
-    layout, token = Layout(path), secrets.token_hex(16)
+def _single(path: Path, extra: Sequence[Layer], compression: str, architecture: str, token: str = "") -> Image:
+    layout, token = Layout(path), token or secrets.token_hex(16)
     layers = [*base_layers(token, compression), *extra]
     return layout.finish(layout.image(layers, PRINT_TOKEN, architecture), token)
 
 
-def several_layers(path: Path) -> Image:
+def several_layers(path: Path, token: str = "") -> Image:
     extra = [layer({f"opt/{number}": os.urandom(number << 20)}, level=1) for number in range(1, 5)]
-    return _single(path, extra, "gzip", "amd64")
+    return _single(path, extra, "gzip", "amd64", token)
 
 
 def zstd_layers(path: Path) -> Image:

@@ -140,3 +140,20 @@ async def test_what_is_damaged_while_a_client_pauses_is_not_sent(
     assert len(received) < len(RAW)
     assert received == RAW[: len(received)]
     assert "are damaged; push the image again" in health["refused"][0]["message"]
+
+
+async def test_who_takes_nothing_of_a_tarball_for_minutes_is_left_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "STALL", 0.2)
+    async with running(tmp_path) as relay:
+        await relay.push_image("v1", layers=[RAW])
+        async with crowd(relay, "/relay/images/app:v1", 1) as (client,), asyncio.timeout(20):
+            while not (refused := (await relay.ask("GET", "/relay/health")).json["refused"]):
+                pass
+            received = await _until_cut(client)
+
+    assert len(received) < len(RAW)
+    (told,) = refused
+    assert (told["path"], told["status"]) == ("/relay/images/app:v1", 0)
+    assert told["message"] == "the client has taken nothing for 0.2 seconds"

@@ -17,7 +17,9 @@ from proxy.front.metrics import Metrics
 from proxy.ledger import Answered
 from proxy.oci.digest import Digest
 from proxy.printing import JsonLines
+from tests import tarballs
 from tests.front.relay import Relay, connected, exchange, index, noise, request, running
+from tests.tarballs import sample
 
 SECRET = "correct horse"  # noqa: S105
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -382,6 +384,30 @@ async def test_pulls_that_are_open_at_the_end_are_told(tmp_path: Path, caplog: p
         await pull(relay, "v1")
 
     assert "pulled app:v1" in caplog.text
+
+
+async def test_tarballs_in_and_out_are_pushes_and_pulls(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "proxy.telling")
+    image = sample(noise(2_000_000, 1))
+    taken = await relay.ask("PUT", "/relay/images/app:v1", data=tarballs.oci_save(image, "app:v1"))
+    handed = await relay.ask("GET", "/relay/images/app:v1?compression=none")
+
+    assert (taken.status, handed.status) == (201, 200)
+    received, accepted, stored, pulled = [record for record in caplog.records if record.name == "proxy.telling"]
+    assert received.getMessage().startswith("received a tarball: ")
+    assert accepted.getMessage().startswith("accepted app:v1: ")
+    assert "sent now" not in accepted.getMessage()
+    assert stored.getMessage().startswith("stored app:v1: ")
+    fields = json.loads(JsonLines().format(pulled))
+    assert (fields["event"], fields["reference"], fields["digest"]) == (
+        "pulled",
+        "app:v1",
+        taken.json["images"][0]["digest"],
+    )
+    assert fields["size"] == taken.json["images"][0]["size"]
+    written = (await relay.ask("GET", "/relay/summary")).body.decode()
+    assert "stored in" in written
+    assert "pulled in" in written
 
 
 async def test_a_refusal_is_a_line_with_fields_too(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:

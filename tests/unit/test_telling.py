@@ -13,6 +13,7 @@ from proxy.ledger import (
     Fetched,
     NotStored,
     Pulled,
+    Received,
     Retried,
     Stored,
     Storing,
@@ -36,6 +37,7 @@ def told(caplog: pytest.LogCaptureFixture, event: Event) -> list[logging.LogReco
 @pytest.mark.parametrize(
     ("event", "level", "line"),
     [
+        (Received(10 * MIB, 2.0), "INFO", "received a tarball: 10.0 MiB in 2.00 s (5.0 MiB/s)"),
         (
             Accepted("app:v1", DIGEST, 10 * MIB, 10 * MIB, 2.0),
             "INFO",

@@ -87,7 +87,7 @@ def test_names_that_are_the_same_in_full_are_given_once() -> None:
     manifest = shelf.contents[root].manifest
     assert manifest is not None
 
-    text = loading.index_json(root, manifest, ("team/app:v1", "docker.io/team/app:v1"))
+    text = loading.index_json(loading.descriptors(root, manifest, ("team/app:v1", "docker.io/team/app:v1")))
 
     assert len(json.loads(text)["manifests"]) == 1
 

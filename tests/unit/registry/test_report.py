@@ -66,7 +66,7 @@ PLATFORMS = [
     [
         (b'{"os":"linux","architecture":"arm","variant":"v6"}', ["linux/arm/v6"]),
         (b'{"os":7,"architecture":"arm"}', ["arm"]),
-        (b"[]", [""]),
+        (b"[]", []),
         (b"not JSON", []),
         (b"\xff", []),
         (b"[" * 100_000, []),

@@ -1,0 +1,61 @@
+"""What `save`, `load` and `wait` are told on the command line."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Coroutine, Sequence
+
+from config.address import reachable
+from config.reading import read
+from proxy.commands.carry import load, save
+from proxy.commands.relay import Place
+from proxy.commands.wait import wait
+
+_ABOUT = {
+    "save": "Send images of the container engine to the relay, or a tarball that somebody saved.",
+    "load": "Hand images of the relay to the container engine, or write them to a tarball.",
+    "wait": "Wait until the relay has images.",
+}
+_FILES = {
+    "save": "a tarball to send instead (- for standard input), under REF or the names that are in it",
+    "load": "a file to write instead (- for standard output): plain as .tar, gzip as .tar.gz, else zstd",
+}
+_PATIENCE = 300.0  # seconds
+
+
+def work(command: str, arguments: Sequence[str]) -> Coroutine[None, None, None]:
+    """Give the work of a command.
+
+    SettingsInvalid where a value cannot be used; mistakes, and `--help`, are printed and end the process.
+    """
+    parser = _parser(command)
+    chosen = parser.parse_args(arguments)
+    place = _place(chosen)
+    if command == "wait":
+        return wait(place, chosen.references, chosen.timeout)
+    if command == "load":
+        return load(place, chosen.references, chosen.file, chosen.platform)
+    if chosen.file is None and not chosen.references:
+        parser.error("name an image to send, or a tarball with --file")
+    if chosen.file is not None and len(chosen.references) > 1:
+        parser.error("a tarball goes under one name, or under those that are in it")
+    return save(place, chosen.references, chosen.file)
+
+
+def _parser(command: str) -> ArgumentParser:
+    parser = ArgumentParser(prog=f"image-relay {command}", description=_ABOUT[command], allow_abbrev=False)
+    parser.add_argument("references", metavar="REF", nargs="*" if command == "save" else "+", help="such as app:v1")
+    parser.add_argument("--host", help="where the relay listens, as for serve, or RELAY_HOST")
+    parser.add_argument("--port", help="as for serve, or RELAY_PORT; its password is taken from RELAY_PASSWORD")
+    if command in _FILES:
+        parser.add_argument("--file", help=_FILES[command])
+    if command == "load":
+        parser.add_argument("--platform", help="of an image for several, such as linux/arm64: that one alone")
+    if command == "wait":
+        parser.add_argument("--timeout", type=float, default=_PATIENCE, metavar="SECONDS", help="300 by default")
+    return parser
+
+
+def _place(chosen: Namespace) -> Place:
+    given = {"--host": chosen.host, "--port": chosen.port}
+    settings, _ = read([f"{option}={value}" for option, value in given.items() if value is not None])
+    host, port = reachable(settings.host, settings.port)
+    return Place(host, port, settings.password.get_secret_value() if settings.password else None)

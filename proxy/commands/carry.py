@@ -1,0 +1,93 @@
+"""`save` and `load`: images go as tarballs from the engine of this machine, or from a file, to the relay, and back.
+
+That spares the engine's own push, which compresses on one core, and its pull.
+"""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import aiofiles
+from aiofiles.os import rename, stat, unlink
+from pydantic import ByteSize, TypeAdapter
+
+from proxy.commands.engine import engine
+from proxy.commands.progress import shown
+from proxy.commands.relay import CommandFailed, Place, RelayClient
+from proxy.printing import printable
+
+_CHUNK = 1024 * 1024  # bytes
+_STANDARD = "-"  # standard input, or output
+_COMPRESSIONS = {".tar": "none", ".gz": "gzip", ".tgz": "gzip"}  # of files by their ending; zstd of any other
+
+
+async def save(place: Place, references: Sequence[str], file: str | None) -> None:
+    """Send images of the engine to the relay; or what is in a file (`-` for standard input), under its names or one."""
+    async with RelayClient(place) as relay:
+        if file is not None:
+            with _file_troubles(f"cannot read {file}"):
+                size = None if file == _STANDARD else (await stat(file)).st_size
+                await _send(relay, "".join(references), shown(f"sending {file}", _read(file), size))
+            return
+        async with engine() as source:
+            for reference in references:
+                about = await source.size(reference)
+                await _send(relay, reference, shown(f"saving {reference}", source.saved(reference), about))
+
+
+async def _read(file: str) -> AsyncIterator[bytes]:
+    async with aiofiles.open(sys.stdin.fileno() if file == _STANDARD else file, "rb") as opened:
+        while chunk := await opened.read(_CHUNK):
+            yield chunk
+
+
+async def _send(relay: RelayClient, reference: str, chunks: AsyncIterator[bytes]) -> None:
+    path = f"/relay/images/{reference}" if reference else "/relay/images"
+    async with relay.ask("PUT", path, data=chunks) as answer:
+        for image in json.loads(await answer.read())["images"]:
+            sizes = f"{_size(image['size'])}, stored in {_size(image['stored'])}"
+            print(printable(f"{image['reference']} {image['digest']}: {sizes}"))
+
+
+async def load(place: Place, references: Sequence[str], file: str | None, platform: str | None) -> None:
+    """Hand images of the relay to the engine; or write them to a file (`-` for standard output), in one tarball."""
+    compression = _COMPRESSIONS.get(Path(file).suffix, "zstd") if file is not None else "none"
+    query = {"compression": compression} | ({"platform": platform} if platform else {})
+    async with RelayClient(place) as relay, relay.ask("GET", f"/relay/images/{','.join(references)}", query) as answer:
+        coming = answer.content.iter_chunked(_CHUNK)
+        chunks = shown(f"loading {', '.join(references)}", coming, answer.content_length)
+        if file is not None:
+            with _file_troubles(f"cannot write to {file}"):
+                await _write(file, chunks)
+            return
+        async with engine() as target:
+            for line in await target.load(chunks):
+                print(printable(line))
+
+
+async def _write(file: str, chunks: AsyncIterator[bytes]) -> None:
+    """Write a file, whole or not at all."""
+    part = f"{file}.part"
+    try:
+        async with aiofiles.open(sys.stdout.fileno() if file == _STANDARD else part, "wb") as opened:
+            async for chunk in chunks:
+                await opened.write(chunk)
+        if file != _STANDARD:
+            await rename(part, file)
+    finally:
+        with suppress(FileNotFoundError):
+            await unlink(part)
+
+
+@contextmanager
+def _file_troubles(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CommandFailed(f"{what}: {error.strerror or error}") from error
+
+
+def _size(size: int) -> str:
+    return TypeAdapter(ByteSize).validate_python(size).human_readable()

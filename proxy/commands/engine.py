@@ -1,0 +1,57 @@
+"""The container engine of this machine, Docker's or one that speaks its API, found as the docker command finds it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiodocker
+
+from proxy.commands.relay import CommandFailed
+
+_CHUNK = 1024 * 1024  # bytes
+_UNREACHABLE = 900  # aiodocker's status where no engine answers
+_NONE = "no container engine answers (DOCKER_HOST, /var/run/docker.sock): start it, or use --file"
+
+
+class Engine:
+    """An engine that is there."""
+
+    def __init__(self, docker: aiodocker.Docker) -> None:
+        self._docker = docker
+
+    async def size(self, reference: str) -> int:
+        """Say about how many bytes an image has; CommandFailed if it is not there."""
+        with_size = await self._docker.images.inspect(reference)
+        return int(with_size.get("Size") or 0)
+
+    async def saved(self, reference: str) -> AsyncIterator[bytes]:
+        """Give an image as `docker save` does."""
+        async with self._docker.images.export_image(reference) as stream:
+            async for chunk in stream.iter_chunked(_CHUNK):
+                yield chunk
+
+    async def load(self, tarball: AsyncIterator[bytes]) -> list[str]:
+        """Do as `docker load` does, and give what the engine says of it."""
+        said: list[str] = []
+        message: Any
+        async for message in self._docker.images.import_image(tarball, stream=True):
+            if text := str(message.get("stream", "")).strip():
+                said.append(text)
+        return said
+
+
+@asynccontextmanager
+async def engine() -> AsyncIterator[Engine]:
+    """Talk to the engine; CommandFailed where there is none, and with what it says when it refuses."""
+    try:
+        docker = aiodocker.Docker()
+    except (AssertionError, ValueError, OSError) as error:  # an assertion where it finds no socket
+        raise CommandFailed(_NONE) from error
+    try:
+        yield Engine(docker)
+    except aiodocker.DockerError as error:
+        raise CommandFailed(
+            _NONE if error.status == _UNREACHABLE else f"the container engine says: {error.message}"
+        ) from error
+    finally:
+        await docker.close()

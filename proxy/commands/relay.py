@@ -1,0 +1,82 @@
+"""A running relay, asked by a command: failures become one sentence for a person."""
+
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
+
+import aiohttp
+
+_CONNECT = 10.0  # seconds; it is on this machine, or near
+
+
+class CommandFailed(Exception):
+    """A command cannot do its work; the message is for whoever called it."""
+
+
+class Refused(CommandFailed):
+    """The relay answered with a failure of this status, and this message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a relay listens, and its password if it has one."""
+
+    host: str
+    port: int
+    password: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.host} port {self.port}"
+
+
+class RelayClient:
+    """Requests to one relay; to be used as a context."""
+
+    def __init__(self, place: Place) -> None:
+        host = f"[{place.host}]" if ":" in place.host else place.host
+        self._place = place
+        self._base = f"http://{host}:{place.port}"
+        self._http: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        password = self._place.password
+        login = "Basic " + b64encode(f"relay:{password}".encode()).decode()
+        headers = {"Authorization": login} if password is not None else {}
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)  # a large image takes its time
+        self._http = aiohttp.ClientSession(headers=headers, timeout=patience, auto_decompress=False)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.close()
+
+    @asynccontextmanager
+    async def ask(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, data: AsyncIterator[bytes] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request, and give an answer that is no failure; CommandFailed with what the relay said."""
+        try:
+            async with self._http.request(method, self._base + path, params=query, data=data) as answer:
+                if answer.status >= HTTPStatus.BAD_REQUEST:
+                    raise Refused(answer.status, await self._message(answer))
+                yield answer
+        except aiohttp.ClientConnectorError as error:
+            raise CommandFailed(f"no relay answers at {self._place}; start it with: image-relay serve") from error
+        except aiohttp.ClientError as error:
+            raise CommandFailed(f"the relay at {self._place} broke off: {type(error).__name__}") from error
+
+    async def _message(self, answer: aiohttp.ClientResponse) -> str:
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            how = "not set" if self._place.password is None else "wrong"
+            return f"the relay wants its password: RELAY_PASSWORD is {how}"
+        try:
+            body: Any = await answer.json(content_type=None)
+            return str(body["errors"][0]["message"])
+        except (ValueError, KeyError, IndexError, TypeError):
+            return f"what answers at {self._place} is no image-relay, or of another version ({answer.status})"

@@ -1,0 +1,42 @@
+"""`wait`: until images are there, for jobs that run beside the one that pushes them."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient
+from proxy.printing import printable
+
+_FOR_EVER = {400, 401, 405}  # no reference, no password, no image-relay
+_PAUSE = 2.0  # seconds; as often as a relay lists the artifacts of the run
+
+
+async def wait(place: Place, references: Sequence[str], seconds: float) -> None:
+    """Return when the relay has all images; CommandFailed, with what it says, if one is not there in time."""
+    until = time.monotonic() + seconds
+    async with RelayClient(place) as relay:
+        for reference in references:
+            while problem := await _problem(relay, reference):
+                if time.monotonic() + _PAUSE > until:
+                    raise CommandFailed(f"{reference} did not come within {seconds:g} seconds: {problem}")
+                await asyncio.sleep(_PAUSE)
+            print(printable(f"{reference} is there"))
+
+
+async def _problem(relay: RelayClient, reference: str) -> str:
+    """Say why an image is not there; empty if it is. CommandFailed where waiting does not help."""
+    path = f"/relay/images/{reference}"
+    try:
+        async with relay.ask("HEAD", path):
+            return ""
+    except Refused:  # an answer to HEAD says nothing more
+        pass
+    except CommandFailed as error:  # it may be about to start
+        return str(error)
+    try:
+        async with relay.ask("GET", path):
+            return ""
+    except Refused as error:
+        if error.status in _FOR_EVER:
+            raise
+        return str(error)

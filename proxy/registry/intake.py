@@ -1,0 +1,133 @@
+"""Tarballs of images that are sent in one request: unpacked into the spool while they arrive, then pushed.
+
+`docker push` from a graph store compresses on one core before it sends; a tarball is compressed here, on all of them.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+from proxy.bridge import Inflow
+from proxy.catalog import Archive
+from proxy.errors import StillUnderWay, TarballInvalid
+from proxy.ledger import Received
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest
+from proxy.oci.names import Name, Tag, label
+from proxy.offload import in_own_thread, offload
+from proxy.registry.push import Push
+from proxy.store.spool import Spool
+from proxy.store.unpacking import Unpacked, unpack
+from proxy.tarballs.images import Image, images
+
+_AT_ONCE = 2  # tarballs; each keeps all cores busy
+Reference = tuple[Name, Tag]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a tarball is, for who watches."""
+
+    inflow: Inflow | None = None
+    storing: list[str] = field(default_factory=list)
+
+    @property
+    def received(self) -> int:
+        """Bytes of the tarball that have come."""
+        return self.inflow.received if self.inflow else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An image that is durable now; `size` in plain bytes, `stored` those of its artifact."""
+
+    reference: str
+    digest: Digest
+    size: int
+    stored: int
+
+
+@dataclass(slots=True)
+class Intake:
+    """Takes tarballs in, a few at a time."""
+
+    spool: Spool
+    push: Push
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    async def take(self, chunks: AsyncIterator[bytes], wanted: Reference | None, progress: Progress) -> list[Taken]:
+        """Push what is in a tarball, under one reference or under the names that it has; returns when it is durable.
+
+        TARBALL_INVALID; DENIED when the store cannot keep it.
+        """
+        async with self._turns, self.spool.parts() as parts:
+            inflow = progress.inflow = Inflow(chunks)
+            began = time.monotonic()
+            try:
+                unpacked = await in_own_thread(unpack, inflow, parts)
+                await inflow.drain()
+            finally:
+                inflow.close()
+            found = chosen(await offload(images, unpacked.contents), wanted)
+            self.push.journal.ledger.note(Received(inflow.received, time.monotonic() - began))
+            for image, references in found:
+                await self._adopt(unpacked, image, references, began)
+        return [each for image, references in found for each in await self._push(image, references, progress)]
+
+    async def _adopt(self, unpacked: Unpacked, image: Image, references: Iterable[Reference], began: float) -> None:
+        """Make what an image needs visible in the repositories that it goes to."""
+        for name in dict.fromkeys(name for name, _ in references):
+            self.push.touch(name)
+            for digest in image.blobs:
+                part = unpacked.parts[digest]
+                await self.spool.adopt(name, part)
+                self.push.journal.arrivals.add(name, digest, part.entry.size, began)
+
+    async def _push(self, image: Image, references: list[Reference], progress: Progress) -> list[Taken]:
+        root = image.manifests[image.root]
+        for name in dict.fromkeys(name for name, _ in references):
+            tags = [tag for each, tag in references if each == name]
+            progress.storing.extend(label(name, tag) for tag in tags)
+            for digest, manifest in reversed(image.manifests.items()):
+                if digest != image.root:  # what an index names comes before it
+                    await self.push.put(name, digest, manifest)
+            await _patiently(self.push, name, tags, image.root, root)
+        archives = [await self.push.catalog.tagged(*reference) for reference in references]
+        return [_taken(archive) for archive in archives if archive]
+
+
+async def _patiently(push: Push, name: Name, tags: list[Tag], digest: Digest, root: Manifest) -> None:
+    while True:
+        try:
+            await push.put_tagged(name, tags, digest, root)
+        except StillUnderWay:  # nobody has to come again: this connection is held open
+            continue
+        return
+
+
+def _taken(archive: Archive) -> Taken:
+    size = sum(entry.size for entry in archive.index.blobs.values())
+    return Taken(label(archive.name, archive.reference), archive.index.root, size, archive.artifact.size)
+
+
+def chosen(found: list[Image], wanted: Reference | None) -> list[tuple[Image, list[Reference]]]:
+    """Say which images go where: all under their own names, or one, under a reference that is `wanted`.
+
+    Of several that is the one that has this name.
+    """
+    if wanted is None:
+        named = [(image, image.references) for image in found if image.references]
+        if named:
+            return named
+        raise TarballInvalid("no image in the tarball has a name: send it to /relay/images/<name>:<tag>")
+    if len(found) == 1:
+        return [(found[0], [wanted])]
+    for image in found:
+        if wanted in image.references:
+            return [(image, [wanted])]
+    names = ", ".join(label(*reference) for image in found for reference in image.references)
+    raise TarballInvalid(
+        f"the tarball holds {len(found)} images ({names or 'without names'}), none of them {label(*wanted)}: "
+        "send it to /relay/images, or with one image in it"
+    )

@@ -1,0 +1,1 @@
+"""Tarballs of images that others made: what `docker save` and its relatives write, and how it becomes manifests."""

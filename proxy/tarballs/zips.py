@@ -1,0 +1,93 @@
+"""Zips that others made of tarballs or layouts (`actions/upload-artifact`), read where they lie.
+
+Nothing is unpacked to disk, so that names that lead out of the zip harm nobody. Sizes and CRCs are checked by `zipfile`
+while a file is read.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, cast
+
+from proxy.bridge import RangeFile
+from proxy.errors import TarballInvalid
+from proxy.tarballs.images import INDEX, LAYOUT
+from proxy.tarballs.members import Member
+from proxy.tarballs.streams import Readable
+
+MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # of a zip, and of one with nothing in it
+_MOST_FILES = 10_000
+_SHOWN = 5  # names in a message
+_ENDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+
+
+class Zip:
+    """The files of a zip; making one reads its directory, and blocks. TARBALL_INVALID where it is damaged."""
+
+    def __init__(self, file: RangeFile) -> None:
+        with _damages():
+            self._zip = zipfile.ZipFile(cast("IO[bytes]", file))
+        self._files = [each for each in self._zip.infolist() if not each.is_dir()]
+        if len(self._files) > _MOST_FILES:
+            raise TarballInvalid(f"the zip has more than {_MOST_FILES} files")
+
+    @property
+    def names(self) -> list[str]:
+        """What is in it."""
+        return [each.filename for each in self._files]
+
+    @property
+    def is_layout(self) -> bool:
+        """Is the zip itself an OCI layout?"""
+        return {INDEX, LAYOUT} <= set(self.names)
+
+    def members(self) -> Iterator[Member]:
+        """Give every file, as those of a tar are given."""
+        for each in self._files:
+            yield Member(each.filename, each.file_size, "", self._opened(each), each.file_size)
+
+    def open(self, name: str) -> Readable:
+        """Read one file."""
+        return self._opened(next(each for each in self._files if each.filename == name))
+
+    def _opened(self, entry: zipfile.ZipInfo) -> Readable:
+        with _damages():
+            return _Entry(self._zip.open(entry))
+
+
+class _Entry:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int, /) -> bytes:
+        with _damages():
+            return self._file.read(size)
+
+
+@contextmanager
+def _damages() -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGES as error:
+        raise TarballInvalid(f"the zip cannot be read: {error}") from error
+
+
+def tarball_among(names: Sequence[str], wanted: str = "") -> str:
+    """Say which file is the tarball: the one that is called as is `wanted`, or the only one that is called like one.
+
+    TARBALL_INVALID, with the names, where that leaves none or several.
+    """
+    found = [name for name in names if name.lower().endswith(_ENDS)] or (list(names) if len(names) == 1 else [])
+    found = [name for name in found if is_called(name, wanted)] or found
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join((found or list(names))[:_SHOWN]) + (", …" if len(found or names) > _SHOWN else "")
+    raise TarballInvalid(f"{'several tarballs are' if found else 'no tarball is'} in it ({shown or 'nothing'})")
+
+
+def is_called(file: str, wanted: str) -> bool:
+    """Is this the name of a file, without its folder, with its ending or without?"""
+    name = file.lower().rpartition("/")[2]
+    return wanted in {name, *(name.removesuffix(end) for end in _ENDS if name.endswith(end))}

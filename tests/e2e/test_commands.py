@@ -1,0 +1,161 @@
+"""`image-relay save`, `load` and `wait`, between real engines and a relay; started as `main` starts them."""
+
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.__main__ import main
+from tests.e2e.clients import Toolbox
+from tests.e2e.couriers import COURIERS
+from tests.e2e.engines import Engine
+from tests.e2e.images import dockerfile, several_layers
+from tests.e2e.relay import Relay
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(params=["docker20", "docker26"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """An engine that the command finds as the docker command would."""
+    engine: Engine = request.getfixturevalue(request.param)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.socket}")
+    yield engine
+    if images := engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
+        engine.docker("image", "rm", "--force", *(each for each in images if "<none>" not in each))
+
+
+def call(relay: Relay, *arguments: str) -> None:
+    main([*arguments, "--host", "127.0.0.1", "--port", str(relay.port)])
+
+
+def failed(capsys: pytest.CaptureFixture[str], relay: Relay, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        call(relay, *arguments)
+    assert ended.value.code == 1
+    return capsys.readouterr().err.removeprefix("image-relay: ").strip()
+
+
+def test_an_image_goes_from_engine_to_relay_and_back(
+    engine: Engine, relay: Relay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = {tag: secrets.token_hex(8) for tag in ("v1", "v2")}
+    for tag, token in tokens.items():
+        engine.docker("build", "--quiet", "--tag", f"localhost:5000/app:{tag}", str(dockerfile(tmp_path / tag, token)))
+
+    call(relay, "save", *(f"localhost:5000/app:{tag}" for tag in tokens))
+    saved = capsys.readouterr().out.splitlines()
+    engine.docker("image", "rm", "--force", *(f"localhost:5000/app:{tag}" for tag in tokens))
+    call(relay, "load", "app:v1", "app:v2")
+
+    assert [line.partition(": ")[0] for line in saved] == [f"app:{tag} {relay.digest('app', tag)}" for tag in tokens]
+    assert "Loaded image: app:v1" in capsys.readouterr().out
+    assert {tag: engine.run(f"app:{tag}") for tag in tokens} == tokens
+
+
+def test_what_the_engine_does_not_have_is_told(
+    engine: Engine, relay: Relay, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failed(capsys, relay, "save", "nothing:v1").startswith("the container engine says: ")
+    assert failed(capsys, relay, "load", "nothing:v1").startswith("nothing:v1 is not here")
+
+
+def test_what_the_engine_cannot_load_is_told(
+    docker20: Engine, relay: Relay, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{docker20.socket}")
+    chart = b'{"schemaVersion":2,"artifactType":"application/vnd.example","layers":[]}'
+    headers = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+    assert relay.request("PUT", "/v2/chart/manifests/v1", headers, chart)[0] == 201
+
+    said = failed(capsys, relay, "load", "chart:v1")
+
+    assert said.startswith("the container engine says: ")
+
+
+def test_without_an_engine_that_is_told(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    said = failed(capsys, relay, "save", "app:v1")
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setattr("aiodocker.docker._sock_search_paths", [])
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert said == failed(capsys, relay, "save", "app:v1")
+    assert said == "no container engine answers (DOCKER_HOST, /var/run/docker.sock): start it, or use --file"
+
+
+def test_files_take_the_place_of_an_engine(
+    relay: Relay, toolbox: Toolbox, docker26: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = several_layers(tmp_path / "image")
+    COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
+    for ending in ("tar", "tar.gz", "tar.zst"):
+        file = tmp_path / f"image.{ending}"
+        call(relay, "load", "app:v1", "--file", str(file))
+        call(relay, "save", f"copy:{ending}", "--file", str(file))
+        docker26.docker("load", "--input", str(file))
+        assert docker26.run("app:v1") == image.token
+        assert relay.digest("copy", ending) == image.digest
+    call(relay, "save", "--file", str(tmp_path / "image.tar"))
+
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"app:v1 {image.digest}: ")
+    assert list(tmp_path.glob("*.part")) == []
+    docker26.docker("image", "rm", "--force", "app:v1", "localhost:5000/app:v1")
+
+
+def test_wait_ends_when_the_image_comes(
+    relay: Relay, toolbox: Toolbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = several_layers(tmp_path / "image")
+    waiting = threading.Thread(target=call, args=(relay, "wait", "app:v1", "--timeout", "60"))
+    waiting.start()
+    time.sleep(0.5)
+
+    COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
+    waiting.join()
+
+    assert capsys.readouterr().out.splitlines()[-1] == "app:v1 is there"
+
+
+def test_wait_says_why_it_gives_up(relay: Relay, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failed(capsys, relay, "wait", "app:v1", "--timeout", "0").startswith(
+        "app:v1 did not come within 0 seconds: app:v1 is not here"
+    )
+    assert failed(capsys, relay, "wait", "App", "--timeout", "60").startswith("not a repository name: 'App'")
+
+
+def test_an_image_that_is_damaged_is_never_written_whole(
+    relay: Relay, toolbox: Toolbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    COURIERS["crane"].push(toolbox, several_layers(tmp_path / "image"), f"{relay.host}/app:v1")
+    file = relay.archive_of("app")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    relay.kill()
+    relay.start()
+
+    said = failed(capsys, relay, "load", "app:v1", "--file", str(tmp_path / "out.tar"))
+
+    assert "broke off" in said or "damaged" in said
+    assert list(tmp_path.glob("out.tar*")) == []
+
+
+def test_standard_input_and_output_are_files_too(relay: Relay, tmp_path: Path, toolbox: Toolbox) -> None:
+    image = several_layers(tmp_path / "image")
+    COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
+    relay_command = [sys.executable, "-m", "proxy"]
+    port = ["--port", str(relay.port)]
+
+    with subprocess.Popen([*relay_command, "load", "app:v1", "--file", "-", *port], stdout=subprocess.PIPE) as loading:
+        saving = [*relay_command, "save", "piped:v1", "--file", "-", *port]
+        said = subprocess.run(saving, stdin=loading.stdout, capture_output=True, check=True, text=True).stdout
+
+    assert said.startswith(f"piped:v1 {image.digest}: ")
