@@ -7,11 +7,14 @@ import pytest
 from proxy.front.keys import DEPARTURES
 from proxy.oci.digest import Digest
 from tests.actions.relays import Relays, blob_of, pulled
+from tests.actions.test_foreign import IMAGE, SAVED, stored
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import edge_page
 from tests.fakes.actions.fixtures import Emulate
 from tests.front.relay import MIB, Relay, eventually, noise
+from tests.front.test_tarballs import image_of
 from tests.front.test_watching import figures, labels
+from tests.tarballs import zipped
 
 LAYER = noise(5 * MIB)
 
@@ -111,3 +114,17 @@ async def test_each_call_is_a_line_for_who_wants_to_know(
 
     methods = {record.getMessage().partition(":")[0] for record in lines}
     assert {"artifacts CreateArtifact", "storage PutBlock", "storage PutBlockList"} <= methods
+
+
+async def test_what_others_stored_is_told_of_when_it_is_pulled(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await stored(actions, "myimage", zipped({"myimage.tar": SAVED}))
+    relay = await relays.start(actions, actions.job("test"))
+    assert await image_of(relay, "latest", "myimage") == IMAGE
+
+    written = await summary(relay)
+
+    (row,) = [line for line in written.splitlines() if line.startswith("| `myimage:latest`")]
+    assert "| pulled in " in row
+    assert row.endswith("| artifacts of this run | - |")
+    assert "docker pull localhost:5000/myimage:latest  # localhost:5000/myimage@sha256:" in written
