@@ -1,0 +1,34 @@
+"""Artifacts that others made under names like ours: passed over, and never in the way."""
+
+from proxy.archive.index import Entry, Index, encode
+from proxy.archive.pieces import PIECE, Framing, frame
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import OCI_MANIFEST
+from tests.actions import strangers
+from tests.actions.relays import Relays
+from tests.fakes.actions.fixtures import Emulate
+
+ROOT = Digest.of(b"what it says it is")
+
+
+def bomb(pieces: int) -> bytes:
+    """Make a small archive whose manifest says to be so many times 2 MiB."""
+    framed = frame(bytes(PIECE), Framing.ZSTD, 3)
+    stored = b"".join(framed.parts) * pieces
+    small = Entry(size=PIECE, offset=0, pieces=(framed.piece,), media_type=OCI_MANIFEST)
+    entry = small.model_copy(update={"size": pieces * PIECE, "pieces": (framed.piece,) * pieces})
+    index = Index(references=("app:v1",), root=ROOT, blobs={ROOT: small})
+    index = index.model_copy(update={"blobs": {ROOT: entry}})
+    return stored + encode(index, len(stored), len(stored))
+
+
+async def test_a_manifest_that_says_to_be_huge_is_not_taken_into_memory(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await strangers.store(actions, actions.job("other"), "image-app@v1", bomb(64))
+    relay = await relays.start(actions)
+
+    answer = await relay.get("v1")
+
+    assert answer.error == (404, "MANIFEST_UNKNOWN")
+    pushed = await relay.push_image("v1")
+    assert (await relay.get("v1")).body == pushed.content
