@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
 _SUFFIX = ".tar.zst"
 _NAMES = 50  # tried for one push, before somebody must be taking them all
+_HIGHEST = 99_999_999  # number that counts: what is one more can still be read off a name
 _UPLOADS = 3  # of one push to Azure, each of which has tried long enough
 _TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 _KEPT = 100  # artifacts of our own that nobody has opened yet
@@ -91,7 +92,8 @@ class ActionsStore:
         found = await self._reader.listed() if self._reader else []
         for each in found:
             plain, number = numbered(each.name)
-            self._names[plain] = max(number, self._names.get(plain, 0))
+            if number <= _HIGHEST:  # else whoever takes the last number leaves none for us
+                self._names[plain] = max(number, self._names.get(plain, 0))
             self._latest = max(self._latest, each.created)
         self._has_listed = True
         return [each for each in found if each.name not in self._unfinished]

@@ -1,11 +1,13 @@
 """Artifacts that others made under names like ours: passed over, and never in the way."""
 
+import pytest
+
 from proxy.archive.index import Entry, Index, encode
 from proxy.archive.pieces import PIECE, Framing, frame
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_MANIFEST
 from tests.actions import strangers
-from tests.actions.relays import Relays
+from tests.actions.relays import Relays, pulled
 from tests.fakes.actions.fixtures import Emulate
 
 ROOT = Digest.of(b"what it says it is")
@@ -32,3 +34,19 @@ async def test_a_manifest_that_says_to_be_huge_is_not_taken_into_memory(emulate:
     assert answer.error == (404, "MANIFEST_UNKNOWN")
     pushed = await relay.push_image("v1")
     assert (await relay.get("v1")).body == pushed.content
+
+
+@pytest.mark.parametrize("number", ["2", "99999999", "100000000", "999999999", "9999999999", "0", "01"])
+async def test_whatever_number_somebody_takes_the_tag_can_be_pushed_and_pulled(
+    emulate: Emulate, relays: Relays, number: str
+) -> None:
+    actions = emulate()
+    await strangers.store(actions, actions.job("other"), f"image-app@v1~{number}", b"no archive")
+    relay = await relays.start(actions)
+
+    for layer in (b"first", b"second"):
+        pushed = await relay.push_image("v1", layers=[layer])
+        assert (await relay.get("v1")).body == pushed.content
+
+    reader = await relays.start(actions, actions.job("deploy"))
+    assert (await pulled(reader, "v1"))["manifest"] == pushed.content
