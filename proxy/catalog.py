@@ -2,13 +2,14 @@
 
 The store is listed at most every two seconds, and what this relay stores or deletes itself is known at once. Indexes
 are read once per artifact id, and only as far as an answer needs them. Of several artifacts of one tag the newest
-answers; one without a sound index is passed over, but never one that only can not be read now. An archive that was
-replaced still answers for its digests while somebody pulls from it.
+answers; one without a sound index is passed over, but never one that only can not be read now. A store that is far may
+list less than there is, for a while: what an earlier listing had is gone when it can not be opened any more. An archive
+that was replaced still answers for its digests while somebody pulls from it.
 """
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import groupby
 from weakref import WeakValueDictionary
 
@@ -21,7 +22,8 @@ from proxy.opening import Archive, Replaced, Sealed, order, read
 __all__ = ["Archive", "Catalog"]
 
 _FRESH = 2.0  # seconds for which one listing is good
-_UNSEEN = 60.0  # seconds for which a listing may lack what this relay has stored
+_UNSEEN = 600.0  # seconds for which a listing may lack what this relay has stored
+_LACKED = 60.0  # seconds for which it may lack what an earlier one had
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
 
 
@@ -36,6 +38,7 @@ class Catalog:
         self._listing = asyncio.Lock()
         self._changes = 0  # made by this relay so far
         self._stored: dict[str, float] = {}  # by artifact id: when this relay stored what no listing has shown yet
+        self._lacked: dict[str, float] = {}  # by artifact id: since when listings lack what they had
         self._archives: dict[str, Archive | None] = {}  # by artifact id; None for what is no archive
         self._gone: set[str] = set()  # ids of what was listed and could not be opened
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -134,7 +137,7 @@ class Catalog:
     def forget_all(self) -> None:
         """Know nothing any more: the store is that of another run from now on."""
         self.forget_listing()
-        for table in (self._listed, self._archives, self._stored, self._gone, self._replaced):
+        for table in (self._listed, self._archives, self._stored, self._lacked, self._gone, self._replaced):
             table.clear()
         self._changes += 1
 
@@ -176,7 +179,7 @@ class Catalog:
 
     def _forget(self, artifacts: Iterable[Artifact]) -> None:
         for artifact in artifacts:
-            for table in (self._listed, self._archives, self._stored):
+            for table in (self._listed, self._archives, self._stored, self._lacked):
                 table.pop(artifact.id, None)
 
     # Reading the store
@@ -190,7 +193,7 @@ class Catalog:
             self._archives = {
                 key: archive
                 for key, archive in self._archives.items()
-                if key in self._listed and (archive or self._listed[key].vouched)  # else it may be finished by now
+                if key in self._listed and self._is_settled(key, archive)
             }
             self._gone.clear()
             self._replaced = self._lingering()
@@ -202,9 +205,23 @@ class Catalog:
             if changes == self._changes:
                 break
         listed = {artifact.id: artifact for artifact in found}
-        oldest = time.monotonic() - (_UNSEEN if self._store.far else 0.0)  # what is near is listed as it is
-        self._stored = {key: at for key, at in self._stored.items() if key not in listed and at > oldest}
-        return {key: self._listed[key] for key in self._stored} | listed
+        return self._lagging(listed) | listed if self._store.far else listed  # what is near is listed as it is
+
+    def _lagging(self, listed: Container[str]) -> dict[str, Artifact]:
+        """Give what is there, as far as this relay knows, but not in a listing."""
+        now = time.monotonic()
+        self._stored = {key: at for key, at in self._stored.items() if key not in listed and at > now - _UNSEEN}
+        lacked = {
+            key: self._lacked.get(key, now)
+            for key, artifact in self._listed.items()
+            if artifact.vouched and key not in listed and key not in self._stored
+        }
+        self._lacked = {key: since for key, since in lacked.items() if since > now - _LACKED}
+        return {key: self._listed[key] for key in (*self._stored, *self._lacked)}
+
+    def _is_settled(self, key: str, archive: Archive | None) -> bool:
+        """Need an artifact not be opened again? It may be gone by now, or finished."""
+        return key not in self._lacked and (archive is not None or self._listed[key].vouched)
 
     def _lingering(self) -> list[Replaced]:
         oldest = time.monotonic() - _LINGER
@@ -227,6 +244,9 @@ class Catalog:
     async def _open_again(self, artifact: Artifact) -> Archive | None:
         """See that an artifact really is no more, before an older one answers in its place."""
         if artifact.id not in self._gone or not artifact.vouched:
+            return None
+        if artifact.id in self._lacked:
+            self._forget([artifact])
             return None
         self.forget_listing()
         await self._refresh()
