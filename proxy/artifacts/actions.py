@@ -66,6 +66,8 @@ class ActionsStore:
         self._latest = datetime.fromtimestamp(0, UTC)  # creation of what is known
         self._has_listed = False
         self._unfinished: set[str] = set()  # names that this relay reserved; some servers list them
+        self._unlisted: set[str] = set()  # ids of what was stored, and no listing has shown yet
+        self._deleted: set[str] = set()  # ids of what a listing may still show
         self._own: dict[str, RemoteFile] = {}  # by id; of what was stored, until somebody opens it
 
     def open_with(self, service: ResultsService, retention: timedelta) -> None:
@@ -96,7 +98,8 @@ class ActionsStore:
                 self._names[plain] = max(number, self._names.get(plain, 0))
             self._latest = max(self._latest, each.created)
         self._has_listed = True
-        return [each for each in found if each.name not in self._unfinished]
+        self._unlisted.difference_update(each.id for each in found)
+        return [each for each in found if each.name not in self._unfinished and each.id not in self._deleted]
 
     async def open(self, artifact: Artifact) -> RemoteFile:
         """Read the end of an artifact; ArtifactGone if it is there no more."""
@@ -132,9 +135,13 @@ class ActionsStore:
         self._own.pop(artifact.id, None)
         run, _, job = artifact.owner.partition(":")
         for _ in range(_TWINS):
-            if all(each.id != artifact.id for each in await self.listed()):  # its name may be another one's by now
-                return
-            await service.delete(run, job, artifact.name)
+            is_listed = any(each.id == artifact.id for each in await self.listed())
+            if not (is_listed or artifact.id in self._unlisted):  # its name may be another one's by now
+                break
+            if not await service.delete(run, job, artifact.name):
+                self._unlisted.discard(artifact.id)
+        if artifact.vouched:  # else the id may be given again
+            self._deleted.add(artifact.id)
 
     def _writing(self) -> ResultsService:
         if self._service is None or self.closed:
@@ -202,6 +209,7 @@ class ActionsStore:
         if isinstance(found, Listed):
             return artifact_of(found)
         self._latest = max(self._latest, began)
+        self._unlisted.add(found)
         return Artifact(full, found, self._latest, uploaded.size, service.session.owner)
 
     async def _is_whole(self, service: ResultsService, found: Listed, size: int) -> bool:

@@ -54,3 +54,32 @@ async def test_what_somebody_deleted_is_gone_at_once_and_the_older_one_answers(
 
     assert (await reader.get("v1")).body == old.content
     assert (await reader.get(new.digest)).status == 404
+
+
+async def test_what_was_stored_a_moment_ago_can_be_deleted_before_it_is_listed(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    relay = await relays.start(actions)
+    empty = await listing(actions)
+    actions.plan.play(kinds.LIST, empty, times=None)
+    await relay.push_image("v1")
+
+    assert (await relay.ask("DELETE", "/v2/app/manifests/v1")).status == 202
+
+    actions.plan.clear()
+    assert (await relay.get("v1")).status == 404
+    assert actions.ledger.records == []
+
+
+async def test_what_was_deleted_is_gone_although_listings_still_show_it(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    relay = await relays.start(actions)
+    await relay.push_image("v1", layers=[b"old"])
+    actions.plan.play(kinds.LIST, await listing(actions), times=None)
+
+    assert (await relay.ask("DELETE", "/v2/app/manifests/v1")).status == 202
+
+    assert (await relay.get("v1")).status == 404
+    pushed = await relay.push_image("v1", layers=[b"new"])
+    assert (await relay.get("v1")).body == pushed.content
