@@ -179,6 +179,9 @@ class ActionsStore:
             except NameTaken:  # maybe by ourselves: the answer to an earlier try was lost
                 _log.info("the name %s is taken", full)
                 continue
+            except asyncio.CancelledError:
+                self._unfinished.add(full)  # maybe
+                raise
             self._unfinished.add(full)
             self._checked(created.url)
             return full, created

@@ -1,5 +1,6 @@
 """The Actions store below the catalog: names, refusals, and what other servers say yes to."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from proxy.artifacts.blobs import BlobStorage
 from proxy.artifacts.trust import Trust
 from proxy.memory import Memory
 from tests.fakes.actions import kinds
-from tests.fakes.actions.faults import Answer, twirp_error
+from tests.fakes.actions.faults import Answer, Delay, twirp_error
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.fakes.memory_store import Bytes
@@ -233,3 +234,18 @@ async def test_what_reads_otherwise_may_take_its_place(closed: ActionsStore) -> 
     assert closed.closed == "read-only"
     with pytest.raises(StoreRefused, match="is not trusted"):
         await closed.open(SOME)
+
+
+async def test_a_put_that_is_cancelled_while_it_takes_its_name_is_not_listed(emulate: Emulate, tmp_path: Path) -> None:
+    actions = emulate(flavour=Flavour.FORGEJO)
+    async with opened(actions, tmp_path) as store:
+        actions.plan.play(kinds.CREATE, Delay(30, effect=True))
+        putting = asyncio.create_task(store.put("x", Bytes(b"content")))
+        async with asyncio.timeout(10):
+            while not await store.listed():
+                pass
+
+        putting.cancel()
+        await asyncio.wait({putting})
+
+        assert await store.listed() == []
