@@ -32,7 +32,7 @@ NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" bef
 _SUFFIX = ".tar.zst"
 _NAMES = 50  # tried for one push, before somebody must be taking them all
 _HIGHEST = 99_999_999  # number that counts: what is one more can still be read off a name
-_UPLOADS = 3  # of one push to Azure, each of which has tried long enough
+_UPLOADS = 3  # of one push to Azure that have tried long enough
 _TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 _KEPT = 100  # artifacts of our own that nobody has opened yet
 
@@ -115,7 +115,7 @@ class ActionsStore:
         return file
 
     def _file(self, artifact: Artifact) -> RemoteFile:
-        return RemoteFile(artifact, Link(artifact, self._sign), self._storage, self._tails, self._folder)
+        return RemoteFile(artifact, Link(artifact, self._sign, self._storage), self._storage, self._tails, self._folder)
 
     async def _sign(self, artifact: Artifact) -> URL:
         if self._reader is None:
@@ -163,7 +163,7 @@ class ActionsStore:
             try:
                 return await self._store(service, full, created, body)
             except UploadLost as lost:
-                problem, tries = str(lost), tries + 1
+                problem, tries = str(lost), tries + lost.was_patient
             _log.warning("%s has to be given up (%s); the upload starts again under another name", full, problem)
             if not appends(created.url) and tries == _UPLOADS:
                 break

@@ -75,13 +75,26 @@ async def test_an_upload_that_breaks_under_every_name_is_told_with_its_last_reas
     emulate: Emulate, tmp_path: Path
 ) -> None:
     actions = emulate()
-    actions.plan.play(kinds.PUT_BLOCK, Answer(403), times=3)
+    actions.plan.play(kinds.PUT_BLOCK, Answer(503), times=24)
 
     async with opened(actions, tmp_path) as store:
-        with pytest.raises(StoreRefused, match=r"\(blob storage no longer takes the URL for it\); try again later"):
+        with pytest.raises(StoreRefused, match=r"\(blob storage answered 503\); try again later"):
             await store.put("x", Bytes(b"x"))
 
     assert actions.traffic.calls[kinds.CREATE] == 3
+
+
+async def test_a_url_that_is_refused_at_once_is_tried_as_patiently_as_a_call(emulate: Emulate, tmp_path: Path) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.PUT_BLOCK, Answer(403), times=6)
+
+    async with opened(actions, tmp_path) as store:
+        assert (await store.put("x", Bytes(b"x"))).name == "x~7"
+
+        actions.plan.play(kinds.PUT_BLOCK, Answer(403), times=None)
+        with pytest.raises(StoreRefused, match=r"\(blob storage does not take the URL for it\); try again later"):
+            await store.put("y", Bytes(b"y"))
+    actions.plan.clear()
 
 
 async def test_a_server_that_appends_is_given_as_many_tries_as_a_call(emulate: Emulate, tmp_path: Path) -> None:
