@@ -83,10 +83,13 @@ class Catalog:
         if found := self._known(name, digest):
             return found
         await self._refresh()
+        last_resort = None
         for artifact in sorted(self._candidates(name), key=order, reverse=True):
             if (archive := await self._open(artifact)) and archive.name == name and archive.has(digest):
-                return archive
-        return None
+                if archive.is_sound(digest):
+                    return archive
+                last_resort = last_resort or archive
+        return last_resort
 
     async def opened(self) -> list[Archive]:
         """Give the archives that are known without asking a store that is far, at least; of one that is near, all."""
