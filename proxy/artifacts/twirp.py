@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 
 from proxy.artifacts.base import StoreExpired, StoreRefused
+from proxy.artifacts.bearer import bearer
 from proxy.artifacts.retry import Again, Tempo, asked_wait, is_worth_another, moment, patiently
 from proxy.session import Session
 
@@ -88,12 +89,12 @@ class Twirp:
         if session.has_expired(datetime.now(UTC)):
             raise StoreExpired(EXPIRED)
         url = session.origin.with_path(f"/{_SERVICE}/{method}")
-        headers = {"Authorization": f"Bearer {session.token}", "Content-Type": "application/json"}
-        data = json.dumps(request).encode()
+        data, headers = json.dumps(request).encode(), {"Content-Type": "application/json"}
         patience = aiohttp.ClientTimeout(total=limit or tempo.call, sock_connect=tempo.connect)
+        token = (bearer(session.token),)
         try:
             async with self._http.post(
-                url, data=data, headers=headers, timeout=patience, allow_redirects=False
+                url, data=data, headers=headers, timeout=patience, allow_redirects=False, middlewares=token
             ) as response:
                 body = await _body(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
