@@ -52,6 +52,7 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
     app = web.Application(middlewares=_middlewares(settings, stores, push, hosts), client_max_size=LIMIT)
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
     app[keys.DELETION] = Deletion(lookup, push)
+    app[keys.FLIGHTS] = flights
     app[keys.FETCHING] = Fetching(spool, memory, crew)
     app[keys.REPORT] = Report(lookup, push, stores.kind, stores.standing)
     if stores.actions:

@@ -5,6 +5,7 @@ from aiohttp import web
 from proxy.memory import Memory
 from proxy.registry.deletion import Deletion
 from proxy.registry.fetching import Fetching
+from proxy.registry.flights import Flights
 from proxy.registry.handover import Handover
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
@@ -13,6 +14,7 @@ from proxy.store.spool import Spool
 
 DELETION = web.AppKey("deletion", Deletion)
 FETCHING = web.AppKey("fetching", Fetching)
+FLIGHTS = web.AppKey("flights", Flights)
 HANDOVER = web.AppKey("handover", Handover)
 LOOKUP = web.AppKey("lookup", Lookup)
 MEMORY = web.AppKey("memory", Memory)
