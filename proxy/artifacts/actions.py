@@ -136,10 +136,14 @@ class ActionsStore:
         run, _, job = artifact.owner.partition(":")
         for _ in range(_TWINS):
             is_listed = any(each.id == artifact.id for each in await self.listed())
-            if not (is_listed or artifact.id in self._unlisted):  # its name may be another one's by now
+            if not is_listed and not (run and artifact.vouched):  # its name may be another one's by now
                 break
-            if not await service.delete(run, job, artifact.name):
+            if await service.delete(run, job, artifact.name):  # a listing that lags may lack it
                 self._unlisted.discard(artifact.id)
+            elif not is_listed:
+                break
+        if artifact.id in self._unlisted:
+            raise StoreRefused(f"the artifact service does not know {artifact.name} yet; delete it again in a minute")
         if artifact.vouched:  # else the id may be given again
             self._deleted.add(artifact.id)
 

@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 _SERVICE = "twirp/github.actions.results.api.v1.ArtifactService"
 _ANSWER_LIMIT = 16 * 1024 * 1024  # bytes; a thousand artifacts have about half a megabyte
 EXPIRED = "the session of this job has expired; push earlier in the job, or split it"
+_NAMING = frozenset({"CreateArtifact", "FinalizeArtifact"})
 _USED_UP = "the storage for artifacts is used up (billing: Actions storage); delete some, or wait"
 
 Fields = dict[str, object]
@@ -134,7 +135,7 @@ def _raise_if_clear(method: str, status: int, message: str) -> None:
         raise StoreExpired(EXPIRED)
     if status == 404:  # noqa: PLR2004
         raise NoSuchArtifact(method)
-    if status == 409:  # noqa: PLR2004
+    if status == 409 and method in _NAMING:  # noqa: PLR2004
         raise NameTaken(method)
 
 

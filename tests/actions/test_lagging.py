@@ -72,6 +72,36 @@ async def test_what_was_stored_a_moment_ago_can_be_deleted_before_it_is_listed(
     assert actions.ledger.records == []
 
 
+async def test_what_a_listing_lacks_is_deleted_all_the_same(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    relay = await relays.start(actions)
+    empty = await listing(actions)
+    await relay.push_image("v1", layers=[b"old"])
+    await relay.push_image("v1", layers=[b"new"])
+    assert (await relay.get("v1")).status == 200
+    actions.plan.play(kinds.LIST, empty, times=None)
+
+    assert (await relay.ask("DELETE", "/v2/app/manifests/v1")).status == 202
+
+    actions.plan.clear()
+    assert actions.ledger.records == []
+
+
+async def test_a_deletion_that_is_not_known_to_have_worked_is_no_success(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate(listed_after=3600.0)
+    relay = await relays.start(actions)
+    pushed = await relay.push_image("v1")
+
+    refused = await relay.ask("DELETE", "/v2/app/manifests/v1")
+
+    assert refused.error == (403, "DENIED")
+    assert refused.message.endswith("does not know image-app@v1 yet; delete it again in a minute")
+    assert (await relay.get("v1")).body == pushed.content
+    actions.options.listed_after = 0.0
+    assert (await relay.ask("DELETE", "/v2/app/manifests/v1")).status == 202
+    assert (await relay.get("v1")).status == 404
+
+
 async def test_what_was_deleted_is_gone_although_listings_still_show_it(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     relay = await relays.start(actions)

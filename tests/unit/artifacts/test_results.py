@@ -254,3 +254,14 @@ async def test_a_retention_that_is_not_allowed_is_left_to_the_service(emulate: E
 
     assert isinstance(created.url, URL)
     assert actions.traffic.calls[kinds.CREATE] == 2
+
+
+async def test_a_name_is_taken_only_where_one_is_asked_for(emulate: Emulate) -> None:
+    actions = emulate()
+    actions.plan.play("*Artifact*", Answer(409), times=3)
+
+    async with connected() as http:
+        results = service(http, actions)
+        for call in (results.listed(), results.sign("run", "job", "x"), results.delete("run", "job", "x")):
+            with pytest.raises(StoreRefused, match=r"the artifact service refused \(.*: 409\)"):
+                await call
