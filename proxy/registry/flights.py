@@ -24,6 +24,7 @@ _KEPT = 60.0  # seconds for which a failure that nobody has received stays
 class _Flight:
     task: asyncio.Task[Any]
     redirects: int = 0
+    end: asyncio.TimerHandle | None = None  # of a failure that nobody has received
 
 
 class Flights:
@@ -67,9 +68,11 @@ class Flights:
     def _expire(self, key: Hashable, flight: _Flight, task: asyncio.Task[Any]) -> None:
         if task.cancelled() or task.exception() is None:  # what succeeded is found done by who comes back
             self._forget(key, flight)
-        else:
-            asyncio.get_running_loop().call_later(_KEPT, self._forget, key, flight)
+        elif self._flights.get(key) is flight:
+            flight.end = asyncio.get_running_loop().call_later(_KEPT, self._forget, key, flight)
 
     def _forget(self, key: Hashable, flight: _Flight) -> None:
+        if flight.end:
+            flight.end.cancel()  # it holds the failure, and with it all that was under way
         if self._flights.get(key) is flight:
             del self._flights[key]
