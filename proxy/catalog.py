@@ -8,6 +8,7 @@ that was replaced still answers for its digests while somebody pulls from it.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Container, Iterable
 from itertools import groupby
@@ -18,12 +19,14 @@ from proxy.artifacts.naming import Naming, numbered
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.opening import Archive, Replaced, Sealed, order, read
+from proxy.shelf import Shelf
 
 __all__ = ["Archive", "Catalog"]
 
 _FRESH = 2.0  # seconds for which one listing is good
 _UNSEEN = 600.0  # seconds for which a listing may lack what this relay has stored
 _LACKED = 60.0  # seconds for which it may lack what an earlier one had
+_HELD = 200_000  # pieces in the indexes that are held of a store that is far: some 40 MiB of memory
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
 
 
@@ -39,7 +42,7 @@ class Catalog:
         self._changes = 0  # made by this relay so far
         self._stored: dict[str, float] = {}  # by artifact id: when this relay stored what no listing has shown yet
         self._lacked: dict[str, float] = {}  # by artifact id: since when listings lack what they had
-        self._archives: dict[str, Archive | None] = {}  # by artifact id; None for what is no archive
+        self._archives = Shelf(_HELD if store.far else math.inf)  # what is near may be replaced, and is kept open
         self._gone: set[str] = set()  # ids of what was listed and could not be opened
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._replaced: list[Replaced] = []
@@ -102,10 +105,11 @@ class Catalog:
     def _known(self, name: Name, digest: Digest) -> Archive | None:
         holders = [each for each in self._held() if each.name == name and each.is_sound(digest)]
         holders.sort(key=lambda each: order(each.artifact), reverse=True)
-        return min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
+        found = min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
+        return self._archives.get(found.artifact.id) if found else None
 
     def _held(self) -> list[Archive]:
-        return [each for key, each in self._archives.items() if each and key in self._listed]
+        return [each for each in self._archives.archives() if each.artifact.id in self._listed]
 
     async def lingering(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive that was replaced a moment ago, and has this content."""
@@ -140,8 +144,9 @@ class Catalog:
     def forget_all(self) -> None:
         """Know nothing any more: the store is that of another run from now on."""
         self.forget_listing()
-        for table in (self._listed, self._archives, self._stored, self._lacked, self._gone, self._replaced):
+        for table in (self._listed, self._stored, self._lacked, self._gone, self._replaced):
             table.clear()
+        self._archives.keep(lambda *_: False)
         self._changes += 1
 
     # Storing and deleting
@@ -156,7 +161,8 @@ class Catalog:
             opened = [replaced for each in before if (replaced := self._archives.get(each.id))]
             self._replaced += [Replaced(each, time.monotonic()) for each in opened]
             self._forget(before)
-        self._listed[artifact.id], self._archives[artifact.id] = artifact, archive
+        self._listed[artifact.id] = artifact
+        self._archives.put(artifact.id, archive)
         if self._store.far:
             self._stored[artifact.id] = time.monotonic()
         self._changes += 1
@@ -182,7 +188,8 @@ class Catalog:
 
     def _forget(self, artifacts: Iterable[Artifact]) -> None:
         for artifact in artifacts:
-            for table in (self._listed, self._archives, self._stored, self._lacked):
+            self._archives.remove(artifact.id)
+            for table in (self._listed, self._stored, self._lacked):
                 table.pop(artifact.id, None)
 
     # Reading the store
@@ -193,11 +200,7 @@ class Catalog:
                 return
             self._listed = await self._current()
             self._listed_at = time.monotonic()
-            self._archives = {
-                key: archive
-                for key, archive in self._archives.items()
-                if key in self._listed and self._is_settled(key, archive)
-            }
+            self._archives.keep(self._is_settled)
             self._gone.clear()
             self._replaced = self._lingering()
 
@@ -224,7 +227,8 @@ class Catalog:
 
     def _is_settled(self, key: str, archive: Archive | None) -> bool:
         """Need an artifact not be opened again? It may be gone by now, or finished."""
-        return key not in self._lacked and (archive is not None or self._listed[key].vouched)
+        listed = self._listed.get(key)
+        return listed is not None and key not in self._lacked and (archive is not None or listed.vouched)
 
     def _lingering(self) -> list[Replaced]:
         oldest = time.monotonic() - _LINGER
@@ -262,7 +266,7 @@ class Catalog:
         async with self._opening.setdefault(artifact.id, asyncio.Lock()):
             if artifact.id not in self._archives and artifact.id not in self._gone:
                 try:
-                    self._archives[artifact.id] = await read(self._store, self._naming, artifact)
+                    self._archives.put(artifact.id, await read(self._store, self._naming, artifact))
                 except ArtifactGone:
                     self._gone.add(artifact.id)
             return self._archives.get(artifact.id)

@@ -2,13 +2,16 @@
 
 import pytest
 
+from proxy import catalog
 from proxy.archive.index import Entry, Index, encode
 from proxy.archive.pieces import PIECE, Framing, frame
+from proxy.front.keys import LOOKUP
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_MANIFEST
 from tests.actions import strangers
 from tests.actions.relays import Relays, pulled
 from tests.fakes.actions.fixtures import Emulate
+from tests.front.relay import MIB, noise
 
 ROOT = Digest.of(b"what it says it is")
 
@@ -50,3 +53,21 @@ async def test_whatever_number_somebody_takes_the_tag_can_be_pushed_and_pulled(
     assert (await relay.get("v1")).body == pushed.content
     reader = await relays.start(actions, actions.job("deploy"))
     assert (await pulled(reader, "v1"))["manifest"] == pushed.content
+
+
+async def test_indexes_are_read_again_where_memory_is_short(
+    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "_HELD", 40)  # those of one image
+    actions = emulate()
+    writer = await relays.start(actions)
+    pushed = {
+        tag: await writer.push_image(tag, layers=[noise(5 * MIB, number)])
+        for number, tag in enumerate(("v1", "v2", "v3"))
+    }
+    reader = await relays.start(actions, actions.job("deploy"))
+
+    for relay in (writer, reader):
+        for tag, image in [*pushed.items()] * 2:
+            assert (await pulled(relay, tag))["manifest"] == image.content
+        assert len(relay.app[LOOKUP].catalog._archives.archives()) == 1
