@@ -58,6 +58,7 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
     app[keys.DELETION] = Deletion(lookup, push)
     app[keys.FETCHING] = fetching = Fetching(spool, memory, crew)
     app[keys.INTAKE], app[keys.HANDOUT] = Intake(spool, push), Handout(lookup, fetching)
+    app[keys.FLIGHTS] = flights
     app[keys.REPORT] = Report(lookup, push, stores.kind, stores.standing)
     if stores.actions:
         app[keys.HANDOVER] = stores.actions.handover

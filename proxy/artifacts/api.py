@@ -16,12 +16,18 @@ import aiohttp
 from yarl import URL
 
 from proxy.artifacts.base import StoreRefused
+from proxy.artifacts.bearer import bearer
 from proxy.artifacts.retry import CALLS, Again, Policy, is_worth_another, patiently
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 20.0  # seconds; a rate limit that ends later is told, not waited for: clients give up after 30
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=15)
 _LARGEST = 16 * 1024 * 1024  # bytes of an answer; a page of artifacts has about a hundred thousand
+_HEADERS = {
+    "Accept": "application/vnd.github+json",
+    "User-Agent": "image-relay",
+    "X-GitHub-Api-Version": "2022-11-28",
+}
 _LIMITING = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 _SECONDS = re.compile(r"[0-9]{1,12}")
 
@@ -66,8 +72,11 @@ class Api:
 
     async def _get_once(self, url: URL) -> Answer:
         await asyncio.sleep(self._keep_limit())
+        token = (bearer(self.token),)
         try:
-            async with self.http.get(url, headers=self._headers(), timeout=_TIMEOUT, allow_redirects=False) as response:
+            async with self.http.get(
+                url, headers=_HEADERS, timeout=_TIMEOUT, allow_redirects=False, middlewares=token
+            ) as response:
                 answer = Answer(response.status, response.headers, await _body(response))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _noted(type(error).__name__) from None
@@ -77,14 +86,6 @@ class Api:
         if answer.status != HTTPStatus.FORBIDDEN and is_worth_another(answer.status):
             raise _noted(f"it answered {answer.status}")
         return answer
-
-    def _headers(self) -> dict[str, str]:
-        return {
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {self.token}",
-            "User-Agent": "image-relay",
-            "X-GitHub-Api-Version": "2022-11-28",
-        }
 
 
 def _noted(problem: str, wait: float = 0.0) -> Again:

@@ -42,12 +42,16 @@ class _Download:
         self._failure: Exception | None = None
         self._news = asyncio.Event()
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
-        """Read a range as soon as it is there; raises what ended the download."""
+    async def arrived(self, stop: int) -> None:
+        """Wait until so many bytes are there; raises what ended the download."""
         while self._end < stop:
             if self._failure:
                 raise self._failure
             await self._news.wait()
+
+    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+        """Read a range as soon as it is there; raises what ended the download."""
+        await self.arrived(stop)
         return await offload(lambda: then(self._file.read(stop - start, start)))
 
     async def run(self, memory: Memory) -> Entry:
@@ -105,6 +109,12 @@ class Fetching:
                 return here  # it came while this waited
             download = download or await self._start(blob)
         return replace(blob, source=download, offset=0, findings=Findings({blob.digest})) if download else blob
+
+    async def begun(self, blob: Blob) -> Blob:
+        """Give a blob when its first piece is there, if it is on its way; raises what ended the download."""
+        if isinstance(blob.source, _Download):
+            await blob.source.arrived(blob.pieces[0].stored)
+        return blob
 
     async def _start(self, blob: Blob) -> _Download | None:
         path = await self.spool.room(blob.stored + sum(each.size for each in self._under_way.values()))
