@@ -71,7 +71,7 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
     app[keys.DEPARTURES] = departures
     app[keys.FETCHING] = fetching = Fetching(spool, memory, crew, ledger)
     app[keys.INTAKE], app[keys.HANDOUT] = Intake(spool, push), Handout(lookup, fetching)
-    app[keys.METRICS], app[keys.REPORT] = metrics, report
+    app[keys.FLIGHTS], app[keys.METRICS], app[keys.REPORT] = flights, metrics, report
     another = settings.run_id is not None
     app[keys.SUMMARY] = Summary(report, history, departures, stores.place, stores.load, another=another)
     if stores.actions:

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import TypeVar
 
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
-from proxy.errors import ContentDamaged
+from proxy.errors import ContentDamaged, ManifestUnknown
 from proxy.files import Source
 from proxy.memory import Allowance, Memory
 from proxy.oci.digest import Digest, Hash, hashing
@@ -69,6 +69,9 @@ async def _read(blob: Blob, offset: int, piece: Piece, then: Callable[[bytes], T
         return await blob.source.read(at, at + piece.stored, then)
     except PieceDamaged as error:
         raise _damaged(blob) from error
+    except ManifestUnknown:  # the artifact is gone: another one may have it, or it has to be pushed again
+        blob.findings.damaged.add(blob.digest)
+        raise
 
 
 def prove(blob: Blob, found: Digest) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from yarl import URL
 
+from proxy.artifacts.bearer import without
 from proxy.artifacts.retry import Again, Tempo
 from proxy.ledger import Call, Ledger, Retried
 from proxy.memory import Memory
@@ -50,11 +51,12 @@ class _Broken(aiohttp.ClientError):
 
 
 async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Let a request go out once (a middleware of the client).
+    """Let a request to storage go out once, without a token (a middleware of the client).
 
     aiohttp repeats a PUT by itself when its connection drops: it is idempotent. Where blocks are appended as they
     come, it is not; and elsewhere too whoever made the request knows better when to try again.
     """
+    without(request)
     try:
         return await send(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:

@@ -35,7 +35,14 @@ _ONCE = Policy(attempts=1)
 
 
 class UploadLost(Exception):
-    """These bytes can not be stored under this name any more: start again under another one."""
+    """These bytes can not be stored under this name any more: start again under another one.
+
+    `was_patient` is false where they were refused at once, which may be over soon.
+    """
+
+    def __init__(self, message: str, *, was_patient: bool = True) -> None:
+        super().__init__(message)
+        self.was_patient = was_patient
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +145,7 @@ class Upload:
         if status == 413:  # noqa: PLR2004 - HTTP; Forgejo's quota
             raise StoreRefused("the storage for artifacts is used up; delete some artifacts, or ask for more")
         if status in {401, 403}:
-            raise UploadLost("blob storage no longer takes the URL for it")
+            raise UploadLost("blob storage does not take the URL for it", was_patient=False)
         # Anything else may be a damaged request (Md5Mismatch is a 400): the next one may arrive whole.
         fault = Again(f"blob storage answered {status}", asked_wait(response.headers))
         _log.info("uploading: %s", fault)

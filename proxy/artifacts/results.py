@@ -151,12 +151,13 @@ class ResultsService:
             _text(await self._twirp.call("GetSignedArtifactURL", _ids(run, job) | {"name": name}), "signed_url")
         )
 
-    async def delete(self, run: str, job: str, name: str) -> None:
-        """Delete an artifact; one that is gone is no error."""
+    async def delete(self, run: str, job: str, name: str) -> bool:
+        """Delete an artifact; gives whether it was there, as far as the service says."""
         try:
             await self._twirp.call("DeleteArtifact", _ids(run, job) | {"name": name})
         except NoSuchArtifact:  # also when the answer to an earlier try was lost
-            return
+            return False
+        return True
 
     def _own(self) -> Fields:
         return _ids(self.session.run, self.session.job)
@@ -203,7 +204,7 @@ def _url(text: str) -> URL:
     """Take a signed URL as it is: its signature covers the very spelling."""
     try:
         url = URL(text, encoded=True)
-        url.origin()
+        url.origin().port  # noqa: B018 - it fails where a port is none
     except ValueError:
         raise StoreRefused("the artifact service gave no URL for the bytes") from None
     return url

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 
 from proxy.artifacts.base import StoreExpired, StoreRefused
+from proxy.artifacts.bearer import bearer
 from proxy.artifacts.retry import Again, Tempo, asked_wait, is_worth_another, moment, patiently
 from proxy.ledger import Ledger, Retried
 from proxy.session import Session
@@ -21,6 +22,7 @@ _SERVICE = "artifacts"  # in the ledger
 _PATH = "twirp/github.actions.results.api.v1.ArtifactService"
 _ANSWER_LIMIT = 16 * 1024 * 1024  # bytes; a thousand artifacts have about half a megabyte
 EXPIRED = "the session of this job has expired; push earlier in the job, or split it"
+_NAMING = frozenset({"CreateArtifact", "FinalizeArtifact"})
 _USED_UP = "the storage for artifacts is used up (billing: Actions storage); delete some, or wait"
 
 Fields = dict[str, object]
@@ -95,13 +97,13 @@ class Twirp:
         if session.has_expired(datetime.now(UTC)):
             raise StoreExpired(EXPIRED)
         url = session.origin.with_path(f"/{_PATH}/{method}")
-        headers = {"Authorization": f"Bearer {session.token}", "Content-Type": "application/json"}
-        data = json.dumps(request).encode()
+        data, headers = json.dumps(request).encode(), {"Content-Type": "application/json"}
         patience = aiohttp.ClientTimeout(total=limit or tempo.call, sock_connect=tempo.connect)
+        token = (bearer(session.token),)
         try:
             with self.ledger.call(_SERVICE, method) as call:
                 async with self._http.post(
-                    url, data=data, headers=headers, timeout=patience, allow_redirects=False
+                    url, data=data, headers=headers, timeout=patience, allow_redirects=False, middlewares=token
                 ) as response:
                     call.status, call.sent = response.status, len(data)
                     body = await _body(response)
@@ -143,7 +145,7 @@ def _raise_if_clear(method: str, status: int, message: str) -> None:
         raise StoreExpired(EXPIRED)
     if status == 404:  # noqa: PLR2004
         raise NoSuchArtifact(method)
-    if status == 409:  # noqa: PLR2004
+    if status == 409 and method in _NAMING:  # noqa: PLR2004
         raise NameTaken(method)
 
 

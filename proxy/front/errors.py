@@ -37,7 +37,7 @@ async def as_oci_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except RegistryError as error:
         again = {"Location": request.path_qs} if isinstance(error, StillUnderWay) else {}
-        return _failed(request, error.status, error.code, error.message, error.headers | again)
+        return _failed(request, error.status, error.code, error.message, again | error.headers)
     except web.HTTPException as error:
         return _refused(request, error)
     except web.RequestPayloadError:

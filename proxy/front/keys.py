@@ -6,6 +6,7 @@ from proxy.front.metrics import Metrics
 from proxy.memory import Memory
 from proxy.registry.deletion import Deletion
 from proxy.registry.fetching import Fetching
+from proxy.registry.flights import Flights
 from proxy.registry.handout import Handout
 from proxy.registry.handover import Handover
 from proxy.registry.intake import Intake
@@ -19,6 +20,7 @@ from proxy.store.spool import Spool
 DELETION = web.AppKey("deletion", Deletion)
 DEPARTURES = web.AppKey("departures", Departures)
 FETCHING = web.AppKey("fetching", Fetching)
+FLIGHTS = web.AppKey("flights", Flights)
 HANDOUT = web.AppKey("handout", Handout)
 HANDOVER = web.AppKey("handover", Handover)
 INTAKE = web.AppKey("intake", Intake)

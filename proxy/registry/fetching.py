@@ -43,12 +43,16 @@ class _Download:
         self._failure: Exception | None = None
         self._news = asyncio.Event()
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
-        """Read a range as soon as it is there; raises what ended the download."""
+    async def arrived(self, stop: int) -> None:
+        """Wait until so many bytes are there; raises what ended the download."""
         while self._end < stop:
             if self._failure:
                 raise self._failure
             await self._news.wait()
+
+    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+        """Read a range as soon as it is there; raises what ended the download."""
+        await self.arrived(stop)
         return await offload(lambda: then(self._file.read(stop - start, start)))
 
     async def run(self, memory: Memory) -> Entry:
@@ -114,6 +118,12 @@ class Fetching:
     def _told(self, result: str, blob: Blob) -> Blob:
         if self.spool.caches:  # else nothing is far
             self.ledger.note(Fetched(result))
+        return blob
+
+    async def begun(self, blob: Blob) -> Blob:
+        """Give a blob when its first piece is there, if it is on its way; raises what ended the download."""
+        if isinstance(blob.source, _Download):
+            await blob.source.arrived(blob.pieces[0].stored)
         return blob
 
     async def _start(self, blob: Blob) -> _Download | None:

@@ -792,6 +792,20 @@ async def test_without_a_session_the_run_can_be_read_but_not_changed(actions: Em
     assert datetime.fromisoformat(image["expires"]) > datetime.now(UTC) + timedelta(days=2)
 
 
+@pytest.mark.parametrize("entry", ["machine 127.0.0.1", "default"])
+async def test_a_netrc_changes_nothing(
+    actions: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    (tmp_path / "netrc").write_text(f"{entry} login me password of-something-else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with waiting(actions, tmp_path / "a") as first:
+        assert (await hand_over(first, offer(actions))).status == 204
+        pushed = await first.push_image("v1", layers=[b"layer"])
+
+    async with waiting(actions, tmp_path / "b", reading(actions)) as relay:
+        assert (await relay.get("v1")).body == pushed.content
+
+
 async def test_who_may_not_read_is_told_the_line_to_change(actions: Emulator, tmp_path: Path) -> None:
     async with waiting(actions, tmp_path, reading(actions, token=OTHER_TOKEN)) as relay:
         refused = await relay.get("v1")
