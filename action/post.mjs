@@ -39,7 +39,8 @@ async function finish(relay, notes) {
 
 async function writeSummary(relay) {
   try {
-    summarize(await relay.summary())
+    const text = await relay.summary()
+    if (text) summarize(text)
   } catch (error) {
     if (error.status !== 404) throw error // an older relay writes none
   }
@@ -48,10 +49,10 @@ async function writeSummary(relay) {
 async function tellRefusals(relay, notes) {
   const { refused = [] } = (await relay.health()) ?? {}
   if (!refused.length) return
-  notes.push("requests that were refused:")
+  notes.push("requests that were refused, or got no answer:")
   for (const each of refused.slice(-SHOWN)) {
-    const times = each.times > 1 ? ` (${each.times} times)` : ""
-    notes.push(`${each.request}: ${each.message}${times}`)
+    const times = each.count > 1 ? ` (${each.count} times)` : ""
+    notes.push(`${each.method} ${each.path}: ${each.message}${times}`)
   }
 }
 

@@ -19,7 +19,8 @@ from config import address
 from config.settings import PREFIX, Settings
 
 _USAGE = """image-relay [serve] [options]    run the registry (also what happens without a command)
-       image-relay list [options]       show the images of the relay on this host and port
+       image-relay list [--no-trunc] [options]
+                                        show the images of the relay on this host and port; --no-trunc: whole digests
        image-relay save REF…            send images of the container engine, or a tarball, to a relay
        image-relay load REF…            hand images of a relay to the container engine, or write a tarball
        image-relay wait REF…            wait until a relay has images; all three have --help

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 5.0  # seconds; a relay on this machine answers within milliseconds
 _SETTLED = 10  # seconds after which a relay has started, and is not asked every second any more
 _CALM = "once the relay has run for ten seconds, wait so long before a good answer: a container engine asks less often"
-_COLUMNS = ("REFERENCE", "DIGEST", "PLATFORMS", "SIZE", "STORED", "CREATED")
+_FULL = "--no-trunc"  # the word that docker has for it
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -142,11 +142,12 @@ def _rest(health: bytes, seconds: float) -> None:
 
 def _list(arguments: Sequence[str]) -> None:
     """Print the images of a running relay as a table."""
-    settings, _ = _settings(arguments)
+    settings, _ = _settings([argument for argument in arguments if argument != _FULL])
 
     import json
 
     from config import address
+    from proxy import listing
 
     host, port = address.reachable(settings.host, settings.port)
     status, body = _get(host, port, "/relay/images", _credentials(settings))
@@ -155,11 +156,11 @@ def _list(arguments: Sequence[str]) -> None:
             "the relay wants its password: RELAY_PASSWORD is " + ("not set" if settings.password is None else "wrong")
         )
     try:
-        rows = [row for image in json.loads(body)["images"] for row in _rows(image)]
+        images = listing.read(json.loads(body)["images"])
     except (ValueError, KeyError, TypeError):
         _fail(f"what answers at {host} port {port} is no image-relay, or of another version")
-    print("\n".join(_table([_COLUMNS, *rows])))
-    if not rows:
+    listing.write(images, full=_FULL in arguments)
+    if not images:
         print("nothing is stored yet", file=sys.stderr)
 
 
@@ -184,38 +185,6 @@ def _credentials(settings: "Settings") -> dict[str, str]:
     if settings.password is None:
         return {}
     return {"Authorization": "Basic " + b64encode(f"relay:{settings.password.get_secret_value()}".encode()).decode()}
-
-
-def _rows(image: Mapping[str, object]) -> "list[tuple[str, ...]]":
-    """Give a row for each reference; what is not stored yet has its state where others have a date."""
-    from pydantic import TypeAdapter
-
-    names = TypeAdapter(list[str])
-    return [
-        (
-            reference,
-            str(image["digest"]),
-            ",".join(names.validate_python(image.get("platforms", []))) or "-",
-            _size(image.get("size")),
-            _size(image.get("stored")),
-            str(image.get("created", image["state"])),
-        )
-        for reference in names.validate_python(image["references"])
-    ]
-
-
-def _size(value: object) -> str:
-    from pydantic import ByteSize, TypeAdapter
-
-    return "-" if value is None else TypeAdapter(ByteSize).validate_python(value).human_readable()
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    from proxy.printing import printable
-
-    shown = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
 
 
 def _carry(command: str, arguments: Sequence[str]) -> None:

@@ -14,8 +14,10 @@ from proxy.files import locked, trouble
 from proxy.front import gate, keys
 from proxy.front.errors import as_oci_errors
 from proxy.front.listening import listen, stopped
-from proxy.front.refusals import Refusals
+from proxy.front.metrics import Metrics
 from proxy.front.routes import ROUTES
+from proxy.front.watching import watch
+from proxy.ledger import Ledger
 from proxy.memory import Memory, share_arenas
 from proxy.oci.manifest import LIMIT
 from proxy.offload import Crew
@@ -24,12 +26,17 @@ from proxy.registry.fetching import Fetching
 from proxy.registry.flights import PATIENCE, Flights
 from proxy.registry.foreign import Foreign
 from proxy.registry.handout import Handout
+from proxy.registry.history import History
 from proxy.registry.intake import Intake
+from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
+from proxy.registry.summary import Summary
+from proxy.registry.transfers import Departures
 from proxy.store.spool import Spool
 from proxy.stores import Stores, choose
+from proxy.telling import tell
 
 _log = logging.getLogger(__name__)
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
@@ -40,32 +47,38 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
 
     `patience` is how many seconds a request waits for an artifact until its client is told to come again.
     """
-    memory = Memory(settings.memory_budget)
-    stores = choose(settings, job or Job(), memory)
+    memory, history, metrics = Memory(settings.memory_budget), History(), Metrics()
+    ledger = Ledger(tell, history.take, metrics.take)
+    stores = choose(settings, job or Job(), memory, ledger)
     spool = Spool(
         settings.data / "spool",
         level=settings.compression_level,
         memory=memory,
         cache_limit=settings.spool_limit if stores.actions else 0,
     )
-    crew = Crew()
+    crew, departures = Crew(), Departures(ledger)
     flights = Flights(crew, patience)
     foreign = Foreign(stores.catalog, spool, flights, memory)
     lookup = Lookup(spool, stores.catalog, foreign, settings.compression_level, stores.absence)
-    push = Push(spool, stores.catalog, lookup, flights, settings.public_host, settings.settle_seconds, memory)
+    journal, pace = Journal(ledger), settings.settle_seconds
+    push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal)
+    report = Report(lookup, push, stores.kind, stores.standing, history)
     hosts = [settings.public_host]
-    app = web.Application(middlewares=_middlewares(settings, stores, push, hosts), client_max_size=LIMIT)
+    middlewares = [watch(ledger), *_middlewares(settings, stores, push, hosts)]
+    app = web.Application(middlewares=middlewares, client_max_size=LIMIT)
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
-    app[keys.REFUSALS] = Refusals()
     app[keys.DELETION] = Deletion(lookup, push)
-    app[keys.FETCHING] = fetching = Fetching(spool, memory, crew)
+    app[keys.DEPARTURES] = departures
+    app[keys.FETCHING] = fetching = Fetching(spool, memory, crew, ledger)
     app[keys.INTAKE], app[keys.HANDOUT] = Intake(spool, push), Handout(lookup, fetching)
-    app[keys.REPORT] = Report(lookup, push, stores.kind, stores.standing)
+    app[keys.FLIGHTS], app[keys.METRICS], app[keys.REPORT] = flights, metrics, report
+    another = settings.run_id is not None
+    app[keys.SUMMARY] = Summary(report, history, departures, stores.place, stores.load, another=another)
     if stores.actions:
         app[keys.HANDOVER] = stores.actions.handover
         stores.actions.handover.rename = _renaming(push, hosts, by_hand="public_host" in settings.model_fields_set)
     app.add_routes(ROUTES)
-    app.cleanup_ctx.append(lambda _: _life(stores, push, crew))
+    app.cleanup_ctx.append(lambda _: _life(stores, push, departures, crew))
     return app
 
 
@@ -80,16 +93,17 @@ def _renaming(push: Push, hosts: list[str], *, by_hand: bool) -> Callable[[str],
     return rename
 
 
-async def _life(stores: Stores, push: Push, crew: Crew) -> AsyncIterator[None]:
+async def _life(stores: Stores, push: Push, departures: Departures, crew: Crew) -> AsyncIterator[None]:
     """Open what the service works with; at its end make durable what is pending, then close."""
     _log.info("images are kept in: %s (%s)", stores.kind, stores.reason)
     async with stores.opened():
         await push.spool.open()
         push.restore()
-        background = [crew.start(push.settle()), crew.start(_sweep(push.spool))]
+        background = [crew.start(work) for work in (push.settle(), departures.watch(), _sweep(push.spool))]
         if stores.actions:
             background.append(crew.start(stores.actions.watch()))
         yield
+        departures.end()
         for failed in await push.flush():
             _log.error("%s@%s is not durable: %s", failed.name, failed.digest, failed.problem)
         for task in background:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from proxy.errors import TarballInvalid
 from proxy.files import Source
 
-_BATCH = 512 * 1024  # bytes that are handed over at once, where they come in smaller chunks
+_BATCH = 4 * 1024 * 1024  # bytes that are handed over at once, where they come in smaller chunks
 _BLOCK = 2 * 1024 * 1024  # bytes that are read at once from something that is read by range
 _MOST = 16 * 1024 * 1024  # bytes
 

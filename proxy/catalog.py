@@ -2,14 +2,16 @@
 
 The store is listed at most every two seconds, and what this relay stores or deletes itself is known at once. Indexes
 are read once per artifact id, and only as far as an answer needs them. Of several artifacts of one tag the newest
-answers; one without a sound index is passed over, but never one that only can not be read now. An archive that was
-replaced still answers for its digests while somebody pulls from it.
+answers; one without a sound index is passed over, but never one that only can not be read now. A store that is far may
+list less than there is, for a while: what an earlier listing had is gone when it can not be opened any more. An archive
+that was replaced still answers for its digests while somebody pulls from it.
 """
 
 import asyncio
+import math
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Container, Iterable
 from itertools import groupby
 from weakref import WeakValueDictionary
 
@@ -19,12 +21,15 @@ from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.opening import Archive, Replaced, Sealed, order, read
+from proxy.shelf import Shelf
 
 __all__ = ["Archive", "Catalog"]
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9._]+")
 _FRESH = 2.0  # seconds for which one listing is good
-_UNSEEN = 60.0  # seconds for which a listing may lack what this relay has stored
+_UNSEEN = 600.0  # seconds for which a listing may lack what this relay has stored
+_LACKED = 60.0  # seconds for which it may lack what an earlier one had
+_HELD = 200_000  # pieces in the indexes that are held of a store that is far: some 40 MiB of memory
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
 
 
@@ -39,7 +44,8 @@ class Catalog:
         self._listing = asyncio.Lock()
         self._changes = 0  # made by this relay so far
         self._stored: dict[str, float] = {}  # by artifact id: when this relay stored what no listing has shown yet
-        self._archives: dict[str, Archive | None] = {}  # by artifact id; None for what is no archive
+        self._lacked: dict[str, float] = {}  # by artifact id: since when listings lack what they had
+        self._archives = Shelf(_HELD if store.far else math.inf)  # what is near may be replaced, and is kept open
         self._gone: set[str] = set()  # ids of what was listed and could not be opened
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._replaced: list[Replaced] = []
@@ -69,24 +75,33 @@ class Catalog:
     async def of(self, name: Name) -> list[Archive]:
         """Give the archives of a repository that answer for something, the newest first."""
         await self._refresh()
-        by_name = sorted(self._candidates(name), key=_plain)
-        same = [list(each) for _, each in groupby(by_name, key=_plain)]
-        found = [archive for each in same if (archive := await self._newest(each)) and archive.name == name]
-        return sorted(found, key=lambda archive: order(archive.artifact), reverse=True)
+        return [archive for archive in await self._answering(self._candidates(name)) if archive.name == name]
 
     async def every(self) -> list[Archive]:
-        """Give all archives that answer for something, by name."""
-        return [archive for name in await self.repositories() for archive in await self.of(name)]
+        """Give all archives that answer for something, by name, the newest of each first."""
+        await self._refresh()
+        ours = [each for each in self._listed.values() if self._naming.decode(each.name)]
+        return sorted(await self._answering(ours + self._shortened()), key=lambda archive: archive.name)
+
+    async def _answering(self, artifacts: Iterable[Artifact]) -> list[Archive]:
+        """Give the archive of each reference that artifacts have, the newest first."""
+        by_name = sorted(artifacts, key=_plain)
+        same = [list(each) for _, each in groupby(by_name, key=_plain)]
+        found = [archive for each in same if (archive := await self._newest(each))]
+        return sorted(found, key=lambda archive: order(archive.artifact), reverse=True)
 
     async def holding(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive of the repository that has this content, preferably one that has it as a manifest."""
         if found := self._known(name, digest):
             return found
         await self._refresh()
+        last_resort = None
         for artifact in sorted(self._candidates(name), key=order, reverse=True):
             if (archive := await self._open(artifact)) and archive.name == name and archive.has(digest):
-                return archive
-        return None
+                if archive.is_sound(digest):
+                    return archive
+                last_resort = last_resort or archive
+        return last_resort
 
     async def opened(self) -> list[Archive]:
         """Give the archives that are known without asking a store that is far, at least; of one that is near, all."""
@@ -99,10 +114,16 @@ class Catalog:
     def _known(self, name: Name, digest: Digest) -> Archive | None:
         holders = [each for each in self._held() if each.name == name and each.is_sound(digest)]
         holders.sort(key=lambda each: order(each.artifact), reverse=True)
-        return min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
+        found = min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
+        return self._archives.get(found.artifact.id) if found else None
 
     def _held(self) -> list[Archive]:
-        return [each for key, each in self._archives.items() if each and key in self._listed]
+        return [each for each in self._archives.archives() if each.artifact.id in self._listed]
+
+    def known_of(self, wanted: Collection[Digest]) -> set[Digest]:
+        """Tell which of some content is in archives that were opened, of any repository."""
+        some = set(wanted)
+        return set().union(*(each.index.blobs.keys() & some for each in self._held()))
 
     async def lingering(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive that was replaced a moment ago, and has this content."""
@@ -157,8 +178,9 @@ class Catalog:
     def forget_all(self) -> None:
         """Know nothing any more: the store is that of another run from now on."""
         self.forget_listing()
-        for table in (self._listed, self._archives, self._stored, self._gone, self._replaced):
+        for table in (self._listed, self._stored, self._lacked, self._gone, self._replaced):
             table.clear()
+        self._archives.keep(lambda *_: False)
         self._changes += 1
 
     # Storing and deleting
@@ -173,7 +195,8 @@ class Catalog:
             opened = [replaced for each in before if (replaced := self._archives.get(each.id))]
             self._replaced += [Replaced(each, time.monotonic()) for each in opened]
             self._forget(before)
-        self._listed[artifact.id], self._archives[artifact.id] = artifact, archive
+        self._listed[artifact.id] = artifact
+        self._archives.put(artifact.id, archive)
         if self._store.far:
             self._stored[artifact.id] = time.monotonic()
         self._changes += 1
@@ -199,7 +222,8 @@ class Catalog:
 
     def _forget(self, artifacts: Iterable[Artifact]) -> None:
         for artifact in artifacts:
-            for table in (self._listed, self._archives, self._stored):
+            self._archives.remove(artifact.id)
+            for table in (self._listed, self._stored, self._lacked):
                 table.pop(artifact.id, None)
 
     # Reading the store
@@ -210,11 +234,7 @@ class Catalog:
                 return
             self._listed = await self._current()
             self._listed_at = time.monotonic()
-            self._archives = {
-                key: archive
-                for key, archive in self._archives.items()
-                if key in self._listed and (archive or self._listed[key].vouched)  # else it may be finished by now
-            }
+            self._archives.keep(self._is_settled)
             self._gone.clear()
             self._replaced = self._lingering()
 
@@ -225,9 +245,24 @@ class Catalog:
             if changes == self._changes:
                 break
         listed = {artifact.id: artifact for artifact in found}
-        oldest = time.monotonic() - (_UNSEEN if self._store.far else 0.0)  # what is near is listed as it is
-        self._stored = {key: at for key, at in self._stored.items() if key not in listed and at > oldest}
-        return {key: self._listed[key] for key in self._stored} | listed
+        return self._lagging(listed) | listed if self._store.far else listed  # what is near is listed as it is
+
+    def _lagging(self, listed: Container[str]) -> dict[str, Artifact]:
+        """Give what is there, as far as this relay knows, but not in a listing."""
+        now = time.monotonic()
+        self._stored = {key: at for key, at in self._stored.items() if key not in listed and at > now - _UNSEEN}
+        lacked = {
+            key: self._lacked.get(key, now)
+            for key, artifact in self._listed.items()
+            if artifact.vouched and key not in listed and key not in self._stored
+        }
+        self._lacked = {key: since for key, since in lacked.items() if since > now - _LACKED}
+        return {key: self._listed[key] for key in (*self._stored, *self._lacked)}
+
+    def _is_settled(self, key: str, archive: Archive | None) -> bool:
+        """Need an artifact not be opened again? It may be gone by now, or finished."""
+        listed = self._listed.get(key)
+        return listed is not None and key not in self._lacked and (archive is not None or listed.vouched)
 
     def _lingering(self) -> list[Replaced]:
         oldest = time.monotonic() - _LINGER
@@ -251,6 +286,9 @@ class Catalog:
         """See that an artifact really is no more, before an older one answers in its place."""
         if artifact.id not in self._gone or not artifact.vouched:
             return None
+        if artifact.id in self._lacked:
+            self._forget([artifact])
+            return None
         self.forget_listing()
         await self._refresh()
         archive = await self._open(artifact) if artifact.id in self._listed else None
@@ -262,7 +300,7 @@ class Catalog:
         async with self._opening.setdefault(artifact.id, asyncio.Lock()):
             if artifact.id not in self._archives and artifact.id not in self._gone:
                 try:
-                    self._archives[artifact.id] = await read(self._store, self._naming, artifact)
+                    self._archives.put(artifact.id, await read(self._store, self._naming, artifact))
                 except ArtifactGone:
                     self._gone.add(artifact.id)
             return self._archives.get(artifact.id)

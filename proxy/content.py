@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import TypeVar
 
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
-from proxy.errors import ContentDamaged
+from proxy.errors import ContentDamaged, ManifestUnknown
 from proxy.files import Source
 from proxy.memory import Allowance, Memory
 from proxy.oci.digest import Digest, Hash, hashing
@@ -69,6 +69,9 @@ async def _read(blob: Blob, offset: int, piece: Piece, then: Callable[[bytes], T
         return await blob.source.read(at, at + piece.stored, then)
     except PieceDamaged as error:
         raise _damaged(blob) from error
+    except ManifestUnknown:  # the artifact is gone: another one may have it, or it has to be pushed again
+        blob.findings.damaged.add(blob.digest)
+        raise
 
 
 def prove(blob: Blob, found: Digest) -> None:
@@ -98,12 +101,18 @@ async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> Async
             async for views in pieces:
                 left -= 1
                 if prove:
-                    await prove.take(views, crew, last=not left)
+                    await prove.take(list(views), crew, last=not left)  # who reads may empty the list
                 yield views
         if prove and not blob.pieces:
             prove.confirm()
     finally:
         await crew.dismiss()
+
+
+async def piece_of(blob: Blob, start: int, stop: int) -> list[memoryview]:
+    """Give the plain bytes [start, stop) of one piece, which was read before and let go; checked by its CRC."""
+    (extent,) = covering(blob.pieces, start, stop)
+    return await _plain(blob, extent)
 
 
 async def read_stored(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:

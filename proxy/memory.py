@@ -1,20 +1,26 @@
 """The budget for buffers in flight.
 
-Every stream always owns one piece without asking: nobody ever waits for memory, so nothing can deadlock. What a stream
-wants beyond that, to read or write ahead, is taken here while there is some and done without where there is none.
+Every stream always owns one piece without asking. What it wants beyond that, to read or write ahead, is taken here
+while there is some and done without where there is none. Answers, of which there may be hundreds, take turns to own a
+piece. A turn ends when the piece is written or its client pauses, whatever others do: so nothing can deadlock.
 """
 
+import asyncio
 import ctypes
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
+_PIECE = 2 * 1024 * 1024  # bytes, of the largest
+_LEAST_TURNS = 8  # below that, answers would be slow beside each other
+
 
 class Memory:
-    """Counts the bytes that streams hold beyond their first piece."""
+    """Counts the bytes that streams hold beyond their first piece. `turn`: of an answer, to own a piece."""
 
     def __init__(self, limit: int) -> None:
+        self.turn = asyncio.Semaphore(max(_LEAST_TURNS, limit // _PIECE))
         self._free = limit
 
     @contextmanager

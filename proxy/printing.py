@@ -5,6 +5,7 @@ The log is written by the same rules, one line for each record.
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Literal
@@ -30,6 +31,18 @@ def inert(text: str) -> str:
     return ": :" + start[2:] if start.startswith("::") else broken
 
 
+def code(text: str) -> str:
+    """Give at most 200 characters of a text as a code span of Markdown, such that nothing in it is Markdown or HTML.
+
+    It may stand in a cell of a table: those are cut at every `|`, in code too, and readers do not agree on how to write
+    one, so none is written.
+    """
+    shown = printable(text).replace("|", "\N{BROKEN BAR}") or " "
+    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+    space = " " if shown.strip() and {shown[0], shown[-1]} & {"`", " "} else ""  # readers take one away at both ends
+    return f"{fence}{space}{shown}{space}{fence}"
+
+
 def configure(form: Literal["text", "json"], level: Literal["debug", "info", "warning", "error"]) -> None:
     """Send the log of the whole process to standard error, in this form and from this level on."""
     handler = logging.StreamHandler(sys.stderr)
@@ -47,19 +60,29 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object for each record: time, level, logger, message and, of an error, the lines of its traceback."""
+    """One JSON object for each record: time, level, logger, message, and the fields of an event (`extra`).
+
+    Of an error it has the lines of its traceback.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one line without its end."""
-        fields: dict[str, str | list[str]] = {
+        fields: dict[str, object] = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": inert(record.getMessage()),
         }
+        told: dict[str, object] = getattr(record, "fields", {})
+        fields |= {key: inert(value) if isinstance(value, str) else _rounded(value) for key, value in told.items()}
         if lines := [inert(line) for line in _traceback(record)]:
             fields["traceback"] = lines
         return json.dumps(fields)
+
+
+def _rounded(value: object) -> object:
+    """Milliseconds are enough of a time."""
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _time(record: logging.LogRecord) -> str:

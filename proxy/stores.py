@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import aiohttp
 from yarl import URL
@@ -16,6 +17,7 @@ from proxy.artifacts.actions import NO_SESSION, ActionsStore
 from proxy.artifacts.api import Api
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.blobs import BlobStorage
+from proxy.artifacts.byhand import out_of_folder, out_of_run
 from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.lasting import Lasting
 from proxy.artifacts.naming import Naming
@@ -23,6 +25,7 @@ from proxy.artifacts.rest import RestReader, Run
 from proxy.artifacts.results import ResultsService
 from proxy.artifacts.trust import Trust
 from proxy.catalog import Catalog
+from proxy.ledger import Ledger
 from proxy.memory import Memory
 from proxy.registry.handover import Access, Handover
 from proxy.registry.lookup import not_here
@@ -51,6 +54,7 @@ class Stores:
     reason: str
     catalog: Catalog
     access: Access
+    folder: Path
     directory: DirectoryStore | None = None
     actions: "Actions | None" = None
 
@@ -67,6 +71,15 @@ class Stores:
         """Give the words for a reference that is not there."""
         return self.actions.absence if self.actions else not_here
 
+    @property
+    def place(self) -> str:
+        """Say where images are, in words of our own."""
+        return self.actions.place if self.actions else "the folder of the relay"
+
+    def load(self, artifact: str) -> str:
+        """Give the command that loads an artifact by hand, if there is one."""
+        return self.actions.load(artifact) if self.actions else out_of_folder(artifact, self.folder)
+
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Have what the store works with ready."""
@@ -79,11 +92,12 @@ class Stores:
 class Actions:
     """The Actions store with its connections."""
 
-    def __init__(self, settings: Settings, job: Job, memory: Memory, access: Access) -> None:
+    def __init__(self, settings: Settings, job: Job, memory: Memory, access: Access, ledger: Ledger) -> None:
         self._settings = settings
         self._job = job
         self._reader: RestReader | None = None
-        self._storage = BlobStorage(memory, settings.upload_concurrency, settings.download_concurrency)
+        self._ledger = ledger
+        self._storage = BlobStorage(memory, settings.upload_concurrency, settings.download_concurrency, ledger=ledger)
         trust = Trust(frozenset(_trusted(settings, job)), settings.trusted_hosts or ())
         folder = settings.data / "spool" / "uploads"
         any_job, form = settings.overwrite == "run", settings.artifact_format
@@ -105,7 +119,7 @@ class Actions:
         )
 
     def _connect(self, session: Session) -> ResultsService:
-        return ResultsService(self._storage.http, session, self._storage.tempo)
+        return ResultsService(self._storage.http, session, self._storage.tempo, self._ledger)
 
     def _changed(self, another_run: bool) -> None:
         if another_run:
@@ -134,7 +148,7 @@ class Actions:
         if run is None:
             _log.warning("GITHUB_TOKEN is not used: GITHUB_REPOSITORY and GITHUB_RUN_ID do not say what to read")
             return
-        api = Api(http, job.github_token)
+        api = Api(http, job.github_token, ledger=self._ledger)
         self._reader = RestReader(api, run, another=another, trust_forks=self._settings.trust_forks)
         self.store.read_with(self._reader, READS_ANOTHER_RUN if another else self.store.closed)
         _log.info("GITHUB_TOKEN reads the images of %s", run)
@@ -174,6 +188,17 @@ class Actions:
             told |= {"head": head.repository, "commit": head.commit, "event": head.event} if head else {}
         return told
 
+    @property
+    def place(self) -> str:
+        """Say where images are, in words of our own."""
+        return f"artifacts of run {self._settings.run_id}" if self._settings.run_id else "artifacts of this run"
+
+    def load(self, artifact: str) -> str:
+        """Give the command that loads an artifact by hand; none for a bare archive, which `gh` does not unpack."""
+        settings, job, handover = self._settings, self._job, self.handover
+        run_id, repository = handover.run_id or job.run_id, handover.repository or job.repository
+        return "" if settings.artifact_format == "raw" else out_of_run(artifact, settings.run_id or run_id, repository)
+
     def absence(self, wanted: str, there: str) -> str:
         """Say that a reference is not in the run, and why that may be."""
         state = self.held.state(datetime.now(UTC))
@@ -188,17 +213,17 @@ class Actions:
         )
 
 
-def choose(settings: Settings, job: Job, memory: Memory) -> Stores:
+def choose(settings: Settings, job: Job, memory: Memory, ledger: Ledger) -> Stores:
     """Make the store of these settings; StoreUnusable."""
     access = Access(writable=settings.access == "write")
     chosen, reason = _chosen(settings, job)
     _check(chosen, settings, job)
     if chosen == "actions":
-        actions = Actions(settings, job, memory, access)
-        return Stores(chosen, reason, actions.catalog, access, actions=actions)
+        actions = Actions(settings, job, memory, access, ledger)
+        return Stores(chosen, reason, actions.catalog, access, settings.data, actions=actions)
     directory = DirectoryStore(settings.data)
     catalog = Catalog(directory, Naming(settings.artifact_prefix))
-    return Stores(chosen, reason, catalog, access, directory=directory)
+    return Stores(chosen, reason, catalog, access, settings.data, directory=directory)
 
 
 def _chosen(settings: Settings, job: Job) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.naming import Naming
 from proxy.catalog import Archive, Catalog
 from proxy.content import Blob, read_plain
+from proxy.ledger import Event, Ledger
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse
@@ -23,9 +24,11 @@ from proxy.offload import Crew
 from proxy.registry.deletion import Deletion
 from proxy.registry.flights import PATIENCE, Flights
 from proxy.registry.foreign import Foreign
+from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.store.spool import Spool
+from proxy.telling import tell
 
 MIB = 1024 * 1024
 CONFIG = b'{"os":"linux","architecture":"amd64"}'
@@ -99,6 +102,7 @@ class Desk:
     push: Push
     deletion: Deletion
     crew: Crew
+    events: list[Event]
 
     @classmethod
     async def open(cls, root: Path, store: ArtifactStore | None = None, patience: float = PATIENCE) -> Self:
@@ -112,9 +116,11 @@ class Desk:
         catalog = Catalog(store, Naming("image-"))
         flights = Flights(crew, patience)
         lookup = Lookup(spool, catalog, Foreign(catalog, spool, flights, memory), 1)
-        push = Push(spool, catalog, lookup, flights, "localhost:5000", 0.0, memory)
+        events: list[Event] = []
+        journal = Journal(Ledger(tell, events.append))
+        push = Push(spool, catalog, lookup, flights, "localhost:5000", 0.0, memory, journal)
         push.restore()
-        return cls(root, store, spool, catalog, lookup, push, Deletion(lookup, push), crew)
+        return cls(root, store, spool, catalog, lookup, push, Deletion(lookup, push), crew, events)
 
     async def reopened(self) -> "Desk":
         """Start again over the same folder, as after a SIGKILL."""

@@ -84,6 +84,8 @@ class Entry(_Part):
                 raise ValueError("a piece is empty, too large, or has no CRC-32")
         if sum(piece.plain for piece in self.pieces) != self.size:
             raise ValueError("the pieces do not add up to the size")
+        if self.media_type is not None and self.size > limits.MANIFEST:
+            raise ValueError("a manifest is larger than 4 MiB")
         return self
 
 

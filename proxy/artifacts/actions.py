@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
 _SUFFIX = ".tar.zst"
 _NAMES = 50  # tried for one push, before somebody must be taking them all
-_UPLOADS = 3  # of one push to Azure, each of which has tried long enough
+_HIGHEST = 99_999_999  # number that counts: what is one more can still be read off a name
+_UPLOADS = 3  # of one push to Azure that have tried long enough
 _TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 _KEPT = 100  # artifacts of our own that nobody has opened yet
 
@@ -65,6 +66,8 @@ class ActionsStore:
         self._latest = datetime.fromtimestamp(0, UTC)  # creation of what is known
         self._has_listed = False
         self._unfinished: set[str] = set()  # names that this relay reserved; some servers list them
+        self._unlisted: set[str] = set()  # ids of what was stored, and no listing has shown yet
+        self._deleted: set[str] = set()  # ids of what a listing may still show
         self._own: dict[str, RemoteFile] = {}  # by id; of what was stored, until somebody opens it
 
     def open_with(self, service: ResultsService, retention: timedelta) -> None:
@@ -91,10 +94,12 @@ class ActionsStore:
         found = await self._reader.listed() if self._reader else []
         for each in found:
             plain, number = numbered(each.name)
-            self._names[plain] = max(number, self._names.get(plain, 0))
+            if number <= _HIGHEST:  # else whoever takes the last number leaves none for us
+                self._names[plain] = max(number, self._names.get(plain, 0))
             self._latest = max(self._latest, each.created)
         self._has_listed = True
-        return [each for each in found if each.name not in self._unfinished]
+        self._unlisted.difference_update(each.id for each in found)
+        return [each for each in found if each.name not in self._unfinished and each.id not in self._deleted]
 
     async def open(self, artifact: Artifact) -> RemoteFile:
         """Read the end of an artifact; ArtifactGone if it is there no more."""
@@ -110,7 +115,7 @@ class ActionsStore:
         return file
 
     def _file(self, artifact: Artifact) -> RemoteFile:
-        return RemoteFile(artifact, Link(artifact, self._sign), self._storage, self._tails, self._folder)
+        return RemoteFile(artifact, Link(artifact, self._sign, self._storage), self._storage, self._tails, self._folder)
 
     async def _sign(self, artifact: Artifact) -> URL:
         if self._reader is None:
@@ -130,9 +135,17 @@ class ActionsStore:
         self._own.pop(artifact.id, None)
         run, _, job = artifact.owner.partition(":")
         for _ in range(_TWINS):
-            if all(each.id != artifact.id for each in await self.listed()):  # its name may be another one's by now
-                return
-            await service.delete(run, job, artifact.name)
+            is_listed = any(each.id == artifact.id for each in await self.listed())
+            if not is_listed and not (run and artifact.vouched):  # its name may be another one's by now
+                break
+            if await service.delete(run, job, artifact.name):  # a listing that lags may lack it
+                self._unlisted.discard(artifact.id)
+            elif not is_listed:
+                break
+        if artifact.id in self._unlisted:
+            raise StoreRefused(f"the artifact service does not know {artifact.name} yet; delete it again in a minute")
+        if artifact.vouched:  # else the id may be given again
+            self._deleted.add(artifact.id)
 
     def _writing(self) -> ResultsService:
         if self._service is None or self.closed:
@@ -154,11 +167,12 @@ class ActionsStore:
             try:
                 return await self._store(service, full, created, body)
             except UploadLost as lost:
-                problem, tries = str(lost), tries + 1
+                problem, tries = str(lost), tries + lost.was_patient
             _log.warning("%s has to be given up (%s); the upload starts again under another name", full, problem)
             if not appends(created.url) and tries == _UPLOADS:
                 break
             await asyncio.sleep(wait)
+            service.retrying()
         raise StoreRefused(f"the image was not stored, under any of several names ({problem}); try again later")
 
     async def _create(self, service: ResultsService, name: str) -> tuple[str, Created]:
@@ -170,6 +184,9 @@ class ActionsStore:
             except NameTaken:  # maybe by ourselves: the answer to an earlier try was lost
                 _log.info("the name %s is taken", full)
                 continue
+            except asyncio.CancelledError:
+                self._unfinished.add(full)  # maybe
+                raise
             self._unfinished.add(full)
             self._checked(created.url)
             return full, created
@@ -200,6 +217,7 @@ class ActionsStore:
         if isinstance(found, Listed):
             return artifact_of(found)
         self._latest = max(self._latest, began)
+        self._unlisted.add(found)
         return Artifact(full, found, self._latest, uploaded.size, service.session.owner)
 
     async def _is_whole(self, service: ResultsService, found: Listed, size: int) -> bool:

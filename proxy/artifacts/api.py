@@ -16,12 +16,20 @@ import aiohttp
 from yarl import URL
 
 from proxy.artifacts.base import StoreRefused
+from proxy.artifacts.bearer import bearer
 from proxy.artifacts.retry import CALLS, Again, Policy, is_worth_another, patiently
+from proxy.ledger import Ledger, Retried
 
 _log = logging.getLogger(__name__)
+_SERVICE = "api"  # in the ledger
 _PATIENCE = 20.0  # seconds; a rate limit that ends later is told, not waited for: clients give up after 30
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=15)
 _LARGEST = 16 * 1024 * 1024  # bytes of an answer; a page of artifacts has about a hundred thousand
+_HEADERS = {
+    "Accept": "application/vnd.github+json",
+    "User-Agent": "image-relay",
+    "X-GitHub-Api-Version": "2022-11-28",
+}
 _LIMITING = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 _SECONDS = re.compile(r"[0-9]{1,12}")
 
@@ -42,6 +50,7 @@ class Api:
     http: aiohttp.ClientSession
     token: str = field(repr=False)
     policy: Policy = CALLS
+    ledger: Ledger = field(default_factory=Ledger)
     _blocked_until: float = float("-inf")  # by the clock of `time.time`
     _chance: random.Random = field(default_factory=random.Random)
 
@@ -52,7 +61,7 @@ class Api:
             return await self._get_once(url)
 
         try:
-            return await patiently(self.policy, self._chance, attempt)
+            return await patiently(self.policy, self._chance, attempt, lambda: self.ledger.note(Retried(_SERVICE)))
         except Again as fault:
             raise StoreRefused(f"GitHub's API failed ({fault}); try again later") from None
 
@@ -66,9 +75,15 @@ class Api:
 
     async def _get_once(self, url: URL) -> Answer:
         await asyncio.sleep(self._keep_limit())
+        token = (bearer(self.token),)
         try:
-            async with self.http.get(url, headers=self._headers(), timeout=_TIMEOUT, allow_redirects=False) as response:
-                answer = Answer(response.status, response.headers, await _body(response))
+            with self.ledger.call(_SERVICE, "GET") as call:
+                async with self.http.get(
+                    url, headers=_HEADERS, timeout=_TIMEOUT, allow_redirects=False, middlewares=token
+                ) as response:
+                    call.status = response.status
+                    answer = Answer(response.status, response.headers, await _body(response))
+                    call.received = len(answer.body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _noted(type(error).__name__) from None
         if answer.status in _LIMITING and (wait := _limit(answer.headers)) is not None:
@@ -77,14 +92,6 @@ class Api:
         if answer.status != HTTPStatus.FORBIDDEN and is_worth_another(answer.status):
             raise _noted(f"it answered {answer.status}")
         return answer
-
-    def _headers(self) -> dict[str, str]:
-        return {
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {self.token}",
-            "User-Agent": "image-relay",
-            "X-GitHub-Api-Version": "2022-11-28",
-        }
 
 
 def _noted(problem: str, wait: float = 0.0) -> Again:

@@ -12,6 +12,9 @@ from proxy.files import Source
 class ArtifactGone(ManifestUnknown):
     """The artifact was listed before, and is there no more."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} was deleted, or has expired, while it was read; pull again, or push the image again")
+
 
 class StoreRefused(Denied):
     """The store cannot keep, give or remove an artifact; the message is for the person who pushed: what to do."""

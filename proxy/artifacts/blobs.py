@@ -1,14 +1,18 @@
 """Requests to blob storage, behind signed URLs. Those are secrets: no message has one."""
 
 import random
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import aiohttp
 from yarl import URL
 
+from proxy.artifacts.bearer import without
 from proxy.artifacts.retry import Again, Tempo
+from proxy.ledger import Call, Ledger, Retried
 from proxy.memory import Memory
 
+_SERVICE = "storage"  # in the ledger
 VERSION = {"x-ms-version": "2020-10-02"}  # of Azure's protocol
 
 
@@ -26,6 +30,15 @@ class BlobStorage:
     tempo: Tempo = field(default_factory=Tempo)
     http: aiohttp.ClientSession = field(init=False)
     chance: random.Random = field(default_factory=random.Random)
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def call(self, method: str) -> AbstractContextManager[Call]:
+        """Note how a request within the block ends."""
+        return self.ledger.call(_SERVICE, method)
+
+    def retrying(self) -> None:
+        """Note that something is tried again."""
+        self.ledger.note(Retried(_SERVICE))
 
     def limits(self, total: float | None) -> aiohttp.ClientTimeout:
         """Give the limits of a request that may take so many seconds in all."""
@@ -38,11 +51,12 @@ class _Broken(aiohttp.ClientError):
 
 
 async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Let a request go out once (a middleware of the client).
+    """Let a request to storage go out once, without a token (a middleware of the client).
 
     aiohttp repeats a PUT by itself when its connection drops: it is idempotent. Where blocks are appended as they
     come, it is not; and elsewhere too whoever made the request knows better when to try again.
     """
+    without(request)
     try:
         return await send(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:

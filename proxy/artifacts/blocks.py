@@ -35,7 +35,14 @@ _ONCE = Policy(attempts=1)
 
 
 class UploadLost(Exception):
-    """These bytes can not be stored under this name any more: start again under another one."""
+    """These bytes can not be stored under this name any more: start again under another one.
+
+    `was_patient` is false where they were refused at once, which may be over soon.
+    """
+
+    def __init__(self, message: str, *, was_patient: bool = True) -> None:
+        super().__init__(message)
+        self.was_patient = was_patient
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,7 @@ class Upload:
             await self._put_once(url, data, headers, limit)
 
         try:
-            await patiently(policy, self._storage.chance, attempt)
+            await patiently(policy, self._storage.chance, attempt, self._storage.retrying)
         except Again as fault:
             raise UploadLost(str(fault)) from None
 
@@ -120,10 +127,17 @@ class Upload:
         timeout = aiohttp.ClientTimeout(total=limit, sock_connect=storage.tempo.connect)
         headers = VERSION | headers | {"Content-Length": str(len(data))}
         try:
-            async with storage.http.put(
-                url, data=_slices(data), headers=headers, timeout=timeout, allow_redirects=False, middlewares=(once,)
-            ) as response:
-                status = response.status
+            with storage.call(_method(url)) as call:
+                async with storage.http.put(
+                    url,
+                    data=_slices(data),
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    middlewares=(once,),
+                ) as response:
+                    status = call.status = response.status
+                    call.sent = len(data)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise broken(error) from None
         if status in {200, 201}:
@@ -131,7 +145,7 @@ class Upload:
         if status == 413:  # noqa: PLR2004 - HTTP; Forgejo's quota
             raise StoreRefused("the storage for artifacts is used up; delete some artifacts, or ask for more")
         if status in {401, 403}:
-            raise UploadLost("blob storage no longer takes the URL for it")
+            raise UploadLost("blob storage does not take the URL for it", was_patient=False)
         # Anything else may be a damaged request (Md5Mismatch is a 400): the next one may arrive whole.
         fault = Again(f"blob storage answered {status}", asked_wait(response.headers))
         _log.info("uploading: %s", fault)
@@ -179,6 +193,10 @@ async def _slices(data: bytes) -> AsyncIterator[memoryview]:
     view = memoryview(data)
     for at in range(0, len(view), _SLICE):
         yield view[at : at + _SLICE]
+
+
+def _method(url: URL) -> str:
+    return "PutBlockList" if url.query.get("comp") == "blocklist" else "PutBlock"
 
 
 def _with_query(url: URL, query: str) -> URL:

@@ -45,6 +45,7 @@ class Finishing:
             await asyncio.sleep(max(wait, wait_asked))
             if found := await self._found():
                 return found
+            self.service.retrying()
         raise UploadLost("the artifact service does not finish it")
 
     async def _found_or_lost(self) -> Listed:

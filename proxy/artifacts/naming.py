@@ -52,7 +52,7 @@ class Naming:
         return plain.startswith(self.prefix) and len(plain) == _LIMIT and plain[-_HASH - 1] == "="
 
 
-@lru_cache(maxsize=4096)  # every request looks at every name of the listing
+@lru_cache(maxsize=16384)  # every request looks at every name of the listing
 def _decode(naming: Naming, artifact: str) -> tuple[Name, Tag | Digest] | None:
     plain = numbered(artifact).plain
     name, _, what = plain.removeprefix(naming.prefix).partition("@")
@@ -65,7 +65,7 @@ def _decode(naming: Naming, artifact: str) -> tuple[Name, Tag | Digest] | None:
     return decoded if naming.encode(*decoded) == plain else None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)
 def numbered(artifact: str) -> Numbered:
     """Part `~N` from the name of an artifact."""
     match = _NUMBERED.fullmatch(artifact)

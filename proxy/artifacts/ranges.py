@@ -40,7 +40,7 @@ class Reading:
         UrlRefused, RangesIgnored, Changed; StoreRefused when nothing helps.
         """
         try:
-            await patiently(self._storage.tempo.blobs, self._storage.chance, self._go_on)
+            await patiently(self._storage.tempo.blobs, self._storage.chance, self._go_on, self._storage.retrying)
         except Again as fault:
             raise StoreRefused(f"the artifact can not be read ({fault}); try again later") from None
         return bytes(self._got)
@@ -52,13 +52,16 @@ class Reading:
             headers["If-Match"] = self.etag
         limits = storage.limits(storage.tempo.transfer)
         try:
-            async with storage.http.get(
-                self._url, headers=headers, timeout=limits, allow_redirects=False, middlewares=(once,)
-            ) as response:
-                self._check(response, first)
-                self.etag = self.etag or response.headers.get("ETag", "")
-                async for chunk in response.content.iter_any():
-                    self._got += chunk[: self._stop - self._start - len(self._got)]
+            with storage.call("GetRange") as call:
+                async with storage.http.get(
+                    self._url, headers=headers, timeout=limits, allow_redirects=False, middlewares=(once,)
+                ) as response:
+                    call.status = response.status
+                    self._check(response, first)
+                    self.etag = self.etag or response.headers.get("ETag", "")
+                    async for chunk in response.content.iter_any():
+                        self._got += chunk[: self._stop - self._start - len(self._got)]
+                        call.received += len(chunk)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _noted(broken(error)) from None
         if len(self._got) < self._stop - self._start:
@@ -88,23 +91,30 @@ class Reading:
 async def whole(storage: BlobStorage, url: URL) -> AsyncGenerator[bytes]:
     """Give all bytes of a server that ignores ranges; UrlRefused, Changed, or Again when the answer breaks off."""
     try:
-        async with storage.http.get(
-            url,
-            headers=_HEADERS | {"Range": "bytes=0-"},
-            timeout=storage.limits(None),
-            allow_redirects=False,
-            middlewares=(once,),
-        ) as response:
-            if response.status in {401, 403}:
-                raise UrlRefused
-            if response.status in {404, 410}:
-                raise Changed
-            if response.status not in {200, 206}:
-                raise _noted(Again(f"the server answered {response.status}", asked_wait(response.headers)))
-            async for chunk in response.content.iter_any():
-                yield chunk
+        with storage.call("GetAll") as call:
+            async with storage.http.get(
+                url,
+                headers=_HEADERS | {"Range": "bytes=0-"},
+                timeout=storage.limits(None),
+                allow_redirects=False,
+                middlewares=(once,),
+            ) as response:
+                call.status = response.status
+                _check_whole(response)
+                async for chunk in response.content.iter_any():
+                    call.received += len(chunk)
+                    yield chunk
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _noted(broken(error)) from None
+
+
+def _check_whole(response: aiohttp.ClientResponse) -> None:
+    if response.status in {401, 403}:
+        raise UrlRefused
+    if response.status in {404, 410}:
+        raise Changed
+    if response.status not in {200, 206}:
+        raise _noted(Again(f"the server answered {response.status}", asked_wait(response.headers)))
 
 
 def _noted(fault: Again) -> Again:

@@ -10,6 +10,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +31,7 @@ from proxy.offload import offload
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-_SIGNINGS = 3  # of one read
+_WAITS = 4  # between new URLs, when the first one was refused as well; seven seconds in all
 _READINGS = 3  # of one piece that comes damaged
 _BATCH = 1024 * 1024  # bytes that are written at once
 
@@ -65,15 +66,17 @@ class Tails:
 class Link:
     """A signed URL that is renewed when it is refused."""
 
-    def __init__(self, artifact: Artifact, sign: Callable[[Artifact], Awaitable[URL]]) -> None:
+    def __init__(self, artifact: Artifact, sign: Callable[[Artifact], Awaitable[URL]], storage: BlobStorage) -> None:
         self._artifact = artifact
         self._sign = sign
+        self._storage = storage
         self._url: URL | None = None
         self._signing = asyncio.Lock()
 
     async def use(self, request: Callable[[URL], Awaitable[T]]) -> T:
         """Make a request, with a new URL where the old one is refused; ArtifactGone if there is nothing to read."""
-        for _ in range(_SIGNINGS):
+        waits = self._storage.tempo.blobs.waits(self._storage.chance)
+        for wait in (0.0, *islice(waits, _WAITS), 0.0):
             url = await self._current()
             try:
                 return await request(url)
@@ -82,7 +85,11 @@ class Link:
                     self._url = None
             except Changed:
                 raise ArtifactGone(self._artifact.name) from None
-        raise StoreRefused("blob storage refuses every URL that the artifact service signs; try again later")
+            await asyncio.sleep(wait)
+        raise StoreRefused(
+            "blob storage refuses every URL that the artifact service signs; "
+            "try again later, and see whether a firewall or proxy refuses them"
+        )
 
     async def _current(self) -> URL:
         async with self._signing:
@@ -190,7 +197,7 @@ class RemoteFile:
                 _log.info("this server gives no ranges: the artifact %s is read as a whole", self._artifact.name)
                 storage, copy = self._storage, partial(self._link.use, self._copy)
                 try:
-                    self._whole = await patiently(storage.tempo.blobs, storage.chance, copy)
+                    self._whole = await patiently(storage.tempo.blobs, storage.chance, copy, storage.retrying)
                 except Again as fault:
                     raise StoreRefused(f"the artifact can not be read ({fault}); try again later") from None
             return self._whole

@@ -16,6 +16,7 @@ from yarl import URL
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.retry import Tempo
 from proxy.artifacts.twirp import EXPIRED, Dropped, Fields, NameTaken, NoSuchArtifact, Refused, Twirp, Unclear
+from proxy.ledger import Ledger
 from proxy.session import Session
 
 __all__ = ["EXPIRED", "Created", "Listed", "NameTaken", "NoSuchArtifact", "Refused", "ResultsService", "Unclear"]
@@ -55,13 +56,23 @@ class _VersionUnknown(Exception):
 class ResultsService:
     """Artifacts of one run, with one session."""
 
-    def __init__(self, http: aiohttp.ClientSession, session: Session, tempo: Tempo = Tempo()) -> None:  # noqa: B008 - it is a value
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        session: Session,
+        tempo: Tempo = Tempo(),  # noqa: B008 - it is a value
+        ledger: Ledger | None = None,
+    ) -> None:
         self.session = session
-        self._twirp = Twirp(http, session, tempo)
+        self._twirp = Twirp(http, session, tempo, ledger or Ledger())
 
     def now(self) -> datetime:
         """Give the time by the clock of the service."""
         return self._twirp.now()
+
+    def retrying(self) -> None:
+        """Note that something is tried again."""
+        self._twirp.retrying()
 
     def waits(self) -> list[float]:
         """Give the waits between tries in seconds, for callers that look in between."""
@@ -140,12 +151,13 @@ class ResultsService:
             _text(await self._twirp.call("GetSignedArtifactURL", _ids(run, job) | {"name": name}), "signed_url")
         )
 
-    async def delete(self, run: str, job: str, name: str) -> None:
-        """Delete an artifact; one that is gone is no error."""
+    async def delete(self, run: str, job: str, name: str) -> bool:
+        """Delete an artifact; gives whether it was there, as far as the service says."""
         try:
             await self._twirp.call("DeleteArtifact", _ids(run, job) | {"name": name})
         except NoSuchArtifact:  # also when the answer to an earlier try was lost
-            return
+            return False
+        return True
 
     def _own(self) -> Fields:
         return _ids(self.session.run, self.session.job)
@@ -192,7 +204,7 @@ def _url(text: str) -> URL:
     """Take a signed URL as it is: its signature covers the very spelling."""
     try:
         url = URL(text, encoded=True)
-        url.origin()
+        url.origin().port  # noqa: B018 - it fails where a port is none
     except ValueError:
         raise StoreRefused("the artifact service gave no URL for the bytes") from None
     return url

@@ -58,8 +58,17 @@ class Again(Exception):
         self.wait = wait
 
 
-async def patiently(policy: Policy, chance: random.Random, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Try until it goes well; raises the last Again when patience ends, and at once whatever else is raised."""
+def _untold() -> None:
+    pass
+
+
+async def patiently(
+    policy: Policy, chance: random.Random, attempt: Callable[[], Awaitable[T]], retrying: Callable[[], None] = _untold
+) -> T:
+    """Try until it goes well; raises the last Again when patience ends, and at once whatever else is raised.
+
+    `retrying` is told of every try after the first.
+    """
     waits = policy.waits(chance)
     while True:
         try:
@@ -70,6 +79,7 @@ async def patiently(policy: Policy, chance: random.Random, attempt: Callable[[],
                 raise
             pause = max(wait, fault.wait)
         await asyncio.sleep(pause)
+        retrying()
 
 
 def is_worth_another(status: int, body: str = "") -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-_LABELS = r"([a-z0-9-]+\.)+"
+_LABELS = r"((?!xn--)[a-z0-9-]{1,63}\.)+"  # what is longer, or not ASCII, may not even be a name
 _RESULTS = re.compile(_LABELS + r"(actions\.githubusercontent|ghe)\.com")
 _STORAGE = re.compile(_LABELS + r"blob\.core\.windows\.net")
 _HTTPS = 443  # the port at which GitHub's hosts are trusted

@@ -12,13 +12,17 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 
 from proxy.artifacts.base import StoreExpired, StoreRefused
+from proxy.artifacts.bearer import bearer
 from proxy.artifacts.retry import Again, Tempo, asked_wait, is_worth_another, moment, patiently
+from proxy.ledger import Ledger, Retried
 from proxy.session import Session
 
 _log = logging.getLogger(__name__)
-_SERVICE = "twirp/github.actions.results.api.v1.ArtifactService"
+_SERVICE = "artifacts"  # in the ledger
+_PATH = "twirp/github.actions.results.api.v1.ArtifactService"
 _ANSWER_LIMIT = 16 * 1024 * 1024  # bytes; a thousand artifacts have about half a megabyte
 EXPIRED = "the session of this job has expired; push earlier in the job, or split it"
+_NAMING = frozenset({"CreateArtifact", "FinalizeArtifact"})
 _USED_UP = "the storage for artifacts is used up (billing: Actions storage); delete some, or wait"
 
 Fields = dict[str, object]
@@ -56,9 +60,10 @@ class Refused(StoreRefused):
 class Twirp:
     """The service, called with one session."""
 
-    def __init__(self, http: aiohttp.ClientSession, session: Session, tempo: Tempo) -> None:
+    def __init__(self, http: aiohttp.ClientSession, session: Session, tempo: Tempo, ledger: Ledger) -> None:
         self.session = session
         self.tempo = tempo
+        self.ledger = ledger
         self.chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._http = http
         self._ahead = timedelta()  # of the service's clock before ours
@@ -78,24 +83,31 @@ class Twirp:
     async def patiently(self, method: str, attempt: Callable[[], Awaitable[Fields]]) -> Fields:
         """Try something else than a plain call, as patiently as one."""
         try:
-            return await patiently(self.tempo.calls, self.chance, attempt)
+            return await patiently(self.tempo.calls, self.chance, attempt, self.retrying)
         except Unclear as error:
             raise StoreRefused(f"the artifact service failed ({method}: {error}); try again later") from None
+
+    def retrying(self) -> None:
+        """Note that something is tried again."""
+        self.ledger.note(Retried(_SERVICE))
 
     async def once(self, method: str, request: Mapping[str, object], limit: float | None = None) -> Fields:
         """Call a method with one try; Unclear if that tells nothing. `limit` in seconds."""
         session, tempo = self.session, self.tempo
         if session.has_expired(datetime.now(UTC)):
             raise StoreExpired(EXPIRED)
-        url = session.origin.with_path(f"/{_SERVICE}/{method}")
-        headers = {"Authorization": f"Bearer {session.token}", "Content-Type": "application/json"}
-        data = json.dumps(request).encode()
+        url = session.origin.with_path(f"/{_PATH}/{method}")
+        data, headers = json.dumps(request).encode(), {"Content-Type": "application/json"}
         patience = aiohttp.ClientTimeout(total=limit or tempo.call, sock_connect=tempo.connect)
+        token = (bearer(session.token),)
         try:
-            async with self._http.post(
-                url, data=data, headers=headers, timeout=patience, allow_redirects=False
-            ) as response:
-                body = await _body(response)
+            with self.ledger.call(_SERVICE, method) as call:
+                async with self._http.post(
+                    url, data=data, headers=headers, timeout=patience, allow_redirects=False, middlewares=token
+                ) as response:
+                    call.status, call.sent = response.status, len(data)
+                    body = await _body(response)
+                    call.received = len(body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _noted(method, _failure(error)) from None  # the cause may name a URL
         if date := moment(response.headers.get("Date", "")):
@@ -133,7 +145,7 @@ def _raise_if_clear(method: str, status: int, message: str) -> None:
         raise StoreExpired(EXPIRED)
     if status == 404:  # noqa: PLR2004
         raise NoSuchArtifact(method)
-    if status == 409:  # noqa: PLR2004
+    if status == 409 and method in _NAMING:  # noqa: PLR2004
         raise NameTaken(method)
 
 

@@ -1,21 +1,21 @@
 """Blobs: GET, HEAD and DELETE (distribution-spec, endpoints end-2 and end-10)."""
 
-from contextlib import aclosing
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
 
-from proxy.content import Blob, read_plain
+from proxy.content import Blob
 from proxy.front.asked import digest_of, name_of
-from proxy.front.keys import DELETION, FETCHING, LOOKUP, MEMORY
+from proxy.front.keys import DELETION, DEPARTURES, FETCHING, LOOKUP, MEMORY
 from proxy.front.ranges import requested
+from proxy.front.sending import Sending
+from proxy.front.waiting import in_time
 
 
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer with a blob, or a range of it."""
-    known = request.method == "HEAD"  # who pushes asks for every blob; who pulls has got the manifest first
-    blob = await request.app[LOOKUP].blob(name_of(request), digest_of(request), known=known)
-    span = requested(request.headers.get("Range"), blob.size)
+    blob, span = await in_time(request, partial(_found, request))
     start, stop = span or (0, blob.size)
     headers = {
         "Content-Type": "application/octet-stream",
@@ -29,21 +29,26 @@ async def get(request: web.Request) -> web.StreamResponse:
     status = HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK
     if request.method == "HEAD":
         return web.Response(status=status, headers=headers)
-    if span is None:
-        blob = await request.app[FETCHING].near(blob)
     return await _send(request, blob, (start, stop), web.StreamResponse(status=status, headers=headers))
+
+
+async def _found(request: web.Request) -> tuple[Blob, tuple[int, int] | None]:
+    """Give a blob, and which range of it is wanted; of one that is wanted whole the first piece is there already."""
+    known = request.method == "HEAD"  # who pushes asks for every blob; who pulls has got the manifest first
+    blob = await request.app[LOOKUP].blob(name_of(request), digest_of(request), known=known)
+    span = requested(request.headers.get("Range"), blob.size)
+    if known or span:
+        return blob, span
+    fetching = request.app[FETCHING]
+    return await fetching.begun(await fetching.near(blob)), None
 
 
 async def _send(
     request: web.Request, blob: Blob, span: tuple[int, int], response: web.StreamResponse
 ) -> web.StreamResponse:
-    async with aclosing(read_plain(blob, *span, request.app[MEMORY])) as parts:
-        async for views in parts:
-            if not response.prepared:  # a blob whose first piece is damaged still gets a readable answer
-                await response.prepare(request)
-            for view in views:
-                await response.write(view)
-    await response.prepare(request)
+    with request.app[DEPARTURES].blob(name_of(request), blob.digest) as went:
+        await Sending(request, response, request.app[MEMORY], went).send(blob, *span)
+    await response.prepare(request)  # of what is empty
     await response.write_eof()
     return response
 

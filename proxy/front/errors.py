@@ -14,7 +14,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from proxy.errors import RegistryError, StillUnderWay
-from proxy.front.keys import REFUSALS
+from proxy.front.keys import MESSAGE, UNANSWERED
 from proxy.printing import printable
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
 
 @web.middleware
 async def as_oci_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every failure of a handler in the form of the specification; the first of all middlewares.
+    """Answer every failure of a handler in the form of the specification; the first of all middlewares that may fail.
 
     What no handler foresaw is logged with its traceback and answered by 500 `UNKNOWN`, without a word of what it was.
     """
@@ -37,7 +37,7 @@ async def as_oci_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except RegistryError as error:
         again = {"Location": request.path_qs} if isinstance(error, StillUnderWay) else {}
-        return _failed(request, error.status, error.code, error.message, error.headers | again)
+        return _failed(request, error.status, error.code, error.message, again | error.headers)
     except web.HTTPException as error:
         return _refused(request, error)
     except web.RequestPayloadError:
@@ -48,14 +48,15 @@ async def as_oci_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 def _failed(request: web.Request, status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
     """Say in the log and to the client what was refused."""
-    _log.log(_severity(status), "%s: %d %s: %s", _what(request), status, code, printable(message))
+    fields = {"event": "refused", "method": request.method, "path": printable(request.path), "status": status}
+    more = {"fields": fields | {"code": code, "reason": printable(message)}}
+    _log.log(_severity(status), "%s: %d %s: %s", _what(request), status, code, printable(message), extra=more)
     return _answer(request, status, code, message, headers)
 
 
 def _answer(request: web.Request, status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
     """Answer with an error, or cut the connection if an answer has begun."""
-    if status >= HTTPStatus.BAD_REQUEST and status not in _QUIET and REFUSALS in request.app:
-        request.app[REFUSALS].note(_what(request), status, printable(message))
+    request[MESSAGE] = message
     if request.writer.output_size:
         return _cut(request)
     errors = [{"code": code, "message": printable(message), "detail": None}]
@@ -78,6 +79,7 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
 def _unforeseen(request: web.Request, error: Exception) -> web.Response:
     if isinstance(error, ConnectionError) and _has_left(request):
         _log.debug("%s: the client has left", _what(request))
+        request[UNANSWERED] = True
         error.__traceback__ = None  # asyncio keeps the error in a cycle, and with it the piece that was being sent
         return web.Response()
     _log.error("%s failed", _what(request), exc_info=error)
@@ -86,6 +88,7 @@ def _unforeseen(request: web.Request, error: Exception) -> web.Response:
 
 def _cut(request: web.Request) -> web.Response:
     """End the connection such that no client can take what it has for the whole; nothing of the result is sent."""
+    request[UNANSWERED] = True
     if (transport := request.transport) is not None:
         if request.version < HttpVersion11:  # there the end of the connection may be the end of the body: reset it
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

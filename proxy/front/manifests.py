@@ -1,31 +1,42 @@
 """Manifests: GET, HEAD, PUT and DELETE (distribution-spec, endpoints end-3, end-7 and end-9)."""
 
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.content import read_all
+from proxy.content import Blob, read_all
 from proxy.errors import DigestInvalid
 from proxy.front.asked import content_of, name_of, reference_of, tags_parameter
-from proxy.front.keys import DELETION, LOOKUP, PUSH
+from proxy.front.keys import DELETION, DEPARTURES, LOOKUP, PUSH
+from proxy.front.waiting import in_time
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import Manifest, parse
+from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag
+from proxy.registry.lookup import read_manifest
 
 
 async def get(request: web.Request) -> web.Response:
     """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
-    blob = await request.app[LOOKUP].manifest(name_of(request), reference_of(request))
+    name, reference, departures = name_of(request), reference_of(request), request.app[DEPARTURES]
+    blob, content = await in_time(request, partial(_found, request))
     headers = {
         "Content-Type": blob.media_type or "",
         "Content-Length": str(blob.size),
         "Docker-Content-Digest": str(blob.digest),
         "ETag": f'"{blob.digest}"',
     }
-    if request.method == "HEAD":
-        return web.Response(headers=headers)
-    return web.Response(body=await read_all(blob), headers=headers)
+    if content is None:
+        departures.resolve(name, reference, blob.digest)
+    else:
+        departures.manifest(name, reference, blob.digest, content)
+    return web.Response(body=content, headers=headers)
+
+
+async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
+    blob = await request.app[LOOKUP].manifest(name_of(request), reference_of(request))
+    return blob, await read_all(blob) if request.method == "GET" else None
 
 
 async def put(request: web.Request) -> web.Response:
@@ -36,11 +47,11 @@ async def put(request: web.Request) -> web.Response:
     digest = Digest.of(content, reference.algorithm if isinstance(reference, Digest) else "sha256")
     if isinstance(reference, Digest) and reference != digest:
         raise DigestInvalid(f"the manifest has {digest}, not {reference}")
-    manifest = parse(content, request.headers.get("Content-Type", ""))
+    manifest = await read_manifest(content, request.headers.get("Content-Type", ""))
     if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
         durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest)
         return _created(name, digest, manifest, [tag for tag in tags if tag in durable])
-    await request.app[PUSH].put(name, digest, manifest)
+    await in_time(request, partial(request.app[PUSH].put, name, digest, manifest))
     return _created(name, digest, manifest, [])
 
 

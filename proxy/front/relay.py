@@ -1,4 +1,4 @@
-"""What is no registry's: health, flush, and what there is."""
+"""What is no registry's: health, flush, what there is, and what happened."""
 
 from http import HTTPStatus
 
@@ -6,13 +6,14 @@ from aiohttp import web
 
 from proxy.errors import Denied
 from proxy.front.asked import content_of
-from proxy.front.keys import HANDOVER, PUSH, REFUSALS, REPORT
+from proxy.front.keys import HANDOVER, METRICS, PUSH, REPORT, SUMMARY
+from proxy.front.metrics import MEDIA_TYPE
 from proxy.oci.names import label
 
 
 async def health(request: web.Request) -> web.Response:
     """Tell that the relay is alive, what is not durable yet, and what was refused; always 200."""
-    return web.json_response({**request.app[REPORT].health(), "refused": request.app[REFUSALS].told()})
+    return web.json_response(request.app[REPORT].health())
 
 
 async def take_session(request: web.Request) -> web.Response:
@@ -29,6 +30,18 @@ async def flush(request: web.Request) -> web.Response:
     problems = [{"reference": label(each.name, each.reference), "problem": each.problem} for each in failed]
     status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK
     return web.json_response({"failed": problems}, status=status)
+
+
+async def summary(request: web.Request) -> web.Response:
+    """Tell in Markdown what this relay has done; nothing where that is nothing."""
+    return web.Response(text=await request.app[SUMMARY].text(), content_type="text/markdown")
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Give figures for Prometheus."""
+    report = request.app[REPORT]
+    text = request.app[METRICS].text(report.info, report.gauges())
+    return web.Response(body=text, headers={"Content-Type": MEDIA_TYPE})
 
 
 async def images(request: web.Request) -> web.Response:

@@ -34,4 +34,6 @@ ROUTES = [
     web.put("/relay/images/", tarballs.put),
     web.put("/relay/images/{image:.+}", tarballs.put),
     web.get("/relay/images/{images:.+}", tarballs.get),
+    web.get("/relay/summary", relay.summary),
+    web.get("/metrics", relay.metrics),
 ]

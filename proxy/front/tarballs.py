@@ -1,6 +1,7 @@
 """Tarballs of images: PUT takes in what `docker save` wrote, GET hands out what `docker load` reads."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from contextlib import aclosing
 from http import HTTPStatus
@@ -9,7 +10,8 @@ from aiohttp import web
 
 from proxy.errors import RegistryError, TagInvalid, Unsupported
 from proxy.front.asked import chunks_of, image_in
-from proxy.front.keys import HANDOUT, INTAKE, PUSH
+from proxy.front.keys import DEPARTURES, HANDOUT, INTAKE, PUSH
+from proxy.front.sending import write
 from proxy.oci.names import Name, Tag
 from proxy.offload import Crew
 from proxy.printing import printable
@@ -95,11 +97,12 @@ async def get(request: web.Request) -> web.StreamResponse:
         headers["Content-Length"] = str(tarball.size)
     if request.method == "HEAD":
         return web.Response(headers=headers)
-    response = web.StreamResponse(headers=headers)
+    response, began = web.StreamResponse(headers=headers), time.monotonic()
     async with aclosing(tarball.parts()) as parts:
         async for part in parts:
             if not response.prepared:
                 await response.prepare(request)
-            await response.write(part)
+            await write(response, part)
     await response.write_eof()
+    request.app[DEPARTURES].tarball(tarball.images, time.monotonic() - began)
     return response

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from proxy.errors import RangeInvalid, RegistryError, SizeInvalid
 from proxy.front.asked import algorithm_parameter, chunks_of, digest_parameter, name_of
-from proxy.front.keys import LOOKUP, SPOOL
+from proxy.front.keys import LOOKUP, PUSH, SPOOL
 from proxy.front.ranges import chunk
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name
@@ -60,6 +60,7 @@ async def finish(request: web.Request) -> web.Response:
 async def _finish(request: web.Request, upload: Upload, digest: Digest) -> web.Response:
     await _take(request, upload)
     await request.app[SPOOL].finish(upload, digest)
+    request.app[PUSH].journal.arrivals.add(upload.name, digest, upload.offset, upload.began)
     return _created(upload.name, digest)
 
 

@@ -16,6 +16,7 @@ from proxy.errors import DigestInvalid, ManifestInvalid, ManifestTooLarge
 from proxy.oci.digest import Digest
 
 LIMIT = 4 * 1024 * 1024  # bytes; what every registry in the field accepts
+_PARTS = 200_000  # lists and objects of a manifest; a layer is one
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -61,7 +62,7 @@ class Descriptor(_Fields):
     digest: Annotated[Digest, BeforeValidator(_digest)]
     size: int = Field(ge=0, lt=2**63)
     media_type: str = ""
-    urls: tuple[str, ...] | None = Field(default=None, strict=False)
+    urls: tuple[str, ...] | None = Field(default=None, strict=False, fail_fast=True)
     platform: Platform | None = None
     annotations: dict[str, str] | None = None
 
@@ -78,9 +79,9 @@ class _Document(_Fields):
     media_type: str | None = None
     artifact_type: str | None = None
     config: Descriptor | None = None
-    layers: list[Descriptor] | None = None
-    blobs: list[Descriptor] | None = None
-    manifests: list[Descriptor] | None = None
+    layers: list[Descriptor] | None = Field(default=None, fail_fast=True)  # else each of a million bad ones is told
+    blobs: list[Descriptor] | None = Field(default=None, fail_fast=True)
+    manifests: list[Descriptor] | None = Field(default=None, fail_fast=True)
     subject: Descriptor | None = None
     annotations: dict[str, str] | None = None
 
@@ -158,6 +159,8 @@ def parse(content: bytes, content_type: str) -> Manifest:
 
 
 def _document(content: bytes) -> _Document:
+    if content.count(b"[") + content.count(b"{") > _PARTS:  # each takes two bytes, and a hundred in memory
+        raise ManifestInvalid(f"a manifest may have {_PARTS} lists and objects, this one has more")
     try:
         fields = json.loads(content.decode(), parse_constant=_no_number, object_pairs_hook=_no_repeated_key)
         return _Document.model_validate(fields)

@@ -82,8 +82,8 @@ class Deletion:
         spool = self.lookup.spool
         if archive := await self.lookup.catalog.holding(name, digest):
             raise Unsupported(f"{digest} is part of {label(archive.name, archive.reference)}; delete that")
-        for parent, manifest in spool.pending.get(name, {}).items():
-            if digest in manifest.named:
+        for parent, pending in spool.pending.get(name, {}).items():
+            if digest in pending.named:
                 raise Unsupported(f"{digest} is part of {label(name, parent)}; delete that")
         if not spool.linked(name, digest):
             raise BlobUnknown(f"{name} has no blob {digest}")

@@ -16,6 +16,7 @@ from proxy.archive.index import Entry
 from proxy.content import Blob, Findings, read_proven
 from proxy.errors import Denied, RegistryError
 from proxy.files import NewFile
+from proxy.ledger import Fetched, Ledger
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.offload import Crew, offload
@@ -42,12 +43,16 @@ class _Download:
         self._failure: Exception | None = None
         self._news = asyncio.Event()
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
-        """Read a range as soon as it is there; raises what ended the download."""
+    async def arrived(self, stop: int) -> None:
+        """Wait until so many bytes are there; raises what ended the download."""
         while self._end < stop:
             if self._failure:
                 raise self._failure
             await self._news.wait()
+
+    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+        """Read a range as soon as it is there; raises what ended the download."""
+        await self.arrived(stop)
         return await offload(lambda: then(self._file.read(stop - start, start)))
 
     async def run(self, memory: Memory) -> Entry:
@@ -89,6 +94,7 @@ class Fetching:
     spool: Spool
     memory: Memory
     crew: Crew
+    ledger: Ledger = field(default_factory=Ledger)
     _under_way: dict[Digest, _Download] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -98,13 +104,27 @@ class Fetching:
         One for which the cache has no room is given as it is: each of its readers reads from far away.
         """
         if blob.source.local or not blob.pieces:
-            return blob
+            return self._told("hit", blob)
         async with self._turn:
             download = self._under_way.get(blob.digest)
             if download is None and (here := await self.spool.find(blob.digest)):
-                return here  # it came while this waited
+                return self._told("hit", here)  # it came while this waited
+            result = "joined" if download else "miss"
             download = download or await self._start(blob)
-        return replace(blob, source=download, offset=0, findings=Findings({blob.digest})) if download else blob
+        if download is None:
+            return self._told("no room", blob)
+        return self._told(result, replace(blob, source=download, offset=0, findings=Findings({blob.digest})))
+
+    def _told(self, result: str, blob: Blob) -> Blob:
+        if self.spool.caches:  # else nothing is far
+            self.ledger.note(Fetched(result))
+        return blob
+
+    async def begun(self, blob: Blob) -> Blob:
+        """Give a blob when its first piece is there, if it is on its way; raises what ended the download."""
+        if isinstance(blob.source, _Download):
+            await blob.source.arrived(blob.pieces[0].stored)
+        return blob
 
     async def _start(self, blob: Blob) -> _Download | None:
         path = await self.spool.room(blob.stored + sum(each.size for each in self._under_way.values()))

@@ -8,9 +8,12 @@ request has received it, at least for a while; after a success the work, done ag
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from proxy.errors import StillUnderWay
 from proxy.offload import Crew
+
+T = TypeVar("T")
 
 PATIENCE = 25.0  # seconds until a waiting request is told to come again
 _REDIRECTS = 8  # after which the line is held open: clients stop at the tenth hop
@@ -19,8 +22,9 @@ _KEPT = 60.0  # seconds for which a failure that nobody has received stays
 
 @dataclass(slots=True)
 class _Flight:
-    task: asyncio.Task[None]
+    task: asyncio.Task[Any]
     redirects: int = 0
+    end: asyncio.TimerHandle | None = None  # of a failure that nobody has received
 
 
 class Flights:
@@ -31,8 +35,8 @@ class Flights:
         self._patience = patience
         self._flights: dict[Hashable, _Flight] = {}
 
-    async def join(self, key: Hashable, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Do the work of this key, or wait for it where it is under way; raises what it raised.
+    async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do the work of this key, or wait for it where it is under way; gives what it gave, raises what it raised.
 
         StillUnderWay if it takes too long for one request.
         """
@@ -42,30 +46,33 @@ class Flights:
         await asyncio.wait({flight.task}, timeout=hold)
         if not flight.task.done():
             flight.redirects = max(flight.redirects, redirects + 1)  # requests that wait side by side count once
-            raise StillUnderWay("the image is still being stored; repeat the request to wait for it")
+            raise StillUnderWay("this takes longer than usual; repeat the request to wait for it")
         self._forget(key, flight)
-        flight.task.result()
+        result: T = flight.task.result()
+        return result
 
-    async def join_to_the_end(self, key: Hashable, work: Callable[[], Coroutine[None, None, None]]) -> bool:
+    async def join_to_the_end(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Wait for as long as it takes, for somebody who is no client; gives whether it succeeded."""
         flight = self._flight(key, work)
         await asyncio.wait({flight.task})
         self._forget(key, flight)
         return not flight.task.cancelled() and flight.task.exception() is None
 
-    def _flight(self, key: Hashable, work: Callable[[], Coroutine[None, None, None]]) -> _Flight:
+    def _flight(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, object]]) -> _Flight:
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(self._crew.start(work()))
             flight.task.add_done_callback(lambda task: self._expire(key, flight, task))
         return flight
 
-    def _expire(self, key: Hashable, flight: _Flight, task: asyncio.Task[None]) -> None:
+    def _expire(self, key: Hashable, flight: _Flight, task: asyncio.Task[Any]) -> None:
         if task.cancelled() or task.exception() is None:  # what succeeded is found done by who comes back
             self._forget(key, flight)
-        else:
-            asyncio.get_running_loop().call_later(_KEPT, self._forget, key, flight)
+        elif self._flights.get(key) is flight:
+            flight.end = asyncio.get_running_loop().call_later(_KEPT, self._forget, key, flight)
 
     def _forget(self, key: Hashable, flight: _Flight) -> None:
+        if flight.end:
+            flight.end.cancel()  # it holds the failure, and with it all that was under way
         if self._flights.get(key) is flight:
             del self._flights[key]

@@ -38,11 +38,22 @@ class Compression(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Handed:
+    """An image in a tarball; `size` in plain bytes."""
+
+    reference: str
+    digest: Digest
+    size: int
+    blobs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tarball:
-    """A file on its way out: its name, its size in bytes if that is known beforehand."""
+    """A file on its way out: its name, its size in bytes if that is known beforehand, and which images are in it."""
 
     file: str
     size: int | None
+    images: tuple[Handed, ...]
     compression: Compression
     segments: tuple[Literal | Copy, ...]
     blobs: dict[Digest, Blob]
@@ -99,17 +110,20 @@ class Handout:
     ) -> Tarball:
         """Put one or several images into one tarball, of an index all of it or one `platform`; MANIFEST_UNKNOWN."""
         blobs: dict[Digest, Blob] = {}
-        images = []
+        images, handed = [], []
         for name, reference in references:
             tree = await self._tree(name, reference, platform)
             blobs |= tree.blobs
             root = next(iter(tree.contents))
             tag = reference if isinstance(reference, Tag) else None
             images.append(Image(name, tag, root, tree.contents, {}, public_host))
+            size = sum(content.size for content in tree.contents.values())
+            handed.append(Handed(label(name, reference), root, size, len(tree.contents)))
         segments = await offload(_segments, images, compression)
         file = "images" if len(images) > 1 else label(*references[0]).replace("/", "+").replace(":", "@", 1)
-        size = None if compression is Compression.GZIP else sum(_size(each, blobs, compression) for each in segments)
-        return Tarball(f"{file}.tar{compression.value}", size, compression, segments, blobs, self.fetching)
+        known = None if compression is Compression.GZIP else sum(_size(each, blobs, compression) for each in segments)
+        file = f"{file}.tar{compression.value}"
+        return Tarball(file, known, tuple(handed), compression, segments, blobs, self.fetching)
 
     async def _tree(self, name: Name, reference: Tag | Digest, platform: str) -> Tree:
         blob = await self.lookup.manifest(name, reference)

@@ -86,7 +86,7 @@ class Handover:
 
     `refusal` is why none is taken at all, if so; `guarded` means that a password keeps strangers from handing over;
     `rename` is told under which host clients reach this relay, `changed` of each session, and whether it is the first
-    of its run.
+    of its run. `repository` and `run_id` are those of the last hand-over, as far as it told.
     """
 
     store: ActionsStore
@@ -100,6 +100,8 @@ class Handover:
     refusal: str = ""
     rename: Callable[[str], None] = field(default=lambda _: None)
     changed: Callable[[bool], None] = field(default=lambda _: None)
+    repository: str = ""
+    run_id: str = ""
 
     async def take(self, content: bytes) -> None:
         """Accept a hand-over, or say why not."""
@@ -111,6 +113,7 @@ class Handover:
         self._check(session)  # again: another may have been taken meanwhile
         self.access.writable = self.access.writable and offer.access != "read"
         self.adopt(session, str(offer), offer.retention_days)
+        self.repository, self.run_id = offer.repository, offer.run_id
         if offer.public_host:
             self.rename(offer.public_host)
 

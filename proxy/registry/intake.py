@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from proxy.bridge import Inflow
 from proxy.catalog import Archive
 from proxy.errors import StillUnderWay, TarballInvalid
+from proxy.ledger import Received
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
@@ -21,7 +21,6 @@ from proxy.store.spool import Spool
 from proxy.store.unpacking import Unpacked, unpack
 from proxy.tarballs.images import Image, images
 
-_log = logging.getLogger(__name__)
 _AT_ONCE = 2  # tarballs; each keeps all cores busy
 Reference = tuple[Name, Tag]
 
@@ -71,18 +70,19 @@ class Intake:
             finally:
                 inflow.close()
             found = chosen(await offload(images, unpacked.contents), wanted)
-            took = time.monotonic() - began
-            _log.info("received a tarball: %.1f MiB in %.2f s", inflow.received / 2**20, took)
+            self.push.journal.ledger.note(Received(inflow.received, time.monotonic() - began))
             for image, references in found:
-                await self._adopt(unpacked, image, references)
+                await self._adopt(unpacked, image, references, began)
         return [each for image, references in found for each in await self._push(image, references, progress)]
 
-    async def _adopt(self, unpacked: Unpacked, image: Image, references: Iterable[Reference]) -> None:
+    async def _adopt(self, unpacked: Unpacked, image: Image, references: Iterable[Reference], began: float) -> None:
         """Make what an image needs visible in the repositories that it goes to."""
         for name in dict.fromkeys(name for name, _ in references):
             self.push.touch(name)
             for digest in image.blobs:
-                await self.spool.adopt(name, unpacked.parts[digest])
+                part = unpacked.parts[digest]
+                await self.spool.adopt(name, part)
+                self.push.journal.arrivals.add(name, digest, part.entry.size, began)
 
     async def _push(self, image: Image, references: list[Reference], progress: Progress) -> list[Taken]:
         root = image.manifests[image.root]

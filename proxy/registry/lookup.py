@@ -9,15 +9,22 @@ from proxy.errors import BlobUnknown, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label
+from proxy.offload import offload
 from proxy.registry.foreign import Foreign
-from proxy.store.spool import Spool, in_memory
+from proxy.store.spool import Spool
 
+_LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
 _NAMED = 8  # references that a 404 names at most
 
 
 def not_here(wanted: str, there: str) -> str:
     """Say that a reference is not there, and what is; `there` is empty where nothing is."""
     return f"{wanted} is not here (there is: {there or 'nothing yet'}); another tag, or not pushed yet?"
+
+
+async def read_manifest(content: bytes, content_type: str) -> Manifest:
+    """Read a manifest (`oci.manifest.parse`): one that names thousands takes a tenth of a second, so in a thread."""
+    return await offload(parse, content, content_type) if len(content) > _LARGE else parse(content, content_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +42,8 @@ class Lookup:
 
         `known`: without asking a store that is far. Then None may only mean that a push has to send it once more.
         """
-        pending = self.spool.pending.get(name, {}).get(digest)
-        if pending is not None:
-            return in_memory(digest, pending, self.level)
+        if pending := await self.spool.held(name, digest):
+            return pending
         if self.spool.linked(name, digest) and (found := await self._anywhere(digest, known=known)):
             self.spool.renew(name, digest)
             return found
@@ -82,7 +88,7 @@ class Lookup:
 
     async def parsed(self, blob: Blob) -> Manifest:
         """Read a manifest that was found."""
-        return parse(await read_all(blob), blob.media_type or "")
+        return await read_manifest(await read_all(blob), blob.media_type or "")
 
     async def repositories(self) -> list[Name]:
         """Give every repository that has anything, in ASCII order."""

@@ -16,16 +16,17 @@ from weakref import WeakValueDictionary
 from proxy.archive.index import ArchiveInvalid
 from proxy.artifacts.base import ArtifactGone, StoreRefused
 from proxy.catalog import Archive, Catalog
-from proxy.errors import Denied, ManifestInvalid, RegistryError
+from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError
 from proxy.files import trouble
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
-from proxy.printing import printable
+from proxy.offload import offload
 from proxy.registry.flights import Flights
+from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
-from proxy.registry.sealing import body_of, gather, present
+from proxy.registry.sealing import Tree, body_of, gather, present
 from proxy.registry.states import Event, State, after
 from proxy.store.spool import Spool
 
@@ -61,6 +62,7 @@ class Push:
     public_host: str
     settle_seconds: float
     memory: Memory
+    journal: Journal = field(default_factory=Journal)
     _pushed: dict[tuple[Name, Tag | Digest, Digest], Pushed] = field(default_factory=dict)
     _touched: dict[Name, float] = field(default_factory=dict)
     _turns: WeakValueDictionary[tuple[Name, Tag | Digest], asyncio.Lock] = field(default_factory=WeakValueDictionary)
@@ -77,6 +79,7 @@ class Push:
         self._retry_failed(name)
         await self._check(name, manifest)
         await self._hold(name, digest, manifest)
+        self.journal.accepted(name, digest, digest, manifest)
 
     async def put_tagged(self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest) -> list[Tag]:
         """Take a manifest in under tags, an artifact for each; returns when they are durable, with those that are.
@@ -133,16 +136,18 @@ class Push:
         if len(failures) == len(tags):
             raise failures[0]
 
-    async def _seal(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
+    async def _seal(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest | None) -> None:
+        """Make an artifact of a manifest; of one that is pending it need not be given."""
         async with self.turn(name, reference):
-            if isinstance(reference, Tag):
+            if manifest:
                 await self._check(name, manifest)  # not before: turns are taken in the order of the requests
+                self.journal.accepted(name, reference, digest, manifest)
             elif digest not in self.spool.pending.get(name, {}):
                 return  # claimed or deleted while this waited
             pushed = self._record(name, reference, digest)
             pushed.happens(Event.SEAL)
             try:
-                await self._store(name, reference, digest, manifest)
+                await self._store(name, reference, digest, manifest or await self._read_back(name, digest))
             except _TROUBLES as error:
                 problem = trouble(self.spool.root, error) if isinstance(error, OSError) else str(error)
                 self._fail(pushed, problem)
@@ -154,10 +159,16 @@ class Push:
             pushed.happens(Event.STORE)
             self._forget(name, reference)
 
+    async def _read_back(self, name: Name, digest: Digest) -> Manifest:
+        held = await self.spool.held(name, digest)
+        if held is None:
+            raise ManifestUnknown("its manifest is gone from the disk; push it again")
+        return await self.lookup.parsed(held)
+
     def _fail(self, pushed: Pushed, problem: str) -> None:
         if pushed.state is not State.DURABLE:  # else a tag has claimed it meanwhile
             pushed.happens(Event.FAIL, problem)
-            _log.error("%s was not stored: %s", label(pushed.name, pushed.reference), printable(problem))
+            self.journal.failed(label(pushed.name, pushed.reference), problem)
 
     def _forget(self, name: Name, reference: Tag | Digest) -> None:
         """Something is durable under this reference: earlier failures no longer matter."""
@@ -168,23 +179,28 @@ class Push:
         before = await self._current(name, reference, digest)
         if before is not None and _answers(before, reference, digest, manifest):
             await self._claim(name, before.index.blobs)
-            _log.info("%s is stored already", label(name, reference))
+            self.journal.unchanged(label(name, reference), digest)
             return
         if before is not None and before.index.root != digest:  # else it only has to be stored once more
             self._check_owner(name, reference, before)
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
+        try:
+            if before is not None and isinstance(reference, Tag):
+                await self.secure(name, before, tree.contents)
+            await self._archive(name, reference, digest, tree, began)
+        finally:
+            await offload(tree.blobs.clear)  # closes as many files
+
+    async def _archive(self, name: Name, reference: Tag | Digest, digest: Digest, tree: Tree, began: float) -> None:
+        """Make an artifact of what was gathered, from `began` on (monotonic seconds)."""
         body = await body_of(tree, name, reference, digest, self.public_host, self.memory)
-        if before is not None and isinstance(reference, Tag):
-            await self.secure(name, before, tree.contents)
-        archive = await self.catalog.put(name, reference, body)
+        known = self.catalog.known_of(tree.contents)
+        async with self.journal.storing(label(name, reference), body) as archived:
+            archive = await self.catalog.put(name, reference, archived)
         archive.findings.proven.update(body.proven())
         await self._claim(name, tree.contents)
-        took = time.monotonic() - began
-        size = body.size / 2**20
-        more = f" as {archive.artifact.name}, {digest}" if isinstance(reference, Tag) else ""
-        text = "stored %s%s: %.1f MiB in %.2f s (%.0f MiB/s)"
-        _log.info(text, label(name, reference), more, size, took, size / took)
+        self.journal.stored(archive, known, body.size, time.monotonic() - began)
 
     def _check_owner(self, name: Name, reference: Tag | Digest, current: Archive) -> None:
         """Refuse to take a tag over from another job: of two jobs that share one, neither would know what it gets."""
@@ -238,15 +254,15 @@ class Push:
     async def _settle(self, name: Name, *, again: bool) -> None:
         """Seal what no other pending manifest names; what failed only `again`, or after another push."""
         pending = self.spool.pending.get(name, {})
-        claimed = {child.digest for manifest in pending.values() for child in manifest.children}
-        for digest, manifest in [(d, m) for d, m in pending.items() if d not in claimed]:
+        claimed = {child for each in pending.values() for child in each.children}
+        for digest in [digest for digest in pending if digest not in claimed]:
             if digest not in pending:
                 continue  # claimed or deleted meanwhile
             if again or self._record(name, digest, digest).state is not State.FAILED:
-                await self._settle_one(name, digest, manifest)
+                await self._settle_one(name, digest)
 
-    async def _settle_one(self, name: Name, digest: Digest, manifest: Manifest) -> bool:
-        work = partial(self._seal, name, digest, digest, manifest)
+    async def _settle_one(self, name: Name, digest: Digest) -> bool:
+        work = partial(self._seal, name, digest, digest, None)
         return await self.flights.join_to_the_end((name, digest, digest), work)
 
     async def secure(self, name: Name, going: Archive, claimed: Collection[Digest] = ()) -> None:
@@ -254,11 +270,11 @@ class Push:
 
         Other repositories may need it too, by a mount.
         """
-        pending = [(each, *held) for each, table in self.spool.pending.items() for held in table.items()]
-        for each, digest, manifest in pending:
-            if (each == name and digest in claimed) or manifest.named.isdisjoint(going.index.blobs):
+        held = [(each, *entry) for each, table in self.spool.pending.items() for entry in table.items()]
+        for each, digest, pending in held:
+            if (each == name and digest in claimed) or pending.named.isdisjoint(going.index.blobs):
                 continue
-            if not await self._settle_one(each, digest, manifest):
+            if not await self._settle_one(each, digest):
                 whole = label(going.name, going.reference)
                 raise Denied(f"{whole} is still needed by {label(each, digest)}, which could not be stored")
 

@@ -9,16 +9,17 @@ from proxy.registry.lookup import Lookup
 
 async def referrers(lookup: Lookup, name: Name, subject: Digest) -> list[dict[str, object]]:
     """Give a descriptor of each referrer, as an image index lists them, by digest."""
-    found = {digest: _descriptor(digest, manifest) for digest, manifest in _pending(lookup, name, subject)}
-    for blob in await _durable(lookup, name, subject):
+    found: dict[Digest, dict[str, object]] = {}
+    for blob in [*await _pending(lookup, name, subject), *await _durable(lookup, name, subject)]:
         if blob.digest not in found:
             found[blob.digest] = _descriptor(blob.digest, await lookup.parsed(blob))
     return [found[digest] for digest in sorted(found)]
 
 
-def _pending(lookup: Lookup, name: Name, subject: Digest) -> list[tuple[Digest, Manifest]]:
+async def _pending(lookup: Lookup, name: Name, subject: Digest) -> list[Blob]:
     pending = lookup.spool.pending.get(name, {})
-    return [(d, each) for d, each in pending.items() if each.subject and each.subject.digest == subject]
+    wanted = [digest for digest, each in pending.items() if each.subject == subject]
+    return [blob for digest in wanted if (blob := await lookup.spool.held(name, digest))]
 
 
 async def _durable(lookup: Lookup, name: Name, subject: Digest) -> list[Blob]:

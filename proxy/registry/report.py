@@ -9,6 +9,8 @@ from importlib.metadata import version
 from proxy.catalog import Archive
 from proxy.errors import RegistryError
 from proxy.oci.names import label
+from proxy.printing import printable
+from proxy.registry.history import History, Refusal
 from proxy.registry.lookup import Lookup
 from proxy.registry.platforms import platform_of
 from proxy.registry.push import Push
@@ -23,13 +25,24 @@ def _ready() -> Mapping[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
+class Durable:
+    """An image that is in an artifact; `size` in plain bytes, `stored` in those of the artifact."""
+
+    platforms: list[str]
+    size: int
+    stored: int
+    expires: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """Answers for `/relay/health` and `/relay/images`."""
+    """Answers for `/relay/health`, `/relay/images` and the gauges of `/metrics`."""
 
     lookup: Lookup
     push: Push
     store: str
     standing: Callable[[], Mapping[str, object]] = _ready
+    history: History = field(default_factory=History)
     began: float = field(default_factory=time.monotonic)
 
     def health(self) -> dict[str, object]:
@@ -43,11 +56,33 @@ class Report:
             **self.standing(),
             "pending": [label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
             "failed": [{"reference": label(each.name, each.reference), "problem": each.problem} for each in failed],
+            "refused": [_refusal(each) | {"count": count} for each, count in self.history.refused],
+            "missing": [_refusal(each) for each in self.history.missing],
         }
+
+    def gauges(self) -> dict[str, float]:
+        """Give what can be measured now."""
+        standing, spool = self.standing(), self.lookup.spool
+        failed = [each.state for each in self.push.pushed()].count(State.FAILED)
+        measured: dict[str, float] = {
+            "ready": bool(standing["ready"]),
+            "spool_bytes": spool.size,
+            "open_uploads": spool.uploads,
+            "pending_manifests": len(self.push.pushed()) - failed,
+            "failed_manifests": failed,
+        }
+        if expires := standing.get("session_expires"):
+            measured["session_expires_timestamp_seconds"] = datetime.fromisoformat(str(expires)).timestamp()
+        return measured
+
+    @property
+    def info(self) -> dict[str, str]:
+        """Say what runs."""
+        return {"version": _VERSION, "store": self.store}
 
     async def images(self) -> list[dict[str, object]]:
         """Describe every image: sizes in bytes, `stored` is that of the artifact."""
-        durable = [await self._durable(archive) for archive in await self.lookup.catalog.every()]
+        durable = [self._described(await self.durable(each), each) for each in await self.lookup.catalog.every()]
         return durable + [
             {
                 "references": [label(each.name, each.reference)],
@@ -57,17 +92,23 @@ class Report:
             for each in self.push.pushed()
         ]
 
-    async def _durable(self, archive: Archive) -> dict[str, object]:
-        index, artifact = archive.index, archive.artifact
+    async def durable(self, archive: Archive) -> Durable:
+        """Describe an image that is in an artifact."""
+        artifact = archive.artifact
+        size = sum(entry.size for entry in archive.index.blobs.values())
+        return Durable(await self._platforms(archive), size, artifact.size, artifact.expires)
+
+    def _described(self, image: Durable, archive: Archive) -> dict[str, object]:
+        artifact = archive.artifact
         more = {"artifact_id": artifact.id} if self.store == "actions" else {}
-        if artifact.expires:
-            more["expires"] = _time(artifact.expires)
+        if image.expires:
+            more["expires"] = _time(image.expires)
         return {
             "references": [label(archive.name, archive.reference)],
-            "digest": str(index.root),
-            "platforms": await self._platforms(archive),
-            "size": sum(entry.size for entry in index.blobs.values()),
-            "stored": artifact.size,
+            "digest": str(archive.index.root),
+            "platforms": image.platforms,
+            "size": image.size,
+            "stored": image.stored,
             "artifact": artifact.name,
             "created": _time(artifact.created),
             "state": State.DURABLE.value,
@@ -85,6 +126,15 @@ class Report:
             return known or list(filter(None, [await platform_of(self.lookup, archive.name, manifest)]))
         except RegistryError:
             return []  # the archive is damaged; a pull says so
+
+
+def _refusal(refusal: Refusal) -> dict[str, object]:
+    return {
+        "method": printable(refusal.method),
+        "path": printable(refusal.path),
+        "status": refusal.status,
+        "message": printable(refusal.message),
+    }
 
 
 def _time(moment: datetime) -> str:

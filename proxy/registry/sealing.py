@@ -4,7 +4,7 @@ Nothing is read twice and nothing is compressed again: pieces are copied as they
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -71,7 +71,7 @@ class Body:
                 total = crc32_combine(total, piece.crc, piece.stored)
         return total
 
-    async def parts(self) -> AsyncIterator[bytes]:
+    async def parts(self) -> AsyncGenerator[bytes]:
         """Give the bytes in order, a piece at a time."""
         for segment in self.plan.segments:
             if isinstance(segment, Literal):

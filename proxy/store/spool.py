@@ -34,6 +34,7 @@ from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name
 from proxy.offload import offload
 from proxy.store.parts import WIDTH, Part, Parts
+from proxy.store.pending import Pending
 from proxy.store.upload import Upload, footer
 
 _UPLOADS = 1000  # open at once
@@ -47,10 +48,11 @@ class Spool:
 
     def __init__(self, root: Path, *, level: int, memory: Memory, cache_limit: int = 0) -> None:
         self.root = root
-        self.pending: dict[Name, dict[Digest, Manifest]] = {}
+        self.pending: dict[Name, dict[Digest, Pending]] = {}
         self._level = level
         self._memory = memory
         self._uploads: dict[str, Upload] = {}
+        self._starting = 0  # uploads that are about to be open
         self._blobs: dict[Digest, Entry] = {}
         self._findings = Findings()
         self._links: dict[Name, dict[Digest, float]] = {}
@@ -92,7 +94,7 @@ class Spool:
         except RegistryError:
             await offload(path.unlink)
         else:
-            self.pending.setdefault(name, {})[digest] = manifest
+            self.pending.setdefault(name, {})[digest] = Pending.of(manifest, entry)
 
     async def sweep(self) -> None:
         """Give up idle uploads, and blobs that no manifest claimed in time."""
@@ -114,16 +116,37 @@ class Spool:
             if Digest(path.parent.name, path.name) not in self._blobs:
                 path.unlink(missing_ok=True)
 
+    # What it holds
+
+    @property
+    def caches(self) -> bool:
+        """Does it keep what is in artifacts already?"""
+        return self._cache_limit > 0
+
+    @property
+    def size(self) -> int:
+        """Tell how many bytes its blobs have, as they are stored."""
+        return sum(entry.stored for entry in self._blobs.values())
+
+    @property
+    def uploads(self) -> int:
+        """Tell how many uploads are open."""
+        return len(self._uploads)
+
     # Uploads
 
     async def start(self, name: Name, algorithm: str = "sha256") -> Upload:
         """Open an upload session."""
-        if len(self._uploads) >= _UPLOADS:
+        if len(self._uploads) + self._starting >= _UPLOADS:
             raise TooManyRequests(f"{_UPLOADS} uploads are open; finish or cancel some", {"Retry-After": "10"})
-        await self._make_room(_FREE)
-        with _disk_troubles(self.root):
-            upload = await offload(self._open_upload, name, algorithm)
-        self._uploads[upload.id] = upload
+        self._starting += 1
+        try:
+            await self._make_room(_FREE)
+            with _disk_troubles(self.root):
+                upload = await offload(self._open_upload, name, algorithm)
+            self._uploads[upload.id] = upload
+        finally:
+            self._starting -= 1
         return upload
 
     def _open_upload(self, name: Name, algorithm: str) -> Upload:
@@ -328,14 +351,14 @@ class Spool:
 
     async def hold(self, name: Name, digest: Digest, manifest: Manifest) -> None:
         """Keep a manifest that was pushed by digest until it is part of an artifact."""
-        path = self.root / "pending" / _folder(name) / _file(digest)
+        path = self._pending_path(name, digest)
         with _disk_troubles(self.root):
             part = await offload(self._part)
             try:
-                await offload(_write_manifest, part, digest, manifest, self._level)
+                entry = await offload(_write_manifest, part, digest, manifest, self._level)
                 async with self._changing:
                     await offload(_move, part, path)
-                    self.pending.setdefault(name, {})[digest] = manifest
+                    self.pending.setdefault(name, {})[digest] = Pending.of(manifest, entry)
             finally:
                 await offload(part.unlink, missing_ok=True)
 
@@ -345,13 +368,26 @@ class Spool:
         async with self._changing:
             released = [digest for digest in digests if held.pop(digest, None)]
             for digest in released:
-                path = self.root / "pending" / _folder(name) / _file(digest)
-                await offload(path.unlink, missing_ok=True)
+                await offload(self._pending_path(name, digest).unlink, missing_ok=True)
         return released
+
+    async def held(self, name: Name, digest: Digest) -> Blob | None:
+        """Give a pending manifest as it is stored; it stays readable as long as the answer is held."""
+        pending = self.pending.get(name, {}).get(digest)
+        if pending is None:
+            return None
+        try:
+            file = await offload(LocalFile.open, self._pending_path(name, digest))
+        except FileNotFoundError:  # it is in an artifact since a moment ago
+            return None
+        return _blob(digest, pending.entry, file, Findings({digest}))
+
+    def _pending_path(self, name: Name, digest: Digest) -> Path:
+        return self.root / "pending" / _folder(name) / _file(digest)
 
     def needed(self, name: Name) -> set[Digest]:
         """Name the content without which the pending manifests of a repository could not be sealed."""
-        return {digest for manifest in self.pending.get(name, {}).values() for digest in manifest.named}
+        return {digest for pending in self.pending.get(name, {}).values() for digest in pending.named}
 
 
 def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:

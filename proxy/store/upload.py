@@ -96,7 +96,7 @@ class Upload:
         self.id = path.name
         self.path = path
         self.offset = 0
-        self.used = time.monotonic()
+        self.began = self.used = time.monotonic()
         self._memory = memory
         self._busy = self._closed = False
         self._crew = Crew()

@@ -173,16 +173,16 @@ class _Entry(_Strict):
     """One image: paths within the tarball, layers from the lowest up."""
 
     config: str = Field(alias="Config")
-    names: list[str] | None = Field(default=None, alias="RepoTags")
-    layers: list[str] | None = Field(default=None, alias="Layers")
+    names: list[str] | None = Field(default=None, alias="RepoTags", fail_fast=True)
+    layers: list[str] | None = Field(default=None, alias="Layers", fail_fast=True)
 
 
 class _Entries(_Strict):
-    entries: list[_Entry]
+    entries: list[_Entry] = Field(fail_fast=True)  # else each of a million bad ones is told
 
 
 class _Rootfs(_Strict):
-    diff_ids: list[str] | None = None
+    diff_ids: list[str] | None = Field(default=None, fail_fast=True)
 
 
 class _Config(_Strict):

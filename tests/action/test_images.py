@@ -71,7 +71,7 @@ def test_refused_requests_are_one_annotation_and_fail_nothing(jobs: Jobs, relay:
     assert post.status == 0
     ((level, text),) = post.annotations
     first, *refused = text.splitlines()
-    assert (level, first, len(refused)) == ("warning", "requests that were refused:", 2)
+    assert (level, first, len(refused)) == ("warning", "requests that were refused, or got no answer:", 2)
     assert refused[0].startswith("PUT /v2/app/manifests/sha256:")
     assert refused[0].endswith("(2 times)")
     assert refused[1].startswith("PUT /v2/app/manifests/v1: ")

@@ -30,7 +30,7 @@ class Listener(Relay):
 
     async def ask(self, method: str, path: str, **more: Any) -> Answer:
         answer = await super().ask(method, path, **more)
-        if answer.status >= 400 or path.startswith("/relay"):
+        if answer.status >= 400 or path.startswith(("/relay", "/metrics")):
             self.told.append(f"{answer.headers} {answer.body!r}")
         return answer
 

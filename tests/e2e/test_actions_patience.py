@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.clients import Toolbox
 from tests.e2e.couriers import COURIERS
+from tests.e2e.engines import Engine
 from tests.e2e.images import Image, blobs_of, several_layers
 from tests.e2e.impatient import ImpatientClient, noise
 from tests.e2e.jobs import Jobs
@@ -27,6 +28,7 @@ from tests.fakes.actions.faults import (
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 _COMMIT = 90.0  # seconds
+_LISTING = 28.0  # seconds; more than a request waits
 _ROUNDS = 60
 _IMAGES = 6
 _NO_CACHE = "1MiB"  # of disk, so that pulls read artifacts
@@ -58,6 +60,29 @@ def test_a_commit_of_ninety_seconds_does_not_fail_a_client_that_waits_thirty(job
     assert jobs.actions.traffic.calls["put_block_list"] == jobs.actions.traffic.calls["FinalizeArtifact"] == 1
     relay.kill()
     assert jobs.relay("test").digest("app", "v1") == pushed
+
+
+def test_an_image_that_takes_its_time_to_be_found_and_read_is_pulled(
+    jobs: Jobs, toolbox: Toolbox, tmp_path: Path
+) -> None:
+    crane, pushed = COURIERS["crane"], several_layers(tmp_path / "image")
+    crane.push(toolbox, pushed, f"{jobs.relay('build').host}/app:v1")
+    relay = jobs.relay("test")
+    jobs.actions.plan.play("ListArtifacts", Delay(_LISTING))
+    jobs.actions.plan.play("get_range", Delay(_LISTING))
+
+    crane.pull(toolbox, f"{relay.host}/app:v1", tmp_path / "pulled")
+
+    assert blobs_of(tmp_path / "pulled") >= pushed.blobs
+
+
+def test_an_engine_pulls_what_takes_its_time(jobs: Jobs, docker26: Engine, toolbox: Toolbox, tmp_path: Path) -> None:
+    pushed = several_layers(tmp_path / "image")
+    COURIERS["skopeo"].push(toolbox, pushed, f"{jobs.relay('build').host}/app:v1")
+    relay = jobs.relay("test")
+    jobs.actions.plan.play("ListArtifacts", Delay(_LISTING))
+
+    assert docker26.pull(f"{relay.host}/app:v1") == pushed.digest
 
 
 def test_when_one_request_in_a_hundred_fails_every_answered_push_is_pulled_exactly(

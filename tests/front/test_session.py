@@ -792,6 +792,20 @@ async def test_without_a_session_the_run_can_be_read_but_not_changed(actions: Em
     assert datetime.fromisoformat(image["expires"]) > datetime.now(UTC) + timedelta(days=2)
 
 
+@pytest.mark.parametrize("entry", ["machine 127.0.0.1", "default"])
+async def test_a_netrc_changes_nothing(
+    actions: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    (tmp_path / "netrc").write_text(f"{entry} login me password of-something-else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with waiting(actions, tmp_path / "a") as first:
+        assert (await hand_over(first, offer(actions))).status == 204
+        pushed = await first.push_image("v1", layers=[b"layer"])
+
+    async with waiting(actions, tmp_path / "b", reading(actions)) as relay:
+        assert (await relay.get("v1")).body == pushed.content
+
+
 async def test_who_may_not_read_is_told_the_line_to_change(actions: Emulator, tmp_path: Path) -> None:
     async with waiting(actions, tmp_path, reading(actions, token=OTHER_TOKEN)) as relay:
         refused = await relay.get("v1")
@@ -861,6 +875,22 @@ async def test_another_run_is_handed_out_and_named_and_takes_nothing(
     assert f"images come from run 7 of octo/relay, made of octo/relay at {other.run.head_sha[:12]} (schedule)" in (
         caplog.text
     )
+
+
+async def test_the_summary_names_another_run_and_what_it_was_made_of(actions: Emulator, tmp_path: Path) -> None:
+    other = actions.job(run=7)
+    other.run.event = "`|\n::error::x <b>"
+    async with relay_of(actions, tmp_path / "a", other) as first:
+        await first.push_image("v1")
+
+    async with waiting(actions, tmp_path / "b", reading(actions), run_id="7") as relay:
+        assert (await relay.get("v1")).status == 200
+        written = (await relay.ask("GET", "/relay/summary")).body.decode()
+
+    head = f"`octo/relay` at `{other.run.head_sha}`"
+    assert f"Images are read from another run: `7`, made of {head} (event `` `¦\ufffd::error::x <b> ``).\n" in written
+    assert "| artifacts of run 7 |" in written
+    assert "gh run download 7 -R octo/relay -n image-app@v1 " in written
 
 
 async def test_a_run_of_a_fork_is_handed_out_only_to_who_trusts_it(

@@ -173,7 +173,7 @@ async def test_a_file_that_is_removed_behind_its_back_is_gone_with_the_next_list
     desk.catalog._listed_at = float("-inf")
 
     assert await desk.answering() is None
-    assert desk.catalog._archives == {}
+    assert desk.catalog._archives.archives() == []
 
 
 async def test_a_file_that_goes_between_listing_and_opening_is_passed_over(desk: Desk) -> None:
@@ -417,3 +417,42 @@ async def test_a_file_of_ours_without_a_sound_index_is_named_once_in_the_log_and
     assert line.levelname == "WARNING"
     assert line.getMessage().startswith("image-app@v1 is passed over: ")
     assert line.getMessage().endswith("; push the image again or remove it")
+
+
+class CountingNaming(Naming):
+    """Counts how many names are looked at."""
+
+    looked: list[str] = []  # noqa: RUF012 - of all instances
+
+    def decode(self, artifact: str) -> tuple[Name, Tag | Digest] | None:
+        self.looked.append(artifact)
+        return super().decode(artifact)
+
+
+async def test_a_list_of_everything_looks_at_each_name_a_few_times_however_many_there_are(desk: Desk) -> None:
+    await desk.push_image()
+    for number in range(50):
+        drop(file(desk, "image-app@v1"), file(desk, f"image-app{number}@v1"))
+    catalog = Catalog(desk.store, CountingNaming("image-"))
+    CountingNaming.looked.clear()
+
+    found = await catalog.every()
+
+    assert len(found) == 51
+    assert found == sorted(found, key=lambda archive: archive.name)
+    assert len(CountingNaming.looked) <= 4 * 51
+
+
+async def test_everything_is_listed_by_name_and_of_each_name_the_newest_first(desk: Desk) -> None:
+    await desk.push_image(b"1", tags=(V1,), name=LONG)
+    await desk.push_image(b"2", tags=(V1,))
+    await desk.push_image(b"3", tags=(V2,))
+    await desk.push_image(b"4", tags=(V2,), name=LONG)
+    for seconds_ago, path in enumerate(sorted(desk.root.glob("*.tar.zst"))):
+        os.utime(path, (path.stat().st_mtime - 10 * seconds_ago,) * 2)
+
+    found = await listed_anew(desk).every()
+
+    assert [each.name for each in found] == [APP, APP, LONG, LONG]
+    assert [order(each.artifact) for each in found[:2]] == sorted((order(e.artifact) for e in found[:2]), reverse=True)
+    assert [order(each.artifact) for each in found[2:]] == sorted((order(e.artifact) for e in found[2:]), reverse=True)

@@ -1,8 +1,10 @@
 import asyncio
+import io
 import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from proxy.front.listening import listen
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "ab" * 32
+SHORT = "ab" * 6
 SECRET = "correct horse"  # noqa: S105
 
 
@@ -26,7 +29,7 @@ def image(*references: str, platforms: tuple[str, ...] = ("linux/amd64",)) -> di
         "size": 3 * 1024 * 1024,
         "stored": 1234,
         "artifact": "image-app@v1",
-        "created": "2026-03-04T05:06:07Z",
+        "created": (datetime.now(UTC) - timedelta(hours=3, minutes=1)).isoformat(),
         "state": "durable",
     }
 
@@ -82,50 +85,106 @@ async def nothing() -> str:
     return str(port)
 
 
+async def listed(
+    images: object, capsys: pytest.CaptureFixture[str], *options: str
+) -> tuple[list[str], list[list[str]]]:
+    """Give the lines of a list, and what stands in their columns."""
+    async with listen(relay(images), ["127.0.0.1"], 0) as port:
+        assert await command("list", *options, "--port", str(port)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return lines, [re.split(" {2,}", line) for line in lines]
+
+
 async def test_the_list_is_a_table_with_a_line_for_each_reference(capsys: pytest.CaptureFixture[str]) -> None:
     images = [image("app:v1", "app:a-longer-tag"), image(f"web@{DIGEST}", platforms=("linux/amd64", "linux/arm64"))]
 
-    async with listen(relay(images), ["127.0.0.1"], 0) as port:
-        assert await command("list", "--port", str(port)) == 0
+    lines, rows = await listed(images, capsys)
 
-    lines = capsys.readouterr().out.splitlines()
-    assert [re.split(" {2,}", line) for line in lines] == [
-        ["REFERENCE", "DIGEST", "PLATFORMS", "SIZE", "STORED", "CREATED"],
-        ["app:v1", DIGEST, "linux/amd64", "3.0MiB", "1.2KiB", "2026-03-04T05:06:07Z"],
-        ["app:a-longer-tag", DIGEST, "linux/amd64", "3.0MiB", "1.2KiB", "2026-03-04T05:06:07Z"],
-        [f"web@{DIGEST}", DIGEST, "linux/amd64,linux/arm64", "3.0MiB", "1.2KiB", "2026-03-04T05:06:07Z"],
+    assert rows == [
+        ["REFERENCE", "DIGEST", "PLATFORMS", "SIZE", "STORED", "AGE", "STATE"],
+        ["app:v1", SHORT, "linux/amd64", "3.0 MiB", "1.2 KiB", "3h", "durable"],
+        ["app:a-longer-tag", SHORT, "linux/amd64", "3.0 MiB", "1.2 KiB", "3h", "durable"],
+        [f"web@sha256:{SHORT}", SHORT, "linux/amd64,linux/arm64", "3.0 MiB", "1.2 KiB", "3h", "durable"],
     ]
-    assert len({line.index("2026") for line in lines[1:]} | {lines[0].index("CREATED")}) == 1
+    assert len({line.index("3h") for line in lines[1:]} | {lines[0].index("AGE")}) == 1
+    assert len({line.index("MiB") + 3 for line in lines[1:]} | {lines[0].index("SIZE") + 4}) == 1
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+async def test_digests_are_shown_whole_to_who_wants_them(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    host = ["--host", "127.0.0.1"]
+    options = ["--no-trunc", *host] if place == "before" else [*host, "--no-trunc"]
+
+    _, rows = await listed([image(f"web@{DIGEST}")], capsys, *options)
+
+    assert rows[1][:2] == [f"web@{DIGEST}", DIGEST]
+
+
+@pytest.mark.parametrize(
+    ("left", "shown"),
+    [(timedelta(days=3, minutes=1), "3d"), (timedelta(minutes=30, seconds=30), "30m"), (-timedelta(hours=1), "over")],
+)
+async def test_the_list_says_when_an_image_goes(
+    left: timedelta, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [image("app:v1") | {"expires": (datetime.now(UTC) + left).isoformat()}, image("app:v2")]
+
+    _, rows = await listed(images, capsys)
+
+    assert [row[-2] for row in rows] == ["EXPIRES", shown, "-"]
 
 
 async def test_what_is_not_stored_yet_is_listed_with_its_state(capsys: pytest.CaptureFixture[str]) -> None:
-    pending = {"references": [f"app@{DIGEST}"], "digest": DIGEST, "state": "pending"}
+    _, rows = await listed([{"references": [f"app@{DIGEST}"], "digest": DIGEST, "state": "pending"}], capsys)
 
-    async with listen(relay([pending]), ["127.0.0.1"], 0) as port:
-        assert await command("list", "--port", str(port)) == 0
-
-    row = capsys.readouterr().out.splitlines()[1]
-    assert re.split(" {2,}", row) == [f"app@{DIGEST}", DIGEST, "-", "-", "-", "pending"]
+    assert rows[1] == [f"app@sha256:{SHORT}", SHORT, "-", "-", "-", "-", "pending"]
 
 
 async def test_a_relay_without_images_lists_the_headings_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    async with listen(relay([]), ["127.0.0.1"], 0) as port:
-        assert await command("list", "--port", str(port)) == 0
+    lines, _ = await listed([], capsys)
 
-    assert capsys.readouterr().out == "REFERENCE  DIGEST  PLATFORMS  SIZE  STORED  CREATED\n"
+    assert lines == ["REFERENCE  DIGEST  PLATFORMS  SIZE  STORED  AGE  STATE"]
+
+
+async def test_in_a_terminal_the_list_keeps_within_its_width_and_shows_states_in_colour(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"COLUMNS": "90", "TERM": "xterm-256color"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    failed = {"references": ["app:v2"], "digest": DIGEST, "state": "failed"}
+    images = [image("team/app:" + "long" * 20, platforms=("linux/amd64", "linux/arm64")), failed]
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    seen = Terminal()
+    monkeypatch.setattr(sys, "stdout", seen)
+    async with listen(relay(images), ["127.0.0.1"], 0) as port:
+        assert await command("list", "--port", str(port)) == 0
+    monkeypatch.undo()
+
+    coloured = seen.getvalue()
+    lines = re.sub(r"\x1b\[[\d;]*m", "", coloured).splitlines()
+    assert max(map(len, lines)) <= 90
+    assert [line[-7:] for line in lines if "durable" in line] == ["durable"]
+    assert any(line.strip().endswith("linux/arm64") for line in lines[2:])
+    assert "\x1b[32mdurable" in coloured
+    assert re.search(r"\x1b\[1;31mfailed", coloured)
 
 
 async def test_what_has_no_platform_is_listed_too_and_nothing_can_command_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    images = [image("app:v1", platforms=()), image("app:\x1b[2J")]
+    images = [image("app:v1", platforms=()), image("app:\x1b[2J[bold]")]
 
     async with listen(relay(images), ["127.0.0.1"], 0) as port:
         assert await command("list", "--port", str(port)) == 0
 
     bare, hostile = capsys.readouterr().out.splitlines()[1:]
-    assert re.split(" {2,}", bare)[:3] == ["app:v1", DIGEST, "-"]
-    assert hostile.startswith("app:�[2J")
+    assert re.split(" {2,}", bare)[:3] == ["app:v1", SHORT, "-"]
+    assert hostile.startswith("app:�[2J[bold]")
 
 
 async def test_the_list_shows_the_password_to_the_relay(
@@ -154,7 +213,10 @@ async def test_without_a_relay_the_message_says_how_to_start_one(
     )
 
 
-@pytest.mark.parametrize("images", [None, 1, [{}], [{"references": 1}], ["x"], [image("a") | {"size": "much"}]])
+@pytest.mark.parametrize(
+    "images",
+    [None, 1, [{}], [{"references": 1}], ["x"], [image("a") | {"size": "much"}], [image("a") | {"created": "soon"}]],
+)
 async def test_another_service_at_the_port_is_told_from_a_relay(
     images: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,7 +271,8 @@ def test_a_health_check_loads_no_heavy_package() -> None:
     script = (
         "import sys\nfrom proxy.__main__ import main\n"
         "try:\n    main(['health', '--port', '1'])\n"
-        "except SystemExit:\n    print({'aiohttp', 'pydantic', 'asyncio'} & sys.modules.keys())\n"
+        "except SystemExit:\n"
+        "    print({'aiohttp', 'pydantic', 'asyncio', 'rich', 'prometheus_client'} & sys.modules.keys())\n"
     )
 
     ended = subprocess.run(  # noqa: S603

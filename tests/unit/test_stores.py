@@ -6,6 +6,7 @@ import pytest
 
 from config.job import Job
 from config.settings import Settings
+from proxy.ledger import Ledger
 from proxy.memory import Memory
 from proxy.stores import StoreUnusable, choose
 
@@ -15,7 +16,7 @@ READER = Job(github_token=SECRET, repository="octo/relay")
 
 
 def chosen(data: Path, job: Job, **settings: object) -> tuple[str, str]:
-    stores = choose(Settings.model_validate({"data": data, **settings}), job, Memory(64 * 1024 * 1024))
+    stores = choose(Settings.model_validate({"data": data, **settings}), job, Memory(64 * 1024 * 1024), Ledger())
     return stores.kind, stores.reason
 
 

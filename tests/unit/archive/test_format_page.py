@@ -45,7 +45,7 @@ def test_the_shell_example_reads_a_blob_of_several_pieces(tmp_path: Path) -> Non
 def test_the_page_names_the_limits_that_are_enforced() -> None:
     page = PAGE.read_text()
 
-    for limit in ("PIECE", "STORED", "BLOCK", "METADATA", "INDEX", "VALUES", "OBJECTS"):
+    for limit in ("PIECE", "STORED", "BLOCK", "MANIFEST", "METADATA", "INDEX", "VALUES", "OBJECTS"):
         assert f"{getattr(limits, limit):,}" in page, limit
 
 

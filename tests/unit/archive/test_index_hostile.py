@@ -22,6 +22,8 @@ def test_the_forger_of_these_tests_can_make_a_sound_file() -> None:
     assert decode(file, len(file)) == some_index()
 
 
+_OVER_4_MIB = f'"size":{2 * PIECE + 1},"offset":910,"pieces":[[20,{PIECE},7],[20,{PIECE},7],[20,1,7]]'
+
 LIES: dict[str, tuple[str, str]] = {
     "negative offset": ('"offset":910', '"offset":-1'),
     "offset behind the footer": ('"offset":910', '"offset":99999'),
@@ -56,6 +58,7 @@ LIES: dict[str, tuple[str, str]] = {
     "child both here and elsewhere": (f'"{CHILD}":', f'"{LAYER}":'),
     "subject that is no digest": (f'"subject":"{CHILD}"', '"subject":"x"'),
     "media type with a line break": ('"media_type":"application/json"', r'"media_type":"a\r\nSet-Cookie: b"'),
+    "manifest over 4 MiB": ('"size":40,"offset":910,"pieces":[[60,40,7]]', _OVER_4_MIB),
     "empty media type": ('"media_type":"application/json"', '"media_type":""'),
     "long media type": ('"media_type":"application/json"', f'"media_type":"{"a" * 1025}"'),
     "artifact with a control character": ("image-app@", r"image-app\u001b[2J"),

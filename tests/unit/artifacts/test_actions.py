@@ -1,5 +1,6 @@
 """The Actions store below the catalog: names, refusals, and what other servers say yes to."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from proxy.artifacts.blobs import BlobStorage
 from proxy.artifacts.trust import Trust
 from proxy.memory import Memory
 from tests.fakes.actions import kinds
-from tests.fakes.actions.faults import Answer, twirp_error
+from tests.fakes.actions.faults import Answer, Delay, twirp_error
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.fakes.memory_store import Bytes
@@ -74,13 +75,26 @@ async def test_an_upload_that_breaks_under_every_name_is_told_with_its_last_reas
     emulate: Emulate, tmp_path: Path
 ) -> None:
     actions = emulate()
-    actions.plan.play(kinds.PUT_BLOCK, Answer(403), times=3)
+    actions.plan.play(kinds.PUT_BLOCK, Answer(503), times=24)
 
     async with opened(actions, tmp_path) as store:
-        with pytest.raises(StoreRefused, match=r"\(blob storage no longer takes the URL for it\); try again later"):
+        with pytest.raises(StoreRefused, match=r"\(blob storage answered 503\); try again later"):
             await store.put("x", Bytes(b"x"))
 
     assert actions.traffic.calls[kinds.CREATE] == 3
+
+
+async def test_a_url_that_is_refused_at_once_is_tried_as_patiently_as_a_call(emulate: Emulate, tmp_path: Path) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.PUT_BLOCK, Answer(403), times=6)
+
+    async with opened(actions, tmp_path) as store:
+        assert (await store.put("x", Bytes(b"x"))).name == "x~7"
+
+        actions.plan.play(kinds.PUT_BLOCK, Answer(403), times=None)
+        with pytest.raises(StoreRefused, match=r"\(blob storage does not take the URL for it\); try again later"):
+            await store.put("y", Bytes(b"y"))
+    actions.plan.clear()
 
 
 async def test_a_server_that_appends_is_given_as_many_tries_as_a_call(emulate: Emulate, tmp_path: Path) -> None:
@@ -233,3 +247,18 @@ async def test_what_reads_otherwise_may_take_its_place(closed: ActionsStore) -> 
     assert closed.closed == "read-only"
     with pytest.raises(StoreRefused, match="is not trusted"):
         await closed.open(SOME)
+
+
+async def test_a_put_that_is_cancelled_while_it_takes_its_name_is_not_listed(emulate: Emulate, tmp_path: Path) -> None:
+    actions = emulate(flavour=Flavour.FORGEJO)
+    async with opened(actions, tmp_path) as store:
+        actions.plan.play(kinds.CREATE, Delay(30, effect=True))
+        putting = asyncio.create_task(store.put("x", Bytes(b"content")))
+        async with asyncio.timeout(10):
+            while not await store.listed():
+                pass
+
+        putting.cancel()
+        await asyncio.wait({putting})
+
+        assert await store.listed() == []

@@ -159,14 +159,18 @@ async def test_bytes_that_changed_are_an_artifact_that_is_gone(emulate: Emulate,
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_urls_that_are_refused_one_after_the_other_are_told(
+async def test_urls_that_are_refused_are_renewed_for_a_while_and_then_told(
     emulate: Emulate, tmp_path: Path, status: int
 ) -> None:
     actions = emulate()
     async with opened(actions, tmp_path) as store:
-        source = await store.open(await store.put("x", Bytes(noise(MIB))))
-        actions.plan.play(kinds.GET_RANGE, Answer(status), times=3)
+        content = noise(MIB)
+        source = await store.open(await store.put("x", Bytes(content)))
 
+        actions.plan.play(kinds.GET_RANGE, Answer(status), times=5)
+        assert await source.read(0, 10, bytes) == content[:10]
+
+        actions.plan.play(kinds.GET_RANGE, Answer(status), times=6)
         with pytest.raises(StoreRefused, match="refuses every URL"):
             await source.read(0, 10, bytes)
 

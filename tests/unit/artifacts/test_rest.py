@@ -359,7 +359,9 @@ async def test_an_artifact_that_is_gone_is_told_from_a_failure(
         await reader.sign(artifact)
 
 
-@pytest.mark.parametrize("location", [None, "", "/relative", "https://", "http://[::1", "https://a\\@b/"])
+@pytest.mark.parametrize(
+    "location", [None, "", "/relative", "https://", "http://[::1", "https://a\\@b/", "https://a:b/"]
+)
 async def test_a_redirect_to_nowhere_is_a_sentence(http: ClientSession, location: str | None) -> None:
     headers = {} if location is None else {"Location": location}
     artifact = Artifact("name", "1", rest_module._time("2026-01-01T00:00:00Z"), 1)  # type: ignore[arg-type]

@@ -145,10 +145,12 @@ async def test_a_create_gives_a_place_as_it_is_written(emulate: Emulate) -> None
     assert "sig" not in repr(created)
 
 
-@pytest.mark.parametrize("document", [{}, {"signed_upload_url": "nowhere"}, {"signed_upload_url": "http://[:x"}])
-async def test_a_create_without_a_place_is_told(emulate: Emulate, document: object) -> None:
+@pytest.mark.parametrize(
+    "text", [None, "nowhere", "http://[:x", "https://x.blob.core.windows.net:x/", "https://x:1:1/"]
+)
+async def test_a_create_without_a_place_is_told(emulate: Emulate, text: str | None) -> None:
     actions = emulate()
-    actions.plan.play(kinds.CREATE, answering(document))
+    actions.plan.play(kinds.CREATE, answering({"signed_upload_url": text}))
 
     async with connected() as http:
         with pytest.raises(StoreRefused, match="no URL for the bytes"):
@@ -252,3 +254,14 @@ async def test_a_retention_that_is_not_allowed_is_left_to_the_service(emulate: E
 
     assert isinstance(created.url, URL)
     assert actions.traffic.calls[kinds.CREATE] == 2
+
+
+async def test_a_name_is_taken_only_where_one_is_asked_for(emulate: Emulate) -> None:
+    actions = emulate()
+    actions.plan.play("*Artifact*", Answer(409), times=3)
+
+    async with connected() as http:
+        results = service(http, actions)
+        for call in (results.listed(), results.sign("run", "job", "x"), results.delete("run", "job", "x")):
+            with pytest.raises(StoreRefused, match=r"the artifact service refused \(.*: 409\)"):
+                await call

@@ -23,6 +23,8 @@ FOREIGN = [
     "https://evil.example#.blob.core.windows.net",
     "https://e\u200bvil.blob.core.windows.net/",
     "https://evil_x.blob.core.windows.net/",
+    "https://xn--.blob.core.windows.net/",
+    f"https://{'a' * 64}.blob.core.windows.net/",
     "http://x.blob.core.windows.net/",
     "ftp://x.blob.core.windows.net/",
     "//x.blob.core.windows.net/",
@@ -39,6 +41,8 @@ FOREIGN = [
     "https://raw.githubusercontent.com/",
     "https://ghe.com/",
     "https://evilghe.com/",
+    "https://xn--.ghe.com/",
+    f"https://{'a' * 64}.ghe.com/",
     "https://tenant.ghe.com.evil.example/",
 ]
 

@@ -1,6 +1,8 @@
 """Work that several requests wait for: once, to its end, and its failure told once."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 
 import pytest
@@ -195,3 +197,18 @@ async def test_work_that_was_dismissed_has_not_succeeded(crew: Crew, flights: Fl
     await crew.dismiss()
 
     assert not await waiting
+
+
+async def test_a_failure_that_was_received_is_held_by_nobody(flights: Flights) -> None:
+    received: list[weakref.ref[Denied]] = []
+
+    async def failing() -> None:
+        failure = Denied("no")
+        received.append(weakref.ref(failure))
+        raise failure
+
+    with pytest.raises(Denied):
+        await flights.join("key", failing)
+    gc.collect()
+
+    assert [ref() for ref in received] == [None]

@@ -1,11 +1,14 @@
 """Where content is found, who may see it, and what a 404 says."""
 
+import asyncio
+
 import pytest
 
-from proxy.errors import BlobUnknown, ManifestUnknown
+from proxy.errors import BlobUnknown, ManifestInvalid, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
-from tests.desk import APP, V1, V2, Desk, index, noise, plain
+from proxy.registry.lookup import read_manifest
+from tests.desk import APP, V1, V2, Desk, image, index, noise, plain
 
 OTHER = Name.parse("other")
 
@@ -106,3 +109,30 @@ async def test_every_repository_that_has_anything_is_listed(desk: Desk) -> None:
     assert [str(name) for name in await desk.lookup.repositories()] == ["app", "other", "pending"]
     assert await desk.lookup.knows(APP)
     assert not await desk.lookup.knows(Name.parse("unknown"))
+
+
+async def test_others_go_on_while_a_manifest_that_names_thousands_is_read() -> None:
+    manifest = image(*(str(number).encode() for number in range(5000)))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    working = asyncio.ensure_future(others())
+    await asyncio.sleep(0)
+    turns = 0
+    read = await read_manifest(manifest.content, manifest.media_type)
+    passed = turns
+    working.cancel()
+
+    assert read == manifest
+    assert passed > 10
+
+
+async def test_a_large_manifest_is_refused_as_a_small_one_is() -> None:
+    for size in (10, 200_000):
+        with pytest.raises(ManifestInvalid, match="not JSON"):
+            await read_manifest(b"?" * size, "application/x")

@@ -3,17 +3,22 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import suppress
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
+from proxy.artifacts.base import Artifact, Body
+from proxy.artifacts.directory import DirectoryStore
 from proxy.errors import Denied, ManifestBlobUnknown, ManifestInvalid, ManifestUnknown, StillUnderWay
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest, parse
 from proxy.oci.names import Name, Tag
 from proxy.registry import push as push_module
+from proxy.registry.journal import Progress
 from proxy.registry.states import State
 from proxy.store import spool as spool_module
 from tests.desk import APP, CONFIG, MIB, V1, V2, Desk, described, document, image, index, noise, until
@@ -596,3 +601,53 @@ async def test_names_of_repositories_without_requests_are_forgotten(desk: Desk, 
 
 async def forgotten(desk: Desk) -> bool:
     return not desk.push._touched
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(b"?" * 500)], ids=["removed", "overwritten"]
+)
+async def test_a_pending_manifest_whose_file_is_lost_is_told_of_and_can_be_pushed_again(
+    desk: Desk, damage: Callable[[Path], object]
+) -> None:
+    manifest = await desk.push_image(noise(1000), tags=())
+    (file,) = [path for path in (desk.root / "spool" / "pending").rglob("*") if path.is_file()]
+    damage(file)
+
+    (failed,) = await desk.push.flush()
+
+    assert (failed.digest, failed.state) == (manifest.digest, State.FAILED)
+    assert failed.problem.endswith("push it again") or failed.problem.endswith("push the image again")
+    await desk.put(manifest)
+    assert await desk.push.flush() == []
+    assert (await desk.pull(manifest.digest))[manifest.digest] == manifest.content
+
+
+class ObservedStore(DirectoryStore):
+    """Notes in which thread the files that an archive was made of are let go."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.let_go_in: list[int] = []
+
+    async def put(self, name: str, body: Body) -> Artifact:
+        assert isinstance(body, Progress)
+        for blob in body._body.blobs.values():
+            weakref.finalize(blob.source, lambda: self.let_go_in.append(threading.get_ident()))
+        return await super().put(name, body)
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["stored", "failed"])
+async def test_the_files_of_an_archive_are_not_closed_by_the_loop(tmp_path: Path, *, broken: bool) -> None:
+    store = ObservedStore(tmp_path)
+    await store.prepare()
+    desk = await Desk.open(tmp_path, store)
+    manifest = await desk.prepare(*(noise(10, seed) for seed in range(20)))
+    if broken:
+        (tmp_path / ".incoming").rmdir()
+        (tmp_path / ".incoming").touch()
+
+    with pytest.raises(Denied) if broken else nullcontext():
+        await desk.put(manifest, V1)
+
+    assert len(store.let_go_in) >= 20  # a failure holds the one that was being read
+    assert threading.get_ident() not in store.let_go_in

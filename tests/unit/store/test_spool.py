@@ -2,20 +2,23 @@
 
 import asyncio
 import os
+import pickle
 import shutil
 from pathlib import Path
 
 import pytest
 
 from proxy.archive.pieces import PIECE, Piece
-from proxy.errors import ContentDamaged, Denied
+from proxy.content import read_all
+from proxy.errors import ContentDamaged, Denied, DigestInvalid, TooManyRequests
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import parse
+from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name
 from proxy.store import spool as spool_module
 from proxy.store.spool import Spool, in_memory
-from tests.desk import APP, MIB, chunks, image, noise, plain
+from proxy.store.upload import Upload
+from tests.desk import APP, MIB, chunks, described, image, index, noise, plain
 
 OTHER = Name.parse("other/app")
 CONTENT = noise(100_000)
@@ -42,6 +45,12 @@ async def upload(spool: Spool, content: bytes = CONTENT, name: Name = APP) -> No
 async def read(spool: Spool, digest: Digest = DIGEST) -> bytes | None:
     blob = await spool.find(digest)
     return None if blob is None else await plain(blob)
+
+
+async def held(spool: Spool, digest: Digest, name: Name = APP) -> Manifest | None:
+    """Read a pending manifest back."""
+    blob = await spool.held(name, digest)
+    return None if blob is None else parse(await read_all(blob), blob.media_type or "")
 
 
 async def test_a_reader_keeps_a_blob_that_is_removed_meanwhile(spool: Spool) -> None:
@@ -80,7 +89,8 @@ async def test_a_blob_that_was_removed_behind_its_back_can_be_pushed_again(spool
     assert await read(spool) == CONTENT
     again = await opened(spool.root)
     assert again.linked(OTHER, DIGEST)
-    assert again.pending == {APP: {image().digest: image()}}
+    assert again.pending.keys() == {APP}
+    assert await held(again, image().digest) == image()
 
 
 async def test_a_blob_that_goes_while_it_is_opened_is_not_forgotten_when_it_came_back(spool: Spool) -> None:
@@ -210,11 +220,68 @@ async def test_a_manifest_in_memory_has_the_form_of_one_in_the_spool(spool: Spoo
     manifest = image(config=noise(10), annotations={"text": noise(size).hex()})
     await spool.hold(APP, manifest.digest, manifest)
 
-    blob = in_memory(manifest.digest, manifest, 1)
+    blob, stored = in_memory(manifest.digest, manifest, 1), await spool.held(APP, manifest.digest)
 
-    assert await plain(blob) == manifest.content
-    assert (blob.media_type, blob.size) == (manifest.media_type, len(manifest.content))
-    assert (await opened(spool.root)).pending[APP][manifest.digest] == parse(manifest.content, manifest.media_type)
+    assert stored is not None
+    assert await plain(blob) == await plain(stored) == manifest.content
+    assert (blob.media_type, blob.size, blob.pieces) == (manifest.media_type, len(manifest.content), stored.pieces)
+    assert stored.media_type == manifest.media_type
+    assert await held(await opened(spool.root), manifest.digest) == parse(manifest.content, manifest.media_type)
+
+
+async def test_of_a_pending_manifest_only_what_is_needed_is_kept_in_memory(spool: Spool) -> None:
+    manifest = image(CONTENT, annotations={"text": "x" * 3_000_000})
+    both = index(manifest, subject=described(manifest.content, manifest.media_type))
+    for each in (manifest, both):
+        await spool.hold(APP, each.digest, each)
+
+    kept, of_index = spool.pending[APP].values()
+
+    assert len(pickle.dumps(kept)) < 10_000
+    assert (kept.named, kept.children, kept.subject) == (manifest.named, frozenset(), None)
+    assert (of_index.named, of_index.children, of_index.subject) == (both.named, both.named, manifest.digest)
+    assert await held(spool, manifest.digest) == manifest
+
+
+async def test_a_pending_manifest_stays_readable_while_it_is_released(spool: Spool) -> None:
+    await spool.hold(APP, image().digest, image())
+    blob = await spool.held(APP, image().digest)
+    await spool.release(APP, [image().digest])
+
+    assert blob is not None
+    assert await plain(blob) == image().content
+    assert await spool.held(APP, image().digest) is None
+
+
+async def test_a_pending_manifest_whose_file_was_removed_is_not_there(spool: Spool) -> None:
+    await spool.hold(APP, image().digest, image())
+    shutil.rmtree(spool.root / "pending")
+
+    assert await spool.held(APP, image().digest) is None
+
+
+async def test_never_more_uploads_are_open_than_may_be_however_they_come(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_UPLOADS", 5)
+
+    started = await asyncio.gather(*(spool.start(APP) for _ in range(50)), return_exceptions=True)
+
+    opened_ones = [each for each in started if isinstance(each, Upload)]
+    assert len(opened_ones) == spool.uploads == 5
+    assert [each for each in started if not isinstance(each, Upload | TooManyRequests)] == []
+    await spool.cancel(opened_ones[0])
+    assert (await spool.start(APP)).name == APP
+
+
+async def test_an_upload_that_could_not_be_opened_takes_nobodys_place(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_UPLOADS", 1)
+    with pytest.raises(DigestInvalid):
+        await spool.start(APP, "md5")
+
+    assert (await spool.start(APP)).name == APP
 
 
 async def test_what_pending_manifests_need_is_never_swept(spool: Spool) -> None:

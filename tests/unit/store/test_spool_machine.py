@@ -216,7 +216,15 @@ class SpoolWalk(RuleBasedStateMachine):
     @invariant()
     def what_is_pending_is_there(self) -> None:
         held = {(name, digest): each for name, some in self.spool.pending.items() for digest, each in some.items()}
-        assert held == self.pending
+        assert held.keys() == self.pending.keys()
+        for key, manifest in self.pending.items():
+            assert held[key].named == manifest.named
+            assert self.run(self._content(*key)) == manifest.content
+
+    async def _content(self, name: Name, digest: Digest) -> bytes:
+        blob = await self.spool.held(name, digest)
+        assert blob is not None
+        return await plain(blob)
 
     @invariant()
     def there_is_no_file_that_nobody_knows(self) -> None:

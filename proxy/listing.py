@@ -1,0 +1,94 @@
+"""The table of `image-relay list`: for a terminal as wide as that is, for a pipe with each image on one line."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, NonNegativeInt
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from proxy.figures import size, span
+from proxy.printing import printable
+
+_SHORT = 12  # hexadecimal digits of a digest, as docker shows them
+_COLUMNS = ("REFERENCE", "DIGEST", "PLATFORMS", "SIZE", "STORED", "AGE", "EXPIRES", "STATE")
+_RIGHT = frozenset({"SIZE", "STORED"})
+_STYLES = {"durable": "green", "failed": "bold red"}  # anything else is on its way
+_ENDLESS = 10_000  # columns of a line that nobody looks at
+
+
+class Image(BaseModel):
+    """An image as `GET /relay/images` describes it; what is not stored yet has less to tell."""
+
+    references: list[str]
+    digest: str
+    state: str
+    platforms: list[str] = []
+    size: NonNegativeInt | None = None
+    stored: NonNegativeInt | None = None
+    created: AwareDatetime | None = None
+    expires: AwareDatetime | None = None
+
+
+def read(images: Sequence[Mapping[str, object]]) -> list[Image]:
+    """Check what a relay has answered; ValueError if it is none."""
+    return [Image.model_validate(image) for image in images]
+
+
+def write(images: Sequence[Image], *, full: bool) -> None:
+    """Print a line for each reference; `full`: with whole digests."""
+    seen = sys.stdout.isatty()
+    console = Console(width=None if seen else _ENDLESS, highlight=False)
+    rows = [
+        _row(image, reference, datetime.now(UTC), full=full, between="\n" if seen else ",")
+        for image in images
+        for reference in image.references
+    ]
+    with console.capture() as captured:
+        console.print(_table(rows, expiring=any(image.expires for image in images)))
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _table(rows: Sequence[Mapping[str, str]], *, expiring: bool) -> Table:
+    columns = [name for name in _COLUMNS if expiring or name != "EXPIRES"]  # in a folder nothing does
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
+        table.add_column(name, justify=justify, no_wrap=name != "REFERENCE", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[name], _style(name, row[name])) for name in columns))
+    return table
+
+
+def _style(column: str, text: str) -> str:
+    return _STYLES.get(text, "yellow") if column == "STATE" else ""
+
+
+def _row(image: Image, reference: str, now: datetime, *, full: bool, between: str) -> dict[str, str]:
+    """Give what stands in each column; `between` platforms stands a comma, or each has a line of its own."""
+    name, at, digest = reference.partition("@")
+    return {
+        "REFERENCE": printable(reference if full else name + at + _cut(digest)),
+        "DIGEST": printable(image.digest if full else _cut(image.digest).partition(":")[2]),
+        "PLATFORMS": between.join(map(printable, image.platforms)) or "-",
+        "SIZE": "-" if image.size is None else size(image.size),
+        "STORED": "-" if image.stored is None else size(image.stored),
+        "AGE": "-" if image.created is None else span(max(0.0, (now - image.created).total_seconds())),
+        "EXPIRES": _remaining(image.expires, now),
+        "STATE": printable(image.state),
+    }
+
+
+def _cut(digest: str) -> str:
+    algorithm, colon, value = digest.partition(":")
+    return algorithm + colon + value[:_SHORT]
+
+
+def _remaining(expires: datetime | None, now: datetime) -> str:
+    if expires is None:
+        return "-"
+    left = (expires - now).total_seconds()
+    return span(left) if left > 0 else "over"

@@ -1,0 +1,85 @@
+"""What this relay has done, gathered for the summary of its job."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.catalog import Archive
+from proxy.errors import RegistryError
+from proxy.oci.digest import Digest
+from proxy.oci.names import label, parse_label
+from proxy.registry.history import Handled, History
+from proxy.registry.markdown import Facts, Row, write
+from proxy.registry.report import Report
+from proxy.registry.states import State
+from proxy.registry.transfers import Departures
+
+_IMAGES = 100  # that are looked up; a summary shows no more
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Answers for `/relay/summary`.
+
+    `place` says in our words where images are kept, `load` gives the command that loads an artifact by hand, or
+    nothing; `another`: it is another run whose images are handed out.
+    """
+
+    report: Report
+    history: History
+    departures: Departures
+    place: str
+    load: Callable[[str], str]
+    another: bool = False
+
+    async def text(self) -> str:
+        """Tell all that happened up to now."""
+        handled, pushed = self.history.images(self.departures.under_way()), self.report.push.pushed()
+        failed = [each for each in pushed if each.state is State.FAILED]
+        return write(
+            Facts(
+                place=self.place,
+                rows=[await self._row(each) for each in handled[-_IMAGES:]],
+                more=self.history.forgotten + max(0, len(handled) - _IMAGES),
+                moved=self.history.moved,
+                run=self.report.standing() if self.another else {},
+                pending=[label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
+                failed=[(label(each.name, each.reference), each.problem) for each in failed],
+                missing=self.history.missing,
+                refused=self.history.refused,
+            )
+        )
+
+    async def _row(self, image: Handled) -> Row:
+        archive = await self._archive(image)
+        known = await self.report.durable(archive) if archive else None
+        host = self.report.push.public_host
+        name, _ = parse_label(image.reference)
+        return Row(
+            reference=image.reference,
+            digest=image.digest,
+            origin="pushed here" if image.pushed else self.place,
+            platforms=known.platforms if known else (),
+            size=known.size if known else None,
+            stored=known.stored if known else None,
+            new=image.new if image.stored_in is not None else None,
+            reused=image.reused if image.stored_in is not None else None,
+            stored_in=image.stored_in,
+            pulled_in=image.pulled_in,
+            expires=known.expires.strftime("%Y-%m-%d %H:%M UTC") if known and known.expires else "",
+            pull=f"docker pull {host}/{image.reference}  # {host}/{name}@{image.digest}"
+            if archive or not image.pushed
+            else "",
+            load=self.load(archive.artifact.name) if archive else "",
+        )
+
+    async def _archive(self, image: Handled) -> Archive | None:
+        """Give the archive of an image, if that is still what its reference answers with, and can be looked up."""
+        catalog = self.report.lookup.catalog
+        name, reference = parse_label(image.reference)
+        try:
+            if isinstance(reference, Digest):
+                return await catalog.known(name, reference)
+            archive = await catalog.tagged(name, reference)
+        except RegistryError:
+            return None
+        return archive if archive and str(archive.index.root) == image.digest else None
