@@ -15,6 +15,7 @@ _IMAGES = 1000  # kept at most
 _REFUSALS = 20  # different ones, kept at most; more would not be read
 _TRIED = frozenset({404, 405, 416})  # what clients find out by trying: nothing is wrong then
 _REGISTRY = "/v2"
+_TARBALLS = "/relay/images"
 _MANIFEST = "/v2/{name}/manifests/{reference}"
 _UPLOAD = "{upload}"
 
@@ -96,7 +97,7 @@ class History:
             case Called(service="storage"):
                 self.moved.fetched += event.received
             case Answered():
-                if event.route.startswith(_REGISTRY):
+                if _carries_images(event):
                     self.moved.received += event.received
                     self.moved.sent += event.sent
                 self._answer(event)
@@ -150,6 +151,11 @@ def _count(table: OrderedDict[Refusal, int], refusal: Refusal) -> None:
 def _limit(table: OrderedDict[Any, Any]) -> None:
     while len(table) > _REFUSALS:
         table.popitem(last=False)
+
+
+def _carries_images(event: Answered) -> bool:
+    lists = event.route == _TARBALLS and event.method == "GET"
+    return event.route.startswith((_REGISTRY, _TARBALLS)) and not lists
 
 
 def _shown(event: Answered) -> str:

@@ -125,10 +125,10 @@ def _picture(facts: Facts) -> Iterator[str]:
     moved = facts.moved
     kept = [f"{size(count)} {what}" for count, what in ((moved.new, "new"), (moved.reused, "re-used")) if count]
     edges = [
-        (moved.received, f'push(["docker push"]) -->|"{size(moved.received)}"| relay["image-relay"]'),
+        (moved.received, f'push(["pushes"]) -->|"{size(moved.received)}"| relay["image-relay"]'),
         (moved.new + moved.reused, f'relay["image-relay"] -->|"{", ".join(kept)}"| store[("{facts.place}")]'),
         (moved.fetched, f'store[("{facts.place}")] -->|"{size(moved.fetched)} read"| relay["image-relay"]'),
-        (moved.sent, f'relay["image-relay"] -->|"{size(moved.sent)}"| pull(["docker pull"])'),
+        (moved.sent, f'relay["image-relay"] -->|"{size(moved.sent)}"| pull(["pulls"])'),
     ]
     if drawn := [f"  {edge}" for count, edge in edges if count]:
         yield "```mermaid\nflowchart LR"

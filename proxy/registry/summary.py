@@ -54,15 +54,16 @@ class Summary:
         known = await self.report.durable(archive) if archive else None
         host = self.report.push.public_host
         name, _ = parse_label(image.reference)
+        sent = None if image.stored_in is None else image.new + image.reused
         return Row(
             reference=image.reference,
             digest=image.digest,
             origin="pushed here" if image.pushed else self.place,
             platforms=known.platforms if known else (),
             size=known.size if known else None,
-            stored=known.stored if known else None,
-            new=image.new if image.stored_in is not None else None,
-            reused=image.reused if image.stored_in is not None else None,
+            stored=(known.stored if sent is None else sent) if known else None,  # act tells another size
+            new=None if sent is None else image.new,
+            reused=None if sent is None else image.reused,
             stored_in=image.stored_in,
             pulled_in=image.pulled_in,
             expires=known.expires.strftime("%Y-%m-%d %H:%M UTC") if known and known.expires else "",

@@ -155,4 +155,7 @@ def test_a_service_with_a_password_needs_it(jobs: Jobs, use: Use) -> None:
     assert "password: auto is for a relay that this action starts; the service relay has its own" in auto.error
     assert (main.status, main.outputs["password"], main.masked, post.masked) == (0, secret, [secret], [secret])
     assert [level for level, _ in main.annotations] == ["notice"]  # there is no docker that could log in
-    assert (post.status, post.annotations) == (0, [])
+    ((level, told),) = post.annotations
+    assert (post.status, level) == (0, "warning")
+    assert "PUT /relay/session: this relay has a password" in told
+    assert secret not in told

@@ -56,14 +56,14 @@ class Acting:
                 service["env"] = {"RELAY_STORE": "actions", "RELAY_TRUSTED_HOSTS": self.trusted}
         return workflow
 
-    def run(self, workflow: Mapping[str, Any], token: str, *options: str) -> Ran:
+    def run(self, workflow: Mapping[str, Any], token: str) -> Ran:
         """Run a workflow to its end, in a repository whose image tests itself by telling the token."""
         act = TOOLS / "bin" / "act"
         if not act.exists():
             missing("act")
         self._prepare(workflow, token)
         done = subprocess.run(
-            [*self.engine.inside(), str(act), *self._options(), *options],
+            [*self.engine.inside(), str(act), *self._options()],
             cwd=self._repository,
             env={
                 **self.engine.toolbox.env(),

@@ -203,10 +203,10 @@ def test_the_picture_shows_where_bytes_went() -> None:
 
     assert picture.content.splitlines() == [
         "flowchart LR",
-        '  push(["docker push"]) -->|"30.0 MiB"| relay["image-relay"]',
+        '  push(["pushes"]) -->|"30.0 MiB"| relay["image-relay"]',
         '  relay["image-relay"] -->|"20.0 MiB new, 10.0 MiB re-used"| store[("artifacts of this run")]',
         '  store[("artifacts of this run")] -->|"5.0 MiB read"| relay["image-relay"]',
-        '  relay["image-relay"] -->|"60.0 MiB"| pull(["docker pull"])',
+        '  relay["image-relay"] -->|"60.0 MiB"| pull(["pulls"])',
     ]
 
 
