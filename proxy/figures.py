@@ -2,7 +2,6 @@
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _KILO = 1024
-_INSTANT = 1e-3  # seconds; what took less has no rate that means anything
 _SPANS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))  # seconds
 
 
@@ -17,8 +16,8 @@ def size(count: float) -> str:
 
 
 def rate(count: float, seconds: float) -> str:
-    """Write how many bytes there were in a second."""
-    return f"{size(count / max(seconds, _INSTANT))}/s"
+    """Write how many bytes there were in a second, of what took any time."""
+    return f"{size(count / seconds)}/s"
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from proxy.ledger import Accepted, Called, Event, NotStored, Pulled, Received, S
 from proxy.printing import printable
 
 _log = logging.getLogger(__name__)
+_INSTANT = 0.01  # seconds; what took less has no rate that means anything
 _LEVELS: dict[type[Event], int] = {NotStored: logging.ERROR, Called: logging.DEBUG}  # of others it is INFO
 
 
@@ -88,7 +89,9 @@ def _rate(event: Event) -> dict[str, int]:
 
 
 def _pace(event: Received | Accepted | Storing | Stored | Pulled) -> str:
-    return f" in {duration(event.seconds)} ({rate(_moved(event) or 0, event.seconds)})"
+    """Say how long it took, and at which rate unless that would mean nothing."""
+    took = f" in {duration(event.seconds)}"
+    return took if event.seconds < _INSTANT else f"{took} ({rate(_moved(event) or 0, event.seconds)})"
 
 
 def _digest(event: Accepted | Stored | Unchanged | Pulled) -> str:
