@@ -292,7 +292,8 @@ def test_an_unknown_command_says_what_there_is(capsys: pytest.CaptureFixture[str
     assert run("push", "app:v1") == 2
 
     assert capsys.readouterr().err == (
-        "image-relay: there is no command 'push'; there are serve (the default), list, save, load, wait, health and help\n"
+        "image-relay: there is no command 'push'; "
+        "there are serve (the default), list, save, load, wait, health and help\n"
     )
 
 
