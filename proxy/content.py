@@ -6,7 +6,7 @@ whose digest this process has checked before, over pieces with these very CRCs, 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -53,20 +53,43 @@ class Blob:
         return sum(piece.stored for piece in self.pieces)
 
 
-async def intact(blob: Blob, offset: int, piece: Piece) -> bytes:
-    """Read one piece as it is stored, from `offset` within the blob, checked by its CRC."""
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Pieces that lie one behind the other, from `offset` within the blob on; they are read at once."""
 
-    def checked(stored: bytes) -> bytes:
-        check(stored, piece)
-        return stored
+    offset: int
+    pieces: tuple[Piece, ...]
 
-    return await _read(blob, offset, piece, checked)
+    @property
+    def stored(self) -> int:
+        return sum(piece.stored for piece in self.pieces)
+
+    def checked(self, stored: bytes) -> list[bytes]:
+        """Take them apart, each checked by its CRC; PieceDamaged."""
+        ends = list(accumulate(piece.stored for piece in self.pieces))
+        parts = [stored[end - piece.stored : end] for piece, end in zip(self.pieces, ends, strict=True)]
+        for part, piece in zip(parts, self.pieces, strict=True):
+            check(part, piece)
+        return parts
 
 
-async def _read(blob: Blob, offset: int, piece: Piece, then: Callable[[bytes], T]) -> T:
+def _runs(pieces: Iterable[Piece]) -> Iterator[_Run]:
+    """Put pieces together that are no larger than the largest one: of layers that shrink, several in one request."""
+    offset, size, run = 0, 0, list[Piece]()
+    for piece in pieces:
+        if run and size + piece.stored > PIECE:
+            yield _Run(offset, tuple(run))
+            offset, size, run = offset + size, 0, []
+        run.append(piece)
+        size += piece.stored
+    if run:
+        yield _Run(offset, tuple(run))
+
+
+async def _read(blob: Blob, offset: int, stored: int, then: Callable[[bytes], T]) -> T:
     at = blob.offset + offset
     try:
-        return await blob.source.read(at, at + piece.stored, then)
+        return await blob.source.read(at, at + stored, then)
     except PieceDamaged as error:
         raise _damaged(blob) from error
     except ManifestUnknown:  # the artifact is gone: another one may have it, or it has to be pushed again
@@ -117,11 +140,11 @@ async def piece_of(blob: Blob, start: int, stop: int) -> list[memoryview]:
 
 async def read_stored(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:
     """Give the pieces as they are stored, each checked by its CRC. Use it within `contextlib.aclosing`."""
-    offsets = accumulate((piece.stored for piece in blob.pieces), initial=0)
-    reads = (intact(blob, offset, piece) for offset, piece in zip(offsets, blob.pieces, strict=False))
-    async with aclosing(_in_order(reads, blob.source.ahead, memory)) as pieces:
-        async for piece in pieces:
-            yield piece
+    reads = (_read(blob, run.offset, run.stored, run.checked) for run in _runs(blob.pieces))
+    async with aclosing(_in_order(reads, blob.source.ahead, memory)) as runs:
+        async for pieces in runs:
+            for piece in pieces:
+                yield piece
 
 
 async def read_proven(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:
@@ -171,7 +194,7 @@ async def _plain(blob: Blob, extent: Extent) -> list[memoryview]:
     def cut(stored: bytes) -> list[memoryview]:
         return list(_cut(unframe(stored, extent.piece), extent.skip, extent.skip + extent.take))
 
-    return await _read(blob, extent.offset, extent.piece, cut)
+    return await _read(blob, extent.offset, extent.piece.stored, cut)
 
 
 def _cut(views: list[memoryview], start: int, stop: int) -> Iterator[memoryview]:

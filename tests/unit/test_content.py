@@ -5,13 +5,14 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.archive.pieces import PIECE, Framing, Piece, frame
-from proxy.content import Blob, T, intact, read_all, read_plain
+from proxy.content import Blob, T, read_all, read_plain, read_stored
 from proxy.errors import ContentDamaged
 from proxy.files import Held
 from proxy.memory import Memory
@@ -142,14 +143,36 @@ async def test_a_range_proves_nothing() -> None:
     assert whole.findings.proven == set()
 
 
-async def test_a_piece_is_copied_as_it_is_stored_and_only_if_it_is_intact() -> None:
+async def copied(blob: Blob) -> list[bytes]:
+    async with aclosing(read_stored(blob, Memory(0))) as pieces:
+        return [piece async for piece in pieces]
+
+
+async def test_pieces_are_copied_as_they_are_stored_and_only_if_they_are_intact() -> None:
     content = noise(400_000)
     held, pieces = stored(content, 200_000)
     whole = blob(content, 200_000)
 
-    assert await intact(whole, pieces[0].stored, pieces[1]) == held[pieces[0].stored :]
+    assert await copied(whole) == [held[: pieces[0].stored], held[pieces[0].stored :]]
     with pytest.raises(ContentDamaged):
-        await intact(whole, 1, pieces[1])
+        await copied(replace(whole, source=Held(held[:-1] + bytes([held[-1] ^ 1]))))
+
+
+@pytest.mark.parametrize(("cut", "reads"), [(PIECE, 3), (PIECE // 2, 6), (PIECE // 8, 4), (PIECE * 2 // 3, 5)])
+async def test_small_pieces_are_read_several_at_once_and_never_more_than_a_large_one(cut: int, reads: int) -> None:
+    content = noise(3 * PIECE)
+    held, pieces = stored(content, cut)
+    asked: list[int] = []
+
+    class Counting(Held):
+        async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+            asked.append(stop - start)
+            return await super().read(start, stop, then)
+
+    assert b"".join(await copied(replace(blob(content, cut), source=Counting(held)))) == held
+    assert sum(asked) == len(held)
+    assert max(asked) <= max(PIECE, *(piece.stored for piece in pieces))
+    assert len(asked) == reads
 
 
 async def test_a_reader_that_leaves_early_leaves_no_task_behind() -> None:
