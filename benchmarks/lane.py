@@ -211,7 +211,9 @@ def _timed(run: Run, work: Callable[[Run, Callable[[], None]], None]) -> float:
     def forget() -> None:
         nonlocal pause
         began = time.monotonic()
-        run.shell(f"docker image rm --force $(docker image inspect --format '{{{{.Id}}}}' {_NAME})")  # under all its names
+        run.shell(
+            f"docker image rm --force $(docker image inspect --format '{{{{.Id}}}}' {_NAME})"
+        )  # under all its names
         run.shell("docker builder prune --force >/dev/null || true")
         os.sync()
         pause = time.monotonic() - began
