@@ -89,7 +89,7 @@ def _option(field: str) -> str:
 
 
 def _unknown(name: str, kind: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     advice = f"did you mean {near[0]}?" if near else "image-relay --help shows what there is"
     return f"{name} is not {'an' if kind == 'option' else 'a'} {kind} of image-relay; {advice}"
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import aiohttp
 
+_HOW = "start it with: image-relay serve, or say where it is: --port"
 _CONNECT = 10.0  # seconds; it is on this machine, or near
 
 
@@ -67,7 +68,7 @@ class RelayClient:
                     raise Refused(answer.status, await self._message(answer))
                 yield answer
         except aiohttp.ClientConnectorError as error:
-            raise CommandFailed(f"no relay answers at {self._place}; start it with: image-relay serve") from error
+            raise CommandFailed(f"no relay answers at {self._place}; {_HOW}") from error
         except aiohttp.ClientError as error:
             raise CommandFailed(f"the relay at {self._place} broke off: {type(error).__name__}") from error
 

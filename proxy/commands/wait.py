@@ -16,9 +16,13 @@ async def wait(place: Place, references: Sequence[str], seconds: float) -> None:
     until = time.monotonic() + seconds
     async with RelayClient(place) as relay:
         for reference in references:
+            told = ""
             while problem := await _problem(relay, reference):
                 if time.monotonic() + _PAUSE > until:
                     raise CommandFailed(f"{reference} did not come within {seconds:g} seconds: {problem}")
+                if problem != told:
+                    print(printable(f"waiting for {reference}: {problem}"), flush=True)
+                    told = problem
                 await asyncio.sleep(_PAUSE)
             print(printable(f"{reference} is there"))
 

@@ -90,7 +90,9 @@ def images(contents: Contents) -> list[Image]:
     found: dict[Digest, Image] = {}
     index, docker = contents.text(INDEX), contents.text(DOCKER)
     if index is None and docker is None:
-        raise TarballInvalid(f"the tarball holds no image: neither {INDEX} nor {DOCKER} is in it")
+        raise TarballInvalid(
+            f"the tarball holds no image: neither {INDEX} nor {DOCKER} is in it; was it docker export? Use docker save"
+        )
     entries = _entries(docker) if docker is not None else []
     made = list(_of_layout(contents, index)) if index is not None else []
     for image in made or [_of_docker(contents, each) for each in entries[: _MOST_IMAGES + 1]]:

@@ -280,7 +280,10 @@ MANIFEST = next(iter(tarballs.blob(tarballs.manifest_of(sample(), "plain")[0])))
     [
         (b"", "this is no tarball"),
         (b"hello" * 1000, "this is no tarball"),
-        (tarballs.tar({"a": b"b"}), "the tarball holds no image: neither index.json nor manifest.json is in it"),
+        (
+            tarballs.tar({"a": b"b"}),
+            "holds no image: neither index.json nor manifest.json is in it; was it docker export",
+        ),
         (without(LEGACY, CONFIG), f"the tarball lacks '{CONFIG}', which its manifest.json names"),
         (without(LEGACY, "id1/layer.tar"), "the tarball lacks 'id1/layer.tar', which its manifest.json names"),
         (changed(LEGACY, **{"id1/layer.tar": tarballs.tar({"x": b"y"})}), "the layer 'sha256:.* has other bytes"),

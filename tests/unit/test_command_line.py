@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from proxy.__main__ import main
+from proxy.errors import Denied, RegistryError
 from proxy.front import gate
 from proxy.front.errors import as_oci_errors
 from proxy.front.listening import listen
@@ -34,13 +35,15 @@ def image(*references: str, platforms: tuple[str, ...] = ("linux/amd64",)) -> di
     }
 
 
-def relay(images: object, password: str = "", uptime: int = 0) -> web.Application:
-    """A server that answers as a relay does."""
+def relay(images: object, password: str = "", uptime: int = 0, session: str = "active") -> web.Application:
+    """A server that answers as a relay does; for images that are an error it is refused."""
 
     async def health(_: web.Request) -> web.Response:
-        return web.json_response({"ready": True, "uptime": uptime})
+        return web.json_response({"ready": session == "active", "uptime": uptime, "session": session})
 
     async def listing(_: web.Request) -> web.Response:
+        if isinstance(images, RegistryError):
+            raise images
         return web.json_response({"images": images})
 
     app = web.Application(
@@ -202,6 +205,20 @@ async def test_the_list_shows_the_password_to_the_relay(
         assert await command("list", "--port", str(port)) == 0
 
 
+async def test_what_a_relay_refuses_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    async with listen(relay(Denied("GitHub knows no run 1009")), ["127.0.0.1"], 0) as port:
+        assert await command("list", "--port", str(port)) == 1
+
+    assert capsys.readouterr().err == "image-relay: GitHub knows no run 1009\n"
+
+
+async def test_a_relay_that_can_not_read_has_no_empty_list(capsys: pytest.CaptureFixture[str]) -> None:
+    async with listen(relay([], session="none"), ["127.0.0.1"], 0) as port:
+        assert await command("list", "--port", str(port)) == 0
+
+    assert capsys.readouterr().err == "images can not be read: the session of this relay is 'none'\n"
+
+
 @pytest.mark.parametrize("name", ["list", "health"])
 async def test_without_a_relay_the_message_says_how_to_start_one(
     name: str, nothing: str, capsys: pytest.CaptureFixture[str]
@@ -209,7 +226,8 @@ async def test_without_a_relay_the_message_says_how_to_start_one(
     assert await command(name, "--port", nothing) == 1
 
     assert capsys.readouterr().err == (
-        f"image-relay: no relay answers at 127.0.0.1 port {nothing}; start it with: image-relay serve\n"
+        f"image-relay: no relay answers at 127.0.0.1 port {nothing}; "
+        "start it with: image-relay serve, or say where it is: --port\n"
     )
 
 

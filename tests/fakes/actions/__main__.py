@@ -65,13 +65,17 @@ async def _serve(options: Options, origin: str | None, arguments: argparse.Names
 
 def _introduce(emulator: Emulator, data: Path) -> None:
     print(f"# {emulator.options.flavour} results service on {emulator.origin}, until Ctrl-C")
-    for name in _JOBS:
+    for number, name in enumerate(_JOBS, start=1):
         job = emulator.job(name, expires_in=_TOKEN_SECONDS)
         environment = {"RELAY_STORE": "actions", **emulator.environment(job)}
         lines = [f"export {key}={shlex.quote(value)}" for key, value in environment.items()]
         path = data / f"{name}.env"
         path.write_text("\n".join([*lines, ""]))
         print(f"\n# job {name}; the same: . {shlex.quote(str(path))}", *lines, sep="\n")
+        folder = shlex.quote(str(data / f"relay-{name}"))
+        print(
+            f"# its relay, in a terminal of its own: RELAY_PORT={5000 + number} RELAY_DATA={folder} .venv/bin/image-relay"
+        )
     sys.stdout.flush()
 
 
