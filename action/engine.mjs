@@ -2,6 +2,8 @@
 
 import { spawn } from "node:child_process"
 
+const PROMPT = 60_000 // milliseconds for what an engine that runs says at once
+const HERE = /^(unix:|npipe:|fd:|tcp:\/\/(localhost|127\.[\d.]+|\[::1\])(:|\/|$))/ // addresses of an engine of this machine
 const KEPT = 64 * 1024 // characters of what a command says that are kept
 
 /** An engine's refusal; the message is what docker said. */
@@ -11,8 +13,8 @@ export class EngineError extends Error {}
 export class EngineAbsent extends EngineError {}
 
 /** Run docker and give what it printed; with `both`, on standard error too. */
-export async function docker(args, { input, environment = {}, both = false } = {}) {
-  const child = start(args, environment)
+export async function docker(args, { input, environment = {}, both = false, limit } = {}) {
+  const child = start(args, environment, limit)
   child.stdin.on("error", () => {}) // it ended before it had read all: its exit status says why
   child.stdin.end(input)
   const [out, said] = await Promise.all([text(child.stdout), finished(child, args)])
@@ -28,11 +30,26 @@ export function stream(args) {
 /** Is there an engine that can be asked? */
 export async function isThere() {
   try {
-    await docker(["version", "--format", "{{.Server.Version}}"])
+    await docker(["version", "--format", "{{.Server.Version}}"], { limit: PROMPT })
     return true
   } catch (error) {
     if (error instanceof EngineError) return false
     throw error
+  }
+}
+
+/** Give the address of an engine on another machine: the ports that it publishes are not here. Nothing for one of this machine. */
+export async function elsewhere(environment = process.env) {
+  const host = environment.DOCKER_HOST || (await ofContext())
+  return HERE.test(host) ? "" : host
+}
+
+async function ofContext() {
+  try {
+    return await docker(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], { limit: PROMPT })
+  } catch (error) {
+    if (error instanceof EngineAbsent || !(error instanceof EngineError)) throw error
+    return "unix:" // a command without contexts: it knows DOCKER_HOST and the socket alone
   }
 }
 
@@ -44,7 +61,7 @@ export async function inspect(ids) {
 
 async function inspectOne(id) {
   try {
-    return JSON.parse(await docker(["container", "inspect", "--format", "{{json .}}", id]))
+    return JSON.parse(await docker(["container", "inspect", "--format", "{{json .}}", id], { limit: PROMPT }))
   } catch (error) {
     if (error instanceof EngineAbsent) throw error
     return undefined
@@ -53,13 +70,15 @@ async function inspectOne(id) {
 
 /** Give the ids of running containers with a label. */
 export async function labelled(label) {
-  const ids = await docker(["ps", "--quiet", "--no-trunc", "--filter", `label=${label}`])
+  const ids = await docker(["ps", "--quiet", "--no-trunc", "--filter", `label=${label}`], { limit: PROMPT })
   return ids.split("\n").filter(Boolean)
 }
 
-function start(args, environment) {
+function start(args, environment, limit) {
   const inherited = Object.entries(process.env).filter(([name]) => !/^(ACTIONS_|INPUT_|STATE_)/.test(name))
-  return spawn("docker", args, { env: { ...Object.fromEntries(inherited), ...environment } })
+  const child = spawn("docker", args, { env: { ...Object.fromEntries(inherited), ...environment } })
+  if (limit) setTimeout(() => child.kill("SIGKILL"), limit).unref() // spawn's own time limit keeps this process alive
+  return child
 }
 
 async function finished(child, args) {

@@ -79,7 +79,7 @@ async function loadOne(relay, reference) {
 /** Let docker work, if there is one, and say of every failure what was wanted and who refused it. */
 async function translated(what, work) {
   try {
-    await docker(["version", "--format", "{{.Server.Version}}"])
+    await docker(["version", "--format", "{{.Server.Version}}"], { limit: 60_000 })
     return await work()
   } catch (error) {
     if (error instanceof EngineAbsent) {

@@ -5,7 +5,7 @@
 // engine says which image a container runs, which of its ports are published, and where it is in the job's network.
 
 import { createHash } from "node:crypto"
-import { inspect, isThere, labelled } from "./engine.mjs"
+import { elsewhere, inspect, isThere, labelled } from "./engine.mjs"
 import { Relay } from "./relay.mjs"
 import { Failure } from "./runner.mjs"
 
@@ -18,9 +18,20 @@ export const OURS = "image-relay.job" // a label of what the action starts
 /** Find the relay that runs for this job already, as service container or started by an earlier step, if there is one. */
 export async function find(inputs, environment = process.env) {
   const engine = await isThere()
-  const found = engine ? await inEngine(inputs.job, inputs, environment) : withoutEngine(inputs.job)
+  if (engine) await checkEngine(environment)
+  const found = engine ? await inEngine(inputs.job, inputs, environment) : await withoutEngine(inputs.job)
   const chosen = choose(found, inputs.address)
   return chosen && reach(chosen, inputs)
+}
+
+/** The engine says which ports are published, but on its own machine. Here anybody may listen there. */
+async function checkEngine(environment) {
+  const host = await elsewhere(environment)
+  if (!host) return
+  throw new Failure(
+    `the Docker engine is on another machine (${host}), so what it publishes as localhost is not here; nothing was handed over. ` +
+      "Use an engine of this machine, such as unix:///var/run/docker.sock",
+  )
 }
 
 /** Name this job, for the label of what the action starts in it; the same in each step, another in each other job. */
@@ -66,17 +77,21 @@ export function place(seen, alias) {
 }
 
 /** In a job container without an engine, services are found by name in the network that only this job is in. */
-function withoutEngine(job) {
+async function withoutEngine(job) {
   if (!job.container.id) return []
-  return Object.entries(job.services).map(([alias, service]) => ({
+  const services = Object.entries(job.services).map(([alias, service]) => ({
     id: "",
     alias,
-    port: service.ports?.["5000"] ?? "",
+    port: service?.ports?.["5000"] ?? "",
     hostAddress: "",
     addresses: [alias],
     environment: [],
     started: false,
   }))
+  if (services.length < 2) return services
+  const answers = await Promise.all(services.map(({ alias }) => new Relay(`http://${alias}:5000`).health()))
+  const relays = services.filter((_, number) => answers[number]) // the others are databases and the like
+  return relays.length ? relays : services.filter(({ port }) => port)
 }
 
 function unique(places) {

@@ -6,6 +6,9 @@ import { Agent, request as httpRequest } from "node:http"
 export const VERSION = "0.1.0" // of the action, and of the image that it starts
 
 const PROBE = 3_000 // milliseconds for a relay on this machine to say that it is one
+const LIMIT = 4 * 1024 * 1024 // bytes of an answer that is held; a summary has one at most
+const LOOK = 30_000 // milliseconds for what a relay that runs says at once
+const FLUSH = 30 * 60_000 // milliseconds for storing what is pending
 const HOPS = 20 // times that a relay may say "come again"; it holds the line for 25 s each time
 const AGENT = new Agent() // the global one would use a proxy of the environment
 const MANIFESTS = [
@@ -51,16 +54,16 @@ export class Relay {
 
   /** Make everything durable; gives what could not be stored, each with its problem. */
   async flush() {
-    const answer = await this.ask("POST", "/relay/flush")
+    const answer = await this.ask("POST", "/relay/flush", { signal: AbortSignal.timeout(FLUSH) })
     const body = await content(answer)
     if (answer.statusCode === 200) return []
-    const { failed } = parse(body)
+    const failed = parseOrNothing(body)?.failed
     if (answer.statusCode === 503 && failed) return failed
     throw new Refused(answer.statusCode, sentence(answer, body))
   }
 
   async summary() {
-    return this.send("GET", "/relay/summary")
+    return this.send("GET", "/relay/summary", { signal: AbortSignal.timeout(LOOK) })
   }
 
   async images() {
@@ -133,7 +136,12 @@ export class Relay {
 async function content(answer) {
   const chunks = []
   try {
-    for await (const chunk of answer) chunks.push(chunk)
+    let size = 0
+    for await (const chunk of answer) {
+      chunks.push(chunk)
+      size += chunk.length
+      if (size > LIMIT) throw new Error(`it has more than ${LIMIT} bytes`)
+    }
   } catch (error) {
     throw new Unanswered(`the answer broke off: ${error.message}`)
   }
@@ -144,11 +152,15 @@ function parse(body) {
   return JSON.parse(body || "null")
 }
 
+function parseOrNothing(body) {
+  try {
+    return parse(body)
+  } catch {
+    return undefined
+  }
+}
+
 /** Give the one sentence of an error in the registry's form, or the status. */
 function sentence(answer, body) {
-  try {
-    return parse(body).errors[0].message
-  } catch {
-    return `it answered ${answer.statusCode}`
-  }
+  return parseOrNothing(body)?.errors?.[0]?.message ?? `it answered ${answer.statusCode}`
 }

@@ -10,7 +10,7 @@ from proxy.files import Source
 
 _BATCH = 4 * 1024 * 1024  # bytes that are handed over at once, where they come in smaller chunks
 _BLOCK = 2 * 1024 * 1024  # bytes that are read at once from something that is read by range
-_MOST = 16 * 1024 * 1024  # bytes
+_MOST = 4 * 1024 * 1024  # bytes of one read, above all of the directory of a zip, which is held in memory
 
 
 class Inflow:
@@ -65,7 +65,7 @@ class Inflow:
 class RangeFile:
     """Something that is read by range as a file that can be sought, for `zipfile`; made in the loop.
 
-    It reads ahead as long as it is read in order. One read gives at most 16 MiB, which is more than is ever asked for
+    It reads ahead as long as it is read in order. One read gives at most 4 MiB, which is more than is ever asked for
     but by a zip whose directory is out of all proportion: TARBALL_INVALID.
     """
 

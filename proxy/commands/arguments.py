@@ -1,5 +1,6 @@
 """What `save`, `load` and `wait` are told on the command line."""
 
+import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Coroutine, Sequence
 
@@ -50,8 +51,15 @@ def _parser(command: str) -> ArgumentParser:
     if command == "load":
         parser.add_argument("--platform", help="of an image for several, such as linux/arm64: that one alone")
     if command == "wait":
-        parser.add_argument("--timeout", type=float, default=_PATIENCE, metavar="SECONDS", help="300 by default")
+        parser.add_argument("--timeout", type=_seconds, default=_PATIENCE, metavar="SECONDS", help="300 by default")
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise ValueError
+    return seconds
 
 
 def _place(chosen: Namespace) -> Place:

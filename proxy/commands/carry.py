@@ -3,11 +3,11 @@
 That spares the engine's own push, which compresses on one core, and its pull.
 """
 
-import json
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import aiofiles
 from aiofiles.os import rename, stat, unlink
@@ -44,9 +44,9 @@ async def _read(file: str) -> AsyncIterator[bytes]:
 
 
 async def _send(relay: RelayClient, reference: str, chunks: AsyncIterator[bytes]) -> None:
-    path = f"/relay/images/{reference}" if reference else "/relay/images"
+    path = f"/relay/images/{quote(reference, safe='/:@+')}" if reference else "/relay/images"
     async with relay.ask("PUT", path, data=chunks) as answer:
-        for image in json.loads(await answer.read())["images"]:
+        for image in await relay.stored(answer):
             sizes = f"{_size(image['size'])}, stored in {_size(image['stored'])}"
             print(printable(f"{image['reference']} {image['digest']}: {sizes}"))
 
@@ -55,7 +55,7 @@ async def load(place: Place, references: Sequence[str], file: str | None, platfo
     """Hand images of the relay to the engine; or write them to a file (`-` for standard output), in one tarball."""
     compression = _COMPRESSIONS.get(Path(file).suffix, "zstd") if file is not None else "none"
     query = {"compression": compression} | ({"platform": platform} if platform else {})
-    async with RelayClient(place) as relay, relay.ask("GET", f"/relay/images/{','.join(references)}", query) as answer:
+    async with RelayClient(place) as relay, relay.tarball("GET", ",".join(references), query) as answer:
         coming = answer.content.iter_chunked(_CHUNK)
         chunks = shown(f"loading {', '.join(references)}", coming, answer.content_length)
         if file is not None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
 
@@ -13,7 +14,7 @@ async def shown(title: str, chunks: AsyncIterator[bytes], about: int | None) -> 
     with Progress(
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True
     ) as progress:
-        task = progress.add_task(title, total=about)
+        task = progress.add_task(escape(title), total=about)
         async for chunk in chunks:
             progress.advance(task, len(chunk))
             yield chunk

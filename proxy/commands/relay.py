@@ -1,15 +1,18 @@
 """A running relay, asked by a command: failures become one sentence for a person."""
 
+import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
 _HOW = "start it with: image-relay serve, or say where it is: --port"
+_TARBALLS = ("application/zstd", "application/gzip", "application/x-tar")
 _CONNECT = 10.0  # seconds; it is on this machine, or near
 
 
@@ -72,6 +75,28 @@ class RelayClient:
         except aiohttp.ClientError as error:
             raise CommandFailed(f"the relay at {self._place} broke off: {type(error).__name__}") from error
 
+    @asynccontextmanager
+    async def tarball(
+        self, method: str, references: str, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask for images as a tarball; CommandFailed also where what answers is no relay."""
+        path = f"/relay/images/{quote(references, safe='/:@,+')}"
+        async with self.ask(method, path, query) as answer:
+            if answer.content_type not in _TARBALLS:
+                raise CommandFailed(self._stranger(answer))
+            yield answer
+
+    def _stranger(self, answer: aiohttp.ClientResponse) -> str:
+        return f"what answers at {self._place} is no image-relay, or of another version ({answer.status})"
+
+    async def stored(self, answer: aiohttp.ClientResponse) -> list[Mapping[str, Any]]:
+        """Give what a relay says of the images that it has stored."""
+        try:
+            images: list[Mapping[str, Any]] = json.loads(await answer.read())["images"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CommandFailed(self._stranger(answer)) from error
+        return images
+
     async def _message(self, answer: aiohttp.ClientResponse) -> str:
         if answer.status == HTTPStatus.UNAUTHORIZED:
             how = "not set" if self._place.password is None else "wrong"
@@ -80,4 +105,4 @@ class RelayClient:
             body: Any = await answer.json(content_type=None)
             return str(body["errors"][0]["message"])
         except (ValueError, KeyError, IndexError, TypeError):
-            return f"what answers at {self._place} is no image-relay, or of another version ({answer.status})"
+            return self._stranger(answer)

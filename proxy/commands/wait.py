@@ -29,16 +29,15 @@ async def wait(place: Place, references: Sequence[str], seconds: float) -> None:
 
 async def _problem(relay: RelayClient, reference: str) -> str:
     """Say why an image is not there; empty if it is. CommandFailed where waiting does not help."""
-    path = f"/relay/images/{reference}"
     try:
-        async with relay.ask("HEAD", path):
+        async with relay.tarball("HEAD", reference):
             return ""
     except Refused:  # an answer to HEAD says nothing more
         pass
     except CommandFailed as error:  # it may be about to start
         return str(error)
     try:
-        async with relay.ask("GET", path):
+        async with relay.tarball("GET", reference):
             return ""
     except Refused as error:
         if error.status in _FOR_EVER:

@@ -81,7 +81,7 @@ async def _tell(response: web.StreamResponse, *parts: str) -> None:
 
 async def get(request: web.Request) -> web.StreamResponse:
     """Hand out one image, or several with commas between them: `?compression=`, and of an index `?platform=`."""
-    references = [image_in(text) for text in dict.fromkeys(request.match_info["images"].split(","))]
+    references = list(dict.fromkeys(image_in(text) for text in request.match_info["images"].split(",")))
     compression = _COMPRESSIONS.get(request.query.get("compression", "zstd"))
     if compression is None:
         raise Unsupported(f"?compression= is one of {', '.join(_COMPRESSIONS)}")
@@ -98,7 +98,7 @@ async def get(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return web.Response(headers=headers)
     response, began = web.StreamResponse(headers=headers), time.monotonic()
-    async with aclosing(tarball.parts()) as parts:
+    async with request.app[HANDOUT].turns, aclosing(tarball.parts()) as parts:
         async for part in parts:
             if not response.prepared:
                 await response.prepare(request)

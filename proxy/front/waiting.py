@@ -22,7 +22,8 @@ async def in_time(request: web.Request, work: Callable[[], Coroutine[Any, Any, T
     """
     ticket = request.query.get(_TICKET) or uuid4().hex
     try:
-        return await request.app[FLIGHTS].join((request.method, request.path, ticket), work)
+        asked = (request.method, request.path, request.headers.get("Range"), request.headers.get("Content-Type"))
+        return await request.app[FLIGHTS].join((*asked, ticket), work)
     except StillUnderWay as told:
         told.headers["Location"] = str(request.rel_url.update_query({_TICKET: ticket}))
         raise

@@ -110,7 +110,7 @@ class Foreign:
                 self._refused[key] = reason, time.monotonic() + _REFUSED
                 raise ManifestUnknown(reason) from error
             for digest in image.blobs:
-                await self.spool.adopt(name, found.unpacked.parts[digest])
+                await self.spool.adopt([name], found.unpacked.parts[digest])
             for digest, manifest in image.manifests.items():
                 await self.spool.keep_manifest(name, digest, manifest)
         self._read[key] = [*image.manifests, *image.blobs]

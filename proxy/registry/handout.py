@@ -3,9 +3,10 @@
 As it is stored, in zstd, nothing is decompressed; as a plain tar, for engines older than Docker 23, or in gzip, it is.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from isal import isal_zlib
@@ -24,6 +25,7 @@ from proxy.registry.lookup import Lookup
 from proxy.registry.platforms import platform_of
 from proxy.registry.sealing import Tree, gather
 
+_AT_ONCE = 8  # tarballs on their way out
 _GZIP_LEVEL = 1  # ISA-L's; there it takes a tenth of the time of the default
 _GZIP = 31  # window bits of a stream with the header of gzip (zlib's manual, `deflateInit2`)
 Reference = tuple[Name, Tag | Digest]
@@ -100,10 +102,11 @@ def _unpacked(segment: Literal) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Handout:
-    """Makes tarballs of what there is."""
+    """Makes tarballs of what there is; whoever sends one takes one of the `turns`, since it holds some pieces."""
 
     lookup: Lookup
     fetching: Fetching
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def tarball(
         self, references: Sequence[Reference], compression: Compression, platform: str, public_host: str

@@ -5,6 +5,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
@@ -71,18 +72,21 @@ class Intake:
                 inflow.close()
             found = chosen(await offload(images, unpacked.contents), wanted)
             self.push.journal.ledger.note(Received(inflow.received, time.monotonic() - began))
-            for image, references in found:
-                await self._adopt(unpacked, image, references, began)
+            await self._adopt(unpacked, found, began)
         return [each for image, references in found for each in await self._push(image, references, progress)]
 
-    async def _adopt(self, unpacked: Unpacked, image: Image, references: Iterable[Reference], began: float) -> None:
-        """Make what an image needs visible in the repositories that it goes to."""
-        for name in dict.fromkeys(name for name, _ in references):
-            self.push.touch(name)
+    async def _adopt(self, unpacked: Unpacked, found: Iterable[tuple[Image, list[Reference]]], began: float) -> None:
+        """Make what images need visible in the repositories that they go to."""
+        wanted = defaultdict[Digest, set[Name]](set)
+        for image, references in found:
             for digest in image.blobs:
-                part = unpacked.parts[digest]
-                await self.spool.adopt(name, part)
+                wanted[digest].update(name for name, _ in references)
+        for digest, names in wanted.items():
+            part = unpacked.parts[digest]
+            for name in names:
+                self.push.touch(name)
                 self.push.journal.arrivals.add(name, digest, part.entry.size, began)
+            await self.spool.adopt(names, part)
 
     async def _push(self, image: Image, references: list[Reference], progress: Progress) -> list[Taken]:
         root = image.manifests[image.root]

@@ -106,7 +106,7 @@ class Report:
         return {
             "references": [label(archive.name, archive.reference)],
             "digest": str(archive.index.root),
-            "platforms": image.platforms,
+            "platforms": [printable(each) for each in image.platforms],
             "size": image.size,
             "stored": image.stored,
             "artifact": artifact.name,

@@ -19,6 +19,7 @@ from proxy.store.upload import footer
 from proxy.tarballs.streams import Readable, up_to
 
 WIDTH = os.cpu_count() or 1  # pieces that are framed at once, at most
+_LOOK = 64 * 1024 * 1024  # bytes between two looks at the disk
 _HEAD = 16  # bytes; enough to tell how something is compressed
 
 
@@ -50,6 +51,7 @@ class Parts:
         self._width = width
         self._pool = ThreadPoolExecutor(width, "framing")
         self._made: list[Path] = []
+        self._unseen = 0  # bytes
 
     def close(self) -> None:
         """Remove what is left."""
@@ -57,12 +59,19 @@ class Parts:
         for path in self._made:
             path.unlink(missing_ok=True)
 
+    def _count(self, size: int) -> None:
+        """Count what goes to the disk, and see now and then whether there is room for more."""
+        self._unseen += size
+        if self._unseen > _LOOK:
+            self._check_room()
+            self._unseen = 0
+
     def write(self, source: Readable, algorithm: str = "sha256") -> Part:
         """Write everything that is left of a source."""
         path = self._new_path()
         self._made.append(path)
         with closing(NewFile(path)) as file:
-            written, digest = _Written(file, self._check_room), hashing(algorithm)
+            written, digest = _Written(file, self._count), hashing(algorithm)
             head, coming = b"", deque[Future[Framed]]()
             while plain := up_to(PIECE, source):
                 digest.update(plain)
@@ -80,13 +89,12 @@ class _Written:
     """The pieces that a file has by now."""
 
     file: NewFile
-    check_room: Callable[[], None]
+    count: Callable[[int], None]
     pieces: list[Piece] = field(default_factory=list)
     end: int = 0
 
     def add(self, framed: Framed) -> None:
-        if self.end >> _CHECK != self.end + framed.piece.stored >> _CHECK:
-            self.check_room()
+        self.count(framed.piece.stored)
         self.file.write(framed.parts, self.end)
         self.pieces.append(framed.piece)
         self.end += framed.piece.stored
@@ -96,6 +104,3 @@ class _Written:
         entry = Entry(size=size, offset=0, pieces=tuple(self.pieces))
         self.file.write([footer(digest, entry)], self.end)
         return Part(path, digest, entry, head)
-
-
-_CHECK = 26  # bits; after every 64 MiB it is seen whether the disk has room for more

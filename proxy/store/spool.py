@@ -16,7 +16,7 @@ import shutil
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -220,6 +220,7 @@ class Spool:
     async def parts(self) -> AsyncIterator[Parts]:
         """Make parts within the block, as many pieces at once as there is memory for."""
         await self._make_room(_FREE)
+        await offload(self._check_room)
         with self._memory.beyond(2 * PIECE * WIDTH) as enough, _disk_troubles(self.root):
             parts = Parts(self._part, self._check_room, level=self._level, width=WIDTH if enough else 1)
             try:
@@ -227,12 +228,13 @@ class Spool:
             finally:
                 await offload(parts.close)
 
-    async def adopt(self, name: Name, part: Part) -> None:
-        """Make a part a blob of a repository."""
+    async def adopt(self, names: Iterable[Name], part: Part) -> None:
+        """Make a part a blob of repositories, of all of them before anything else can happen to it."""
         with _disk_troubles(self.root):
             async with self._changing:
                 await self._keep(part.path, part.digest, part.entry)
-                await self._link(name, part.digest)
+                for name in names:
+                    await self._link(name, part.digest)
 
     async def keep_manifest(self, name: Name, digest: Digest, manifest: Manifest) -> None:
         """Keep a manifest beside the parts that it names; unlike one that is pending it will never be sealed."""

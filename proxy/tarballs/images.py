@@ -24,6 +24,10 @@ _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 _LAYER_TYPES = {"": _LAYER_TYPE, "gzip": f"{_LAYER_TYPE}+gzip", "zstd": f"{_LAYER_TYPE}+zstd"}
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # annotations; the first has a full name
 _MOST_IMAGES = 1000
+_MOST_TEXT = 2 * LIMIT  # bytes of all manifests of a tarball, which are held in memory
+_DESCRIBED = 150  # bytes of a manifest for one layer
+_BLOB = 64  # bytes that one more name of a blob counts as
+_HOPS = 40  # links on the way to a file, as Linux has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,9 @@ class Contents:
 
     def file(self, name: str) -> File | None:
         """Find a file, also by a link to it."""
-        seen = set()
-        while name in self.links and name not in seen:
-            seen.add(name)
+        for _ in range(_HOPS):
+            if name not in self.links:
+                break
             name = self.links[name]
         return self.files.get(name)
 
@@ -64,6 +68,31 @@ class Contents:
         if size > LIMIT:
             raise TarballInvalid(f"{name} has {size} bytes, a reader takes {LIMIT}")
         return self.read(digest)
+
+
+@dataclass(slots=True)
+class _Manifests:
+    """Those of one tarball: each is parsed once, and together they are no more than memory has room for."""
+
+    contents: Contents
+    _held: int = 0
+    _known: dict[tuple[Digest, str], Manifest] = field(default_factory=dict)
+
+    def take(self, size: int) -> None:
+        """Count what is held; TARBALL_INVALID when it is too much."""
+        self._held += size
+        if self._held > _MOST_TEXT:
+            raise TarballInvalid(f"the manifests in the tarball have more than {_MOST_TEXT} bytes")
+
+    def find(self, descriptor: Descriptor) -> Manifest | None:
+        """Read a manifest; None where it is not in the tarball, as the other platforms of an index may be."""
+        file, key = _blob(self.contents, descriptor.digest), (descriptor.digest, descriptor.media_type)
+        if file and key not in self._known:
+            name = str(file.digest)
+            text = self.contents.content(file.digest, file.size, name)
+            self.take(len(text))
+            self._known[key] = _parsed(text, descriptor.media_type, name)
+        return self._known.get(key)
 
 
 @dataclass(slots=True)
@@ -94,8 +123,9 @@ def images(contents: Contents) -> list[Image]:
             f"the tarball holds no image: neither {INDEX} nor {DOCKER} is in it; was it docker export? Use docker save"
         )
     entries = _entries(docker) if docker is not None else []
-    made = list(_of_layout(contents, index)) if index is not None else []
-    for image in made or [_of_docker(contents, each) for each in entries[: _MOST_IMAGES + 1]]:
+    manifests = _Manifests(contents)
+    made = list(_of_layout(manifests, index)) if index is not None else []
+    for image in made or [_of_docker(manifests, each) for each in entries[: _MOST_IMAGES + 1]]:
         if (same := found.setdefault(image.root, image)) is not image:
             same.names += image.names
     if not 0 < len(found) <= _MOST_IMAGES:
@@ -108,27 +138,25 @@ def images(contents: Contents) -> list[Image]:
 # OCI layouts
 
 
-def _of_layout(contents: Contents, index: bytes) -> Iterator[Image]:
+def _of_layout(manifests: _Manifests, index: bytes) -> Iterator[Image]:
+    contents, roots = manifests.contents, dict[Digest, Image]()
     for descriptor in _parsed(index, OCI_INDEX, INDEX).children[: _MOST_IMAGES + 1]:
         annotations = descriptor.annotations or {}
-        image = Image({}, set(), [annotations[key] for key in _NAMES if key in annotations])
+        names = [annotations[key] for key in _NAMES if key in annotations]
+        if descriptor.digest in roots:  # one image under another name
+            roots[descriptor.digest].names += names
+            continue
+        image = roots[descriptor.digest] = Image({}, set(), names)
         waiting = deque([descriptor])
         while waiting:
             each = waiting.popleft()
-            if each.digest not in image.manifests and (manifest := _manifest(contents, each)):
+            if each.digest not in image.manifests and (manifest := manifests.find(each)):
                 image.manifests[each.digest] = manifest
                 waiting.extend(_descend(contents, image, manifest))
         if not image.manifests:
             raise TarballInvalid(f"the tarball lacks {descriptor.digest}, which its {INDEX} names")
-        yield image
-
-
-def _manifest(contents: Contents, descriptor: Descriptor) -> Manifest | None:
-    """Read a manifest; None where it is not in the tarball, as the other platforms of an index may be."""
-    file = _blob(contents, descriptor.digest)
-    if file is None:
-        return None
-    return _parsed(contents.content(file.digest, file.size, str(file.digest)), descriptor.media_type, str(file.digest))
+        manifests.take(_BLOB * (len(image.manifests) + len(image.blobs)))
+    yield from roots.values()
 
 
 def _descend(contents: Contents, image: Image, manifest: Manifest) -> Iterator[Descriptor]:
@@ -198,7 +226,9 @@ def _entries(text: bytes) -> list[_Entry]:
         raise TarballInvalid(f"{DOCKER} cannot be read") from error
 
 
-def _of_docker(contents: Contents, entry: _Entry) -> Image:
+def _of_docker(manifests: _Manifests, entry: _Entry) -> Image:
+    contents = manifests.contents
+    manifests.take(_DESCRIBED * len(entry.layers or []))
     config = _needed(contents, entry.config)
     layers = [_needed(contents, path) for path in entry.layers or []]
     _check_layers(contents, entry.config, layers)

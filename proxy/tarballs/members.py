@@ -17,6 +17,7 @@ _MOST = 100_000  # members; a layer has three at most
 _EXTENSION = 1024 * 1024  # bytes of an extended header, which is held in memory
 _NAME = 4096  # bytes; PATH_MAX
 _SKIP = 1024 * 1024  # bytes that are read at once to get past them
+_WANTED = {"path", "linkpath", "size"}  # of an extended header
 _LINKS = {tarfile.SYMTYPE, tarfile.LNKTYPE}
 _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 _EXTENSIONS = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
@@ -89,20 +90,22 @@ def _extension(source: Readable, header: tarfile.TarInfo) -> dict[str, str]:
     _exactly(source, -header.size % BLOCK)
     if header.type in _LONG:
         return {_LONG[header.type]: content.rstrip(b"\0").decode(errors="surrogateescape")}
-    return {} if header.type == tarfile.XGLTYPE else dict(_records(content))
+    return {} if header.type == tarfile.XGLTYPE else {key: value for key, value in _records(content) if key in _WANTED}
 
 
 def _records(content: bytes) -> Iterator[tuple[str, str]]:
     """Read the records of a pax header: `<length> <key>=<value>` and a line feed."""
-    while content:
-        length, _, _ = content[:20].partition(b" ")
-        if not length.isdigit() or not len(length) < int(length) <= len(content):
+    at = 0
+    while at < len(content):
+        length, _, _ = content[at : at + 20].partition(b" ")
+        if not length.isdigit() or not len(length) < int(length) <= len(content) - at:
             raise TarballInvalid("the tarball has a damaged pax header")
-        key, _, value = content[len(length) + 1 : int(length) - 1].decode(errors="surrogateescape").partition("=")
+        record = content[at + len(length) + 1 : at + int(length) - 1]
+        key, _, value = record.decode(errors="surrogateescape").partition("=")
         if key.startswith("GNU.sparse."):
             raise TarballInvalid("the tarball has a sparse file")
         yield key, value
-        content = content[int(length) :]
+        at += int(length)
 
 
 def _member(source: Readable, header: tarfile.TarInfo, extended: Mapping[str, str]) -> Member:

@@ -18,6 +18,7 @@ from proxy.tarballs.streams import Readable
 
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # of a zip, and of one with nothing in it
 _MOST_FILES = 10_000
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _SHOWN = 5  # names in a message
 _ENDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 _DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
@@ -53,6 +54,10 @@ class Zip:
         return self._opened(next(each for each in self._files if each.filename == name))
 
     def _opened(self, entry: zipfile.ZipInfo) -> Readable:
+        if entry.compress_type not in _METHODS:  # of others zipfile does not bound what one read gives
+            raise TarballInvalid(
+                f"the zip has {entry.filename[:80]!r} in a compression that upload-artifact does not use"
+            )
         with _damages():
             return _Entry(self._zip.open(entry))
 

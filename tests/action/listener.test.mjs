@@ -1,5 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
+import { elsewhere } from "../../action/engine.mjs"
 import { choose, jobKey, place } from "../../action/listener.mjs"
 import { Failure } from "../../action/runner.mjs"
 
@@ -60,4 +61,13 @@ test("each job has a key of its own, the same in each of its steps", () => {
     ...Object.keys(job).map((name) => jobKey("null", { ...job, [name]: "2" })),
   ])
   assert.equal(keys.size, 2 + Object.keys(job).length)
+})
+
+test("an engine is of this machine by its address, whatever it says of itself", async () => {
+  for (const host of ["unix:///var/run/docker.sock", "npipe:////./pipe/docker_engine", "tcp://localhost:2375", "tcp://127.0.0.1:2375", "tcp://[::1]:2375"]) {
+    assert.equal(await elsewhere({ DOCKER_HOST: host }), "", host)
+  }
+  for (const host of ["tcp://build-host:2375", "ssh://me@build-host", "tcp://localhost.evil.example:2375", "tcp://127.0.0.1.evil.example"]) {
+    assert.equal(await elsewhere({ DOCKER_HOST: host }), host)
+  }
 })

@@ -323,7 +323,9 @@ def with_twins() -> bytes:
     ("content", "message"),
     [
         (patched(HONEST, CENTRAL, 8, b"\x09\x00"), "the zip cannot be read"),  # encrypted
-        (patched(HONEST, CENTRAL, 10, b"\x63\x00"), "the zip cannot be read"),  # a compression nobody knows
+        (patched(HONEST, CENTRAL, 10, b"\x63\x00"), "compression that upload-artifact does not use"),
+        (zipped({"a.tar": SAVED}, zipfile.ZIP_BZIP2), "compression that upload-artifact does not use"),
+        (zipped({"a.tar": SAVED}, zipfile.ZIP_LZMA), "compression that upload-artifact does not use"),
         (patched(HONEST, CENTRAL, 16, b"\0\0\0\0"), "the zip cannot be read: Bad CRC-32"),
         (patched(HONEST, CENTRAL, 24, b"\x10\0\0\0"), "this is no tarball|ends too early|the zip cannot be read"),
         (patched(HONEST, CENTRAL, 42, b"\xff\xff\xff\x7f"), "the zip cannot be read"),
@@ -331,7 +333,7 @@ def with_twins() -> bytes:
         (zipped({"../../../etc/cron.d/x": SAVED, "b": b""}), "no tarball is in it"),
         (zipped({"a.tar": COMPRESSIONS["gzip"](bytes(64 * MIB)) * 30}), "no tarball|expands more than"),
     ],
-    ids=["encrypted", "method", "crc", "size", "offset", "directory", "names", "bomb"],
+    ids=["encrypted", "method", "bzip2", "lzma", "crc", "size", "offset", "directory", "names", "bomb"],
 )
 async def test_a_hostile_zip_is_told_and_leaves_nothing(
     emulate: Emulate, relays: Relays, content: bytes, message: str

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import OCI_MANIFEST
+from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from proxy.registry import intake
 from proxy.tarballs.members import members
 from proxy.tarballs.streams import plain
@@ -275,6 +275,22 @@ CONFIG = f"{Digest.of(sample().config).hex}.json"
 MANIFEST = next(iter(tarballs.blob(tarballs.manifest_of(sample(), "plain")[0])))
 
 
+def with_roots(number: int, size: int) -> bytes:
+    """Write a layout with several images, whose manifests have so many bytes each."""
+    files, descriptors = {}, []
+    for each in range(number):
+        text = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "x": f"{each}" * size})
+        digest = Digest.of(text.encode())
+        files[f"blobs/sha256/{digest.hex}"] = text.encode()
+        descriptors.append({"mediaType": OCI_INDEX, "digest": str(digest), "size": len(text)})
+    return tarballs.tar(files | {"index.json": json.dumps({"manifests": descriptors}).encode()})
+
+
+def with_docker_entries(layers: int) -> bytes:
+    """Change a tarball of Docker's, such that its image has the same layer ever again."""
+    return changed(LEGACY, **{"manifest.json": json.dumps([{"Config": CONFIG, "Layers": ["a"] * layers}]).encode()})
+
+
 @pytest.mark.parametrize(
     ("tarball", "message"),
     [
@@ -311,6 +327,12 @@ MANIFEST = next(iter(tarballs.blob(tarballs.manifest_of(sample(), "plain")[0])))
             "the tarball has two different files 'id0/layer.tar'",
         ),
         (tarballs.tar({}, {"manifest.json": "manifest.json"}), "holds no image|no tarball"),
+        (
+            tarballs.tar({"l50": b"[]"}, {"manifest.json": "l0", **{f"l{n}": f"l{n + 1}" for n in range(50)}}),
+            "the tarball holds no image",
+        ),
+        (with_roots(3, 3 * MIB), "the manifests in the tarball have more than 8388608 bytes"),
+        (with_docker_entries(60_000), "the manifests in the tarball have more than 8388608 bytes"),
     ],
 )
 async def test_a_tarball_that_is_no_sound_image_is_refused_and_leaves_nothing(
@@ -440,3 +462,25 @@ async def test_a_layer_of_a_tarball_is_shared_with_what_was_pushed(relay: Relay)
     found = await relay.ask("HEAD", f"/v2/app/blobs/{layer}")
 
     assert found.status == 200
+
+
+async def test_one_image_under_a_thousand_names_is_read_once(relay: Relay) -> None:
+    text = tarballs.blob(tarballs.manifest_of(sample(), "plain")[0])[MANIFEST]
+    names = [f"app:v{number}" for number in range(900)]
+    descriptor = {"mediaType": OCI_MANIFEST, "digest": str(Digest.of(text)), "size": len(text)}
+    index = {"manifests": [descriptor | {"annotations": {tarballs.NAME: name}} for name in names]}
+    tarball = without(changed(SAVED, **{"index.json": json.dumps(index).encode()}), "manifest.json")
+
+    answer = await put(relay, tarball, "/app:v7")
+
+    assert answer.status == 201
+    assert [each["reference"] for each in answer.json["images"]] == ["app:v7"]
+
+
+async def test_names_of_one_image_that_differ_in_their_host_alone_are_one(relay: Relay) -> None:
+    await put(relay, SAVED)
+
+    once = await relay.ask("GET", "/relay/images/app:v1?compression=none")
+    twice = await relay.ask("GET", "/relay/images/app:v1,localhost:5000/app:v1?compression=none")
+
+    assert once.body == twice.body

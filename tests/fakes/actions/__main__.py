@@ -72,10 +72,8 @@ def _introduce(emulator: Emulator, data: Path) -> None:
         path = data / f"{name}.env"
         path.write_text("\n".join([*lines, ""]))
         print(f"\n# job {name}; the same: . {shlex.quote(str(path))}", *lines, sep="\n")
-        folder = shlex.quote(str(data / f"relay-{name}"))
-        print(
-            f"# its relay, in a terminal of its own: RELAY_PORT={5000 + number} RELAY_DATA={folder} .venv/bin/image-relay"
-        )
+        own = f"RELAY_PORT={5000 + number} RELAY_DATA={shlex.quote(str(data / f'relay-{name}'))}"
+        print(f"# its relay, in a terminal of its own: {own} .venv/bin/image-relay")
     sys.stdout.flush()
 
 

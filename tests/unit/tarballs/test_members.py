@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -173,3 +174,28 @@ def test_damage_anywhere_ends_in_a_sentence_or_in_bytes(data: st.DataObject) -> 
         told = str(sorted(found))
 
     assert told
+
+
+def pax(*records: tuple[str, str]) -> bytes:
+    """Write an extended header of these records."""
+    text = b""
+    for key, value in records:
+        body = f" {key}={value}\n"
+        length = next(n for n in range(len(body), len(body) + 9) if n == len(body) + len(str(n)))
+        text += f"{length}{body}".encode()
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, len(text)
+    return header.tobuf(tarfile.USTAR_FORMAT) + text + bytes(-len(text) % 512)
+
+
+def test_of_extended_headers_only_what_is_wanted_is_kept() -> None:
+    strange = b"".join(pax((f"SCHILY.xattr.{number}", "x" * 100_000)) for number in range(300))
+    archive = strange + pax(("path", "long/name")) + written(("short", b"content"), form=tarfile.USTAR_FORMAT)
+
+    tracemalloc.start()
+    found = files(archive)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert found == {"long/name": b"content"}
+    assert peak < 5_000_000
