@@ -444,3 +444,31 @@ def test_settings_that_give_no_store_are_a_sentence_and_status_2(tmp_path: Path)
     )
     assert "GITHUB_TOKEN=set" in ended.stderr
     assert SECRET not in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["load", "save", "wait"])
+async def test_what_is_no_relay_gets_and_gives_no_image(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def hello(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", hello)
+    file = tmp_path / "image.tar"
+    if name == "save":
+        file.write_bytes(b"x")
+    more = ("--timeout", "0") if name == "wait" else ("--file", str(file))
+    async with listen(app, ["127.0.0.1"], 0) as port:
+        assert await command(name, "app:v1", *more, "--port", str(port)) == 1
+
+    assert "is no image-relay, or of another version (200)" in capsys.readouterr().err
+    assert file.exists() == (name == "save")
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+async def test_a_time_to_wait_is_a_number(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await command("wait", "app:v1", f"--timeout={seconds}") == 2
+
+    assert "invalid" in capsys.readouterr().err
