@@ -1,6 +1,6 @@
 // The container that the action starts where the job has no service container.
 
-import { docker, EngineAbsent, EngineError, inspect, isThere } from "./engine.mjs"
+import { docker, elsewhere, EngineAbsent, EngineError, inspect, isThere } from "./engine.mjs"
 import { jobKey, OURS, place } from "./listener.mjs"
 import { Relay } from "./relay.mjs"
 import { Failure, group, log } from "./runner.mjs"
@@ -18,6 +18,13 @@ export async function start(inputs, password, known) {
     throw new Failure(
       "this job has no image-relay, and none can be started without Docker. Use a runner with Docker " +
         "(ubuntu-latest has it), or add image-relay to the services of this job",
+    )
+  }
+  const host = await elsewhere()
+  if (host) {
+    throw new Failure(
+      `the Docker engine is on another machine (${host}), so what it publishes as localhost is not here; nothing was handed ` +
+        "over. Use an engine of this machine, such as unix:///var/run/docker.sock",
     )
   }
   await fetchImage(inputs.image)
