@@ -27,10 +27,15 @@ export function stream(args) {
   return { stdin: child.stdin, stdout: child.stdout, done: finished(child, args) }
 }
 
+/** Ask the engine for its version: an error where it does not answer. */
+export async function probe() {
+  await docker(["version", "--format", "{{.Server.Version}}"], { limit: PROMPT })
+}
+
 /** Is there an engine that can be asked? */
 export async function isThere() {
   try {
-    await docker(["version", "--format", "{{.Server.Version}}"], { limit: PROMPT })
+    await probe()
     return true
   } catch (error) {
     if (error instanceof EngineError) return false

@@ -1,7 +1,7 @@
 // Images on their way: awaited, handed over from the local engine, and fetched into it.
 
 import { pipeline } from "node:stream/promises"
-import { docker, EngineAbsent, EngineError, stream } from "./engine.mjs"
+import { EngineAbsent, EngineError, probe, stream } from "./engine.mjs"
 import { Refused, Unanswered } from "./relay.mjs"
 import { Failure, group, log } from "./runner.mjs"
 
@@ -79,7 +79,7 @@ async function loadOne(relay, reference) {
 /** Let docker work, if there is one, and say of every failure what was wanted and who refused it. */
 async function translated(what, work) {
   try {
-    await docker(["version", "--format", "{{.Server.Version}}"], { limit: 60_000 })
+    await probe()
     return await work()
   } catch (error) {
     if (error instanceof EngineAbsent) {

@@ -116,6 +116,10 @@ def push_and_pull(run: Run, forget: Callable[[], None]) -> None:
         run.engine.push(f"localhost:{server.port}/app:v1")
         run.shell(f"docker image rm localhost:{server.port}/app:v1")
     forget()
+    _pull(run)
+
+
+def _pull(run: Run) -> None:
     with run.relay("use") as server:
         run.engine.pull(f"localhost:{server.port}/app:v1")
         run.shell(f"docker tag localhost:{server.port}/app:v1 {_NAME}")
@@ -136,10 +140,7 @@ def lane_and_pull(run: Run, forget: Callable[[], None]) -> None:
     with run.relay("build") as server:
         run.command(server, "save", _NAME)
     forget()
-    with run.relay("use") as server:
-        run.engine.pull(f"localhost:{server.port}/app:v1")
-        run.shell(f"docker tag localhost:{server.port}/app:v1 {_NAME}")
-        run.shell(f"docker image rm localhost:{server.port}/app:v1")
+    _pull(run)
 
 
 def engine_alone(run: Run, forget: Callable[[], None]) -> None:

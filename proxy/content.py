@@ -66,10 +66,10 @@ class _Run:
 
     def checked(self, stored: bytes) -> list[bytes]:
         """Take them apart, each checked by its CRC; PieceDamaged."""
-        ends = list(accumulate(piece.stored for piece in self.pieces))
-        parts = [stored[end - piece.stored : end] for piece, end in zip(self.pieces, ends, strict=True)]
-        for part, piece in zip(parts, self.pieces, strict=True):
-            check(part, piece)
+        parts, ends = list[bytes](), accumulate(piece.stored for piece in self.pieces)
+        for piece, end in zip(self.pieces, ends, strict=True):
+            parts.append(stored[end - piece.stored : end])
+            check(parts[-1], piece)
         return parts
 
 

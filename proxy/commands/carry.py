@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 import aiofiles
 from aiofiles.os import rename, stat, unlink
@@ -15,7 +14,7 @@ from pydantic import ByteSize, TypeAdapter
 
 from proxy.commands.engine import engine
 from proxy.commands.progress import shown
-from proxy.commands.relay import CommandFailed, Place, RelayClient
+from proxy.commands.relay import CommandFailed, Place, RelayClient, path_of
 from proxy.printing import printable
 
 _CHUNK = 1024 * 1024  # bytes
@@ -44,8 +43,7 @@ async def _read(file: str) -> AsyncIterator[bytes]:
 
 
 async def _send(relay: RelayClient, reference: str, chunks: AsyncIterator[bytes]) -> None:
-    path = f"/relay/images/{quote(reference, safe='/:@+')}" if reference else "/relay/images"
-    async with relay.ask("PUT", path, data=chunks) as answer:
+    async with relay.ask("PUT", path_of(reference), data=chunks) as answer:
         for image in await relay.stored(answer):
             sizes = f"{_size(image['size'])}, stored in {_size(image['stored'])}"
             print(printable(f"{image['reference']} {image['digest']}: {sizes}"))

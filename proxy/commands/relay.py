@@ -16,6 +16,11 @@ _TARBALLS = ("application/zstd", "application/gzip", "application/x-tar")
 _CONNECT = 10.0  # seconds; it is on this machine, or near
 
 
+def path_of(references: str) -> str:
+    """Give the path of images, with commas between their references; without one that of all."""
+    return f"/relay/images/{quote(references, safe='/:@,+')}" if references else "/relay/images"
+
+
 class CommandFailed(Exception):
     """A command cannot do its work; the message is for whoever called it."""
 
@@ -80,8 +85,7 @@ class RelayClient:
         self, method: str, references: str, query: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask for images as a tarball; CommandFailed also where what answers is no relay."""
-        path = f"/relay/images/{quote(references, safe='/:@,+')}"
-        async with self.ask(method, path, query) as answer:
+        async with self.ask(method, path_of(references), query) as answer:
             if answer.content_type not in _TARBALLS:
                 raise CommandFailed(self._stranger(answer))
             yield answer

@@ -79,12 +79,14 @@ class Intake:
         """Make what images need visible in the repositories that they go to."""
         wanted = defaultdict[Digest, set[Name]](set)
         for image, references in found:
+            names = {name for name, _ in references}
+            for name in names:
+                self.push.touch(name)
             for digest in image.blobs:
-                wanted[digest].update(name for name, _ in references)
+                wanted[digest] |= names
         for digest, names in wanted.items():
             part = unpacked.parts[digest]
             for name in names:
-                self.push.touch(name)
                 self.push.journal.arrivals.add(name, digest, part.entry.size, began)
             await self.spool.adopt(names, part)
 
