@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from blockbuster import blockbuster_ctx
 
 from tests.actions.relays import Relays
+from tests.blocking import no_blocking
 from tests.fakes.actions.fixtures import azurite, emulate
 
 __all__ = ["azurite", "emulate"]
@@ -15,7 +15,7 @@ __all__ = ["azurite", "emulate"]
 
 @pytest.fixture(autouse=True)
 def no_blocking_calls() -> Iterator[None]:
-    with blockbuster_ctx("proxy"):
+    with no_blocking():
         yield
 
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from blockbuster import blockbuster_ctx
 
+from tests.blocking import no_blocking
 from tests.fakes.actions.fixtures import azurite, emulate
 from tests.front.relay import Relay, running
 
@@ -14,7 +14,7 @@ __all__ = ["azurite", "emulate", "no_blocking_calls", "relay"]
 
 @pytest.fixture(autouse=True)
 def no_blocking_calls() -> Iterator[None]:
-    with blockbuster_ctx("proxy"):
+    with no_blocking():
         yield
 
 
