@@ -96,7 +96,7 @@ class Settings(BaseSettings):
         8, ge=1, le=64, description="blocks of 4 MiB that are uploaded at once; more only helps on fast lines"
     )
     download_concurrency: int = Field(
-        8, ge=1, le=64, description="ranges of 4 MiB that are downloaded at once; more only helps on fast lines"
+        8, ge=1, le=64, description="ranges of 5 MiB that are downloaded at once; more only helps on fast lines"
     )
     trusted_hosts: Annotated[tuple[str, ...] | None, BeforeValidator(_places)] = Field(
         None,

@@ -9,6 +9,7 @@ from proxy.errors import TarballInvalid
 from proxy.files import Source
 
 _BATCH = 4 * 1024 * 1024  # bytes that are handed over at once, where they come in smaller chunks
+_CHUNKS = 1024  # of which that consists, at most: a crowd of one-byte chunks costs 40 bytes each
 _BLOCK = 2 * 1024 * 1024  # bytes that are read at once from something that is read by range
 _MOST = 4 * 1024 * 1024  # bytes of one read, above all of the directory of a zip, which is held in memory
 
@@ -52,14 +53,12 @@ class Inflow:
         return asyncio.run_coroutine_threadsafe(self._gather(), self._loop)
 
     async def _gather(self) -> bytes:
-        batch = bytearray()
-        while len(batch) < _BATCH:
-            chunk = await anext(self._chunks, b"")
-            if not chunk:
-                break
-            batch += chunk
-        self.received += len(batch)
-        return bytes(batch)
+        batch, size = list[bytes](), 0
+        while size < _BATCH and len(batch) < _CHUNKS and (chunk := await anext(self._chunks, b"")):
+            batch.append(chunk)
+            size += len(chunk)
+        self.received += size
+        return b"".join(batch)
 
 
 class RangeFile:

@@ -21,7 +21,9 @@ from proxy.offload import Crew, offload
 
 T = TypeVar("T")
 
-_AHEAD = 2 * PIECE  # bytes that one more piece in flight holds: as stored, and as it is written to the socket
+_NEAR = PIECE  # stored bytes that are read at once, at most, if a single piece has no more
+_FAR = 5 * 1024 * 1024  # where each request takes its time; ranges of up to 4 MiB Azurite reads twice, for a checksum
+_HELD = 2  # times what was read, that a reader holds: as stored, and as it is written to the socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,11 @@ class _Run:
         return parts
 
 
-def _runs(pieces: Iterable[Piece]) -> Iterator[_Run]:
-    """Put pieces together that are no larger than the largest one: of layers that shrink, several in one request."""
+def _runs(pieces: Iterable[Piece], most: int) -> Iterator[_Run]:
+    """Put pieces together that have no more than so many bytes: of layers that shrink, many in one request."""
     offset, size, run = 0, 0, list[Piece]()
     for piece in pieces:
-        if run and size + piece.stored > PIECE:
+        if run and size + piece.stored > most:
             yield _Run(offset, tuple(run))
             offset, size, run = offset + size, 0, []
         run.append(piece)
@@ -117,9 +119,10 @@ async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> Async
     """
     prove = _Proof(blob) if (start, stop) == (0, blob.size) and blob.digest not in blob.findings.proven else None
     extents = covering(blob.pieces, start, stop)
+    reads = (_plain(blob, each) for each in extents)
     crew = Crew()
     try:
-        async with aclosing(_in_order((_plain(blob, each) for each in extents), blob.source.ahead, memory)) as pieces:
+        async with aclosing(_in_order(reads, blob.source.ahead, memory, PIECE)) as pieces:
             left = len(extents)
             async for views in pieces:
                 left -= 1
@@ -140,8 +143,9 @@ async def piece_of(blob: Blob, start: int, stop: int) -> list[memoryview]:
 
 async def read_stored(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:
     """Give the pieces as they are stored, each checked by its CRC. Use it within `contextlib.aclosing`."""
-    reads = (_read(blob, run.offset, run.stored, run.checked) for run in _runs(blob.pieces))
-    async with aclosing(_in_order(reads, blob.source.ahead, memory)) as runs:
+    most = _NEAR if blob.source.local else _FAR
+    reads = (_read(blob, run.offset, run.stored, run.checked) for run in _runs(blob.pieces, most))
+    async with aclosing(_in_order(reads, blob.source.ahead, memory, most)) as runs:
         async for pieces in runs:
             for piece in pieces:
                 yield piece
@@ -167,12 +171,14 @@ def _update(digest: Hash, stored: bytes, piece: Piece) -> None:
         digest.update(view)
 
 
-async def _in_order(reads: Iterator[Coroutine[None, None, T]], ahead: int, memory: Memory) -> AsyncGenerator[T]:
-    """Give the results of reads in order, as many of them running ahead as memory allows by now."""
+async def _in_order(
+    reads: Iterator[Coroutine[None, None, T]], ahead: int, memory: Memory, most: int
+) -> AsyncGenerator[T]:
+    """Give the results of reads of at most so many bytes in order, as many running ahead as memory allows by now."""
     crew = Crew()
     coming: deque[asyncio.Task[T]] = deque()
     try:
-        with Allowance(memory, _AHEAD, ahead) as more:
+        with Allowance(memory, _HELD * most, ahead) as more:
             for read in reads:
                 coming.append(crew.start(read))
                 while len(coming) > more.grow():

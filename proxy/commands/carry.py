@@ -54,7 +54,7 @@ async def load(place: Place, references: Sequence[str], file: str | None, platfo
     compression = _COMPRESSIONS.get(Path(file).suffix, "zstd") if file is not None else "none"
     query = {"compression": compression} | ({"platform": platform} if platform else {})
     async with RelayClient(place) as relay, relay.tarball("GET", ",".join(references), query) as answer:
-        coming = answer.content.iter_chunked(_CHUNK)
+        coming = answer.content.iter_any()
         chunks = shown(f"loading {', '.join(references)}", coming, answer.content_length)
         if file is not None:
             with _file_troubles(f"cannot write to {file}"):

@@ -27,7 +27,7 @@ class Engine:
     async def saved(self, reference: str) -> AsyncIterator[bytes]:
         """Give an image as `docker save` does."""
         async with self._docker.images.export_image(reference) as stream:
-            async for chunk in stream.iter_chunked(_CHUNK):
+            async for chunk in stream.iter_any():
                 yield chunk
 
     async def load(self, tarball: AsyncIterator[bytes]) -> list[str]:

@@ -51,7 +51,10 @@ class Begun:
 
 def up_to(size: int, source: Readable) -> bytes:
     """Give `size` bytes, fewer only where the source ends before."""
-    found = bytearray()
+    first = source.read(size) if size > 0 else b""
+    if not 0 < len(first) < size:
+        return first
+    found = bytearray(first)
     while len(found) < size and (more := source.read(size - len(found))):
         found += more
     return bytes(found)

@@ -18,11 +18,11 @@ def compiled(source: str, file: str) -> CodeType:
     return compile(source, file, "exec")
 
 
-def acquiring(file: str) -> Callable[[], None]:
+def acquiring(file: str) -> Callable[[], object]:
     """Give a call of the relay that waits for a lock in a function of a file."""
     lock = threading.Lock()
     lock.acquire()
-    known: dict[str, Callable[[], None]] = {"acquire": lambda: lock.acquire(timeout=0.01)}
+    known: dict[str, Callable[[], object]] = {"acquire": lambda: lock.acquire(timeout=0.01)}
     exec(compiled("def lock_data():\n    acquire()", file), known)  # noqa: S102
     exec(compiled("def call():\n    lock_data()", _OF_RELAY), known)  # noqa: S102
     return known["call"]

@@ -158,20 +158,37 @@ async def test_pieces_are_copied_as_they_are_stored_and_only_if_they_are_intact(
         await copied(replace(whole, source=Held(held[:-1] + bytes([held[-1] ^ 1]))))
 
 
-@pytest.mark.parametrize(("cut", "reads"), [(PIECE, 3), (PIECE // 2, 6), (PIECE // 8, 4), (PIECE * 2 // 3, 5)])
-async def test_small_pieces_are_read_several_at_once_and_never_more_than_a_large_one(cut: int, reads: int) -> None:
+@pytest.mark.parametrize(
+    ("local", "cut", "reads", "most"),
+    [
+        (True, PIECE, 3, PIECE),
+        (True, PIECE // 2, 6, PIECE),
+        (True, PIECE // 8, 4, PIECE),
+        (True, PIECE * 2 // 3, 5, PIECE),
+        (False, PIECE, 2, 5 * MIB),
+        (False, PIECE // 2, 2, 5 * MIB),
+        (False, PIECE // 8, 2, 5 * MIB),
+    ],
+)
+async def test_pieces_are_read_several_at_once_and_of_what_is_far_more(
+    local: bool, cut: int, reads: int, most: int
+) -> None:
     content = noise(3 * PIECE)
     held, pieces = stored(content, cut)
     asked: list[int] = []
 
     class Counting(Held):
+        def __init__(self) -> None:
+            super().__init__(held)
+            self.local = local
+
         async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
             asked.append(stop - start)
             return await super().read(start, stop, then)
 
-    assert b"".join(await copied(replace(blob(content, cut), source=Counting(held)))) == held
+    assert b"".join(await copied(replace(blob(content, cut), source=Counting()))) == held
     assert sum(asked) == len(held)
-    assert max(asked) <= max(PIECE, *(piece.stored for piece in pieces))
+    assert max(asked) <= max(most, *(piece.stored for piece in pieces))
     assert len(asked) == reads
 
 
