@@ -9,6 +9,8 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -27,7 +29,7 @@ from proxy.registry.flights import Flights
 from proxy.store.parts import Parts
 from proxy.store.spool import Spool
 from proxy.store.unpacking import Unpacked, gather, unpack
-from proxy.tarballs.images import Image, images
+from proxy.tarballs.images import images
 from proxy.tarballs.zips import MAGICS, Zip, is_called, tarball_among
 
 _log = logging.getLogger(__name__)
@@ -47,14 +49,48 @@ class _Wanted(NamedTuple):
     tag: Tag
 
 
-class _Found(NamedTuple):
-    """What was read, and the file in the artifact that it was in."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An image whose manifests and blobs are in the spool, the root first, and what it is called."""
 
-    unpacked: Unpacked
-    file: str
+    digests: tuple[Digest, ...]
+    names: tuple[str, ...]
+    references: tuple[tuple[Name, Tag], ...]
 
 
-_Key = tuple[Name, Tag, str]  # with the id of the artifact
+@dataclass(slots=True)
+class _Known:
+    """What is known of an artifact: the files in it if it is a zip, and the images of each that was read.
+
+    `refused` says of what was asked for in it why it is none, and until when it is not read again.
+    """
+
+    name: str
+    files: Sequence[str] = ()
+    images: dict[str, list[_Held]] = field(default_factory=dict)
+    refused: dict[str, tuple[str, float]] = field(default_factory=dict)
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def file(self, wanted: str) -> str:
+        """Say which file is wanted, the artifact itself if it is no zip; TARBALL_INVALID where that is not clear."""
+        return tarball_among(self.files, wanted) if self.files else self.name
+
+    def refuse(self, wanted: str, error: TarballInvalid) -> None:
+        """Remember a refusal, and none that is over."""
+        now = time.monotonic()
+        self.refused = {each: told for each, told in self.refused.items() if told[1] > now}
+        self.refused[wanted] = self._cannot(error), now + _REFUSED
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Say of which artifact something cannot be read."""
+        try:
+            yield
+        except TarballInvalid as error:
+            raise ManifestUnknown(self._cannot(error)) from error
+
+    def _cannot(self, error: TarballInvalid) -> str:
+        return f"the artifact {printable(self.name)} cannot be pulled: {error.message}"
 
 
 @dataclass(slots=True)
@@ -65,8 +101,7 @@ class Foreign:
     spool: Spool
     flights: Flights
     memory: Memory
-    _read: dict[_Key, list[Digest]] = field(default_factory=dict)  # what is in the spool, the root first
-    _refused: dict[_Key, tuple[str, float]] = field(default_factory=dict)  # why, and until when
+    _known: dict[str, _Known] = field(default_factory=dict)  # by the id of the artifact
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def find(self, name: Name, tag: Tag) -> Blob | None:
@@ -78,51 +113,61 @@ class Foreign:
         artifact = await self.catalog.foreign(wanted.artifact) if wanted else None
         if wanted is None or artifact is None:
             return None
-        key = (name, tag, artifact.id)
-        reason, until = self._refused.get(key, ("", 0.0))
+        known = self._known.setdefault(artifact.id, _Known(artifact.name))
+        reason, until = known.refused.get(wanted.inside, ("", 0.0))
         if time.monotonic() < until:
             raise ManifestUnknown(reason)
-        if blob := await self._held(key):
-            return blob
-        await self.flights.join(key, partial(self._fetch, key, wanted, artifact))
-        return await self._held(key)
+        with known.named():
+            if blob := await self._held(name, wanted, known):
+                return blob
+            await self.flights.join((artifact.id, wanted.inside), partial(self._fetch, name, wanted, artifact, known))
+            return await self._held(name, wanted, known)
 
-    async def _held(self, key: _Key) -> Blob | None:
+    async def _held(self, name: Name, wanted: _Wanted, known: _Known) -> Blob | None:
         """Give the root of an image that was read before, if all of it is still there."""
-        name, *_ = key
-        found = [await self.spool.find(each) for each in self._read.get(key, []) if self.spool.linked(name, each)]
-        if not found or None in found or len(found) < len(self._read[key]):
+        file = known.file(wanted.inside)
+        if file not in known.images:
             return None
-        for digest in self._read[key]:
-            self.spool.renew(name, digest)
+        image = _chosen(known.images[file], wanted, file)
+        found = [await self.spool.find(each) for each in image.digests]
+        if None in found:
+            return None
+        for digest in image.digests:
+            if self.spool.linked(name, digest):
+                self.spool.renew(name, digest)
+            else:
+                await self.spool.link(name, digest)
         return found[0]
 
-    async def _fetch(self, key: _Key, wanted: _Wanted, artifact: Artifact) -> None:
-        """Read an artifact into the spool."""
-        name, *_ = key
+    async def _fetch(self, name: Name, wanted: _Wanted, artifact: Artifact, known: _Known) -> None:
+        """Read an artifact into the spool, unless that was done for another image of it meanwhile."""
         began = time.monotonic()
-        async with self._turns, self.spool.parts() as parts:
+        async with known.reading, self._turns, self.spool.parts() as parts:
+            if await self._held(name, wanted, known):
+                return
             try:
-                found = await self._unpacked(wanted, artifact, parts)
-                image = _chosen(await offload(images, found.unpacked.contents), wanted, found.file)
+                unpacked, file = await self._unpacked(wanted, artifact, known, parts)
+                found = await offload(images, unpacked.contents)
             except TarballInvalid as error:
-                reason = f"the artifact {printable(artifact.name)} cannot be pulled: {error.message}"
-                self._refused[key] = reason, time.monotonic() + _REFUSED
-                raise ManifestUnknown(reason) from error
-            for digest in image.blobs:
-                await self.spool.adopt([name], found.unpacked.parts[digest])
-            for digest, manifest in image.manifests.items():
-                await self.spool.keep_manifest(name, digest, manifest)
-        self._read[key] = [*image.manifests, *image.blobs]
+                known.refuse(wanted.inside, error)
+                raise
+            for digest in {digest for image in found for digest in image.blobs}:
+                await self.spool.adopt([name], unpacked.parts[digest])
+            for image in found:
+                for digest, manifest in image.manifests.items():
+                    await self.spool.keep_manifest(name, digest, manifest)
+        known.images[file] = [
+            _Held((*image.manifests, *image.blobs), tuple(image.names), tuple(image.references)) for image in found
+        ]
         size, took = artifact.size / 2**20, time.monotonic() - began
         _log.info("read the artifact %s as %s: %.1f MiB in %.2f s", printable(artifact.name), name, size, took)
 
-    async def _unpacked(self, wanted: _Wanted, artifact: Artifact, parts: Parts) -> _Found:
+    async def _unpacked(self, wanted: _Wanted, artifact: Artifact, known: _Known, parts: Parts) -> tuple[Unpacked, str]:
         source = await self.catalog.bytes_of(artifact)
         with self.memory.beyond(_AHEAD * 2 * 2**20) as enough:
             file = RangeFile(source, min(source.ahead, _AHEAD) if enough else 0)
             try:
-                return await in_own_thread(_unpacked, file, wanted.inside, artifact, parts)
+                return await in_own_thread(_unpacked, file, wanted.inside, artifact.digest, known, parts)
             finally:
                 file.close()
 
@@ -136,20 +181,21 @@ def _wanted(name: Name, tag: Tag) -> _Wanted | None:
     return _Wanted(first, "", tag) if tag == _LATEST and not rest else None
 
 
-def _unpacked(file: RangeFile, wanted: str, artifact: Artifact, parts: Parts) -> _Found:
-    """Read an artifact to its end: a zip, or a bare tarball. Blocks."""
+def _unpacked(file: RangeFile, wanted: str, digest: str, known: _Known, parts: Parts) -> tuple[Unpacked, str]:
+    """Read what is wanted of an artifact to its end, a file of a zip or all of it; gives which file it was. Blocks."""
     is_zip = file.read(4) in MAGICS
     file.seek(0)
     if not is_zip:
         whole = _Hashed(file)
         unpacked = unpack(whole, parts)
-        whole.check(artifact.digest)
-        return _Found(unpacked, artifact.name)
+        whole.check(digest)
+        return unpacked, known.name
     container = Zip(file)
     if container.is_layout:
-        return _Found(gather(container.members(), parts), "")
+        return gather(container.members(), parts), known.name
     name = tarball_among(container.names, wanted)
-    return _Found(unpack(container.open(name), parts, lambda: file.size), name)
+    known.files = container.names
+    return unpack(container.open(name), parts, lambda: file.size), name
 
 
 class _Hashed:
@@ -172,7 +218,7 @@ class _Hashed:
             raise TarballInvalid("its bytes are not those that were stored; try again later")
 
 
-def _chosen(found: list[Image], wanted: _Wanted, file: str) -> Image:
+def _chosen(found: list[_Held], wanted: _Wanted, file: str) -> _Held:
     """Pick the image of that name, if it was not the file that was named, and with that tag."""
     named = found
     if wanted.inside and not is_called(file, wanted.inside):
@@ -192,5 +238,5 @@ def _ends(name: Name, wanted: str) -> bool:
     return f"/{name}".endswith(f"/{wanted}")
 
 
-def _is_tagged(image: Image, tag: Tag) -> bool:
+def _is_tagged(image: _Held, tag: Tag) -> bool:
     return tag.text in image.names or any(each == tag for _, each in image.references)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -173,9 +174,8 @@ async def test_which_file_and_which_image(emulate: Emulate, relays: Relays) -> N
     assert "it holds x/app:v1; pull artifact/images:<tag>" in await refusal(relay, "artifact/images/app", "v3")
 
 
-async def test_an_image_of_several_in_one_tarball_is_picked_by_name_or_tag(emulate: Emulate, relays: Relays) -> None:
-    actions = emulate()
-    samples = {"app:v1": sample(b"one"), "team/web:v1": sample(b"two"), "app:v2": sample(b"three")}
+def together(samples: Mapping[str, Sample]) -> bytes:
+    """Save several images to one tarball, each under its name."""
     descriptors: list[tarballs.Fields] = []
     files: tarballs.Files = {}
     for name, each in samples.items():
@@ -183,14 +183,50 @@ async def test_an_image_of_several_in_one_tarball_is_picked_by_name_or_tag(emula
         annotations = {tarballs.NAME: f"docker.io/{name}"}
         descriptors.append(tarballs.descriptor(content, OCI_MANIFEST, annotations=annotations))
         files |= more
-    await stored(actions, "images", zipped({"all.tar": tar(tarballs.layout(descriptors, files))}))
+    return tar(tarballs.layout(descriptors, files))
+
+
+async def test_an_image_of_several_in_one_tarball_is_picked_by_name_or_tag(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    samples = {"app:v1": sample(b"one"), "team/web:v1": sample(b"two"), "app:v2": sample(b"three")}
+    await stored(actions, "images", zipped({"all.tar": together(samples)}))
     relay = await relays.start(actions, actions.job("test"))
 
     assert await image_of(relay, "v2", "artifact/images") == samples["app:v2"]
+    actions.traffic.reset()
     assert await image_of(relay, "v1", "artifact/images/app") == samples["app:v1"]
     assert await image_of(relay, "latest", "artifact/images/team/web") == samples["team/web:v1"]
     for name, tag in (("artifact/images", "v1"), ("artifact/images", "latest"), ("artifact/images/app", "latest")):
         assert "it holds app:v1, team/web:v1, app:v2" in await refusal(relay, name, tag)
+    assert actions.traffic.blob_requests == 0  # all of them came with the first one
+
+
+async def test_images_of_one_tarball_that_are_asked_for_at_once_are_read_once(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    both = {"app:v1": sample(b"one", count=2), "web:v1": sample(b"two", count=2)}
+    await stored(actions, "images", zipped({"all.tar": together(both)}))
+    relay = await relays.start(actions, actions.job("test"))
+    actions.traffic.reset()
+    actions.plan.play(kinds.GET_RANGE, Delay(0.2))
+
+    found = await asyncio.gather(
+        image_of(relay, "latest", "artifact/images/app"), image_of(relay, "latest", "artifact/images/web")
+    )
+
+    assert list(found) == list(both.values())
+    assert actions.traffic.blob_requests <= 4  # the end of the zip and its start, twice at most
+
+
+async def test_when_some_of_several_images_were_given_up_they_are_read_again(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    both = {"app:v1": sample(b"one"), "web:v1": sample(b"two")}
+    await stored(actions, "images", zipped({"all.tar": together(both)}))
+    relay = await relays.start(actions, actions.job("test"))
+    await image_of(relay, "latest", "artifact/images/app")
+    for path in (relay.data / "spool" / "blobs" / "sha256").iterdir():
+        path.unlink()
+
+    assert await image_of(relay, "latest", "artifact/images/web") == both["web:v1"]
 
 
 async def test_a_layout_that_lies_in_the_artifact_file_by_file_is_an_image(emulate: Emulate, relays: Relays) -> None:

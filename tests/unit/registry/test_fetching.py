@@ -21,7 +21,7 @@ from tests.desk import MIB, noise, plain, until
 from tests.front.relay import eventually
 
 T = TypeVar("T")
-CUT = 700_000  # two of them are read at once
+CUT = 1_800_000  # two of them are read at once
 
 
 class Far:
@@ -55,7 +55,7 @@ def far(content: bytes) -> tuple[Blob, Far]:
 
 @pytest.fixture
 async def spool(tmp_path: Path) -> Spool:
-    spool = Spool(tmp_path / "spool", level=1, memory=Memory(0), cache_limit=4 * MIB)
+    spool = Spool(tmp_path / "spool", level=1, memory=Memory(0), cache_limit=8 * MIB)
     await spool.open()
     return spool
 
@@ -77,7 +77,7 @@ def files(spool: Spool) -> list[str]:
 
 
 async def test_readers_that_come_at_different_times_share_one_download(spool: Spool, fetching: Fetching) -> None:
-    content = noise(2_250_000)
+    content = noise(7_000_000)
     blob, source = far(content)
     source.gate.clear()
     early = asyncio.create_task(plain(await fetching.near(blob)))
@@ -92,7 +92,7 @@ async def test_readers_that_come_at_different_times_share_one_download(spool: Sp
 
 
 async def test_what_came_while_a_reader_waited_is_read_here(spool: Spool, fetching: Fetching) -> None:
-    content = noise(2_250_000)
+    content = noise(7_000_000)
     blob, source = far(content)
     await plain(await fetching.near(blob))
     await until(lambda: spool.find(blob.digest))
@@ -104,7 +104,7 @@ async def test_what_came_while_a_reader_waited_is_read_here(spool: Spool, fetchi
 
 async def test_what_is_here_or_empty_or_too_large_is_not_downloaded(spool: Spool, fetching: Fetching) -> None:
     empty, _ = far(b"")
-    large, source = far(noise(5 * MIB))
+    large, source = far(noise(9 * MIB))
 
     assert await fetching.near(empty) is empty
     assert await fetching.near(large) is large
@@ -115,20 +115,20 @@ async def test_what_is_here_or_empty_or_too_large_is_not_downloaded(spool: Spool
 
 
 async def test_downloads_together_have_no_more_room_than_the_cache(spool: Spool, fetching: Fetching) -> None:
-    first, source = far(noise(2_200_000, 1))
-    second, _ = far(noise(2_200_000, 2))
+    first, source = far(noise(4_400_000, 1))
+    second, _ = far(noise(4_400_000, 2))
     source.gate.clear()
     under_way = await fetching.near(first)
 
     assert await fetching.near(second) is second
 
     source.gate.set()
-    assert await plain(under_way) == noise(2_200_000, 1)
+    assert await plain(under_way) == noise(4_400_000, 1)
 
 
 async def test_a_failure_reaches_every_reader_and_leaves_no_file(spool: Spool, fetching: Fetching) -> None:
-    blob, source = far(noise(2_250_000))
-    source.failing_from = 1_400_000
+    blob, source = far(noise(7_000_000))
+    source.failing_from = 3_600_000
     readers = [asyncio.create_task(plain(await fetching.near(blob))) for _ in range(3)]
 
     for reader in readers:
@@ -137,13 +137,13 @@ async def test_a_failure_reaches_every_reader_and_leaves_no_file(spool: Spool, f
 
     await eventually(lambda: files(spool) == [])
     source.failing_from = source.size
-    assert await plain(await fetching.near(blob)) == noise(2_250_000)
+    assert await plain(await fetching.near(blob)) == noise(7_000_000)
 
 
 async def test_of_a_blob_with_another_digest_the_last_piece_is_never_handed_out(
     spool: Spool, fetching: Fetching
 ) -> None:
-    blob, _ = far(noise(2_250_000))
+    blob, _ = far(noise(7_000_000))
     wrong = replace(blob, digest=Digest.of(b"something else"))
 
     with pytest.raises(ContentDamaged):
@@ -153,7 +153,7 @@ async def test_of_a_blob_with_another_digest_the_last_piece_is_never_handed_out(
 
 
 async def test_the_end_of_the_service_ends_its_readers(spool: Spool, fetching: Fetching, crew: Crew) -> None:
-    blob, source = far(noise(2_250_000))
+    blob, source = far(noise(7_000_000))
     source.gate.clear()
     reader = asyncio.create_task(plain(await fetching.near(blob)))
     await eventually(lambda: source.reads > 0)
