@@ -19,11 +19,10 @@ from config import address
 from config.settings import PREFIX, Settings
 
 _USAGE = """image-relay [serve] [options]    run the registry (also what happens without a command)
-       image-relay list [--no-trunc] [options]
-                                        show the images of the relay on this host and port; --no-trunc: whole digests
+       image-relay list [--no-trunc]    show the images of a relay; --no-trunc: with whole digests
        image-relay save REF…            send images of the container engine, or a tarball, to a relay
        image-relay load REF…            hand images of a relay to the container engine, or write a tarball
-       image-relay wait REF…            wait until a relay has images; all three have --help
+       image-relay wait REF…            wait until a relay has images; these four have --help
        image-relay health [options]     exit with 0 if the relay on this host and port answers, else with 1
        image-relay help                 show this (also --help)
        image-relay --version"""

@@ -5,18 +5,16 @@ Each command imports what it needs when it is run: a health check is over before
 
 # ruff: noqa: PLC0415 - imports inside functions, for the reason above
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from config.settings import Settings
 
 _TIMEOUT = 5.0  # seconds; a relay on this machine answers within milliseconds
-_PATIENCE = 100.0  # seconds; one that lists a run asks a service, which may not be there for a while
 _SETTLED = 10  # seconds after which a relay has started, and is not asked every second any more
 _CALM = "once the relay has run for ten seconds, wait so long before a good answer: a container engine asks less often"
-_FULL = "--no-trunc"  # the word that docker has for it
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -125,7 +123,7 @@ def _health(arguments: Sequence[str]) -> None:
         host, port = address.from_environment({**address.ENVIRONMENT, **options})
     except ValueError as error:
         _fail(str(error), status=2)
-    status, body = _get(host, port, "/relay/health", _TIMEOUT)
+    status, body = _health_of(host, port)
     if status != 200:  # noqa: PLR2004 - HTTP's "OK"
         _fail(f"what answers at {host} port {port} says {status}")
     if calm:
@@ -134,79 +132,32 @@ def _health(arguments: Sequence[str]) -> None:
 
 def _rest(health: bytes, seconds: float) -> None:
     """Wait, unless the relay has just started: whoever asks every second for a quick start asks less often then."""
+    import json
     from time import sleep
 
-    if _json(health).get("uptime", 0) >= _SETTLED:
+    if json.loads(health).get("uptime", 0) >= _SETTLED:
         sleep(seconds)
 
 
-def _list(arguments: Sequence[str]) -> None:
-    """Print the images of a running relay as a table."""
-    settings, _ = _settings([argument for argument in arguments if argument != _FULL])
-
-    from config import address
-    from proxy import listing
-
-    host, port = address.reachable(settings.host, settings.port)
-    status, body = _get(host, port, "/relay/images", _PATIENCE, _credentials(settings))
-    if status == 401:  # noqa: PLR2004 - HTTP's "Unauthorized"
-        _fail(
-            "the relay wants its password: RELAY_PASSWORD is " + ("not set" if settings.password is None else "wrong")
-        )
-    try:
-        images = listing.read(_json(body)["images"])
-    except (ValueError, KeyError, TypeError):
-        _fail(_refusal(body) or f"what answers at {host} port {port} is no image-relay, or of another version")
-    listing.write(images, full=_FULL in arguments)
-    if not images:
-        health = _json(_get(host, port, "/relay/health", _TIMEOUT)[1])
-        blind = f"images can not be read: the session of this relay is {health.get('session', 'none')!r}"
-        print("nothing is stored yet" if health.get("ready", True) else blind, file=sys.stderr)
-
-
-def _json(body: bytes) -> Any:
-    import json
-
-    return json.loads(body)
-
-
-def _refusal(body: bytes) -> str:
-    """Give what a relay says of an error; nothing where it is no relay."""
-    try:
-        return str(_json(body)["errors"][0]["message"])
-    except (ValueError, LookupError, TypeError):
-        return ""
-
-
-def _get(
-    host: str, port: int, path: str, patience: float, headers: Mapping[str, str] | None = None
-) -> tuple[int, bytes]:
-    """Give status and body of an answer of the relay; `patience` in seconds."""
+def _health_of(host: str, port: int) -> tuple[int, bytes]:
+    """Give status and body of the answer of a relay."""
     from http.client import HTTPConnection, HTTPException
 
-    connection = HTTPConnection(host, port, timeout=patience)
+    connection = HTTPConnection(host, port, timeout=_TIMEOUT)
     try:
-        connection.request("GET", path, headers=dict(headers or {}))
+        connection.request("GET", "/relay/health")
         answer = connection.getresponse()
         return answer.status, answer.read()
     except TimeoutError:
-        _fail(f"the relay at {host} port {port} has not answered for {patience:g} seconds; its log says why")
+        _fail(f"the relay at {host} port {port} has not answered for {_TIMEOUT:g} seconds; its log says why")
     except (OSError, HTTPException):
         _fail(f"no relay answers at {host} port {port}; start it with: image-relay serve, or say where it is: --port")
     finally:
         connection.close()
 
 
-def _credentials(settings: "Settings") -> dict[str, str]:
-    from base64 import b64encode
-
-    if settings.password is None:
-        return {}
-    return {"Authorization": "Basic " + b64encode(f"relay:{settings.password.get_secret_value()}".encode()).decode()}
-
-
-def _carry(command: str, arguments: Sequence[str]) -> None:
-    """Carry images between a relay and the container engine of this machine, or wait for them."""
+def _ask(command: str, arguments: Sequence[str]) -> None:
+    """Do something with the images of a running relay."""
     import asyncio
 
     from config.reading import SettingsInvalid
@@ -225,10 +176,10 @@ def _carry(command: str, arguments: Sequence[str]) -> None:
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "serve": _serve,
-    "list": _list,
-    "save": partial(_carry, "save"),
-    "load": partial(_carry, "load"),
-    "wait": partial(_carry, "wait"),
+    "list": partial(_ask, "list"),
+    "save": partial(_ask, "save"),
+    "load": partial(_ask, "load"),
+    "wait": partial(_ask, "wait"),
     "health": _health,
     "help": _help,
 }

@@ -41,6 +41,11 @@ class Archive:
     reference: Tag | Digest
     findings: Findings = field(default_factory=Findings, repr=False)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the archive itself: what a server lists may be something else, on act the size of a folder."""
+        return self.source.size
+
     def has(self, digest: Digest) -> bool:
         """Tell whether a pull can try this content: what came damaged from far away may come whole next time."""
         return digest in self.index.blobs and not (self.source.local and digest in self.findings.damaged)

@@ -1,4 +1,4 @@
-"""What `save`, `load` and `wait` are told on the command line."""
+"""What `list`, `save`, `load` and `wait` are told on the command line."""
 
 import math
 from argparse import ArgumentParser, Namespace
@@ -7,10 +7,12 @@ from collections.abc import Coroutine, Sequence
 from config.address import reachable
 from config.reading import read
 from proxy.commands.carry import load, save
+from proxy.commands.listing import show
 from proxy.commands.relay import Place
 from proxy.commands.wait import wait
 
 _ABOUT = {
+    "list": "Print the images of the relay as a table.",
     "save": "Send images of the container engine to the relay, or a tarball that somebody saved.",
     "load": "Hand images of the relay to the container engine, or write them to a tarball.",
     "wait": "Wait until the relay has images.",
@@ -30,6 +32,8 @@ def work(command: str, arguments: Sequence[str]) -> Coroutine[None, None, None]:
     parser = _parser(command)
     chosen = parser.parse_args(arguments)
     place = _place(chosen)
+    if command == "list":
+        return show(place, full=chosen.full)
     if command == "wait":
         return wait(place, chosen.references, chosen.timeout)
     if command == "load":
@@ -43,9 +47,12 @@ def work(command: str, arguments: Sequence[str]) -> Coroutine[None, None, None]:
 
 def _parser(command: str) -> ArgumentParser:
     parser = ArgumentParser(prog=f"image-relay {command}", description=_ABOUT[command], allow_abbrev=False)
-    parser.add_argument("references", metavar="REF", nargs="*" if command == "save" else "+", help="such as app:v1")
+    if command != "list":
+        parser.add_argument("references", metavar="REF", nargs="*" if command == "save" else "+", help="such as app:v1")
     parser.add_argument("--host", help="where the relay listens, as for serve, or RELAY_HOST")
     parser.add_argument("--port", help="as for serve, or RELAY_PORT; its password is taken from RELAY_PASSWORD")
+    if command == "list":
+        parser.add_argument("--no-trunc", dest="full", action="store_true", help="with whole digests")
     if command in _FILES:
         parser.add_argument("--file", help=_FILES[command])
     if command == "load":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiofiles
 from aiofiles.os import rename, stat, unlink
-from pydantic import ByteSize, TypeAdapter
+from pydantic import BaseModel, ByteSize
 
 from proxy.commands.engine import engine
 from proxy.commands.progress import shown
@@ -20,6 +20,19 @@ from proxy.printing import printable
 _CHUNK = 1024 * 1024  # bytes
 _STANDARD = "-"  # standard input, or output
 _COMPRESSIONS = {".tar": "none", ".gz": "gzip", ".tgz": "gzip"}  # of files by their ending; zstd of any other
+
+
+class _Image(BaseModel):
+    """An image as `PUT /relay/images` describes it."""
+
+    reference: str
+    digest: str
+    size: ByteSize
+    stored: ByteSize
+
+
+class _Stored(BaseModel):
+    images: list[_Image]
 
 
 async def save(place: Place, references: Sequence[str], file: str | None) -> None:
@@ -44,9 +57,9 @@ async def _read(file: str) -> AsyncIterator[bytes]:
 
 async def _send(relay: RelayClient, reference: str, chunks: AsyncIterator[bytes]) -> None:
     async with relay.ask("PUT", path_of(reference), data=chunks) as answer:
-        for image in await relay.stored(answer):
-            sizes = f"{_size(image['size'])}, stored in {_size(image['stored'])}"
-            print(printable(f"{image['reference']} {image['digest']}: {sizes}"))
+        for image in (await relay.read(answer, _Stored)).images:
+            sizes = f"{image.size.human_readable()}, stored in {image.stored.human_readable()}"
+            print(printable(f"{image.reference} {image.digest}: {sizes}"))
 
 
 async def load(place: Place, references: Sequence[str], file: str | None, platform: str | None) -> None:
@@ -85,7 +98,3 @@ def _file_troubles(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise CommandFailed(f"{what}: {error.strerror or error}") from error
-
-
-def _size(size: int) -> str:
-    return TypeAdapter(ByteSize).validate_python(size).human_readable()

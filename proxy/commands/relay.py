@@ -1,15 +1,17 @@
 """A running relay, asked by a command: failures become one sentence for a person."""
 
-import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
+from pydantic import BaseModel
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 _HOW = "start it with: image-relay serve, or say where it is: --port"
 _TARBALLS = ("application/zstd", "application/gzip", "application/x-tar")
@@ -48,7 +50,9 @@ class Place:
 class RelayClient:
     """Requests to one relay; to be used as a context."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, patience: float | None = None) -> None:
+        """`patience` is for how many seconds an answer may take; a large image takes its time."""
+        self._patience = patience
         host = f"[{place.host}]" if ":" in place.host else place.host
         self._place = place
         self._base = f"http://{host}:{place.port}"
@@ -58,7 +62,7 @@ class RelayClient:
         password = self._place.password
         login = "Basic " + b64encode(f"relay:{password}".encode()).decode()
         headers = {"Authorization": login} if password is not None else {}
-        patience = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)  # a large image takes its time
+        patience = aiohttp.ClientTimeout(total=self._patience, sock_connect=_CONNECT)
         self._http = aiohttp.ClientSession(headers=headers, timeout=patience, auto_decompress=False)
         return self
 
@@ -75,8 +79,11 @@ class RelayClient:
                 if answer.status >= HTTPStatus.BAD_REQUEST:
                     raise Refused(answer.status, await self._message(answer))
                 yield answer
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise CommandFailed(f"no relay answers at {self._place}; {_HOW}") from error
+        except TimeoutError as error:
+            late = f"the relay at {self._place} has not answered for {self._patience:g} seconds; its log says why"
+            raise CommandFailed(late) from error
         except aiohttp.ClientError as error:
             raise CommandFailed(f"the relay at {self._place} broke off: {type(error).__name__}") from error
 
@@ -93,13 +100,12 @@ class RelayClient:
     def _stranger(self, answer: aiohttp.ClientResponse) -> str:
         return f"what answers at {self._place} is no image-relay, or of another version ({answer.status})"
 
-    async def stored(self, answer: aiohttp.ClientResponse) -> list[Mapping[str, Any]]:
-        """Give what a relay says of the images that it has stored."""
+    async def read(self, answer: aiohttp.ClientResponse, shape: type[Shape]) -> Shape:
+        """Give what a relay says of itself or its images; CommandFailed where that has another shape."""
         try:
-            images: list[Mapping[str, Any]] = json.loads(await answer.read())["images"]
-        except (ValueError, KeyError, TypeError) as error:
+            return shape.model_validate_json(await answer.read())
+        except ValueError as error:
             raise CommandFailed(self._stranger(answer)) from error
-        return images
 
     async def _message(self, answer: aiohttp.ClientResponse) -> str:
         if answer.status == HTTPStatus.UNAUTHORIZED:

@@ -41,7 +41,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An image that is durable now; `size` in plain bytes, `stored` those of its artifact."""
+    """An image that is durable now; `size` in plain bytes, `stored` those of its archive."""
 
     reference: str
     digest: Digest
@@ -114,7 +114,7 @@ async def _patiently(push: Push, name: Name, tags: list[Tag], digest: Digest, ro
 
 def _taken(archive: Archive) -> Taken:
     size = sum(entry.size for entry in archive.index.blobs.values())
-    return Taken(label(archive.name, archive.reference), archive.index.root, size, archive.artifact.size)
+    return Taken(label(archive.name, archive.reference), archive.index.root, size, archive.size)
 
 
 def chosen(found: list[Image], wanted: Reference | None) -> list[tuple[Image, list[Reference]]]:

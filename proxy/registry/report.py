@@ -81,7 +81,7 @@ class Report:
         return {"version": _VERSION, "store": self.store}
 
     async def images(self) -> list[dict[str, object]]:
-        """Describe every image: sizes in bytes, `stored` is that of the artifact."""
+        """Describe every image: sizes in bytes, `stored` is that of the archive."""
         durable = [self._described(await self.durable(each), each) for each in await self.lookup.catalog.every()]
         return durable + [
             {
@@ -94,9 +94,8 @@ class Report:
 
     async def durable(self, archive: Archive) -> Durable:
         """Describe an image that is in an artifact."""
-        artifact = archive.artifact
         size = sum(entry.size for entry in archive.index.blobs.values())
-        return Durable(await self._platforms(archive), size, artifact.size, artifact.expires)
+        return Durable(await self._platforms(archive), size, archive.size, archive.artifact.expires)
 
     def _described(self, image: Durable, archive: Archive) -> dict[str, object]:
         artifact = archive.artifact

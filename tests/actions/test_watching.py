@@ -11,6 +11,7 @@ from tests.actions.test_foreign import IMAGE, SAVED, stored
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import edge_page
 from tests.fakes.actions.fixtures import Emulate
+from tests.fakes.actions.options import Flavour
 from tests.front.relay import MIB, Relay, eventually, noise
 from tests.front.test_tarballs import image_of
 from tests.front.test_watching import figures, labels
@@ -25,6 +26,21 @@ def calls(service: str, method: str, outcome: str = "ok") -> tuple[str, frozense
 
 async def summary(relay: Relay) -> str:
     return (await relay.ask("GET", "/relay/summary")).body.decode()
+
+
+@pytest.mark.parametrize("flavour", Flavour)
+async def test_the_size_that_is_told_is_that_of_the_archive_whatever_a_server_lists(
+    emulate: Emulate, relays: Relays, flavour: Flavour
+) -> None:
+    actions = emulate(flavour=flavour)
+    pushed = await (await relays.start(actions)).push_image("v1", layers=[LAYER])
+    reader = await relays.start(actions, actions.job("deploy"))
+    await reader.get("v1", "app")
+
+    (row,) = (await reader.ask("GET", "/relay/images")).json["images"]
+
+    assert row["digest"] == str(pushed.digest)
+    assert len(LAYER) < row["stored"] < 1.01 * len(LAYER)
 
 
 async def test_calls_are_counted_by_what_they_are_and_how_they_ended(emulate: Emulate, relays: Relays) -> None:

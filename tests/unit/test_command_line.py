@@ -212,6 +212,30 @@ async def test_what_a_relay_refuses_is_shown(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "image-relay: GitHub knows no run 1009\n"
 
 
+async def test_of_a_relay_that_does_not_answer_the_log_is_to_be_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(_: web.Request) -> web.Response:
+        await asyncio.sleep(1)
+        return web.Response()
+
+    monkeypatch.setattr("proxy.commands.listing._PATIENCE", 0.2)
+    app = web.Application()
+    app.router.add_get("/relay/images", silent)
+    async with listen(app, ["127.0.0.1"], 0) as port:
+        assert await command("list", "--port", str(port)) == 1
+
+    assert "has not answered for 0.2 seconds; its log says why" in capsys.readouterr().err
+
+
+def test_the_help_of_list_has_its_own_options_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", "--help") == 0
+
+    shown = capsys.readouterr().out
+    assert "--no-trunc" in shown
+    assert "--settle-seconds" not in shown
+
+
 async def test_a_relay_that_can_not_read_has_no_empty_list(capsys: pytest.CaptureFixture[str]) -> None:
     async with listen(relay([], session="none"), ["127.0.0.1"], 0) as port:
         assert await command("list", "--port", str(port)) == 0
@@ -339,7 +363,7 @@ async def test_a_reader_that_has_enough_ends_the_list_without_a_word() -> None:
     assert (listing.returncode, said) == (0, b"")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["help"], ["serve", "--help"], ["list", "-h"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["help"], ["serve", "--help"]])
 def test_the_help_shows_commands_and_settings(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*arguments) == 0
 

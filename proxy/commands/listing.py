@@ -1,4 +1,4 @@
-"""The table of `image-relay list`: for a terminal as wide as that is, for a pipe with each image on one line."""
+"""`list`: the images of a relay as a table, for a terminal as wide as that is, for a pipe with each on one line."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from proxy.commands.relay import Place, RelayClient
 from proxy.figures import size, span
 from proxy.printing import printable
 
+_PATIENCE = 100.0  # seconds; a relay that lists a run asks a service, which may not be there for a while
 _SHORT = 12  # hexadecimal digits of a digest, as docker shows them
 _COLUMNS = ("REFERENCE", "DIGEST", "PLATFORMS", "SIZE", "STORED", "AGE", "EXPIRES", "STATE")
 _RIGHT = frozenset({"SIZE", "STORED"})
@@ -20,7 +22,7 @@ _STYLES = {"durable": "green", "failed": "bold red"}  # anything else is on its 
 _ENDLESS = 10_000  # columns of a line that nobody looks at
 
 
-class Image(BaseModel):
+class _Image(BaseModel):
     """An image as `GET /relay/images` describes it; what is not stored yet has less to tell."""
 
     references: list[str]
@@ -33,13 +35,29 @@ class Image(BaseModel):
     expires: AwareDatetime | None = None
 
 
-def read(images: Sequence[Mapping[str, object]]) -> list[Image]:
-    """Check what a relay has answered; ValueError if it is none."""
-    return [Image.model_validate(image) for image in images]
+class _Images(BaseModel):
+    images: list[_Image]
 
 
-def write(images: Sequence[Image], *, full: bool) -> None:
+class _Health(BaseModel):
+    ready: bool = True
+    session: str = "none"
+
+
+async def show(place: Place, *, full: bool) -> None:
     """Print a line for each reference; `full`: with whole digests."""
+    async with RelayClient(place, _PATIENCE) as relay:
+        async with relay.ask("GET", "/relay/images") as answer:
+            images = (await relay.read(answer, _Images)).images
+        _print(images, full=full)
+        if not images:
+            async with relay.ask("GET", "/relay/health") as answer:
+                health = await relay.read(answer, _Health)
+            blind = f"images can not be read: the session of this relay is {health.session!r}"
+            print("nothing is stored yet" if health.ready else blind, file=sys.stderr)
+
+
+def _print(images: Sequence[_Image], *, full: bool) -> None:
     seen = sys.stdout.isatty()
     console = Console(width=None if seen else _ENDLESS, highlight=False)
     rows = [
@@ -67,7 +85,7 @@ def _style(column: str, text: str) -> str:
     return _STYLES.get(text, "yellow") if column == "STATE" else ""
 
 
-def _row(image: Image, reference: str, now: datetime, *, full: bool, between: str) -> dict[str, str]:
+def _row(image: _Image, reference: str, now: datetime, *, full: bool, between: str) -> dict[str, str]:
     """Give what stands in each column; `between` platforms stands a comma, or each has a line of its own."""
     name, at, digest = reference.partition("@")
     return {
