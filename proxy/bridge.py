@@ -17,14 +17,15 @@ _MOST = 4 * 1024 * 1024  # bytes of one read, above all of the directory of a zi
 class Inflow:
     """A stream of chunks as a file that can be read once, a batch ahead of its reader; made in the loop.
 
-    `received` is how many bytes have come. Close it in the loop when the reader is done.
+    `first` was read from it already; `received` is how many bytes have come. Close it in the loop when the reader is
+    done.
     """
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self.received = 0
+    def __init__(self, chunks: AsyncIterator[bytes], first: bytes = b"") -> None:
+        self.received = len(first)
         self._chunks = chunks
         self._loop = asyncio.get_running_loop()
-        self._held = memoryview(b"")
+        self._held = memoryview(first)
         self._coming: Future[bytes] | None = None
         self._ended = False
 

@@ -62,8 +62,9 @@ class Intake:
 
         TARBALL_INVALID; DENIED when the store cannot keep it.
         """
+        first = await anext(chunks, b"")  # an engine takes its time to begin, and keeps nobody else waiting
         async with self._turns, self.spool.parts() as parts:
-            inflow = progress.inflow = Inflow(chunks)
+            inflow = progress.inflow = Inflow(chunks, first)
             began = time.monotonic()
             try:
                 unpacked = await in_own_thread(unpack, inflow, parts)

@@ -6,6 +6,7 @@ import re
 import resource
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from io import BytesIO
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from proxy.tarballs.members import members
 from proxy.tarballs.streams import plain
 from tests import tarballs
 from tests.actions.relays import pulled
-from tests.front.relay import Answer, Relay, noise, running
+from tests.front.relay import Answer, Relay, connected, noise, request, running
 from tests.front.test_relay import full_disk
 from tests.tarballs import COMPRESSIONS, NO_DIGEST, SHAPES, Sample, sample
 
@@ -289,6 +290,15 @@ def with_roots(number: int, size: int) -> bytes:
 def with_docker_entries(layers: int) -> bytes:
     """Change a tarball of Docker's, such that its image has the same layer ever again."""
     return changed(LEGACY, **{"manifest.json": json.dumps([{"Config": CONFIG, "Layers": ["a"] * layers}]).encode()})
+
+
+async def test_who_has_not_begun_to_send_keeps_nobody_waiting(relay: Relay) -> None:
+    begun = request("PUT", "/relay/images/web:v1", {"Transfer-Encoding": "chunked"})
+    async with AsyncExitStack() as stack, asyncio.timeout(20):
+        for _ in range(3):
+            await stack.enter_async_context(connected(relay.port, begun))
+
+        assert (await put(relay, LEGACY)).status == 201
 
 
 @pytest.mark.parametrize(
