@@ -156,9 +156,9 @@ class Foreign:
             for image in found:
                 for digest, manifest in image.manifests.items():
                     await self.spool.keep_manifest(name, digest, manifest)
-        known.images[file] = [
-            _Held((*image.manifests, *image.blobs), tuple(image.names), tuple(image.references)) for image in found
-        ]
+            known.images[file] = [
+                _Held((*image.manifests, *image.blobs), tuple(image.names), tuple(image.references)) for image in found
+            ]
         size, took = artifact.size / 2**20, time.monotonic() - began
         _log.info("read the artifact %s as %s: %.1f MiB in %.2f s", printable(artifact.name), name, size, took)
 
