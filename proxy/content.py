@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
 from proxy.errors import ContentDamaged, ManifestUnknown
@@ -133,6 +133,21 @@ async def read_plain(blob: Blob, start: int, stop: int, memory: Memory) -> Async
             prove.confirm()
     finally:
         await crew.dismiss()
+
+
+@runtime_checkable
+class Arriving(Source, Protocol):
+    """Stored bytes that come one after the other."""
+
+    async def arrived(self, stop: int) -> None:
+        """Wait until the bytes before `stop` are there; raises what ended their coming."""
+
+
+async def within_reach(blob: Blob, at: int) -> None:
+    """Wait until the piece with a plain byte can be read, if it is on its way; raises what ended that."""
+    if isinstance(blob.source, Arriving):
+        for extent in covering(blob.pieces, at, at + 1):
+            await blob.source.arrived(extent.offset + extent.piece.stored)
 
 
 async def piece_of(blob: Blob, start: int, stop: int) -> list[memoryview]:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from proxy.content import Blob
+from proxy.content import Blob, within_reach
 from proxy.front.asked import digest_of, name_of
 from proxy.front.keys import DELETION, DEPARTURES, FETCHING, LOOKUP, MEMORY
 from proxy.front.ranges import requested
@@ -39,8 +39,9 @@ async def _found(request: web.Request) -> tuple[Blob, tuple[int, int] | None]:
     span = requested(request.headers.get("Range"), blob.size)
     if known or span:
         return blob, span
-    fetching = request.app[FETCHING]
-    return await fetching.begun(await fetching.near(blob)), None
+    near = await request.app[FETCHING].near(blob)
+    await within_reach(near, 0)
+    return near, None
 
 
 async def _send(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
-from proxy.content import Blob, piece_of, read_plain
+from proxy.content import Blob, piece_of, read_plain, within_reach
 from proxy.errors import Stalled
 from proxy.memory import Memory
 from proxy.offload import Crew
@@ -67,6 +67,7 @@ class Sending:
 
     async def _send_piece(self, pieces: AsyncGenerator[list[memoryview]], blob: Blob, start: int) -> int:
         """Send the next piece; gives where the one after it starts."""
+        await within_reach(blob, start)  # without a turn: storage may take its time
         async with self._memory.turn:
             views = await anext(pieces)
             stop = start + sum(map(len, views))

@@ -120,12 +120,6 @@ class Fetching:
             self.ledger.note(Fetched(result))
         return blob
 
-    async def begun(self, blob: Blob) -> Blob:
-        """Give a blob when its first piece is there, if it is on its way; raises what ended the download."""
-        if isinstance(blob.source, _Download):
-            await blob.source.arrived(blob.pieces[0].stored)
-        return blob
-
     async def _start(self, blob: Blob) -> _Download | None:
         path = await self.spool.room(blob.stored + sum(each.size for each in self._under_way.values()))
         if path is None:

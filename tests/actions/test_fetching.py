@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -9,12 +11,12 @@ import pytest
 
 from proxy.front.keys import MEMORY, SPOOL
 from tests.actions.faulty import IMPATIENT
-from tests.actions.relays import Relays, blob_of, pulled
+from tests.actions.relays import HASTY, Relays, blob_of, pulled
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer, Corrupt, Delay
 from tests.fakes.actions.fixtures import Emulate
-from tests.front.relay import MIB, Relay, eventually, noise
+from tests.front.relay import MIB, Relay, connected, eventually, noise, request
 
 LAYER = noise(9 * MIB)
 DIGEST = f"sha256:{hashlib.sha256(LAYER).hexdigest()}"
@@ -42,6 +44,24 @@ async def test_clients_of_one_layer_share_one_download(emulate: Emulate, relays:
 
     assert [each.body for each in found] == [LAYER] * 4
     assert actions.traffic.sent[kinds.GET_RANGE] < 1.02 * len(LAYER)
+
+
+async def test_who_waits_for_slow_storage_keeps_nobody_waiting(emulate: Emulate, relays: Relays) -> None:
+    actions = await pushed(emulate, relays)
+    relay = await puller(relays, actions, tempo=replace(HASTY, stall=30, transfer=30), memory_budget=8 * MIB)
+    near = await relay.push_blob(b"of this job")
+    actions.plan.play(kinds.GET_RANGE, Delay(20), skip=1)  # there is memory for one range at a time
+    async with AsyncExitStack() as stack, asyncio.timeout(15):
+        for _ in range(8):  # as many as there are turns
+            reader, _ = await stack.enter_async_context(
+                connected(relay.port, request("GET", f"/v2/app/blobs/{DIGEST}"))
+            )
+            await reader.readexactly(4 * MIB)  # what came with the first range
+        await asyncio.sleep(0.2)  # now each wants what is not there
+
+        found = await blob_of(relay, near)
+
+    assert found.body == b"of this job"
 
 
 async def test_what_was_downloaded_is_not_downloaded_again(emulate: Emulate, relays: Relays) -> None:
