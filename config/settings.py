@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     store: Annotated[Literal["auto", "directory", "actions"], _AnyCase] = Field(
         "auto",
         description="where images are kept; directory: one file per image in the data folder; actions: artifacts of "
-        "the workflow run; auto: actions where GITHUB_ACTIONS=true, else directory",
+        "the workflow run; auto: actions where GITHUB_ACTIONS=true or RELAY_RUN_ID is set, else directory",
     )
     data: Path = Field(
         default_factory=lambda: user_data_path("image-relay", appauthor=False),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiofiles
 from aiofiles.os import rename, stat, unlink
+from aiofiles.ospath import isdir
 from pydantic import BaseModel, ByteSize
 
 from proxy.commands.engine import engine
@@ -39,6 +40,10 @@ async def save(place: Place, references: Sequence[str], file: str | None) -> Non
     """Send images of the engine to the relay; or what is in a file (`-` for standard input), under its names or one."""
     async with RelayClient(place) as relay:
         if file is not None:
+            if await isdir(file):
+                raise CommandFailed(
+                    f"{file} is a folder; an OCI layout goes as tar -C FOLDER -c . | image-relay save --file - NAME"
+                )
             with _file_troubles(f"cannot read {file}"):
                 size = None if file == _STANDARD else (await stat(file)).st_size
                 await _send(relay, "".join(references), shown(f"sending {file}", _read(file), size))

@@ -11,6 +11,7 @@ from proxy.commands.relay import CommandFailed
 _CHUNK = 1024 * 1024  # bytes
 _UNREACHABLE = 900  # aiodocker's status where no engine answers
 _NONE = "no container engine answers (DOCKER_HOST, /var/run/docker.sock): start it, or use --file"
+_BY_HAND = "docker save IMAGE | image-relay save --file - IMAGE, and image-relay load --file - IMAGE | docker load, do"
 
 
 class Engine:
@@ -47,6 +48,8 @@ async def engine() -> AsyncIterator[Engine]:
         docker = aiodocker.Docker()
     except (AssertionError, ValueError, OSError) as error:  # an assertion where it finds no socket
         raise CommandFailed(_NONE) from error
+    except aiodocker.DockerError as error:  # such as one that is reached by ssh
+        raise CommandFailed(f"the engine of DOCKER_HOST can not be used ({error.message}); {_BY_HAND}") from error
     try:
         yield Engine(docker)
     except aiodocker.DockerError as error:

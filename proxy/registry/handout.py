@@ -150,9 +150,8 @@ class Handout:
                 if child.platform and _fits(str(child.platform), platform):
                     found = await self.lookup.manifest(name, child.digest)
                     return found, await self.lookup.parsed(found)
-        raise ManifestUnknown(
-            f"{label(name, reference)} is not there for {platform[:60]!r}, only for {', '.join(there)}"
-        )
+        only = f"only for {', '.join(filter(None, there))}" if any(there) else "it names no platform"
+        raise ManifestUnknown(f"{label(name, reference)} is not there for {platform[:60]!r}, {only}")
 
 
 def _fits(platform: str, wanted: str) -> bool:

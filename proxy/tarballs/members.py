@@ -76,6 +76,8 @@ def _header(source: Readable, *, first: bool) -> tarfile.TarInfo | None:
     except tarfile.HeaderError as error:  # the end is two blocks of zeros; some tools write none
         if not block.strip(b"\0") and not first:
             return None
+        if first and not block:
+            raise TarballInvalid("this is no tarball: it is empty") from error
         raise TarballInvalid("this is no tarball" if first else f"the tarball is damaged: {error}") from error
     if header.size < 0 or header.type == tarfile.GNUTYPE_SPARSE:
         raise TarballInvalid(f"the tarball has a {'sparse file' if header.size >= 0 else 'file of negative size'}")

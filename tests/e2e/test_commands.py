@@ -91,6 +91,29 @@ def test_without_an_engine_that_is_told(
     assert said == "no container engine answers (DOCKER_HOST, /var/run/docker.sock): start it, or use --file"
 
 
+def test_an_engine_that_is_reached_by_ssh_has_a_way_by_hand(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://builder")
+
+    said = failed(capsys, relay, "save", "app:v1")
+
+    assert said.startswith("the engine of DOCKER_HOST can not be used (")
+    assert "docker save IMAGE | image-relay save --file - IMAGE" in said
+
+
+def test_a_folder_is_no_tarball_and_the_message_makes_one_of_it(
+    relay: Relay, toolbox: Toolbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = several_layers(tmp_path / "image").layout
+    said = failed(capsys, relay, "save", "app:v1", "--file", str(folder))
+    assert said == f"{folder} is a folder; an OCI layout goes as tar -C FOLDER -c . | image-relay save --file - NAME"
+
+    made = tmp_path / "made.tar"
+    subprocess.run(["tar", "-C", str(folder), "-cf", str(made), "."], check=True)
+    call(relay, "save", "app:v1", "--file", str(made))
+
+
 def test_files_take_the_place_of_an_engine(
     relay: Relay, toolbox: Toolbox, docker26: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

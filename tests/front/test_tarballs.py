@@ -23,7 +23,7 @@ from proxy.tarballs.members import members
 from proxy.tarballs.streams import plain
 from tests import tarballs
 from tests.actions.relays import pulled
-from tests.front.relay import Answer, Relay, connected, noise, request, running
+from tests.front.relay import Answer, Relay, connected, image, noise, request, running
 from tests.front.test_relay import full_disk
 from tests.tarballs import COMPRESSIONS, NO_DIGEST, SHAPES, Sample, sample
 
@@ -160,6 +160,15 @@ async def test_one_platform_of_an_index_comes_out_alone(relay: Relay) -> None:
     whole = await get(relay, "arm:v1?platform=linux")
     assert whole.status == 200
     assert (await get(relay, "arm:v1?platform=linux/amd64")).message.endswith("only for linux/arm64")
+
+
+async def test_of_an_image_that_names_no_platform_that_is_told(relay: Relay) -> None:
+    await relay.push_blob(b"{}")
+    await relay.push(image(b"{}"), "v1")
+
+    said = (await get(relay, "app:v1?platform=linux/amd64")).message
+
+    assert said == "app:v1 is not there for 'linux/amd64', it names no platform"
 
 
 async def test_children_that_are_in_the_index_are_kept_with_it(relay: Relay) -> None:
@@ -304,7 +313,7 @@ async def test_who_has_not_begun_to_send_keeps_nobody_waiting(relay: Relay) -> N
 @pytest.mark.parametrize(
     ("tarball", "message"),
     [
-        (b"", "this is no tarball"),
+        (b"", "this is no tarball: it is empty"),
         (b"hello" * 1000, "this is no tarball"),
         (
             tarballs.tar({"a": b"b"}),

@@ -7,6 +7,7 @@ Prints, for two jobs of one run, the environment of a relay; the same stands in 
 
 import argparse
 import asyncio
+import errno
 import shlex
 import signal
 import sys
@@ -35,7 +36,12 @@ def main() -> None:
                 sys.exit(f"Azurite is not in {azurite.TOOLS}: run tools/install-actions-emulator")
             log = arguments.data.resolve() / "azurite.log"
             origin = stack.enter_context(azurite.running(log, arguments.data.resolve() / "azurite"))
-        asyncio.run(_serve(options, origin, arguments))
+        try:
+            asyncio.run(_serve(options, origin, arguments))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            sys.exit(f"port {arguments.port} is taken; use ACTIONS_PORT={arguments.port + 1} (--port)")
 
 
 def _end(number: int, _: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,28 @@ def test_it_prints_an_environment_for_each_job_and_ends_when_asked(tmp_path: Pat
             "RELAY_TRUSTED_HOSTS",
         }
         assert written in said + rest
+
+
+def test_a_port_that_is_taken_is_told_with_another(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = subprocess.run(  # noqa: S603 - ourselves
+            [
+                sys.executable,
+                "-m",
+                "tests.fakes.actions",
+                "--port",
+                str(port),
+                "--data",
+                str(tmp_path),
+                "--flavour",
+                "act",
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    assert (ended.returncode, ended.stderr) == (1, f"port {port} is taken; use ACTIONS_PORT={port + 1} (--port)\n")
