@@ -158,12 +158,13 @@ async def piece_of(blob: Blob, start: int, stop: int) -> list[memoryview]:
 
 async def read_stored(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:
     """Give the pieces as they are stored, each checked by its CRC. Use it within `contextlib.aclosing`."""
-    most = _NEAR if blob.source.local else _FAR
-    reads = (_read(blob, run.offset, run.stored, run.checked) for run in _runs(blob.pieces, most))
-    async with aclosing(_in_order(reads, blob.source.ahead, memory, most)) as runs:
-        async for pieces in runs:
-            for piece in pieces:
-                yield piece
+    with memory.beyond(0 if blob.source.local else _HELD * _FAR) as enough:
+        most = _FAR if enough and not blob.source.local else _NEAR
+        reads = (_read(blob, run.offset, run.stored, run.checked) for run in _runs(blob.pieces, most))
+        async with aclosing(_in_order(reads, blob.source.ahead, memory, most)) as runs:
+            async for pieces in runs:
+                for piece in pieces:
+                    yield piece
 
 
 async def read_proven(blob: Blob, memory: Memory) -> AsyncGenerator[bytes]:

@@ -26,6 +26,7 @@ from proxy.store.upload import footer
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = 8  # downloads; each holds some pieces, whatever else memory is left
 
 
 class _Download:
@@ -55,10 +56,11 @@ class _Download:
         await self.arrived(stop)
         return await offload(lambda: then(self._file.read(stop - start, start)))
 
-    async def run(self, memory: Memory) -> Entry:
-        """Download everything, and give what a file needs to know of it."""
+    async def run(self, memory: Memory, turns: asyncio.Semaphore) -> Entry:
+        """Download everything, in its turn, and give what a file needs to know of it."""
         try:
-            return await self._run(memory)
+            async with turns:
+                return await self._run(memory)
         except asyncio.CancelledError:
             self._fail(Denied("image-relay is stopping"))
             raise
@@ -97,6 +99,7 @@ class Fetching:
     ledger: Ledger = field(default_factory=Ledger)
     _under_way: dict[Digest, _Download] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def near(self, blob: Blob) -> Blob:
         """Give a blob such that reading all of it downloads it once, for all who read it.
@@ -130,7 +133,7 @@ class Fetching:
 
     async def _finish(self, digest: Digest, download: _Download, path: Path) -> None:
         try:
-            entry = await download.run(self.memory)
+            entry = await download.run(self.memory, self._turns)
             await self.spool.keep_downloaded(path, digest, entry)
         except (RegistryError, OSError) as error:
             _log.warning("the download of %s broke off: %s", digest, type(error).__name__)

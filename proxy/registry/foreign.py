@@ -38,6 +38,7 @@ _LATEST = Tag("latest")
 _AT_ONCE = 2  # artifacts that are read
 _AHEAD = 4  # blocks of 2 MiB
 _REFUSED = 60.0  # seconds for which an artifact is not read again that was no image
+_TRIES = 2  # to read an artifact, if the disk loses what was read
 _SHOWN = 8  # names in a message
 
 
@@ -74,6 +75,12 @@ class _Known:
     def file(self, wanted: str) -> str:
         """Say which file is wanted, the artifact itself if it is no zip; TARBALL_INVALID where that is not clear."""
         return tarball_among(self.files, wanted) if self.files else self.name
+
+    def check(self, wanted: str) -> None:
+        """Raise MANIFEST_UNKNOWN for what was refused a moment ago."""
+        reason, until = self.refused.get(wanted, ("", 0.0))
+        if time.monotonic() < until:
+            raise ManifestUnknown(reason)
 
     def refuse(self, wanted: str, error: TarballInvalid) -> None:
         """Remember a refusal, and none that is over."""
@@ -114,14 +121,16 @@ class Foreign:
         if wanted is None or artifact is None:
             return None
         known = self._known.setdefault(artifact.id, _Known(artifact.name))
-        reason, until = known.refused.get(wanted.inside, ("", 0.0))
-        if time.monotonic() < until:
-            raise ManifestUnknown(reason)
         with known.named():
+            for _ in range(_TRIES):
+                known.check(wanted.inside)
+                if blob := await self._held(name, wanted, known):
+                    return blob
+                key = (name, tag, artifact.id)  # of a wrong tag nobody else shall hear
+                await self.flights.join(key, partial(self._fetch, name, wanted, artifact, known))
             if blob := await self._held(name, wanted, known):
                 return blob
-            await self.flights.join((artifact.id, wanted.inside), partial(self._fetch, name, wanted, artifact, known))
-            return await self._held(name, wanted, known)
+            raise TarballInvalid("what was read of it is gone from the disk; try again")
 
     async def _held(self, name: Name, wanted: _Wanted, known: _Known) -> Blob | None:
         """Give the root of an image that was read before, if all of it is still there."""
@@ -129,20 +138,22 @@ class Foreign:
         if file not in known.images:
             return None
         image = _chosen(known.images[file], wanted, file)
-        found = [await self.spool.find(each) for each in image.digests]
-        if None in found:
-            return None
+        root = await self.spool.find(image.digests[0])
+        for digest in image.digests:
+            if await self.spool.find(digest) is None:
+                return None
         for digest in image.digests:
             if self.spool.linked(name, digest):
                 self.spool.renew(name, digest)
             else:
                 await self.spool.link(name, digest)
-        return found[0]
+        return root
 
     async def _fetch(self, name: Name, wanted: _Wanted, artifact: Artifact, known: _Known) -> None:
         """Read an artifact into the spool, unless that was done for another image of it meanwhile."""
         began = time.monotonic()
         async with known.reading, self._turns, self.spool.parts() as parts:
+            known.check(wanted.inside)
             if await self._held(name, wanted, known):
                 return
             try:

@@ -19,7 +19,7 @@ from tests.fakes.actions.faults import Corrupt, Delay
 from tests.fakes.actions.fixtures import Emulate, require_tools
 from tests.fakes.actions.official import OfficialClient
 from tests.fakes.actions.options import Flavour
-from tests.front.relay import Relay, noise
+from tests.front.relay import Relay, eventually, noise
 from tests.front.test_tarballs import files_of, image_of
 from tests.tarballs import COMPRESSIONS, SHAPES, Sample, legacy_save, sample, tar, zipped
 from tests.unit.fakes.caller import Caller
@@ -215,6 +215,25 @@ async def test_images_of_one_tarball_that_are_asked_for_at_once_are_read_once(em
 
     assert list(found) == list(both.values())
     assert actions.traffic.blob_requests <= 4  # the end of the zip and its start, twice at most
+
+
+async def test_a_wrong_tag_spoils_no_right_one_that_waits_for_the_same_artifact(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    both = {"app:v1": sample(b"one"), "web:v2": sample(b"two")}
+    await stored(actions, "images", zipped({"all.tar": together(both)}))
+    relay = await relays.start(actions, actions.job("test"))
+    actions.plan.play(kinds.GET_RANGE, Delay(0.3))
+
+    first = asyncio.create_task(image_of(relay, "latest", "artifact/images/app"))
+    await eventually(lambda: actions.traffic.blob_requests > 0)
+    wrong = asyncio.create_task(refusal(relay, "artifact/images", "nosuch"))
+    await asyncio.sleep(0.05)  # so that it comes before the right one
+
+    assert await image_of(relay, "v2", "artifact/images") == both["web:v2"]
+    assert await first == both["app:v1"]
+    assert "it holds app:v1, web:v2" in await wrong
 
 
 async def test_when_some_of_several_images_were_given_up_they_are_read_again(emulate: Emulate, relays: Relays) -> None:

@@ -152,6 +152,23 @@ async def test_of_a_blob_with_another_digest_the_last_piece_is_never_handed_out(
     await eventually(lambda: files(spool) == [])
 
 
+async def test_a_crowd_of_downloads_takes_turns(fetching: Fetching, spool: Spool) -> None:
+    contents = [noise(100_000, seed) for seed in range(12)]
+    blobs = [far(content) for content in contents]
+    for _, source in blobs:
+        source.gate.clear()
+    readers = [asyncio.create_task(plain(await fetching.near(blob))) for blob, _ in blobs]
+    await eventually(lambda: sum(source.reads for _, source in blobs) == 8)
+    await asyncio.sleep(0.05)
+
+    begun = sum(source.reads for _, source in blobs)
+    for _, source in blobs:
+        source.gate.set()
+
+    assert begun == 8
+    assert await asyncio.gather(*readers) == contents
+
+
 async def test_the_end_of_the_service_ends_its_readers(spool: Spool, fetching: Fetching, crew: Crew) -> None:
     blob, source = far(noise(7_000_000))
     source.gate.clear()
