@@ -3,19 +3,22 @@
 That spares the engine's own push, which compresses on one core, and its pull.
 """
 
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import aiofiles
 from aiofiles.os import rename, stat, unlink
-from aiofiles.ospath import isdir
+from aiofiles.ospath import exists, isdir, isfile
 from pydantic import BaseModel, ByteSize
 
 from proxy.commands.engine import engine
 from proxy.commands.progress import shown
 from proxy.commands.relay import CommandFailed, Place, RelayClient, path_of
+from proxy.offload import offload
 from proxy.printing import printable
 
 _CHUNK = 1024 * 1024  # bytes
@@ -84,17 +87,24 @@ async def load(place: Place, references: Sequence[str], file: str | None, platfo
 
 
 async def _write(file: str, chunks: AsyncIterator[bytes]) -> None:
-    """Write a file, whole or not at all."""
-    part = f"{file}.part"
+    """Write a file, whole or not at all; what is no file, such as a pipe or a device, stays what it is."""
+    if file == _STANDARD or (await exists(file) and not await isfile(file)):
+        await _pour(sys.stdout.fileno() if file == _STANDARD else file, "wb", chunks)
+        return
+    target = await offload(os.path.realpath, file)
+    part = f"{target}.{os.getpid()}.part"
     try:
-        async with aiofiles.open(sys.stdout.fileno() if file == _STANDARD else part, "wb") as opened:
-            async for chunk in chunks:
-                await opened.write(chunk)
-        if file != _STANDARD:
-            await rename(part, file)
+        await _pour(part, "xb", chunks)
+        await rename(part, target)
     finally:
         with suppress(FileNotFoundError):
             await unlink(part)
+
+
+async def _pour(to: str | int, mode: Literal["wb", "xb"], chunks: AsyncIterator[bytes]) -> None:
+    async with aiofiles.open(to, mode) as opened:
+        async for chunk in chunks:
+            await opened.write(chunk)
 
 
 @contextmanager

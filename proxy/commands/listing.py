@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, NonNegativeInt
+from pydantic import AwareDatetime, BaseModel, Field
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +22,9 @@ _STYLES = {"durable": "green", "failed": "bold red"}  # anything else is on its 
 _ENDLESS = 10_000  # columns of a line that nobody looks at
 
 
+_Bytes = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class _Image(BaseModel):
     """An image as `GET /relay/images` describes it; what is not stored yet has less to tell."""
 
@@ -29,8 +32,8 @@ class _Image(BaseModel):
     digest: str
     state: str
     platforms: list[str] = []
-    size: NonNegativeInt | None = None
-    stored: NonNegativeInt | None = None
+    size: _Bytes | None = None
+    stored: _Bytes | None = None
     created: AwareDatetime | None = None
     expires: AwareDatetime | None = None
 

@@ -114,5 +114,5 @@ class RelayClient:
         try:
             body: Any = await answer.json(content_type=None)
             return str(body["errors"][0]["message"])
-        except (ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return self._stranger(answer)

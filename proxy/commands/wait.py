@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
 from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient
 from proxy.printing import printable
 
 _FOR_EVER = {400, 401, 405}  # no reference, no password, no image-relay
+_LEAST = 2.0  # seconds for an answer, even if there is no time left
 _PAUSE = 2.0  # seconds; as often as a relay lists the artifacts of the run
 
 
@@ -17,7 +18,7 @@ async def wait(place: Place, references: Sequence[str], seconds: float) -> None:
     async with RelayClient(place) as relay:
         for reference in references:
             told = ""
-            while problem := await _problem(relay, reference):
+            while problem := await _in_time(_problem(relay, reference), until, place):
                 if time.monotonic() + _PAUSE > until:
                     raise CommandFailed(f"{reference} did not come within {seconds:g} seconds: {problem}")
                 if problem != told:
@@ -25,6 +26,15 @@ async def wait(place: Place, references: Sequence[str], seconds: float) -> None:
                     told = problem
                 await asyncio.sleep(_PAUSE)
             print(printable(f"{reference} is there"))
+
+
+async def _in_time(asking: Coroutine[None, None, str], until: float, place: Place) -> str:
+    """Give what asking says, or that nothing comes: a relay that hangs must not hang who waits."""
+    try:
+        async with asyncio.timeout(max(_LEAST, until - time.monotonic())):
+            return await asking
+    except TimeoutError:
+        return f"the relay at {place} does not answer; its log says why"
 
 
 async def _problem(relay: RelayClient, reference: str) -> str:

@@ -1,5 +1,6 @@
 """`image-relay save`, `load` and `wait`, between real engines and a relay; started as `main` starts them."""
 
+import os
 import secrets
 import subprocess
 import sys
@@ -169,6 +170,25 @@ def test_an_image_that_is_damaged_is_never_written_whole(
 
     assert "broke off" in said or "damaged" in said
     assert list(tmp_path.glob("out.tar*")) == []
+
+
+def test_a_link_and_a_pipe_stay_what_they_are(
+    relay: Relay, toolbox: Toolbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    COURIERS["crane"].push(toolbox, several_layers(tmp_path / "image"), f"{relay.host}/app:v1")
+    link, target, pipe = (tmp_path / name for name in ("link.tar", "target.tar", "pipe.tar"))
+    target.write_bytes(b"before")
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+
+    call(relay, "load", "app:v1", "--file", str(link))
+    with (tmp_path / "came.tar").open("wb") as came, subprocess.Popen(["cat", str(pipe)], stdout=came) as reading:
+        call(relay, "load", "app:v1", "--file", str(pipe))
+        reading.wait(20)
+
+    assert link.is_symlink()
+    assert pipe.is_fifo()
+    assert (tmp_path / "came.tar").read_bytes() == target.read_bytes() != b"before"
 
 
 def test_standard_input_and_output_are_files_too(relay: Relay, tmp_path: Path, toolbox: Toolbox) -> None:

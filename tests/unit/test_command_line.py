@@ -228,6 +228,22 @@ async def test_of_a_relay_that_does_not_answer_the_log_is_to_be_read(
     assert "has not answered for 0.2 seconds; its log says why" in capsys.readouterr().err
 
 
+async def test_who_waits_for_a_relay_that_hangs_waits_no_longer_than_he_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(_: web.Request) -> web.Response:
+        await asyncio.sleep(1)
+        return web.Response()
+
+    monkeypatch.setattr("proxy.commands.wait._LEAST", 0.2)
+    app = web.Application()
+    app.router.add_get("/relay/images/{image}", silent)
+    async with listen(app, ["127.0.0.1"], 0) as port:
+        assert await command("wait", "app:v1", "--timeout", "0", "--port", str(port)) == 1
+
+    assert "app:v1 did not come within 0 seconds: the relay at 127.0.0.1" in capsys.readouterr().err
+
+
 def test_the_help_of_list_has_its_own_options_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", "--help") == 0
 
