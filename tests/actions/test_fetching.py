@@ -48,9 +48,10 @@ async def test_clients_of_one_layer_share_one_download(emulate: Emulate, relays:
 
 async def test_who_waits_for_slow_storage_keeps_nobody_waiting(emulate: Emulate, relays: Relays) -> None:
     actions = await pushed(emulate, relays)
-    relay = await puller(relays, actions, tempo=replace(HASTY, stall=30, transfer=30), memory_budget=8 * MIB)
+    tempo = replace(HASTY, stall=30, transfer=30)
+    relay = await puller(relays, actions, tempo=tempo, memory_budget=16 * MIB, download_concurrency=1)
     near = await relay.push_blob(b"of this job")
-    actions.plan.play(kinds.GET_RANGE, Delay(20), skip=1)  # there is memory for one range at a time
+    actions.plan.play(kinds.GET_RANGE, Delay(20), skip=1)
     async with AsyncExitStack() as stack, asyncio.timeout(15):
         for _ in range(8):  # as many as there are turns
             reader, _ = await stack.enter_async_context(
