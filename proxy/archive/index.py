@@ -89,29 +89,18 @@ class Entry(_Part):
         return self
 
 
-class Elsewhere(_Part):
-    """A child of an index that is in another artifact: which, its media type, its size in bytes."""
-
-    artifact: Text
-    media_type: Text
-    size: Count
-
-
 class Index(_Part):
-    """What one file holds: references (`app:v1`, or `app@sha256:…`), the root, blobs; and children elsewhere."""
+    """What one file holds: references (`app:v1`, or `app@sha256:…`), the root, and all blobs and manifests."""
 
     version: int = VERSION
     references: tuple[Reference, ...]
     root: DigestText
     blobs: dict[DigestText, Entry]
-    elsewhere: dict[DigestText, Elsewhere] = {}
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if self.root not in self.blobs:
             raise ValueError("the root is not among the blobs")
-        if not self.blobs.keys().isdisjoint(self.elsewhere):
-            raise ValueError("a blob is both here and elsewhere")
         if any(end > start for (_, end), (start, _) in pairwise(sorted(_stretches(self.blobs.values())))):
             raise ValueError("blobs overlap")
         return self

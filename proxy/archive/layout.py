@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from proxy.archive import limits, loading, tar
 from proxy.archive.frames import compressor
-from proxy.archive.index import Elsewhere, Entry, Index, encode
+from proxy.archive.index import Entry, Index, encode
 from proxy.archive.pieces import Piece
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
@@ -58,15 +58,13 @@ class Plan:
 class Image:
     """What is to become one file.
 
-    `contents` are the root and everything it needs, in tree order; `elsewhere` are the children
-    that are in other artifacts.
+    `contents` are the root and everything it needs, in tree order.
     """
 
     name: Name
     tag: Tag | None
     root: Digest
     contents: Mapping[Digest, Content]
-    elsewhere: Mapping[Digest, Elsewhere]
     public_host: str
 
     @property
@@ -137,7 +135,6 @@ def lay_out(image: Image) -> Plan:
         references=(label(image.name, image.tag or image.root),),
         root=image.root,
         blobs=blobs,
-        elsewhere={digest: found for digest, found in image.elsewhere.items() if digest not in blobs},
     )
     tape.put(encode(index, _start_of_metadata(tape.segments[near:], tape.size), tape.size))
     return Plan(tuple(tape.segments), index, tape.size)

@@ -13,6 +13,6 @@ TAIL = 256 * 1024  # read first; holds all metadata of an ordinary image
 NEAR = 4 * 1024 * 1024  # stored bytes of small members that are counted as metadata, at most
 INDEX = 64 * 1024 * 1024  # the JSON of an index
 VALUES = 2 * 1024 * 1024  # values in that JSON; enough for a blob of 1.25 TiB
-OBJECTS = 100_000  # in that JSON; blobs and children elsewhere
+OBJECTS = 100_000  # in that JSON; one for each blob
 METADATA = 32 * 1024 * 1024  # small members and footer, as one read
 FILE = 2**63 - 1  # what a file offset can be

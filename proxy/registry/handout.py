@@ -111,7 +111,10 @@ class Handout:
     async def tarball(
         self, references: Sequence[Reference], compression: Compression, platform: str, public_host: str
     ) -> Tarball:
-        """Put one or several images into one tarball, of an index all of it or one `platform`; MANIFEST_UNKNOWN."""
+        """Put one or several images into one tarball, of an index all of it or one `platform`.
+
+        MANIFEST_UNKNOWN if an image, or a child of its index, is not there.
+        """
         blobs: dict[Digest, Blob] = {}
         images, handed = [], []
         for name, reference in references:
@@ -119,7 +122,7 @@ class Handout:
             blobs |= tree.blobs
             root = next(iter(tree.contents))
             tag = reference if isinstance(reference, Tag) else None
-            images.append(Image(name, tag, root, tree.contents, {}, public_host))
+            images.append(Image(name, tag, root, tree.contents, public_host))
             size = sum(content.size for content in tree.contents.values())
             handed.append(Handed(label(name, reference), root, size, len(tree.contents)))
         segments = await offload(_segments, images, compression)
@@ -133,7 +136,10 @@ class Handout:
         manifest = await self.lookup.parsed(blob)
         if platform:
             blob, manifest = await self._of_platform(name, reference, (blob, manifest), platform)
-        return await gather(self.lookup, name, blob.digest, manifest, whole=True)
+        tree = await gather(self.lookup, name, blob.digest, manifest)
+        if tree.missing:
+            raise _incomplete(label(name, reference), tree)
+        return tree
 
     async def _of_platform(
         self, name: Name, reference: Tag | Digest, root: tuple[Blob, Manifest], platform: str
@@ -152,6 +158,13 @@ class Handout:
                     return found, await self.lookup.parsed(found)
         only = f"only for {', '.join(filter(None, there))}" if any(there) else "it names no platform"
         raise ManifestUnknown(f"{label(name, reference)} is not there for {platform[:60]!r}, {only}")
+
+
+def _incomplete(reference: str, tree: Tree) -> ManifestUnknown:
+    """Say which children of an index are missing: an engine would load less than the image, or nothing, in silence."""
+    absent = [f"{child.platform or 'no platform'} ({digest})" for digest, child in tree.missing.items()]
+    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    return ManifestUnknown(f"{reference} is incomplete: {absent[0]}{more} is missing; push it, or choose ?platform=")
 
 
 def _fits(platform: str, wanted: str) -> bool:

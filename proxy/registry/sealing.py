@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from isal.isal_zlib import crc32, crc32_combine
 
-from proxy.archive.index import Elsewhere, Index
+from proxy.archive.index import Index
 from proxy.archive.layout import Content, Image, Literal, Plan, lay_out
 from proxy.content import Blob, read_stored
 from proxy.errors import ManifestBlobUnknown
@@ -25,20 +25,19 @@ from proxy.store.spool import in_memory
 
 @dataclass(slots=True)
 class Tree:
-    """A manifest and everything below it that the repository has, in the order in which it is named."""
+    """A manifest and everything below it that the repository has, in the order in which it is named.
+
+    `missing` are children of an index that nobody has: a registry takes such a sparse index, an engine cannot load it.
+    """
 
     contents: dict[Digest, Content] = field(default_factory=dict)
     blobs: dict[Digest, Blob] = field(default_factory=dict)
-    elsewhere: dict[Digest, Elsewhere] = field(default_factory=dict)
+    missing: dict[Digest, Descriptor] = field(default_factory=dict)
 
     def add(self, blob: Blob, manifest: Manifest | None = None) -> None:
         """Take content in; `manifest` if it is one."""
         self.blobs[blob.digest] = blob
         self.contents[blob.digest] = Content(blob.digest, blob.size, blob.pieces, manifest)
-
-    def knows(self, digest: Digest) -> bool:
-        """Was it taken in, or pointed to?"""
-        return digest in self.blobs or digest in self.elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,35 +85,27 @@ class Body:
         return {digest for digest, blob in self.blobs.items() if digest in blob.findings.proven}
 
 
-async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest, *, whole: bool = False) -> Tree:
-    """Walk down from a manifest; what is missing and may not be is MANIFEST_BLOB_UNKNOWN.
-
-    `whole`: take also in what is in other artifacts for good, instead of pointing to it.
-    """
+async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest) -> Tree:
+    """Walk down from a manifest and take in all that it names; a blob that is missing is MANIFEST_BLOB_UNKNOWN."""
     tree = Tree()
     tree.add(in_memory(digest, manifest, lookup.level), manifest)
     waiting = deque([manifest])
     while waiting:
         parent = waiting.popleft()
         for descriptor in parent.blobs:
-            if not tree.knows(descriptor.digest) and (blob := await present(lookup, name, descriptor)):
+            if descriptor.digest not in tree.blobs and (blob := await present(lookup, name, descriptor)):
                 tree.add(blob)
         for descriptor in parent.children:
-            if not tree.knows(descriptor.digest):
-                waiting += await _child(lookup, name, descriptor, tree, whole=whole)
+            if descriptor.digest not in tree.blobs:
+                waiting += await _child(lookup, name, descriptor, tree)
     return tree
 
 
-async def _child(lookup: Lookup, name: Name, descriptor: Descriptor, tree: Tree, *, whole: bool) -> list[Manifest]:
-    """Take a child of an index in, or point to where it is for good; gives it if it has to be walked down from."""
+async def _child(lookup: Lookup, name: Name, descriptor: Descriptor, tree: Tree) -> list[Manifest]:
+    """Take a child of an index in; return it if it is a manifest, which has to be walked down from."""
     blob = await lookup.find(name, descriptor.digest)
     if blob is None:
-        return []  # a sparse index: the child may be absent
-    is_far = bool(blob.media_type) and not blob.source.local and not whole
-    if blob.media_type and is_far and (archive := await lookup.catalog.holding(name, blob.digest)):
-        tree.elsewhere[blob.digest] = Elsewhere(
-            artifact=archive.artifact.name, media_type=blob.media_type, size=blob.size
-        )
+        tree.missing[descriptor.digest] = descriptor
         return []
     child = await lookup.parsed(blob) if blob.media_type else None
     tree.add(blob, child)
@@ -134,5 +125,5 @@ async def body_of(
 ) -> Body:
     """Lay an archive out."""
     tag = reference if isinstance(reference, Tag) else None
-    image = Image(name, tag, root, tree.contents, tree.elsewhere, public_host)
+    image = Image(name, tag, root, tree.contents, public_host)
     return Body(await offload(lay_out, image), tree.blobs, memory)

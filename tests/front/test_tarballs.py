@@ -23,7 +23,7 @@ from proxy.tarballs.members import members
 from proxy.tarballs.streams import plain
 from tests import tarballs
 from tests.actions.relays import pulled
-from tests.front.relay import Answer, Relay, connected, image, noise, request, running
+from tests.front.relay import Answer, Relay, connected, image, index, noise, request, running
 from tests.front.test_relay import full_disk
 from tests.tarballs import COMPRESSIONS, NO_DIGEST, SHAPES, Sample, sample
 
@@ -160,6 +160,25 @@ async def test_one_platform_of_an_index_comes_out_alone(relay: Relay) -> None:
     whole = await get(relay, "arm:v1?platform=linux")
     assert whole.status == 200
     assert (await get(relay, "arm:v1?platform=linux/amd64")).message.endswith("only for linux/arm64")
+
+
+async def test_an_index_with_a_child_that_nobody_pushed_is_pulled_but_never_handed_out_in_silence(relay: Relay) -> None:
+    there = await relay.push_image()
+    amd64, arm64 = ({"os": "linux", "architecture": each} for each in ("amd64", "arm64"))
+    absent = image(b"{}", b"absent")
+    sparse = index(there.descriptor(platform=amd64), absent.descriptor(platform=arm64))
+    await relay.push(sparse, "v1")
+    await relay.push(index(absent.descriptor()), "hollow")
+
+    refused = [await get(relay, reference) for reference in ("app:v1", "app:hollow", f"app@{sparse.digest}")]
+
+    assert (await relay.get("v1")).body == sparse.content
+    assert {each.error for each in refused} == {(404, "MANIFEST_UNKNOWN")}
+    assert refused[0].message == (
+        f"app:v1 is incomplete: linux/arm64 ({absent.digest}) is missing; push it, or choose ?platform="
+    )
+    assert (await get(relay, "app:v1?platform=linux/amd64")).status == 200
+    assert (await get(relay, "app:v1?platform=linux/arm64")).status == 404
 
 
 async def test_of_an_image_that_names_no_platform_that_is_told(relay: Relay) -> None:

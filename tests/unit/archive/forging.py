@@ -5,7 +5,7 @@ import zlib
 
 import zstandard
 
-from proxy.archive.index import Elsewhere, Entry, Index, encode
+from proxy.archive.index import Entry, Index, encode
 from proxy.archive.pieces import PIECE, Piece
 from proxy.oci.digest import Digest
 
@@ -25,7 +25,6 @@ def some_index() -> Index:
             ROOT: Entry(size=40, offset=910, pieces=(Piece(60, 40, 7),), media_type="application/json", subject=CHILD),
             Digest.of(b""): Entry(size=0, offset=970, pieces=()),
         },
-        elsewhere={CHILD: Elsewhere(artifact="image-app@sha256+00", media_type="application/json", size=9)},
     )
 
 

@@ -9,7 +9,7 @@ from hashlib import shake_256
 
 import zstandard
 
-from proxy.archive.index import Elsewhere, Index, decode, metadata_length
+from proxy.archive.index import Index, decode, metadata_length
 from proxy.archive.layout import Content, Copy, Image, Plan, lay_out
 from proxy.archive.pieces import PIECE, Framing, Piece, choose, covering, frame, unframe
 from proxy.oci.digest import Digest
@@ -93,19 +93,13 @@ class Shelf:
             fields["platform"] = {"os": system, "architecture": architecture}
         return self.put_manifest({"manifests": described}, OCI_INDEX)
 
-    def image(
-        self,
-        root: Digest,
-        reference: str = "app:v1",
-        elsewhere: Mapping[Digest, Elsewhere] | None = None,
-    ) -> Image:
+    def image(self, root: Digest, reference: str = "app:v1") -> Image:
         name, _, tag = reference.partition(":")
         return Image(
             name=Name.parse(name),
             tag=Tag.parse(tag) if tag else None,
             root=root,
             contents=self.contents,
-            elsewhere=elsewhere or {},
             public_host="localhost:5000",
         )
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.archive.index import Elsewhere
 from proxy.archive.layout import Content, Copy, Literal, Plan, lay_out
 from proxy.archive.limits import NEAR, SMALL, TAIL
 from proxy.archive.loading import path
@@ -136,18 +135,6 @@ def test_manifests_keep_their_media_type_and_their_subject() -> None:
     assert (blobs[image].media_type, blobs[image].subject) == (OCI_MANIFEST, None)
     assert (blobs[signature].media_type, blobs[signature].subject) == (OCI_MANIFEST, image)
     assert blobs[Digest.of(b"{}")].media_type is None
-
-
-def test_children_elsewhere_are_written_down_unless_they_are_here() -> None:
-    shelf = Shelf()
-    here, there = shelf.put_image([]), Digest.of(b"there")
-    root = shelf.put_index(here, there)
-    pointer = Elsewhere(artifact="image-app@sha256+00", media_type=OCI_MANIFEST, size=9)
-
-    plan = lay_out(shelf.image(root, elsewhere={here: pointer, there: pointer}))
-
-    assert plan.index.elsewhere == {there: pointer}
-    assert read_index(assemble(plan, shelf.stored)) == plan.index
 
 
 def test_an_image_by_digest_has_no_reference() -> None:
