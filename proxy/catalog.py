@@ -11,8 +11,11 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Collection, Container, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Container, Coroutine, Iterable
+from contextlib import aclosing
+from functools import partial
 from itertools import groupby
+from typing import Any
 from weakref import WeakValueDictionary
 
 from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, StoreRefused
@@ -20,6 +23,7 @@ from proxy.artifacts.naming import Naming, numbered
 from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
+from proxy.offload import Several
 from proxy.opening import Archive, Replaced, Sealed, order, read
 from proxy.shelf import Shelf
 
@@ -31,6 +35,7 @@ _UNSEEN = 600.0  # seconds for which a listing may lack what this relay has stor
 _LACKED = 60.0  # seconds for which it may lack what an earlier one had
 _HELD = 200_000  # pieces in the indexes that are held of a store that is far: some 40 MiB of memory
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
+_SEVERAL = 16  # artifacts that are opened at once, by all who look for something that has no name of its own
 
 
 class Catalog:
@@ -47,6 +52,7 @@ class Catalog:
         self._lacked: dict[str, float] = {}  # by artifact id: since when listings lack what they had
         self._archives = Shelf(_HELD if store.far else math.inf)  # what is near may be replaced, and is kept open
         self._gone: set[str] = set()  # ids of what was listed and could not be opened
+        self._several = Several[Archive | None](_SEVERAL)
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._replaced: list[Replaced] = []
 
@@ -86,22 +92,52 @@ class Catalog:
     async def _answering(self, artifacts: Iterable[Artifact]) -> list[Archive]:
         """Give the archive of each reference that artifacts have, the newest first."""
         by_name = sorted(artifacts, key=_plain)
-        same = [list(each) for _, each in groupby(by_name, key=_plain)]
-        found = [archive for each in same if (archive := await self._newest(each))]
+        same = [partial(self._newest, list(each)) for _, each in groupby(by_name, key=_plain)]
+        async with aclosing(self._each(same)) as archives:
+            found = [archive async for archive in archives]
         return sorted(found, key=lambda archive: order(archive.artifact), reverse=True)
 
     async def holding(self, name: Name, digest: Digest) -> Archive | None:
-        """Give an archive of the repository that has this content, preferably one that has it as a manifest."""
+        """Return an archive of the repository that has this content, preferably undamaged; None if there is none.
+
+        Raise StoreRefused if what cannot be read may have it.
+        """
         if found := self._known(name, digest):
             return found
         await self._refresh()
         last_resort = None
-        for artifact in sorted(self._candidates(name), key=order, reverse=True):
-            if (archive := await self._open(artifact)) and archive.name == name and archive.has(digest):
-                if archive.is_sound(digest):
-                    return archive
-                last_resort = last_resort or archive
+        likeliest = [partial(self._open, artifact) for artifact in self._likeliest(name, digest)]
+        try:
+            async with aclosing(self._each(likeliest)) as archives:
+                async for archive in archives:
+                    if archive.name == name and archive.is_sound(digest):
+                        return archive
+                    if archive.name == name and archive.has(digest):
+                        last_resort = last_resort or archive
+        except StoreRefused:
+            if last_resort is None:
+                raise
         return last_resort
+
+    def _likeliest(self, name: Name, digest: Digest) -> list[Artifact]:
+        """Sort what may have content: what is named by it, what answers for a reference, the rest; the newest first."""
+        named = self._naming.encode(name, digest)
+        newest = sorted(self._candidates(name), key=order, reverse=True)
+        answering = {_plain(each): each.id for each in reversed(newest)}
+        return sorted(newest, key=lambda each: (_plain(each) != named, answering[_plain(each)] != each.id))
+
+    async def _each(
+        self, works: Iterable[Callable[[], Coroutine[Any, Any, Archive | None]]]
+    ) -> AsyncGenerator[Archive]:
+        """Yield what works open, several at once, as it comes; then raise a failure, if there was one."""
+        failure = None
+        async with aclosing(self._several.ended(works)) as tasks:
+            async for task in tasks:
+                failure = failure or task.exception()
+                if task.exception() is None and (archive := task.result()):
+                    yield archive
+        if failure:
+            raise failure
 
     async def opened(self) -> list[Archive]:
         """Give the archives that are known without asking a store that is far, at least; of one that is near, all."""
@@ -134,14 +170,17 @@ class Catalog:
         return None
 
     async def tags(self, name: Name) -> list[Tag]:
-        """Give the tags of a repository, in ASCII order."""
-        return sorted(archive.reference for archive in await self.of(name) if isinstance(archive.reference, Tag))
+        """Return the tags of a repository, in ASCII order, as names of artifacts tell; shortened ones are opened."""
+        decoded = {tag for each, tag in await self.tagged_names() if each == name}
+        opened = await self._answering(self._shortened(name))
+        inside = {each.reference for each in opened if each.name == name and isinstance(each.reference, Tag)}
+        return sorted(decoded | inside)
 
     async def repositories(self) -> list[Name]:
         """Give the repositories that have an archive, in ASCII order."""
         await self._refresh()
         names = {decoded[0] for each in self._listed.values() if (decoded := self._naming.decode(each.name))}
-        names |= {archive.name for each in self._shortened() if (archive := await self._open(each))}
+        names |= {archive.name for archive in await self._answering(self._shortened())}
         return sorted(names)
 
     async def tagged_names(self) -> list[tuple[Name, Tag]]:
@@ -270,10 +309,13 @@ class Catalog:
 
     def _candidates(self, name: Name) -> list[Artifact]:
         decoded = ((each, self._naming.decode(each.name)) for each in self._listed.values())
-        return [each for each, found in decoded if found and found[0] == name] + self._shortened()
+        return [each for each, found in decoded if found and found[0] == name] + self._shortened(name)
 
-    def _shortened(self) -> list[Artifact]:
-        return [artifact for artifact in self._listed.values() if self._naming.may_be_shortened(artifact.name)]
+    def _shortened(self, name: Name | None = None) -> list[Artifact]:
+        """Return what has a shortened name, that of one repository as far as can be told."""
+        naming = self._naming
+        found = [artifact for artifact in self._listed.values() if naming.may_be_shortened(artifact.name)]
+        return [each for each in found if naming.may_be_shortened_of(each.name, name)] if name else found
 
     async def _newest(self, artifacts: Iterable[Artifact]) -> Archive | None:
         """Give the newest archive among the artifacts of one reference."""

@@ -1,13 +1,16 @@
 """The one door to the thread pool, and the one keeper of background tasks."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from itertools import islice
+from typing import Any, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_SLOW = 1.0  # seconds without an end after which more works begin
 
 
 async def offload(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -45,3 +48,34 @@ class Crew:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class Several(Generic[T]):
+    """Does works several at once, `most` at most, for all who ask together."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._turns = asyncio.Semaphore(most)
+
+    async def ended(self, works: Iterable[Callable[[], Coroutine[Any, Any, T]]]) -> AsyncGenerator[asyncio.Task[T]]:
+        """Yield works as tasks that are done, in the order in which they end.
+
+        One begins alone, then twice as many are under way with every end: who stops at the first result has begun
+        little in vain. What is under way when the caller stops is cancelled.
+        """
+        crew, waiting, running, width = Crew(), iter(works), set[asyncio.Task[T]](), 1
+        try:
+            while True:
+                running |= {crew.start(self._in_turn(work)) for work in islice(waiting, width - len(running))}
+                if not running:
+                    return
+                done, running = await asyncio.wait(running, timeout=_SLOW, return_when=asyncio.FIRST_COMPLETED)
+                width = min(2 * width, self._most)
+                for task in done:
+                    yield task
+        finally:
+            await crew.dismiss()
+
+    async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async with self._turns:
+            return await work()

@@ -51,6 +51,11 @@ class Naming:
         plain = numbered(artifact).plain
         return plain.startswith(self.prefix) and len(plain) == _LIMIT and plain[-_HASH - 1] == "="
 
+    def may_be_shortened_of(self, artifact: str, name: Name) -> bool:
+        """Return whether this is a shortened name, and as far as it goes one of this repository."""
+        start = f"{self.prefix}{_escape(name.text)}@"[: _LIMIT - _HASH - 1]
+        return self.may_be_shortened(artifact) and artifact.startswith(start)
+
 
 @lru_cache(maxsize=16384)  # every request looks at every name of the listing
 def _decode(naming: Naming, artifact: str) -> tuple[Name, Tag | Digest] | None:

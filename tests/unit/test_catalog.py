@@ -128,7 +128,8 @@ async def test_an_artifact_without_a_sound_index_is_passed_over(desk: Desk) -> N
 
     assert await root_of(catalog) == manifest.digest
     assert await root_of(catalog, V2) is None
-    assert await catalog.tags(APP) == [V1]
+    assert [archive.reference for archive in await catalog.of(APP)] == [V1]
+    assert await catalog.tags(APP) == [V1, V2]  # names alone are read, as for what a 404 says there is
 
 
 async def test_files_of_others_are_no_images(desk: Desk) -> None:

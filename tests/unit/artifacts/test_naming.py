@@ -51,6 +51,18 @@ def test_every_reference_comes_back_unless_its_name_was_shortened(
     assert numbered(encoded) == (encoded, 1)
 
 
+@given(names, references, names)
+def test_a_shortened_name_may_be_one_of_its_own_repository_and_of_few_others(
+    name: Name, reference: Tag | Digest, other: Name
+) -> None:
+    encoded = NAMING.encode(name, reference)
+    shortened = NAMING.may_be_shortened(encoded)
+
+    assert NAMING.may_be_shortened_of(encoded, name) == NAMING.may_be_shortened_of(f"{encoded}~2", name) == shortened
+    if other.text[:100] != name.text[:100]:
+        assert not NAMING.may_be_shortened_of(encoded, other)
+
+
 @given(names, references, st.integers(2, 999_999_999))
 def test_a_number_changes_neither_the_reference_nor_what_is_shortened(
     name: Name, reference: Tag | Digest, number: int
