@@ -69,7 +69,11 @@ class Catalog:
 
     async def tagged(self, name: Name, tag: Tag) -> Archive | None:
         """Give the archive that answers for a tag. StoreRefused if it can not be read: an older one never answers."""
-        wanted = self._naming.encode(name, tag)
+        return await self.named(name, tag)
+
+    async def named(self, name: Name, reference: Tag | Digest) -> Archive | None:
+        """Return the archive that was stored under a reference, as `tagged`."""
+        wanted = self._naming.encode(name, reference)
         if not (self._store.far and self._has_just_stored(wanted)):
             await self._refresh()
         return await self._newest(each for each in self._listed.values() if _plain(each) == wanted)
@@ -122,9 +126,21 @@ class Catalog:
     def _likeliest(self, name: Name, digest: Digest) -> list[Artifact]:
         """Sort what may have content: what is named by it, what answers for a reference, the rest; the newest first."""
         named = self._naming.encode(name, digest)
+        answering, replaced = self._parted(name)
+        return sorted(answering, key=lambda each: _plain(each) != named) + replaced
+
+    def _parted(self, name: Name) -> tuple[list[Artifact], list[Artifact]]:
+        """Part the artifacts of a repository, the newest first, in the newest of each name and those it replaced."""
         newest = sorted(self._candidates(name), key=order, reverse=True)
-        answering = {_plain(each): each.id for each in reversed(newest)}
-        return sorted(newest, key=lambda each: (_plain(each) != named, answering[_plain(each)] != each.id))
+        answering = {_plain(each): each.id for each in reversed(newest)}.values()
+        return [each for each in newest if each.id in answering], [each for each in newest if each.id not in answering]
+
+    async def replaced(self, name: Name, root: Digest) -> list[Archive]:
+        """Return the archives of a repository that have this root, and a newer one under their reference."""
+        await self._refresh()
+        _, replaced = self._parted(name)
+        async with aclosing(self._each(partial(self._open, artifact) for artifact in replaced)) as archives:
+            return [archive async for archive in archives if archive.name == name and archive.index.root == root]
 
     async def _each(
         self, works: Iterable[Callable[[], Coroutine[Any, Any, Archive | None]]]
@@ -247,11 +263,18 @@ class Catalog:
         await self._refresh()
         same = [each for each in self._listed.values() if _plain(each) == wanted]
         for artifact in sorted(same, key=order):
-            await self._store.delete(artifact)
-            self._forget([artifact])
-            self._changes += 1
+            await self._remove(artifact)
         gone = (archive.name, archive.reference)
         self._replaced = [each for each in self._replaced if (each.archive.name, each.archive.reference) != gone]
+
+    async def remove(self, archive: Archive) -> None:
+        """Delete one artifact, and none that has the same reference."""
+        await self._remove(archive.artifact)
+
+    async def _remove(self, artifact: Artifact) -> None:
+        await self._store.delete(artifact)
+        self._forget([artifact])
+        self._changes += 1
 
     def let_go(self, name: Name, root: Digest) -> bool:
         """Let go at once of replaced archives that have this root; gives whether there were any."""

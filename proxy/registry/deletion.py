@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from proxy.artifacts.base import StoreRefused
+from proxy.catalog import Archive
 from proxy.errors import BlobUnknown, Denied, ManifestUnknown, Unsupported
 from proxy.files import trouble
 from proxy.oci.digest import Digest
@@ -24,7 +25,7 @@ class Deletion:
     push: Push
 
     async def manifest(self, name: Name, reference: Tag | Digest) -> None:
-        """Remove a tag, or all artifacts that have a manifest as their root; UNSUPPORTED for a mere child.
+        """Remove a tag, or what has a manifest as its root, replaced or not; UNSUPPORTED for a mere child.
 
         DENIED if the store, or the folder of the spool, does not let go of something.
         """
@@ -48,8 +49,7 @@ class Deletion:
     async def _remove(self, name: Name, reference: Tag | Digest, root: Digest | None = None) -> bool:
         """Remove what answers for a reference, if it has this root, or any; gives whether there was such an archive."""
         async with self.push.turn(name, reference):
-            archives = await self.lookup.catalog.of(name)
-            archive = next((each for each in archives if each.reference == reference), None)
+            archive = await self.lookup.catalog.named(name, reference)
             if archive is None or root not in {None, archive.index.root}:
                 return False
             await self.push.secure(name, archive)
@@ -66,6 +66,9 @@ class Deletion:
             for archive in await catalog.of(name):
                 if archive.index.root == digest and await self._remove(name, archive.reference, digest):
                     gone.append(archive.reference)
+            for archive in await catalog.replaced(name, digest):
+                await self._remove_alone(archive)
+                gone.append(digest)
             if catalog.let_go(name, digest) and not gone:
                 gone.append(digest)
         finally:  # what went before a failure is gone all the same
@@ -76,6 +79,12 @@ class Deletion:
             whole = label(parent.name, parent.reference)
             raise Unsupported(f"{digest} is part of {whole}; delete that")
         raise ManifestUnknown(f"{label(name, digest)} is not here")
+
+    async def _remove_alone(self, archive: Archive) -> None:
+        """Remove what was replaced, and nothing else: its tag stays with what answers for it now."""
+        async with self.push.turn(archive.name, archive.reference):
+            await self.push.secure(archive.name, archive)
+            await self.lookup.catalog.remove(archive)
 
     async def blob(self, name: Name, digest: Digest) -> None:
         """Remove a blob that no manifest needs; UNSUPPORTED for one in an artifact or of a pending manifest."""

@@ -69,6 +69,46 @@ async def test_a_deleted_digest_takes_every_artifact_with_that_root_and_no_other
     assert not await gone(desk, other.digest, OTHER)
 
 
+async def test_a_digest_that_a_newer_push_replaced_is_deleted_alone(tmp_path: Path) -> None:
+    desk = await Desk.open(tmp_path, MemoryStore())
+    first, second, third = [await desk.push_image(content) for content in (b"1", b"2", b"3")]
+    assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2", "image-app@v1~3"]
+
+    await desk.deletion.manifest(APP, second.digest)
+
+    assert await desk.artifacts() == ["image-app@v1", "image-app@v1~3"]
+    assert await gone(desk, second.digest)
+    assert not await gone(desk, first.digest)
+    assert await desk.answering() == third.digest
+    assert Digest.of(b"3") in await desk.pull(V1)
+    with pytest.raises(ManifestUnknown):
+        await desk.deletion.manifest(APP, second.digest)
+
+
+async def test_what_is_pending_and_needs_something_replaced_is_stored_before_that_goes(tmp_path: Path) -> None:
+    desk = await Desk.open(tmp_path, MemoryStore())
+    old = await desk.push_image(b"1")
+    await desk.put(pending := image(b"1", annotations={"of": "the same layer"}))
+    await desk.push_image(b"2")
+
+    await desk.deletion.manifest(APP, old.digest)
+
+    assert await desk.artifacts() == [f"image-app@sha256+{pending.digest.hex}", "image-app@v1~2"]
+    assert Digest.of(b"1") in await desk.pull(pending.digest)
+
+
+async def test_a_digest_that_answers_and_was_replaced_elsewhere_goes_in_both_places(tmp_path: Path) -> None:
+    desk = await Desk.open(tmp_path, MemoryStore())
+    both = await desk.push_image(b"1", tags=(V1, V2))
+    newer = await desk.push_image(b"2", tags=(V2,))
+
+    await desk.deletion.manifest(APP, both.digest)
+
+    assert await desk.artifacts() == ["image-app@v2~2"]
+    assert await gone(desk, both.digest)
+    assert await desk.answering(V2) == newer.digest
+
+
 async def test_a_mere_child_can_not_be_deleted(desk: Desk) -> None:
     child = await desk.push_image(b"layer", tags=())
     await desk.put(index(child), V1)
