@@ -98,7 +98,7 @@ class Intake:
             progress.storing.extend(label(name, tag) for tag in tags)
             for digest, manifest in reversed(image.manifests.items()):
                 if digest != image.root:  # what an index names comes before it
-                    await self.push.put(name, digest, manifest)
+                    await self.push.hold(name, digest, manifest)
             await _patiently(self.push, name, tags, image.root, root)
         archives = [await self.push.catalog.tagged(*reference) for reference in references]
         return [_taken(archive) for archive in archives if archive]

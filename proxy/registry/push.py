@@ -72,7 +72,16 @@ class Push:
         self._touched[name] = time.monotonic()
 
     async def put(self, name: Name, digest: Digest, manifest: Manifest) -> None:
-        """Take a manifest in by its digest; returns when a pull can have it.
+        """Take a manifest in by its digest, as `hold`; return when it is durable if it has a subject.
+
+        No tag or index follows a signature. An attestation whose subject is pending itself is stored with that.
+        """
+        await self.hold(name, digest, manifest)
+        if manifest.subject and manifest.subject.digest not in self.spool.pending.get(name, {}):
+            await self._seal(name, digest, digest, None)
+
+    async def hold(self, name: Name, digest: Digest, manifest: Manifest) -> None:
+        """Take a manifest in that a tag or an index is going to claim; return when a pull can have it.
 
         MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID.
         """
@@ -243,7 +252,7 @@ class Push:
     def _is_quiet(self, name: Name) -> bool:
         since = time.monotonic() - self._touched.get(name, float("-inf"))
         sealing = any(each.name == name and each.state is State.SEALING for each in self._pushed.values())
-        return since >= self.settle_seconds and not sealing and not self.spool.has_upload(name)
+        return since >= self.settle_seconds and not sealing and not self.spool.is_fed(name)
 
     async def flush(self) -> list[Pushed]:
         """Seal everything that is pending; gives what could not be stored."""

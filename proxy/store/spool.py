@@ -175,9 +175,9 @@ class Spool:
             raise BlobUploadUnknown(f"no upload {upload_id[:80]!r} is open in {name}; start a new one")
         return upload
 
-    def has_upload(self, name: Name) -> bool:
-        """Is an upload open in this repository?"""
-        return any(upload.name == name for upload in self._uploads.values())
+    def is_fed(self, name: Name) -> bool:
+        """Return whether bytes come for this repository, or came a moment ago: a session alone may be forgotten."""
+        return any(upload.name == name and upload.is_fed for upload in self._uploads.values())
 
     async def append(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
         """Let an upload take bytes; when they cannot be written it is given up."""

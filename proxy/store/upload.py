@@ -22,6 +22,7 @@ from proxy.oci.digest import Digest, Hash, hashing
 from proxy.oci.names import Name
 from proxy.offload import Crew, offload
 
+_FED = 5.0  # seconds without a request after which nobody may come any more
 _CHUNKS = 512  # of a piece before they are joined: a crowd of one-byte chunks costs 60 bytes each
 
 
@@ -137,6 +138,11 @@ class Upload:
         if self._work.size != self.offset:  # hashed, but a write has failed
             raise BlobUploadInvalid("bytes of this upload were lost; start a new one")
         return await offload(self._work.complete, digest)
+
+    @property
+    def is_fed(self) -> bool:
+        """Is a request open that brings bytes, or was one a moment ago?"""
+        return self._busy or time.monotonic() - self.used < _FED
 
     @property
     def torn(self) -> bool:

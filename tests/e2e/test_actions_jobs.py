@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import ClientError, Toolbox, require, run
-from tests.e2e.couriers import COURIERS
+from tests.e2e.couriers import COURIERS, regctl
 from tests.e2e.engines import Engine
 from tests.e2e.images import Image, blobs_of, dockerfile, several_layers
 from tests.e2e.jobs import NO_SESSION, Jobs
@@ -43,6 +43,31 @@ def test_an_image_pushed_just_before_a_sigkill_is_pulled_in_the_next_job(
     assert pulling.layers(pulled_as) == pushing.layers(pushed_as)
     assert pulling.run(pulled_as) == token
     assert [record.name for record in jobs.actions.ledger.finished()] == ["image-app@v1"]
+
+
+@pytest.mark.parametrize("tool", ["oras", "regctl"])
+def test_what_was_attached_to_an_image_just_before_a_sigkill_is_found_in_the_next_job(
+    tool: str, jobs: Jobs, toolbox: Toolbox, image: Callable[[str], Image], tmp_path: Path
+) -> None:
+    first, note = jobs.relay("build"), tmp_path / "note.txt"
+    note.write_text(secrets.token_hex())
+    reference, kind = f"{first.host}/app:v1", "application/vnd.example.note"
+    COURIERS["skopeo"].push(toolbox, image("several-layers"), reference)
+
+    if tool == "oras":
+        plain = ("--plain-http", "--disable-path-validation", "--distribution-spec", "v1.1-referrers-api")
+        toolbox.host("oras", "attach", *plain, "--artifact-type", kind, reference, f"{note}:text/plain")
+    else:
+        regctl(
+            toolbox, first.host, "artifact", "put", "--artifact-type", kind, "--file", f"{note}", "--subject", reference
+        )
+    first.kill()
+    second = jobs.relay("test")
+
+    found = second.json(f"/v2/app/referrers/{second.digest('app', 'v1')}")["manifests"]
+    assert [each["artifactType"] for each in found] == [kind]
+    attached = second.json(f"/v2/app/manifests/{found[0]['digest']}")
+    assert second.read(f"/v2/app/blobs/{attached['layers'][0]['digest']}") == note.read_bytes()
 
 
 @pytest.mark.parametrize("flavour", _ELSEWHERE)

@@ -21,7 +21,8 @@ from proxy.registry import push as push_module
 from proxy.registry.journal import Progress
 from proxy.registry.states import State
 from proxy.store import spool as spool_module
-from tests.desk import APP, CONFIG, MIB, V1, V2, Desk, described, document, image, index, noise, until
+from proxy.store import upload as upload_module
+from tests.desk import APP, CONFIG, MIB, V1, V2, Desk, chunks, described, document, image, index, noise, until
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.moody_stores import MoodyStore
 
@@ -333,6 +334,107 @@ async def idle(desk: Desk) -> bool:
 async def ticks(number: int = 10) -> None:
     for _ in range(number):
         await asyncio.sleep(0.003)
+
+
+def signature(of: Manifest, config: bytes = CONFIG) -> Manifest:
+    """Describe a manifest that refers to another one."""
+    return image(config=config, subject=described(of.content, of.media_type))
+
+
+async def test_what_has_a_subject_is_durable_when_it_is_answered(desk: Desk) -> None:
+    pushed = await desk.push_image(b"layer")
+    signed, absent = signature(pushed), signature(image(b"never pushed"))
+    await desk.upload(CONFIG)
+
+    for manifest in (signed, signature(signed), absent):
+        await desk.put(manifest)
+        killed = await desk.reopened()
+        assert f"image-app@sha256+{manifest.digest.hex}" in await killed.artifacts()
+        assert killed.spool.pending.get(APP, {}) == {}
+        assert manifest.digest in await killed.pull(manifest.digest)
+        await desk.upload(CONFIG)
+
+    assert desk.push.pushed() == []
+
+
+async def test_what_has_a_subject_that_is_pending_waits_with_it_and_goes_where_that_goes(desk: Desk) -> None:
+    pushed = await desk.push_image(b"layer", tags=())
+    signed = signature(pushed)
+
+    await desk.put(signed)
+    assert await desk.artifacts() == []
+    await desk.put(index(pushed, signed), V1)
+
+    assert await desk.artifacts() == ["image-app@v1"]
+    assert {pushed.digest, signed.digest} <= (await desk.pull(V1)).keys()
+    assert desk.push.pushed() == []
+
+
+async def test_what_waits_with_its_subject_is_settled_with_it(desk: Desk, quick_ticks: None) -> None:
+    pushed = await desk.push_image(b"layer", tags=())
+    signed = signature(pushed)
+    await desk.put(signed)
+    desk.start_settling()
+
+    await until(lambda: idle(desk))
+
+    named = sorted(f"image-app@sha256+{each.digest.hex}" for each in (pushed, signed))
+    assert await desk.artifacts() == named
+
+
+async def test_a_subject_that_nothing_can_be_stored_beside_is_no_success(moody_desk: Desk, moody: MoodyStore) -> None:
+    desk = moody_desk
+    signed = signature(await desk.push_image(b"layer"))
+    await desk.upload(CONFIG)
+    moody.refuse()
+
+    with pytest.raises(Denied, match="quota"):
+        await desk.put(signed)
+    assert states(desk) == [State.FAILED]
+
+    moody.failure = None
+    await desk.put(signed)
+    assert f"image-app@sha256+{signed.digest.hex}" in await desk.artifacts()
+    assert desk.push.pushed() == []
+
+
+async def test_twenty_identical_signatures_at_once_make_one_archive(moody_desk: Desk, moody: MoodyStore) -> None:
+    desk = moody_desk
+    signed = signature(await desk.push_image(b"layer"))
+    await desk.upload(CONFIG)
+    moody.gate.clear()
+
+    putting = [asyncio.create_task(desk.put(signed)) for _ in range(20)]
+    await until(lambda: len(moody.asked) == 2)
+    moody.gate.set()
+    await asyncio.gather(*putting)
+
+    assert moody.asked == ["image-app@v1", f"image-app@sha256+{signed.digest.hex}"]
+
+
+async def test_a_session_that_nobody_feeds_puts_settling_off_for_seconds_only(
+    desk: Desk, quick_ticks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload_module, "_FED", 0.05)
+    await desk.push_image(b"layer", tags=())
+    stopped, feeding = await desk.spool.start(APP), await desk.spool.start(APP)
+    gate = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"first"
+        await gate.wait()
+        yield b"last"
+
+    taking = asyncio.create_task(desk.spool.append(feeding, slowly()))
+    desk.start_settling()
+    await asyncio.sleep(0.2)
+    assert await desk.artifacts() == []  # a request is open
+
+    gate.set()
+    await taking
+    await until(desk.artifacts)  # although both sessions are open
+    await desk.spool.append(stopped, chunks(b"late"))
+    assert stopped.offset == 4
 
 
 async def test_requests_and_open_uploads_put_settling_off(desk: Desk, quick_ticks: None) -> None:

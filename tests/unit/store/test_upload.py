@@ -230,7 +230,7 @@ async def test_sessions_belong_to_their_repository(spool: Spool) -> None:
     upload = await spool.start(APP)
 
     assert spool.upload(APP, upload.id) is upload
-    assert spool.has_upload(APP)
+    assert spool.is_fed(APP)
     for name, upload_id in ((type(APP).parse("other"), upload.id), (APP, "none")):
         with pytest.raises(BlobUploadUnknown):
             spool.upload(name, upload_id)
