@@ -203,6 +203,22 @@ async def test_children_that_are_in_the_index_are_kept_with_it(relay: Relay) -> 
     assert relay.files() == []
 
 
+async def test_an_attestation_with_a_subject_is_kept_with_the_index_that_names_both(relay: Relay) -> None:
+    content, files = tarballs.manifest_of(sample(), "gzip")
+    described = tarballs.descriptor(content, OCI_MANIFEST)
+    about = image(sample().config, subject=described).content
+    both = [described, tarballs.descriptor(about, OCI_MANIFEST)]
+    root = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": both}).encode()
+    made = tarballs.layout(
+        [tarballs.descriptor(root, OCI_INDEX)], {**files, **tarballs.blob(about), **tarballs.blob(root)}
+    )
+
+    await put(relay, tarballs.tar(made))
+
+    assert await pulled(relay, "v1")
+    assert relay.artifacts() == ["image-app@v1.tar.zst"]
+
+
 async def test_a_tarball_of_one_image_goes_under_any_name_and_without_one_under_its_own(relay: Relay) -> None:
     made = tarballs.legacy_save(sample(), "localhost:5000/team/app:v1", "ghcr.io/other:v2", "docker.io/library/hub:v3")
 
