@@ -11,8 +11,8 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Container, Coroutine, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Collection, Container, Coroutine, Iterable, Mapping
+from contextlib import aclosing, suppress
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -20,11 +20,12 @@ from weakref import WeakValueDictionary
 
 from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, StoreRefused
 from proxy.artifacts.naming import Naming, numbered
+from proxy.content import Blob
 from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.offload import Several
-from proxy.opening import Archive, Replaced, Sealed, order, read
+from proxy.opening import LEAST_COPIED, Archive, Copies, Replaced, Sealed, copies, order, read
 from proxy.shelf import Shelf
 
 __all__ = ["Archive", "Catalog"]
@@ -35,6 +36,7 @@ _UNSEEN = 600.0  # seconds for which a listing may lack what this relay has stor
 _LACKED = 60.0  # seconds for which it may lack what an earlier one had
 _HELD = 200_000  # pieces in the indexes that are held of a store that is far: some 40 MiB of memory
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
+_SURVEYED = 64  # artifacts that are opened at most to find what a push need not upload
 _SEVERAL = 16  # artifacts that are opened at once, by all who look for something that has no name of its own
 
 
@@ -171,6 +173,30 @@ class Catalog:
 
     def _held(self) -> list[Archive]:
         return [each for each in self._archives.archives() if each.artifact.id in self._listed]
+
+    async def copies(self, blobs: Mapping[Digest, Blob]) -> dict[Digest, Copies]:
+        """Return for large blobs which other archives of the run, of any repository, have their very pieces.
+
+        Indexes are opened for it, the newest first, until all are found, but no more than a bounded number.
+        """
+        large = {digest: blob for digest, blob in blobs.items() if blob.stored >= LEAST_COPIED}
+        missing = large.keys() - self.known_of(large)
+        if missing:
+            await self._survey(set(missing))
+        held = sorted(self._held(), key=lambda each: order(each.artifact), reverse=True)
+        found = {digest: copies(blob, held) for digest, blob in large.items()}
+        return {digest: where for digest, where in found.items() if where}
+
+    async def _survey(self, missing: set[Digest]) -> None:
+        """Open what was not opened yet, until it is known where the missing blobs are; what cannot be read is left."""
+        ours = [each for each in self._listed.values() if each.id not in self._archives and self._is_ours(each.name)]
+        newest = sorted(ours, key=order, reverse=True)[:_SURVEYED]
+        with suppress(StoreRefused):
+            async with aclosing(self._each([partial(self._open, each) for each in newest])) as archives:
+                async for archive in archives:
+                    missing -= archive.index.blobs.keys()
+                    if not missing:
+                        return
 
     def known_of(self, wanted: Collection[Digest]) -> set[Digest]:
         """Tell which of some content is in archives that were opened, of any repository."""

@@ -8,10 +8,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Protocol, TypeVar, runtime_checkable
 
+from proxy.archive.crc64 import WIDTH
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
 from proxy.errors import ContentDamaged, ManifestUnknown
 from proxy.files import Source
@@ -39,7 +40,10 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Content in its stored form: `size` plain bytes in pieces that lie in `source` from `offset` on."""
+    """Content in its stored form: `size` plain bytes in pieces that lie in `source` from `offset` on.
+
+    `crc64` is the CRC-64/NVME of each piece as it is stored, eight bytes each; None where it is not known.
+    """
 
     digest: Digest
     size: int
@@ -48,6 +52,7 @@ class Blob:
     offset: int = 0
     media_type: str | None = None
     findings: Findings = field(default_factory=Findings, repr=False, compare=False)
+    crc64: bytes | None = field(default=None, repr=False, compare=False)
 
     @property
     def stored(self) -> int:
@@ -86,6 +91,17 @@ def _runs(pieces: Iterable[Piece], most: int) -> Iterator[_Run]:
         size += piece.stored
     if run:
         yield _Run(offset, tuple(run))
+
+
+def cut(blob: Blob, most: int) -> Iterator[Blob]:
+    """Yield the parts of a blob in its stored form, of at most so many bytes each unless a single piece has more."""
+    first = 0
+    for run in _runs(blob.pieces, most):
+        last = first + len(run.pieces)
+        crc64 = blob.crc64[first * WIDTH : last * WIDTH] if blob.crc64 is not None else None
+        size = sum(piece.plain for piece in run.pieces)
+        yield replace(blob, size=size, pieces=run.pieces, offset=blob.offset + run.offset, crc64=crc64)
+        first = last
 
 
 async def _read(blob: Blob, offset: int, stored: int, then: Callable[[bytes], T]) -> T:

@@ -1,11 +1,12 @@
 """Artifacts whose index was read: what is in them, for which reference, and which of several comes first."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.archive.index import TAIL, ArchiveInvalid, Index, decode, metadata_length
-from proxy.artifacts.base import Artifact, ArtifactStore, Body
+from proxy.artifacts.base import Artifact, ArtifactStore, Body, CopySource
 from proxy.artifacts.naming import Naming, numbered
 from proxy.content import Blob, Findings
 from proxy.files import Source
@@ -15,6 +16,7 @@ from proxy.offload import offload
 from proxy.printing import printable
 
 _log = logging.getLogger(__name__)
+LEAST_COPIED = 1024 * 1024  # bytes; what is smaller is sent as fast as storage is asked to copy it
 
 
 class Sealed(Body, Protocol):
@@ -59,7 +61,29 @@ class Archive:
         entry = self.index.blobs.get(digest)
         if entry is None or not self.has(digest):
             return None
-        return Blob(digest, entry.size, entry.pieces, self.source, entry.offset, entry.media_type, self.findings)
+        place = (self.source, entry.offset)
+        return Blob(digest, entry.size, entry.pieces, *place, entry.media_type, self.findings, entry.crc64)
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Where in storage the stored bytes of a blob are: archives and offsets; the CRC-64/NVME of its pieces."""
+
+    crc64: bytes
+    sources: tuple[tuple[CopySource, int], ...]
+
+
+def copies(blob: Blob, archives: Iterable[Archive]) -> Copies | None:
+    """Return in which archives the very pieces of a blob are, with checksums; None if in none."""
+    crc64, sources = None, list[tuple[CopySource, int]]()
+    for archive in archives:
+        entry = archive.index.blobs.get(blob.digest)
+        if not (entry and entry.crc64 and entry.pieces == blob.pieces and archive.is_sound(blob.digest)):
+            continue
+        if isinstance(archive.source, CopySource) and crc64 in {None, entry.crc64}:
+            crc64 = entry.crc64
+            sources.append((archive.source, entry.offset))
+    return Copies(crc64, tuple(sources)) if crc64 else None
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ whatever `decode` returns lies inside the file, does not overlap, and is small e
 """
 
 import struct
+from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Annotated, Self
@@ -22,6 +23,7 @@ from pydantic import (
 )
 
 from proxy.archive import frames, limits
+from proxy.archive.crc64 import WIDTH
 from proxy.archive.pieces import Piece
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
@@ -57,6 +59,17 @@ Count = Annotated[int, Field(ge=0, le=limits.FILE)]
 Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 
+def _checksums(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b64decode(str(value), validate=True)
+
+
+def _base64(value: bytes) -> str:
+    return b64encode(value).decode()
+
+
+Checksums = Annotated[bytes, PlainValidator(_checksums), PlainSerializer(_base64)]
+
+
 class _Part(BaseModel):
     """No conversion between types; unknown fields are passed over: a later writer may add some."""
 
@@ -64,13 +77,17 @@ class _Part(BaseModel):
 
 
 class Entry(_Part):
-    """A blob or manifest: its plain size, its pieces without gaps, the file offset of the first."""
+    """A blob or manifest: its plain size, its pieces without gaps, the file offset of the first.
+
+    `crc64` has the CRC-64/NVME of each piece, eight bytes each, the lowest first.
+    """
 
     size: Count
     offset: Count
     pieces: tuple[Piece, ...]
     media_type: Text | None = None
     subject: DigestText | None = None
+    crc64: Checksums | None = None
 
     @property
     def stored(self) -> int:
@@ -84,6 +101,8 @@ class Entry(_Part):
                 raise ValueError("a piece is empty, too large, or has no CRC-32")
         if sum(piece.plain for piece in self.pieces) != self.size:
             raise ValueError("the pieces do not add up to the size")
+        if self.crc64 is not None and len(self.crc64) != WIDTH * len(self.pieces):
+            raise ValueError("there are not as many CRC-64 as pieces")
         if self.media_type is not None and self.size > limits.MANIFEST:
             raise ValueError("a manifest is larger than 4 MiB")
         return self

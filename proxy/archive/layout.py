@@ -20,12 +20,16 @@ _LEVEL = 3  # of tar headers and small JSON
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A blob in its stored form; `size` in plain bytes, `manifest` if it was pushed as one."""
+    """A blob in its stored form; `size` in plain bytes, `manifest` if it was pushed as one.
+
+    `crc64` has the CRC-64/NVME of each piece, eight bytes each, or is None where that is not known.
+    """
 
     digest: Digest
     size: int
     pieces: tuple[Piece, ...]
     manifest: Manifest | None = None
+    crc64: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class _Tape:
             pieces=content.pieces,
             media_type=manifest.media_type if manifest else None,
             subject=manifest.subject.digest if manifest and manifest.subject else None,
+            crc64=content.crc64,
         )
         if content.pieces:
             self._append(Copy(self.size, content.digest, entry.stored), entry.stored)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from isal.isal_zlib import crc32
 
 from proxy.archive import frames, limits
+from proxy.archive.crc64 import crc64, packed
 
 PIECE = limits.PIECE
 Bytes = frames.Bytes
@@ -47,10 +48,11 @@ class Framing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Framed:
-    """A piece and its stored bytes, in parts that follow each other."""
+    """A piece, its stored bytes in parts that follow each other, and their CRC-64/NVME as eight bytes."""
 
     parts: list[Bytes]
     piece: Piece
+    crc64: bytes
 
 
 class Extent(NamedTuple):
@@ -80,11 +82,12 @@ def frame(plain: Bytes, framing: Framing, level: int) -> Framed:
     if not 0 < len(plain) <= PIECE:
         raise ValueError(f"a piece has 1 to {PIECE} bytes, not {len(plain)}")
     parts = _raw_parts(plain) if framing is Framing.RAW else _compressed_parts(plain, level)
-    stored = crc = 0
+    stored = crc = longer = 0
     for part in parts:
         stored += len(part)
         crc = crc32(part, crc)
-    return Framed(parts, Piece(stored, len(plain), crc))
+        longer = crc64(part, longer)
+    return Framed(parts, Piece(stored, len(plain), crc), packed(longer))
 
 
 def pack(plain: Bytes, level: int) -> Framed:

@@ -17,7 +17,7 @@ from yarl import URL
 
 from proxy.archive.container import OVERHEAD, Wrapping, wrap
 from proxy.archive.index import TAIL
-from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused
+from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused, Stretch
 from proxy.artifacts.blobs import BlobStorage, appends
 from proxy.artifacts.blocks import MOST_BYTES, Upload, Uploaded, UploadLost
 from proxy.artifacts.finishing import Finishing
@@ -204,7 +204,7 @@ class ActionsStore:
         artifact = self._stored(service, full, found, began, uploaded)
         file = self._file(artifact)
         start = len(wrapping.head)
-        file.place(start, start + body.size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)])
+        file.lies(start, start + body.size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)])
         self._own[artifact.id] = file
         while len(self._own) > _KEPT:
             del self._own[next(iter(self._own))]
@@ -240,8 +240,8 @@ def _described(name: str, *, raw: bool) -> dict[str, str]:
     return {"x-ms-blob-content-type": "application/octet-stream", "x-ms-blob-content-disposition": disposition}
 
 
-async def _around(wrapping: Wrapping, body: Body) -> AsyncIterator[bytes]:
+async def _around(wrapping: Wrapping, body: Body) -> AsyncIterator[bytes | Stretch]:
     yield wrapping.head
-    async for part in body.parts():
-        yield part
+    async for stretch in body.stretches():
+        yield stretch
     yield wrapping.end

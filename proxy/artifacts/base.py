@@ -1,9 +1,11 @@
 """The contract of an artifact store; `tests/contract` holds every store to it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from yarl import URL
 
 from proxy.errors import Denied, ManifestUnknown
 from proxy.files import Source
@@ -44,6 +46,32 @@ class Artifact:
     digest: str = field(default="", compare=False)
 
 
+@runtime_checkable
+class CopySource(Protocol):
+    """An artifact in storage that can copy from it by a signed URL."""
+
+    async def signed(self, refused: URL | None = None) -> URL:
+        """Return a URL to read the artifact with, another one than the one that was refused; raise ArtifactGone."""
+
+    def place(self, offset: int) -> int:
+        """Return where in the artifact a byte of the archive is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Stored bytes that other artifacts of the run have as well, so that the storage may copy them.
+
+    `length` in bytes, their CRC-64/NVME, and in which archives they are, from which offset on. `local`: `parts` yields
+    the bytes, as often as it is called, without asking the storage.
+    """
+
+    length: int
+    crc64: int
+    sources: tuple[tuple[CopySource, int], ...]
+    local: bool
+    parts: Callable[[], AsyncGenerator[bytes]]
+
+
 class Body(Protocol):
     """A file to be: its size in bytes is known before its first byte is asked for."""
 
@@ -57,6 +85,9 @@ class Body(Protocol):
 
     def parts(self) -> AsyncIterator[bytes]:
         """Give the bytes in order, in parts of any size; may be called again, for the same bytes."""
+
+    def stretches(self) -> AsyncIterator[bytes | Stretch]:
+        """Yield what `parts` yields, but large parts that the run has already as a Stretch."""
 
 
 class ArtifactStore(Protocol):

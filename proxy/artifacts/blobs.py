@@ -31,6 +31,7 @@ class BlobStorage:
     http: aiohttp.ClientSession = field(init=False)
     chance: random.Random = field(default_factory=random.Random)
     ledger: Ledger = field(default_factory=Ledger)
+    refusing: set[tuple[str | None, str | None]] = field(default_factory=set)  # hosts: to here none copies from there
 
     def call(self, method: str) -> AbstractContextManager[Call]:
         """Note how a request within the block ends."""

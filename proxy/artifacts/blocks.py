@@ -11,16 +11,18 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import overload
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
-from proxy.artifacts.base import StoreRefused
+from proxy.artifacts.base import StoreRefused, Stretch
 from proxy.artifacts.blobs import VERSION, BlobStorage, appends, broken, once
+from proxy.artifacts.copying import Copying
 from proxy.artifacts.retry import Again, Policy, asked_wait, patiently
 from proxy.memory import Allowance
 from proxy.offload import Crew, offload
@@ -47,10 +49,13 @@ class UploadLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """What was stored: how many bytes, their SHA-256 in hexadecimal digits, and the last of them."""
+    """What was stored: how many bytes, their SHA-256 in hexadecimal digits, and the last of them.
+
+    The SHA-256 is None where some bytes were copied in storage and never came by here.
+    """
 
     size: int
-    sha256: str
+    sha256: str | None
     tail: bytes = field(repr=False)
 
 
@@ -64,24 +69,27 @@ class Upload:
         self._in_order = appends(url)
         self._until = _deadline(url)
         self._prefix = uuid.uuid4()  # old servers keep the blocks of all artifacts together
-        self._ids: list[str] = []
+        self._ids: list[list[str]] = []  # of the blocks, by the places in which they follow each other
+        self._count = 0
+        self._copying = Copying(storage, url, self._check_time)
 
-    async def send(self, parts: AsyncIterator[bytes], keep: int) -> Uploaded:
+    async def send(self, stretches: AsyncIterator[bytes | Stretch], keep: int) -> Uploaded:
         """Store the bytes, and remember the last `keep` ones; UploadLost, or StoreRefused when nothing helps."""
-        digest, size, tail = hashlib.sha256(), 0, b""
+        seen = _Seen(keep)
         async with self._lanes() as lanes:
-            async for block in _blocks(parts):
-                size += len(block)
-                tail = (tail + block[-keep:])[-keep:]
-                await offload(digest.update, block)
-                await lanes.add(self._put_block(self._next_id(), block))
+            async for block in _blocks(stretches if self._copying.possible else _sent(stretches)):
+                place: list[str] = []
+                self._ids.append(place)
+                await seen.take(block)
+                work = self._copy(place, block) if isinstance(block, Stretch) else self._put_block(place, block)
+                await lanes.add(work)
         await self._commit()
-        return Uploaded(size, digest.hexdigest(), tail)
+        return Uploaded(seen.size, seen.digest.hexdigest() if seen.digest else None, seen.tail)
 
     def _next_id(self) -> str:
         """Give ids of one length, as Azure wants them."""
-        self._ids.append(base64.b64encode(f"{self._prefix}{len(self._ids):012}".encode()).decode())
-        return self._ids[-1]
+        self._count += 1
+        return base64.b64encode(f"{self._prefix}{self._count:012}".encode()).decode()
 
     @asynccontextmanager
     async def _lanes(self) -> AsyncIterator["_Lanes"]:
@@ -95,15 +103,25 @@ class Upload:
             finally:
                 await lanes.crew.dismiss()
 
-    async def _put_block(self, block_id: str, block: bytes) -> None:
+    async def _copy(self, place: list[str], stretch: Stretch) -> None:
+        """Let the storage copy a stretch, or send its bytes."""
+        block_id = self._next_id()
+        if await self._copying.copied(_with_query(self._url, _block_query(block_id)), stretch):
+            place.append(block_id)
+            return
+        async with aclosing(stretch.parts()) as parts:
+            async for block in _blocks(parts):
+                await self._put_block(place, block)
+
+    async def _put_block(self, place: list[str], block: bytes) -> None:
+        place.append(self._next_id())
         md5 = base64.b64encode(await offload(_md5, block)).decode()
         headers = {"Content-Type": "application/octet-stream", "Content-MD5": md5}
         policy = _ONCE if self._in_order else self._storage.tempo.blobs
-        query = f"comp=block&blockid={quote(block_id, safe='')}"
-        await self._put(query, block, headers, policy, self._storage.tempo.transfer)
+        await self._put(_block_query(place[-1]), block, headers, policy, self._storage.tempo.transfer)
 
     async def _commit(self) -> None:
-        listed = "".join(f"<Latest>{block_id}</Latest>" for block_id in self._ids)
+        listed = "".join(f"<Latest>{block_id}</Latest>" for place in self._ids for block_id in place)
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode()
         headers = {"Content-Type": "application/xml", **self._headers}
         tempo = self._storage.tempo
@@ -113,14 +131,17 @@ class Upload:
         url = _with_query(self._url, query)
 
         async def attempt() -> None:
-            if time.monotonic() >= self._until:
-                raise UploadLost("its upload took longer than the URL for it is good")
+            self._check_time()
             await self._put_once(url, data, headers, limit)
 
         try:
             await patiently(policy, self._storage.chance, attempt, self._storage.retrying)
         except Again as fault:
             raise UploadLost(str(fault)) from None
+
+    def _check_time(self) -> None:
+        if time.monotonic() >= self._until:
+            raise UploadLost("its upload took longer than the URL for it is good")
 
     async def _put_once(self, url: URL, data: bytes, headers: dict[str, str], limit: float) -> None:
         storage = self._storage
@@ -173,10 +194,59 @@ class _Lanes:
                 task.result()
 
 
-async def _blocks(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Cut a stream into blocks of one size, the last one shorter."""
-    held, size = [], 0
+@dataclass(slots=True)
+class _Seen:
+    """What is known of bytes that went by: how many, the last `keep` of them, and the SHA-256 if all were seen."""
+
+    keep: int
+    size: int = 0
+    tail: bytes = b""
+    digest: "hashlib._Hash | None" = field(default_factory=hashlib.sha256)
+
+    async def take(self, block: bytes | Stretch) -> None:
+        """Note a block; the bytes of a stretch are read for it if they are on this machine."""
+        if isinstance(block, bytes):
+            await self._add(block)
+        elif block.local:
+            async with aclosing(block.parts()) as parts:
+                async for part in parts:
+                    await self._add(part)
+        else:
+            self.size, self.tail, self.digest = self.size + block.length, b"", None
+
+    async def _add(self, block: bytes) -> None:
+        self.size += len(block)
+        self.tail = (self.tail + block[-self.keep :])[-self.keep :]
+        if self.digest:
+            await offload(self.digest.update, block)
+
+
+async def _sent(stretches: AsyncIterator[bytes | Stretch]) -> AsyncIterator[bytes]:
+    """Yield the bytes of stretches as well."""
+    async for stretch in stretches:
+        if isinstance(stretch, bytes):
+            yield stretch
+            continue
+        async with aclosing(stretch.parts()) as parts:
+            async for part in parts:
+                yield part
+
+
+@overload
+def _blocks(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]: ...
+@overload
+def _blocks(parts: AsyncIterator[bytes | Stretch]) -> AsyncIterator[bytes | Stretch]: ...
+async def _blocks(parts: AsyncIterator[bytes | Stretch]) -> AsyncIterator[bytes | Stretch]:
+    """Cut a stream into blocks of one size, shorter where a stretch follows and at the end."""
+    held: list[bytes] = []
+    size = 0
     async for part in parts:
+        if isinstance(part, Stretch):
+            if size:
+                yield b"".join(held)
+            held, size = [], 0
+            yield part
+            continue
         held.append(part)
         size += len(part)
         if size >= BLOCK:
@@ -193,6 +263,10 @@ async def _slices(data: bytes) -> AsyncIterator[memoryview]:
     view = memoryview(data)
     for at in range(0, len(view), _SLICE):
         yield view[at : at + _SLICE]
+
+
+def _block_query(block_id: str) -> str:
+    return f"comp=block&blockid={quote(block_id, safe='')}"
 
 
 def _method(url: URL) -> str:

@@ -61,6 +61,8 @@ class Finishing:
         return None
 
     async def _is_it(self, found: Listed) -> bool:
+        if self.uploaded.sha256 is None:
+            return found.job == self.service.session.job and found.size == self.uploaded.size
         if found.digest:
             return found.digest == f"sha256:{self.uploaded.sha256}"
         return found.size > 0 and await self.is_whole(found, self.uploaded.size)

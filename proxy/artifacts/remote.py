@@ -91,6 +91,12 @@ class Link:
             "try again later, and see whether a firewall or proxy refuses them"
         )
 
+    async def renewed(self, refused: URL | None = None) -> URL:
+        """Return a signed URL, another one than the one that was refused; raise ArtifactGone."""
+        if refused is not None and self._url == refused:
+            self._url = None
+        return await self._current()
+
     async def _current(self) -> URL:
         async with self._signing:
             if self._url is None:
@@ -119,7 +125,15 @@ class RemoteFile:
         self._whole: LocalFile | None = None
         self._fetching = asyncio.Lock()
 
-    def place(self, start: int, stop: int, tail: bytes) -> None:
+    async def signed(self, refused: URL | None = None) -> URL:
+        """Return a URL that storage can copy from, another one than the one that was refused; raise ArtifactGone."""
+        return await self._link.renewed(refused)
+
+    def place(self, offset: int) -> int:
+        """Return where in the artifact a byte of the archive is."""
+        return self._start + offset
+
+    def lies(self, start: int, stop: int, tail: bytes) -> None:
         """Say where in the artifact the archive is, and what its last bytes are."""
         self._start, self.size = start, stop - start
         self._tails.keep(self, tail[-self.size :] if self.size else b"")
@@ -135,7 +149,7 @@ class RemoteFile:
             start, stop = payload(tail, size)
         except ContainerInvalid:
             start, stop = 0, size  # not wrapped
-        self.place(start, stop, tail[: len(tail) - (size - stop)])
+        self.lies(start, stop, tail[: len(tail) - (size - stop)])
 
     async def is_all_of(self, size: int) -> bool:
         """Has the artifact this many bytes, whatever the listing says? Reads it, on a server that gives no ranges."""

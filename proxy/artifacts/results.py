@@ -137,9 +137,11 @@ class ResultsService:
         _log.warning("the retention is not one that this repository allows; the artifact is kept as long as usual")
         return await self._twirp.call("CreateArtifact", {k: v for k, v in request.items() if k != "expires_at"})
 
-    async def finalize(self, name: str, size: int, sha256: str) -> str:
+    async def finalize(self, name: str, size: int, sha256: str | None) -> str:
         """Finish an artifact, with one try; gives its id. Unclear if it may have been finished or not."""
-        request = {**self._own(), "name": name, "size": str(size), "hash": f"sha256:{sha256}"}
+        request = {**self._own(), "name": name, "size": str(size)}
+        if sha256 is not None:
+            request["hash"] = f"sha256:{sha256}"
         answer = await self._twirp.once("FinalizeArtifact", request, self._twirp.tempo.finalize)
         if not answer.get("ok"):
             raise Unclear("the service did not finish the artifact")

@@ -70,7 +70,7 @@ class _Download:
 
     async def _run(self, memory: Memory) -> Entry:
         blob, written = self._blob, 0
-        entry = Entry(size=blob.size, offset=0, pieces=blob.pieces)
+        entry = Entry(size=blob.size, offset=0, pieces=blob.pieces, crc64=blob.crc64)
         async with aclosing(read_proven(blob, memory)) as pieces:
             async for stored in pieces:
                 last = written + len(stored) == self.size

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
+from proxy.artifacts.base import Stretch
 from proxy.catalog import Archive
 from proxy.ledger import Accepted, Ledger, NotStored, Stored, Storing, Unchanged
 from proxy.oci.digest import Digest
@@ -40,6 +41,14 @@ class Progress:
             async for part in parts:
                 self.done += len(part)
                 yield part
+
+    async def stretches(self) -> AsyncGenerator[bytes | Stretch]:
+        """Yield the bytes in order, or where storage has them; from the first one on when the store begins again."""
+        self.done = 0
+        async with aclosing(self._body.stretches()) as stretches:
+            async for stretch in stretches:
+                self.done += stretch.length if isinstance(stretch, Stretch) else len(stretch)
+                yield stretch
 
 
 @dataclass(slots=True)

@@ -203,7 +203,7 @@ class Push:
 
     async def _archive(self, name: Name, reference: Tag | Digest, digest: Digest, tree: Tree, began: float) -> None:
         """Make an artifact of what was gathered, from `began` on (monotonic seconds)."""
-        body = await body_of(tree, name, reference, digest, self.public_host, self.memory)
+        body = await body_of(tree, name, reference, self.public_host, self.lookup, self.memory)
         known = self.catalog.known_of(tree.contents)
         async with self.journal.storing(label(name, reference), body) as archived:
             archive = await self.catalog.put(name, reference, archived)

@@ -4,23 +4,29 @@ Nothing is read twice and nothing is compressed again: pieces are copied as they
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from isal.isal_zlib import crc32, crc32_combine
 
+from proxy.archive.crc64 import joined
 from proxy.archive.index import Index
 from proxy.archive.layout import Content, Image, Literal, Plan, lay_out
-from proxy.content import Blob, read_stored
+from proxy.artifacts.base import Stretch
+from proxy.content import Blob, cut, read_stored
 from proxy.errors import ManifestBlobUnknown
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Descriptor, Manifest
 from proxy.oci.names import Name, Tag
 from proxy.offload import offload
+from proxy.opening import LEAST_COPIED, Copies
 from proxy.registry.lookup import Lookup
 from proxy.store.spool import in_memory
+
+_MOST_COPIED = 100 * 1024 * 1024  # bytes that storage copies with one request (Put Block From URL)
 
 
 @dataclass(slots=True)
@@ -37,16 +43,17 @@ class Tree:
     def add(self, blob: Blob, manifest: Manifest | None = None) -> None:
         """Take content in; `manifest` if it is one."""
         self.blobs[blob.digest] = blob
-        self.contents[blob.digest] = Content(blob.digest, blob.size, blob.pieces, manifest)
+        self.contents[blob.digest] = Content(blob.digest, blob.size, blob.pieces, manifest, blob.crc64)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The archive as a file to be (`catalog.Sealed`)."""
+    """The archive as a file to be (`catalog.Sealed`). `find` tells where else the run has the stored bytes of blobs."""
 
     plan: Plan
     blobs: dict[Digest, Blob]
     memory: Memory
+    find: Callable[[Mapping[Digest, Blob]], Awaitable[Mapping[Digest, Copies]]]
 
     @property
     def index(self) -> Index:
@@ -79,6 +86,32 @@ class Body:
             async with aclosing(read_stored(self.blobs[segment.digest], self.memory)) as pieces:
                 async for piece in pieces:
                     yield piece
+
+    async def stretches(self) -> AsyncGenerator[bytes | Stretch]:
+        """Yield the bytes in order, but large ones that the run has already as stretches, which storage may copy."""
+        copies = await self.find(self.blobs)
+        for segment in self.plan.segments:
+            if isinstance(segment, Literal):
+                yield segment.content
+                continue
+            blob, same = self.blobs[segment.digest], copies.get(segment.digest)
+            for part in cut(replace(blob, crc64=same.crc64), _MOST_COPIED) if same else [blob]:
+                if same and part.stored >= LEAST_COPIED:
+                    yield self._stretch(part, part.offset - blob.offset, same)
+                    continue
+                async with aclosing(read_stored(part, self.memory)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+
+    def _stretch(self, part: Blob, at: int, same: Copies) -> Stretch:
+        """Describe a part of a blob, so many stored bytes after its start."""
+        return Stretch(
+            length=part.stored,
+            crc64=joined(part.crc64 or b"", [piece.stored for piece in part.pieces]),
+            sources=tuple((source, offset + at) for source, offset in same.sources),
+            local=part.source.local,
+            parts=partial(read_stored, part, self.memory),
+        )
 
     def proven(self) -> set[Digest]:
         """Name the blobs whose digest this process has checked."""
@@ -121,9 +154,9 @@ async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | 
 
 
 async def body_of(
-    tree: Tree, name: Name, reference: Tag | Digest, root: Digest, public_host: str, memory: Memory
+    tree: Tree, name: Name, reference: Tag | Digest, public_host: str, lookup: Lookup, memory: Memory
 ) -> Body:
     """Lay an archive out."""
-    tag = reference if isinstance(reference, Tag) else None
+    tag, root = reference if isinstance(reference, Tag) else None, next(iter(tree.contents))
     image = Image(name, tag, root, tree.contents, public_host)
-    return Body(await offload(lay_out, image), tree.blobs, memory)
+    return Body(await offload(lay_out, image), tree.blobs, memory, lookup.catalog.copies)

@@ -91,16 +91,18 @@ class _Written:
     file: NewFile
     count: Callable[[int], None]
     pieces: list[Piece] = field(default_factory=list)
+    crc64: bytearray = field(default_factory=bytearray)
     end: int = 0
 
     def add(self, framed: Framed) -> None:
         self.count(framed.piece.stored)
         self.file.write(framed.parts, self.end)
         self.pieces.append(framed.piece)
+        self.crc64 += framed.crc64
         self.end += framed.piece.stored
 
     def finish(self, path: Path, digest: Digest, head: bytes) -> Part:
         size = sum(piece.plain for piece in self.pieces)
-        entry = Entry(size=size, offset=0, pieces=tuple(self.pieces))
+        entry = Entry(size=size, offset=0, pieces=tuple(self.pieces), crc64=bytes(self.crc64))
         self.file.write([footer(digest, entry)], self.end)
         return Part(path, digest, entry, head)

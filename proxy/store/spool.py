@@ -411,7 +411,7 @@ def _write_manifest(path: Path, digest: Digest, manifest: Manifest, level: int) 
 
 
 def _blob(digest: Digest, entry: Entry, source: Source, findings: Findings) -> Blob:
-    return Blob(digest, entry.size, entry.pieces, source, 0, entry.media_type, findings)
+    return Blob(digest, entry.size, entry.pieces, source, 0, entry.media_type, findings, entry.crc64)
 
 
 def _entry_of(path: Path, digest: Digest) -> Entry | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from proxy.archive.crc64 import WIDTH
 from proxy.archive.index import Entry, Index, encode
 from proxy.archive.pieces import PIECE, Piece, pack, unframe
 from proxy.errors import BlobUploadInvalid, BlobUploadUnknown, DigestInvalid
@@ -41,6 +42,7 @@ class _Piecework:
     algorithm: str
     digest: Hash
     pieces: list[Piece] = field(default_factory=list)
+    crc64: bytearray = field(default_factory=bytearray)  # of the pieces, eight bytes each
     end: int = 0  # stored bytes so far
 
     def add(self, part: "_Part") -> None:
@@ -48,10 +50,12 @@ class _Piecework:
         plain = memoryview(b"".join(part.chunks))
         if part.hashed:
             self.end -= self.pieces.pop().stored
+            del self.crc64[-WIDTH:]
         self.digest.update(plain[part.hashed :])
         framed = pack(plain, self.level)
         self.file.write(framed.parts, self.end)
         self.pieces.append(framed.piece)
+        self.crc64 += framed.crc64
         self.end += framed.piece.stored
 
     def reopen(self) -> bytes:
@@ -74,7 +78,7 @@ class _Piecework:
 
     def complete(self, digest: Digest) -> Entry:
         """Write the footer that makes the file readable by itself."""
-        entry = Entry(size=self.size, offset=0, pieces=tuple(self.pieces))
+        entry = Entry(size=self.size, offset=0, pieces=tuple(self.pieces), crc64=bytes(self.crc64))
         self.file.end_at(self.end)
         self.file.write([footer(digest, entry)], self.end)
         return entry

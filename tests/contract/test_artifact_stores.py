@@ -120,6 +120,9 @@ class Failing(Bytes):
         yield noise(5 * MIB)
         raise OSError("the other side has hung up")
 
+    def stretches(self) -> AsyncIterator[bytes]:
+        return self.parts()
+
 
 class Endless(Bytes):
     """A body that stops half done, and waits for ever."""
@@ -132,6 +135,9 @@ class Endless(Bytes):
         yield noise(5 * MIB)
         self.is_waiting.set()
         await asyncio.Event().wait()
+
+    def stretches(self) -> AsyncIterator[bytes]:
+        return self.parts()
 
 
 async def test_a_new_store_is_empty(store: ArtifactStore) -> None:

@@ -16,6 +16,7 @@ from tests.e2e.impatient import ImpatientClient, noise
 from tests.e2e.jobs import Jobs
 from tests.e2e.relay import PUBLIC_HOST
 from tests.fakes.actions import azurite as azurite_process
+from tests.fakes.actions import kinds
 from tests.fakes.actions.fixtures import require_tools
 from tests.fakes.actions.official import OfficialClient
 from tests.fakes.actions.options import Options
@@ -24,6 +25,7 @@ from tests.fakes.actions.threads import in_thread
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 NAMES = ("app:v1", f"{PUBLIC_HOST}/app:v1")
+MIB = 1 << 20
 _GIB = 1 << 30
 _OVER_4_GIB = 4 * 1024 + 1  # MiB
 
@@ -98,6 +100,35 @@ def test_the_official_client_downloads_what_docker_loads(
         assert docker26.image_id(name) == pushed.digest
         assert docker26.run(name) == pushed.token
     docker26.docker("image", "rm", "--force", *NAMES)
+
+
+def test_an_artifact_that_was_copied_inside_the_storage_is_downloaded_and_loaded_by_hand_as_any_other(
+    left: Callable[[str], tuple[Image, dict[str, object]]],
+    jobs: Jobs,
+    toolbox: Toolbox,
+    docker26: Engine,
+    tmp_path: Path,
+) -> None:
+    pushed, _ = left("zip")
+    relay = jobs.relay("promote")
+    jobs.actions.traffic.reset()
+
+    toolbox.host("crane", "tag", "--insecure", f"{relay.host}/app:v1", "v2")
+
+    traffic = jobs.actions.traffic
+    assert traffic.received[kinds.PUT_BLOCK] < traffic.calls[kinds.COPY_BLOCK] * MIB
+    assert relay.request("DELETE", "/v2/app/manifests/v1")[0] == 202
+    client = _official(jobs, tmp_path)
+    (listed,) = client.list(latest=True)
+    client.download(int(str(listed["id"])), tmp_path / "got", None)
+    client.download(int(str(listed["id"])), tmp_path / "stored", None, skipDecompress=True)
+    _test_zip(_only_file(tmp_path / "stored"))
+    archive = _only_file(tmp_path / "got")
+    assert (listed["name"], listed.get("digest")) == ("image-app@v2", None)
+    assert archives.blobs(archive) == pushed.blobs
+    docker26.docker("load", "--input", str(archive))
+    assert docker26.run("app:v2") == pushed.token
+    docker26.docker("image", "rm", "--force", "app:v2", f"{PUBLIC_HOST}/app:v2")
 
 
 @pytest.mark.timeout(420)

@@ -74,3 +74,6 @@ class Bytes:
     async def parts(self) -> AsyncIterator[bytes]:
         for part in self._parts:
             yield part
+
+    def stretches(self) -> AsyncIterator[bytes]:
+        return self.parts()

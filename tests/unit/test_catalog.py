@@ -341,6 +341,9 @@ class Waiting(Whole):
         async for part in super().parts():
             yield part
 
+    def stretches(self) -> AsyncIterator[bytes]:
+        return self.parts()
+
 
 @pytest.mark.parametrize("what", ["put", "delete"])
 async def test_a_listing_that_is_older_than_a_change_never_undoes_it(tmp_path: Path, other: Desk, what: str) -> None:

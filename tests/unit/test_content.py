@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.archive.crc64 import crc64, joined
 from proxy.archive.pieces import PIECE, Framing, Piece, frame
-from proxy.content import Blob, T, read_all, read_plain, read_stored
+from proxy.content import Blob, T, cut, read_all, read_plain, read_stored
 from proxy.errors import ContentDamaged
 from proxy.files import Held
 from proxy.memory import Memory
@@ -247,3 +248,21 @@ async def test_many_streams_at_once_end_whatever_the_budget(budget: int) -> None
     assert all(each == content for each in found)
     with memory.beyond(budget) as all_is_free:
         assert all_is_free
+
+
+@given(st.integers(0, 5000), st.integers(1, 900), st.integers(1, 3000), st.binary(max_size=20))
+async def test_the_parts_of_a_blob_are_its_pieces_in_order_each_with_its_checksums(
+    size: int, piece: int, most: int, before: bytes
+) -> None:
+    content = noise(size)
+    framed = [frame(content[at : at + piece], Framing.RAW, 1) for at in range(0, size, piece)]
+    whole = replace(blob(content, piece, before=before), crc64=b"".join(each.crc64 for each in framed))
+
+    parts = list(cut(whole, most))
+
+    assert tuple(each for part in parts for each in part.pieces) == whole.pieces
+    assert all(part.stored <= most or len(part.pieces) == 1 for part in parts)
+    assert b"".join(part.crc64 or b"" for part in parts) == whole.crc64
+    for part in parts:
+        stored = b"".join([each async for each in read_stored(part, Memory(0))])
+        assert crc64(stored) == joined(part.crc64 or b"", [each.stored for each in part.pieces])

@@ -18,6 +18,9 @@ from tests.fakes.actions.sas import Issued
 from tests.fakes.actions.violations import Violations, range_violation
 
 _HOP_BY_HOP = {"connection", "host", "keep-alive", "server", "date", "te", "trailer", "transfer-encoding", "upgrade"}
+_SOURCE = "x-ms-copy-source"
+_LONGEST_SOURCE = 2048  # characters
+_MOST_COPIED = 100 * 1024 * 1024  # bytes of one Put Block From URL
 _RANGES = (hdrs.RANGE, "x-ms-range")
 _NOT_AUTHENTICATED = (
     "Server failed to authenticate the request. "
@@ -28,7 +31,7 @@ _NOT_AUTHENTICATED = (
 def kind_of(request: web.Request) -> str:
     """Name a request to blob storage."""
     ranged = any(name in request.headers for name in _RANGES)
-    return kinds.of_blob_request(request.method, _query(request, "comp"), ranged)
+    return kinds.of_blob_request(request.method, _query(request, "comp"), ranged, _SOURCE in request.headers)
 
 
 class BlobProxy:
@@ -45,14 +48,14 @@ class BlobProxy:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on, unless something speaks against it."""
-        if refusal := self._refusal(request):
+        if refusal := self._refusal(request) or self._refused_source(request):
             return refusal
         body = received(request) if request.method == "PUT" else None
         try:
             async with self._session.request(
                 request.method,
                 URL(self._azurite + request.raw_path, encoded=True),
-                headers=_passed_on(request),
+                headers=self._passed_on(request),
                 data=body,
                 allow_redirects=False,
                 skip_auto_headers=(hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT),
@@ -75,6 +78,27 @@ class BlobProxy:
                 self._violations.record(complaint)
                 return azure_error(400, "InvalidHeaderValue", complaint)
         return None
+
+    def _refused_source(self, request: web.Request) -> web.Response | None:
+        """Check the source of a copy as Azure does, before anything is read."""
+        source = request.headers.get(_SOURCE)
+        if source is None:
+            return None
+        start, _, end = request.headers.get("x-ms-source-range", "").removeprefix("bytes=").partition("-")
+        is_range = start.isdigit() and end.isdigit() and 0 < int(end) + 1 - int(start) <= _MOST_COPIED
+        if not is_range or len(source) > _LONGEST_SOURCE or request.content_length != 0:
+            self._violations.record("Put Block From URL needs a range of at most 100 MiB, a URL of 2 KiB, and no body")
+            return azure_error(400, "InvalidHeaderValue", _SOURCE)
+        if not self._options.copies or self._issued.expired(parse_qs(source.partition("?")[2]).get("sig", [""])[0]):
+            return azure_error(403, "CannotVerifyCopySource", "This request is not authorized.")
+        return None
+
+    def _passed_on(self, request: web.Request) -> dict[str, str]:
+        """Return the headers for Azurite, which copies from itself alone."""
+        headers = _passed_on(request)
+        for name in [name for name in headers if name.lower() == _SOURCE]:
+            headers[name] = self._azurite + str(URL(headers[name], encoded=True).raw_path_qs)
+        return headers
 
     async def _pass_back(self, request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
         headers = {name: value for name, value in upstream.headers.items() if name.lower() not in _HOP_BY_HOP}

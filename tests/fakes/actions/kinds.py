@@ -10,6 +10,7 @@ DELETE = "DeleteArtifact"
 RESULTS = (CREATE, FINALIZE, LIST, SIGN, DELETE)
 
 PUT_BLOCK = "put_block"
+COPY_BLOCK = "copy_block"  # Put Block From URL
 PUT_BLOCK_LIST = "put_block_list"
 PUT_BLOB = "put_blob"  # one request without blocks: works on Azure, stores nothing elsewhere
 GET_RANGE = "get_range"
@@ -18,7 +19,7 @@ HEAD_BLOB = "head_blob"
 OTHER_BLOB = "other_blob"
 READS = (GET_RANGE, GET_WHOLE)
 UPLOADS = (PUT_BLOCK, PUT_BLOCK_LIST, PUT_BLOB)
-BLOBS = (*UPLOADS, *READS, HEAD_BLOB, OTHER_BLOB)
+BLOBS = (*UPLOADS, COPY_BLOCK, *READS, HEAD_BLOB, OTHER_BLOB)
 
 REST_RUN = "rest_run"
 REST_RUN_ARTIFACTS = "rest_run_artifacts"
@@ -40,8 +41,10 @@ def matching(pattern: str) -> tuple[str, ...]:
     return found
 
 
-def of_blob_request(method: str, comp: str | None, ranged: bool) -> str:
+def of_blob_request(method: str, comp: str | None, ranged: bool, copied: bool) -> str:
     """Name a request to blob storage by what the Azure protocol says of it."""
+    if method == "PUT" and comp == "block" and copied:
+        return COPY_BLOCK
     if method == "PUT":
         return {"block": PUT_BLOCK, "blocklist": PUT_BLOCK_LIST, None: PUT_BLOB}.get(comp, OTHER_BLOB)
     if method == "GET" and comp is None:

@@ -34,6 +34,7 @@ class Options:
     delete_frees_unfinished: bool = False  # whether delete gives a reserved name back
     unique_across_attempts: bool = False  # whether names are taken by earlier attempts of the run too
     ignore_case: bool = False  # whether names that differ by case alone are the same
+    copies: bool = True  # whether blob storage copies from one blob to another; if not, it cannot verify the source
     listed_after: float = 0.0  # how long a finalized artifact stays unseen
     public: bool = False  # whether REST lists without a token
     rest_budget: int = 1000  # REST requests until the limit answers; set it again to refill

@@ -21,7 +21,12 @@ def some_index() -> Index:
         references=("team/app:v1",),
         root=ROOT,
         blobs={
-            LAYER: Entry(size=PIECE + 5, offset=0, pieces=(Piece(700, PIECE, 1), Piece(20, 5, 2**32 - 1))),
+            LAYER: Entry(
+                size=PIECE + 5,
+                offset=0,
+                pieces=(Piece(700, PIECE, 1), Piece(20, 5, 2**32 - 1)),
+                crc64=bytes(range(16)),
+            ),
             ROOT: Entry(size=40, offset=910, pieces=(Piece(60, 40, 7),), media_type="application/json", subject=CHILD),
             Digest.of(b""): Entry(size=0, offset=970, pieces=()),
         },

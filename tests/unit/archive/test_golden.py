@@ -59,7 +59,7 @@ def raw_frames(archive: bytes, index: Index) -> list[bytes]:
 
 def lasting(index: Index) -> dict[str, object]:
     """Take what does not depend on how well zstd compresses."""
-    compressed = {"blobs": {"__all__": {"offset", "pieces"}}}
+    compressed = {"blobs": {"__all__": {"offset", "pieces", "crc64"}}}
     return index.model_dump(exclude=compressed) | {"order": list(index.blobs)}
 
 

@@ -34,6 +34,9 @@ class Watched(Bytes):
         self.seen = await asyncio.to_thread(files, self.root)
         yield b"end"
 
+    def stretches(self) -> AsyncIterator[bytes]:
+        return self.parts()
+
 
 def files(root: Path) -> list[str]:
     return [path.name for path in root.rglob("*") if path.is_file()]

@@ -103,6 +103,9 @@ class _Slow:
             if taken > 2 * MIB:
                 await self._may_go_on.wait()
 
+    def stretches(self) -> AsyncIterator[bytes]:
+        return self.parts()
+
 
 async def test_a_long_seal_tells_how_far_it_is_until_it_is_over(desk: Desk) -> None:
     slow = SlowStore(desk)
