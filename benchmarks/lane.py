@@ -25,7 +25,7 @@ from measuring import GIB, ROOT, Failed, Server, load, mib, ratio, relay, table
 
 sys.path.insert(0, str(ROOT))
 
-from tests.e2e.clients import TOOLS, Toolbox
+from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Docker20, Engine
 from tests.fakes.actions import azurite
 from tests.fakes.actions.emulator import Emulator
@@ -60,7 +60,7 @@ class Run:
 
     def official(self, job: str) -> OfficialClient:
         """Give GitHub's client in a job."""
-        return OfficialClient(TOOLS / "actions", self.environment(job), self.work, _PATIENCE)
+        return OfficialClient(azurite.TOOLS, self.environment(job), self.work, _PATIENCE)
 
     @contextmanager
     def relay(self, job: str) -> Iterator[Server]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.action.runner import Step, require_node, service
+from tests.action.runner import Step, service
 from tests.action.stranger import Recorder
 from tests.e2e.jobs import Jobs
 from tests.e2e.relay import Relay
 from tests.fakes.actions.fixtures import Emulate, azurite, emulate
+from tests.machine import require_node
 
 __all__ = ["azurite", "emulate"]
 

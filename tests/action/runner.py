@@ -7,30 +7,20 @@ of the runner are read back. Nothing of the caller's environment reaches a step 
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+
+from tests.machine import require_node
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 50.0  # for one step
 _COMMAND = re.compile(r"^::([a-z-]+)(?: ([^:]*))?::(.*)$")
 _ESCAPED = {"%0A": "\n", "%0D": "\r", "%25": "%"}
-
-
-def require_node() -> str:
-    """Find Node; skip by name without it, or fail with REQUIRE_TOOLS=1."""
-    if node := shutil.which("node"):
-        return node
-    reason = "needs Node 20 or newer on PATH"
-    if os.environ.get("REQUIRE_TOOLS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def manifest() -> dict[str, Any]:

@@ -4,7 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.action.runner import ROOT, manifest, require_node
+from tests.action.runner import ROOT, manifest
+from tests.machine import require_node
 
 _TESTS = sorted(Path(__file__).parent.glob("*.test.mjs"))
 

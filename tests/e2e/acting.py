@@ -17,8 +17,8 @@ from tests import workflows
 from tests.action.runner import ROOT
 from tests.e2e.bridged import Bridged
 from tests.e2e.building import JOB
-from tests.e2e.clients import TOOLS, missing
 from tests.e2e.images import dockerfile
+from tests.machine import require
 
 _PORT = 34567
 _SECONDS = 240.0
@@ -58,12 +58,10 @@ class Acting:
 
     def run(self, workflow: Mapping[str, Any], token: str) -> Ran:
         """Run a workflow to its end, in a repository whose image tests itself by telling the token."""
-        act = TOOLS / "bin" / "act"
-        if not act.exists():
-            missing("act")
+        act, _ = require("act"), require("git")
         self._prepare(workflow, token)
         done = subprocess.run(
-            [*self.engine.inside(), str(act), *self._options()],
+            [*self.engine.inside(), act, *self._options()],
             cwd=self._repository,
             env={
                 **self.engine.toolbox.env(),

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 from typing import IO
 
-from tests.e2e.clients import require
+from tests.machine import require
 
 _CHUNK = 1 << 20  # bytes per read
 

@@ -2,8 +2,9 @@
 
 import json
 
-from tests.e2e.clients import require, run
+from tests.e2e.clients import run
 from tests.e2e.engines import Docker20
+from tests.machine import require
 
 
 class Bridged(Docker20):
@@ -17,8 +18,10 @@ class Bridged(Docker20):
     network = ()
 
     def command(self) -> list[str]:
-        require("iptables")
-        return ["sh", "-c", f'{require("ip")} link set lo up && exec "$@"', "sh", *super().command()]
+        engine = super().command()
+        for tool in ("iptables", "nsenter", "curl"):
+            require(tool)
+        return ["sh", "-c", f'{require("ip")} link set lo up && exec "$@"', "sh", *engine]
 
     def inside(self) -> list[str]:
         """Return what to put before a command that shall run in this engine's network."""

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 from tests.e2e.bridged import Bridged
-from tests.e2e.clients import TOOLS, missing, run
+from tests.e2e.clients import run
+from tests.machine import INSTALLS, TOOLS, missing
 
 ROOT = Path(__file__).parents[2]
 RELAY = "ghcr.io/owner/image-relay"  # as the action names it, with an owner
@@ -19,7 +20,7 @@ def import_root(engine: Bridged, name: str, reference: str) -> str:
     """Make an image of a small root that tools/install-test-tools has made."""
     root = TOOLS / name
     if not (TOOLS / "done" / name).exists():
-        missing(f"the root {root}")
+        missing(f"the root {root}", INSTALLS)
     with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as packing:
         assert packing.stdout
         engine.docker("import", "--change", _PATH, "-", reference, stdin=packing.stdout)
@@ -28,11 +29,11 @@ def import_root(engine: Bridged, name: str, reference: str) -> str:
 
 def build_relay(engine: Bridged, folder: Path, reference: str) -> str:
     """Build the relay's image as a person without a network does, and give it this name."""
+    base = import_root(engine, "base", BASE)
     context = folder / "context"
     shutil.copytree(ROOT, context, ignore=shutil.ignore_patterns(".venv", ".git", ".*_cache", ".hypothesis"))
     wheels = [str(ROOT / "tools" / "download-wheels"), str(context / "wheels"), str(TOOLS / "base")]
     run(wheels, {**engine.toolbox.env(), **_registry_settings()})
-    base = import_root(engine, "base", BASE)
     options = ("--quiet", "--network", "none", "--build-arg", f"BASE={base}", "--tag", reference)
     engine.docker("build", *options, str(context))
     shutil.rmtree(context)

@@ -1,53 +1,27 @@
-"""The real clients, and where they are; what is missing is named, never passed over silently.
+"""The real clients, and where they are.
 
 Two generations are used: Debian's own on this machine, and those of the next Debian release in
 a root folder of their own. Both see the same work folder under the same path.
 """
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import IO
 
-import pytest
+from tests.machine import HOST_PATH, INSTALLS, TOOLS, missing, require, require_root
 
-TOOLS = Path(os.environ.get("IMAGE_RELAY_TOOLS", "/opt/image-relay-tools"))
 TRIXIE = TOOLS / "trixie"
 ENTER_ROOT = Path(__file__).parents[2] / "tools" / "enter-root"
 
-# Debian's docker must win over any newer one that the machine happens to have.
-_HOST_PATH = f"{TOOLS}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT = 240.0  # seconds; far above the slowest call, the pull of a 300 MB layer
-
-
-def missing(what: str) -> None:
-    """Skip the test and say why; fail it where REQUIRE_TOOLS=1 promises that all is there."""
-    reason = f"needs {what} (tools/install-test-tools installs it)"
-    if os.environ.get("REQUIRE_TOOLS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def require(tool: str) -> str:
-    """Find a program of this machine."""
-    path = shutil.which(tool, path=_HOST_PATH)
-    if path is None:
-        missing(tool)
-    return str(path)
-
-
-def require_root() -> None:
-    """Engines and foreign roots need mounts and namespaces."""
-    if os.geteuid() != 0:
-        missing("root")
 
 
 def require_trixie(tool: str) -> str:
     """Find a program of the Debian 13 root."""
     require_root()
     if shutil.which(tool, path=f"{TRIXIE}/usr/sbin:{TRIXIE}/usr/bin") is None:
-        missing(f"{tool} in {TRIXIE}")
+        missing(f"{tool} in {TRIXIE}", INSTALLS)
     return tool
 
 
@@ -97,7 +71,7 @@ class Toolbox:
     def env(self) -> dict[str, str]:
         home = str(self.home)
         return {
-            "PATH": _HOST_PATH,
+            "PATH": HOST_PATH,
             "HOME": home,
             "TMPDIR": f"{home}/scratch",
             "XDG_RUNTIME_DIR": home,

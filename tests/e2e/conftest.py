@@ -19,6 +19,7 @@ from tests.e2e.outside import artifact_service
 from tests.e2e.relay import Relay
 from tests.e2e.steps import Use
 from tests.fakes.actions.fixtures import Emulate, azurite, emulate
+from tests.machine import require
 
 __all__ = ["azurite", "emulate"]
 
@@ -109,6 +110,7 @@ def _running(engine: _Engine) -> Iterator[_Engine]:
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Image]]:
     """Hand out an image of a kind; tests of one session share it."""
+    require("busybox")
     folder = tmp_path_factory.mktemp("images")
     made: dict[str, Image] = {}
 

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from tests.e2e.clients import Toolbox, missing, require, require_root, require_trixie, run
+from tests.e2e.clients import Toolbox, require_trixie, run
+from tests.machine import missing, require, require_root
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
@@ -58,6 +59,7 @@ class Engine:
         return (self.folder / "dockerd.log").read_text(errors="replace")
 
     def start(self) -> None:
+        command = self.command()  # first, because it asks for all that the machine must have
         clear_left_over_cgroups()
         if self.network:
             refuse_busy_bridge()
@@ -68,7 +70,7 @@ class Engine:
         lifeline += ["--kill-child", "--mount-proc", "--propagation", "private", "--"]
         with (self.folder / "dockerd.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*lifeline, *self.command(), *self._options()],
+                [*lifeline, *command, *self._options()],
                 env=self.toolbox.env(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -180,6 +182,7 @@ class Docker26(Engine):
     name = "docker26"
 
     def command(self) -> list[str]:
+        require_root()
         for tool in ("setpriv", "unshare"):
             require(tool)
         return [*self.toolbox.entering(), require_trixie("dockerd")]
@@ -207,7 +210,7 @@ def answers(path: Path) -> bool:
 def refuse_busy_bridge() -> None:
     """An engine without a bridge removes docker0 at its start: never under another engine."""
     if Path("/sys/class/net/docker0").exists() and answers(Path("/var/run/docker.sock")):
-        missing("a machine without a running dockerd, whose docker0 these engines would remove;")
+        missing("a machine without a running dockerd", "stop it: these engines would remove its docker0")
 
 
 def first_child(parent: int) -> int | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import zstandard
 
-from tests.e2e.clients import require
+from tests.machine import require
 
 Descriptor = dict[str, Any]
 
@@ -223,9 +223,10 @@ KINDS: dict[str, Callable[[Path], Image]] = {
 
 def dockerfile(folder: Path, token: str) -> Path:
     """Write a build context of four layers, one of them empty; every platform can build it."""
+    busybox = require("busybox")
     folder.mkdir(parents=True)
     (folder / "token").write_text(token)
-    shutil.copy(require("busybox"), folder / "busybox")
+    shutil.copy(busybox, folder / "busybox")
     (folder / "random").write_bytes(os.urandom(3 << 20))
     (folder / "Dockerfile").write_text(
         "FROM scratch\n"

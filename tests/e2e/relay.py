@@ -136,7 +136,7 @@ class Relay:
         *,
         patience: float = 60.0,
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        connection = http.client.HTTPConnection("localhost", self.port, timeout=patience)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=patience)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -178,7 +178,7 @@ class Relay:
 
 
 def free_port() -> int:
-    with socket.create_server(("localhost", 0)) as server:
+    with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 

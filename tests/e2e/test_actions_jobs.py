@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients import ClientError, Toolbox, require, run
+from tests.e2e.clients import ClientError, Toolbox, run
 from tests.e2e.couriers import COURIERS, regctl
 from tests.e2e.engines import Engine
 from tests.e2e.images import Image, blobs_of, dockerfile, several_layers
 from tests.e2e.jobs import NO_SESSION, Jobs
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
+from tests.machine import require
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

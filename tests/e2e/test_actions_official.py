@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import archives
-from tests.e2e.clients import Toolbox, require
+from tests.e2e.clients import Toolbox
 from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
 from tests.e2e.images import Image, several_layers
@@ -21,6 +21,7 @@ from tests.fakes.actions.fixtures import require_tools
 from tests.fakes.actions.official import OfficialClient
 from tests.fakes.actions.options import Options
 from tests.fakes.actions.threads import in_thread
+from tests.machine import require
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients import Toolbox, attempt, require
+from tests.e2e.clients import Toolbox, attempt
 from tests.e2e.relay import Relay
+from tests.machine import require
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

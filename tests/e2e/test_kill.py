@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import archives
-from tests.e2e.clients import Toolbox, require
+from tests.e2e.clients import Toolbox
 from tests.e2e.couriers import COURIERS
 from tests.e2e.images import Image, several_layers
 from tests.e2e.relay import Relay
+from tests.machine import require
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients import Toolbox, require
+from tests.e2e.clients import Toolbox
 from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
 from tests.e2e.images import KINDS, Image
 from tests.e2e.relay import PUBLIC_HOST, Relay
+from tests.machine import require
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients import Toolbox, require
+from tests.e2e.clients import Toolbox
 from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
 from tests.e2e.images import dockerfile, several_layers
@@ -20,6 +20,7 @@ from tests.e2e.jobs import Jobs
 from tests.e2e.relay import Relay
 from tests.fakes.actions.fixtures import require_tools
 from tests.fakes.actions.official import OfficialClient
+from tests.machine import require
 from tests.tarballs import COMPRESSIONS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-import resource
 import struct
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,6 +29,7 @@ from tests.front.relay import (
     parsed,
     request,
 )
+from tests.machine import require_open_files
 
 CONTENT = b"0123456789"
 DIGEST = Digest.of(CONTENT)
@@ -419,8 +419,7 @@ async def test_clients_that_dawdle_keep_nobody_waiting(relay: Relay) -> None:
 
 
 async def test_a_thousand_uploads_may_be_open_and_no_more(relay: Relay) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    require_open_files()
     locations = [await relay.open_upload(f"app{number % 7}") for number in range(1000)]
 
     one_more = await relay.ask("POST", "/v2/app/blobs/uploads/")
@@ -433,7 +432,6 @@ async def test_a_thousand_uploads_may_be_open_and_no_more(relay: Relay) -> None:
     locations.append(await relay.open_upload())
     for location in locations:
         assert (await relay.ask("DELETE", location)).status == 204
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_an_encoded_body_is_kept_as_it_came(relay: Relay) -> None:
@@ -638,6 +636,7 @@ async def test_a_manifest_may_have_itself_for_a_subject_only_in_name(relay: Rela
 
 
 async def test_indexes_may_be_nested_deeply(relay: Relay) -> None:
+    require_open_files()
     chain = [index()]
     for _ in range(1000):
         chain.append(index(chain[-1].descriptor()))

@@ -11,9 +11,9 @@ import pytest
 from aiohttp import ClientSession, web
 
 from proxy.front.listening import Bind, CannotListen, PortTaken, bind, bind_all, listen, stopped
+from tests.machine import require_ipv6
 
 BOTH = ("127.0.0.1", "::1")
-has_ipv6 = pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
 
 
 def echo() -> web.Application:
@@ -40,8 +40,8 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@has_ipv6
 async def test_every_host_answers_at_the_same_free_port() -> None:
+    require_ipv6()
     async with listen(echo(), BOTH, 0) as port, ClientSession() as session:
         for host in ("127.0.0.1", "[::1]"):
             async with session.get(f"http://{host}:{port}/") as answer:

@@ -1,7 +1,6 @@
 """The workflows that people copy, and our own: what is written in them is what we tell people to write."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from tests import workflows
-from tests.e2e.clients import TOOLS, missing
+from tests.machine import require
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yml"))
@@ -107,12 +106,10 @@ def test_nothing_that_everybody_can_write_becomes_a_command(example: Path) -> No
 
 
 def test_actionlint_finds_nothing(example: Path) -> None:
-    program = shutil.which("actionlint", path=str(TOOLS / "bin"))
-    if program is None:
-        missing("actionlint")
+    program = require("actionlint")
 
     done = subprocess.run(  # noqa: S603
-        [str(program), "-shellcheck=", "-pyflakes=", str(example)], capture_output=True, check=False, text=True
+        [program, "-shellcheck=", "-pyflakes=", str(example)], capture_output=True, check=False, text=True
     )
 
     assert (done.returncode, done.stdout) == (0, "")

@@ -1,7 +1,6 @@
 """The project's own workflows: sound, with few permissions, and with versions on what they use."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import workflows
-from tests.e2e.clients import TOOLS, missing
+from tests.machine import require
 
 ROOT = Path(__file__).parents[2]
 OURS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -49,12 +48,10 @@ def test_actions_have_versions(workflow: Path) -> None:
 
 
 def test_actionlint_finds_nothing(workflow: Path) -> None:
-    program = shutil.which("actionlint", path=str(TOOLS / "bin"))
-    if program is None:
-        missing("actionlint")
+    program = require("actionlint")
 
     done = subprocess.run(  # noqa: S603
-        [str(program), "-shellcheck=", "-pyflakes=", str(workflow)], capture_output=True, check=False, text=True
+        [program, "-shellcheck=", "-pyflakes=", str(workflow)], capture_output=True, check=False, text=True
     )
 
     assert (done.returncode, done.stdout) == (0, "")

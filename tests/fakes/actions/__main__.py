@@ -32,7 +32,7 @@ def main() -> None:
     with ExitStack() as stack:
         origin = None
         if options.flavour is Flavour.GITHUB:
-            if not azurite.PROGRAM.exists():
+            if not azurite.installed():
                 sys.exit(f"Azurite is not in {azurite.TOOLS}: run tools/install-actions-emulator")
             log = arguments.data.resolve() / "azurite.log"
             origin = stack.enter_context(azurite.running(log, arguments.data.resolve() / "azurite"))

@@ -1,7 +1,6 @@
 """Azurite as a child process: started on a free port, in memory or on disk, and ended with its parent's `with`."""
 
 import contextlib
-import os
 import socket
 import subprocess
 import time
@@ -9,12 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-TOOLS = Path(os.environ.get("IMAGE_RELAY_TOOLS", "/opt/image-relay-tools")) / "actions"
+_INSTALLER = Path(__file__).parents[3] / "tools" / "install-actions-emulator"
+TOOLS = Path(subprocess.check_output([str(_INSTALLER), "--where"], text=True).strip())  # noqa: S603 - it knows alone
 PROGRAM = TOOLS / "node_modules" / ".bin" / "azurite-blob"
 
 _START_SECONDS = 60.0  # it takes 3 on an idle machine
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.05
+
+
+def installed() -> bool:
+    """Return whether it was installed as a whole."""
+    return (TOOLS / "installed.json").exists()
 
 
 @contextmanager

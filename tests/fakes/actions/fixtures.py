@@ -20,10 +20,11 @@ from typing import Any, Protocol
 import pytest
 
 from tests.fakes.actions import azurite as azurite_process
-from tests.fakes.actions.azurite import PROGRAM, TOOLS
+from tests.fakes.actions.azurite import TOOLS
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.options import Flavour, Options
 from tests.fakes.actions.threads import in_thread
+from tests.machine import missing, require_node
 
 ON_DISK = "IMAGE_RELAY_AZURITE_ON_DISK"  # set to 1 where gigabytes are uploaded
 
@@ -35,13 +36,11 @@ class Emulate(Protocol):
 
 
 def require_tools() -> Path:
-    """Return where Azurite and the official client are; skip by name without them, or fail with REQUIRE_TOOLS=1."""
-    if PROGRAM.exists() and shutil.which("node"):
-        return TOOLS
-    reason = f"needs Azurite in {TOOLS} (tools/install-actions-emulator installs it)"
-    if os.environ.get("REQUIRE_TOOLS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    """Return where Azurite and the official client are."""
+    require_node()
+    if not azurite_process.installed():
+        missing(f"Azurite in {TOOLS}", "tools/install-actions-emulator")
+    return TOOLS
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,12 @@
 
 import hashlib
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from proxy.archive import limits
+from tests.machine import require
 from tests.unit.archive.samples import read_index
 from tests.unit.archive.test_golden import GOLDEN, two_platforms
 
@@ -31,8 +29,9 @@ def test_the_python_example_reads_every_blob() -> None:
         assert done.stdout == plain
 
 
-@pytest.mark.skipif(not (shutil.which("zstd") and shutil.which("jq")), reason="zstd or jq is not installed")
 def test_the_shell_example_reads_a_blob_of_several_pieces(tmp_path: Path) -> None:
+    for tool in ("zstd", "jq"):
+        require(tool)
     digest, entry = next(iter(read_index(GOLDEN.read_bytes()).blobs.items()))
     script = f"set -eu; file={GOLDEN}; digest={digest}\n{example('sh')}"
 

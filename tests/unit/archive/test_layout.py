@@ -1,6 +1,5 @@
 """An image as one file: every reader gets every byte."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from proxy.archive.loading import path
 from proxy.archive.pieces import PIECE, Framing, Piece
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_MANIFEST
+from tests.machine import require
 from tests.unit.archive.samples import KINDS, LAYER, Fields, Shelf, assemble, blob, members, read, read_index
 
 MIB = 1024 * 1024
@@ -201,10 +201,9 @@ def test_an_index_of_10000_images_is_laid_out() -> None:
     assert len(plan.index.blobs) == 10_002
 
 
-@pytest.mark.skipif(not shutil.which("zstd"), reason="the zstd program is not installed")
 def test_the_zstd_program_finds_the_file_sound(tmp_path: Path) -> None:
     shelf, root = sample()
     file = tmp_path / "image.tar.zst"
     file.write_bytes(shelf.archive(root))
 
-    subprocess.run(["zstd", "-tq", "--memory=8MB", file], check=True)  # noqa: S603, S607 - by name on purpose
+    subprocess.run([require("zstd"), "-tq", "--memory=8MB", file], check=True)  # noqa: S603 - found on this machine

@@ -19,6 +19,7 @@ from proxy.store import spool as spool_module
 from proxy.store.spool import Spool
 from proxy.store.upload import Upload
 from tests.desk import APP, MIB, chunks, noise, plain, until
+from tests.machine import require_open_files
 
 KIB = 1024
 SIZES = [0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, PIECE - 1, PIECE, PIECE + 1, 9 * MIB]
@@ -237,6 +238,7 @@ async def test_sessions_belong_to_their_repository(spool: Spool) -> None:
 
 
 async def test_a_thousand_sessions_may_be_open_and_no_more(spool: Spool) -> None:
+    require_open_files()
     uploads = [await spool.start(APP) for _ in range(1000)]
 
     with pytest.raises(TooManyRequests, match="1000 uploads are open") as refused:
