@@ -25,6 +25,8 @@ actions-tools: # first, because it needs what only the user can install
 actions-emulator: actions-tools $(BIN)/.ready ## GitHub's artifact service on this machine; prints the environment of a relay
 	$(BIN)/python -m tests.fakes.actions --port $(ACTIONS_PORT) --data $(ACTIONS_DATA)
 
+# The pages of docs/ are read in any locale.
+test: export PYTHONUTF8 = 1
 test: $(BIN)/.ready ## all tests that this machine can run; with REQUIRE_TOOLS=1 all of them, and coverage
 ifeq ($(REQUIRE_TOOLS),1)
 	$(BIN)/coverage run -m pytest
