@@ -99,7 +99,10 @@ async def _life(stores: Stores, push: Push, departures: Departures, crew: Crew) 
     async with stores.opened():
         await push.spool.open()
         push.restore()
-        background = [crew.start(work) for work in (push.settle(), departures.watch(), _sweep(push.spool))]
+        background = [
+            crew.start(work)
+            for work in (push.settle(), push.forerunners.watch(), departures.watch(), _sweep(push.spool))
+        ]
         if stores.actions:
             background.append(crew.start(stores.actions.watch()))
         yield

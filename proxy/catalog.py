@@ -51,6 +51,7 @@ class Catalog:
         self._listing = asyncio.Lock()
         self._changes = 0  # made by this relay so far
         self._stored: dict[str, float] = {}  # by artifact id: when this relay stored what no listing has shown yet
+        self._own: set[str] = set()  # ids of what this relay stored
         self._lacked: dict[str, float] = {}  # by artifact id: since when listings lack what they had
         self._archives = Shelf(_HELD if store.far else math.inf)  # what is near may be replaced, and is kept open
         self._gone: set[str] = set()  # ids of what was listed and could not be opened
@@ -83,6 +84,20 @@ class Catalog:
     def _has_just_stored(self, wanted: str) -> bool:
         fresh = [self._listed[key] for key, at in self._stored.items() if time.monotonic() - at < _FRESH]
         return any(_plain(each) == wanted for each in fresh)
+
+    def interim(self, archive: Archive) -> float:
+        """Return for how many seconds to wait for what may take the place of an archive; 0 for one of this relay."""
+        if not self._store.far or archive.artifact.id in self._own:
+            return 0.0
+        return archive.interim(self._store.now())
+
+    def forerunners(self, archive: Archive) -> list[Archive]:
+        """Return what this relay stored before, and is not needed beside an archive (`opening.Archive.continues`)."""
+        return [each for each in self._held() if each.artifact.id in self._own and archive.continues(each)]
+
+    def has(self, archive: Archive) -> bool:
+        """Return whether an archive is in the store, as far as is known."""
+        return archive.artifact.id in self._listed
 
     async def of(self, name: Name) -> list[Archive]:
         """Give the archives of a repository that answer for something, the newest first."""
@@ -259,7 +274,7 @@ class Catalog:
     def forget_all(self) -> None:
         """Know nothing any more: the store is that of another run from now on."""
         self.forget_listing()
-        for table in (self._listed, self._stored, self._lacked, self._gone, self._replaced):
+        for table in (self._listed, self._stored, self._own, self._lacked, self._gone, self._replaced):
             table.clear()
         self._archives.keep(lambda *_: False)
         self._changes += 1
@@ -277,6 +292,7 @@ class Catalog:
             self._replaced += [Replaced(each, time.monotonic()) for each in opened]
             self._forget(before)
         self._listed[artifact.id] = artifact
+        self._own.add(artifact.id)
         self._archives.put(artifact.id, archive)
         if self._store.far:
             self._stored[artifact.id] = time.monotonic()
@@ -311,6 +327,7 @@ class Catalog:
     def _forget(self, artifacts: Iterable[Artifact]) -> None:
         for artifact in artifacts:
             self._archives.remove(artifact.id)
+            self._own.discard(artifact.id)
             for table in (self._listed, self._stored, self._lacked):
                 table.pop(artifact.id, None)
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from proxy.archive.index import TAIL, ArchiveInvalid, Index, decode, metadata_length
@@ -17,6 +18,7 @@ from proxy.printing import printable
 
 _log = logging.getLogger(__name__)
 LEAST_COPIED = 1024 * 1024  # bytes; what is smaller is sent as fast as storage is asked to copy it
+_INTERIM = 25.0  # seconds after its creation for which an index may take the place of what it names
 
 
 class Sealed(Body, Protocol):
@@ -55,6 +57,18 @@ class Archive:
     def is_sound(self, digest: Digest) -> bool:
         """Tell whether it holds this content, undamaged as far as is known: else a push has to send it again."""
         return digest in self.index.blobs and digest not in self.findings.damaged
+
+    def interim(self, now: datetime) -> float:
+        """Return for how many seconds from now an index may take its place; 0 for what is meant to stay."""
+        age = (now - self.artifact.created).total_seconds()
+        return min(_INTERIM, max(0.0, _INTERIM - age)) if self.index.interim else 0.0
+
+    def continues(self, before: "Archive") -> bool:
+        """Return whether another archive was a step on the way to this one: older, under its tag, and all in it."""
+        same = (before.name, before.reference) == (self.name, self.reference)
+        step = before.index.interim or before.index.root == self.index.root
+        whole = before.index.blobs.keys() <= self.index.blobs.keys()
+        return bool(same and step and whole and order(before.artifact) < order(self.artifact))
 
     def blob(self, digest: Digest) -> Blob | None:
         """Give content of this archive, whether manifest or blob."""

@@ -115,6 +115,7 @@ class Index(_Part):
     references: tuple[Reference, ...]
     root: DigestText
     blobs: dict[DigestText, Entry]
+    interim: bool | None = None  # its client may be about to store, under the same tag, the index that it belongs to
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -140,6 +140,7 @@ def lay_out(image: Image) -> Plan:
         references=(label(image.name, image.tag or image.root),),
         root=image.root,
         blobs=blobs,
+        interim=_is_interim(image),
     )
     tape.put(encode(index, _start_of_metadata(tape.segments[near:], tape.size), tape.size))
     return Plan(tuple(tape.segments), index, tape.size)
@@ -194,6 +195,11 @@ def _descriptors(image: Image) -> list[loading.Fields]:
     if root is None:
         raise ValueError("the root of an archive is a manifest")
     return loading.descriptors(image.root, root, image.names)
+
+
+def _is_interim(image: Image) -> bool | None:
+    root = image.contents[image.root].manifest
+    return (root is not None and root.interim) or None
 
 
 def _entry(image: Image) -> loading.Fields | None:

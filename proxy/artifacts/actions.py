@@ -87,6 +87,10 @@ class ActionsStore:
         session = self._service.session
         return run != session.run or job == session.job
 
+    def now(self) -> datetime:
+        """Return the time by the clock of the service; without a session, by ours."""
+        return self._service.now() if self._service else datetime.now(UTC)
+
     # Reading
 
     async def listed(self) -> list[Artifact]:

@@ -106,6 +106,9 @@ class ArtifactStore(Protocol):
     def may_replace(self, artifact: Artifact) -> bool:
         """May this relay put something else under the reference of an artifact that somebody stored?"""
 
+    def now(self) -> datetime:
+        """Return the time by the clock of the store, as far as that is known."""
+
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts, in no particular order."""
 

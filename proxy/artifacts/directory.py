@@ -42,6 +42,10 @@ class DirectoryStore:
         """Tell that there is only one owner."""
         return artifact.owner == ""
 
+    def now(self) -> datetime:
+        """Return the time by the clock of this machine."""
+        return datetime.now(UTC)
+
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts, in no particular order."""
         return await offload(self._scan)

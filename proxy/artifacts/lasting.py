@@ -63,6 +63,10 @@ class Lasting:
         self._known[stored.id] = replace(stored, expires=self._expires[stored.id])
         return self._known[stored.id]
 
+    def now(self) -> datetime:
+        """Return the time by the clock of the store."""
+        return self._store.now()
+
     async def open(self, artifact: Artifact) -> Source:
         """Give access to the bytes; ArtifactGone if they are not there any more."""
         return await self._store.open(artifact)

@@ -1,5 +1,7 @@
 """Manifests: GET, HEAD, PUT and DELETE (distribution-spec, endpoints end-3, end-7 and end-9)."""
 
+import re
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 
@@ -15,6 +17,10 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag
 from proxy.registry.lookup import read_manifest
+
+# Docker 23 to 28.1 with the containerd store, and buildx before 0.22: they push what an index names under its tag, and
+# the index last (https://github.com/moby/moby/pull/49949, https://github.com/docker/buildx/pull/3024).
+_TAGS_CHILDREN = re.compile(r"docker/(2[3-7]|28\.[01])\.\S* .*containerd-client/|containerd/(1|2\.0)\.")
 
 
 async def get(request: web.Request) -> web.Response:
@@ -48,11 +54,18 @@ async def put(request: web.Request) -> web.Response:
     if isinstance(reference, Digest) and reference != digest:
         raise DigestInvalid(f"the manifest has {digest}, not {reference}")
     manifest = await read_manifest(content, request.headers.get("Content-Type", ""))
+    if isinstance(reference, Tag) and _may_be_a_child(request, manifest):
+        manifest = replace(manifest, interim=True)
     if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
         durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest)
         return _created(name, digest, manifest, [tag for tag in tags if tag in durable])
     await in_time(request, partial(request.app[PUSH].put, name, digest, manifest))
     return _created(name, digest, manifest, [])
+
+
+def _may_be_a_child(request: web.Request, manifest: Manifest) -> bool:
+    """Return whether an index of this manifest may follow, from the same client and under the same tag."""
+    return not manifest.is_index and bool(_TAGS_CHILDREN.match(request.headers.get("User-Agent", "")))
 
 
 def _created(name: Name, digest: Digest, manifest: Manifest, tags: list[Tag]) -> web.Response:

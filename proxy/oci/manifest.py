@@ -98,6 +98,7 @@ class Manifest:
     subject: Descriptor | None
     declared_artifact_type: str
     annotations: dict[str, str]
+    interim: bool = False  # pushed under a tag by a client that pushes an index after what that names
 
     @property
     def digest(self) -> Digest:

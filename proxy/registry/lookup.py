@@ -1,9 +1,10 @@
 """Where content is: in the spool, or in an archive. Visibility is per repository."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.catalog import Catalog
+from proxy.catalog import Archive, Catalog
 from proxy.content import Blob, read_all
 from proxy.errors import BlobUnknown, ManifestUnknown
 from proxy.oci.digest import Digest
@@ -14,6 +15,7 @@ from proxy.registry.foreign import Foreign
 from proxy.store.spool import Spool
 
 _LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
+_LOOK = 1.0  # seconds between two looks for what takes the place of something interim
 _NAMED = 8  # references that a 404 names at most
 
 
@@ -82,9 +84,17 @@ class Lookup:
     async def _manifest(self, name: Name, reference: Tag | Digest) -> Blob | None:
         if isinstance(reference, Digest):
             return await self.find(name, reference)
-        if archive := await self.catalog.tagged(name, reference):
+        if archive := await self._tagged(name, reference):
             return archive.blob(archive.index.root)
         return await self.foreign.find(name, reference)
+
+    async def _tagged(self, name: Name, tag: Tag) -> Archive | None:
+        """Return what answers for a tag; wait a while for what a client of another job may put in its place."""
+        archive = await self.catalog.tagged(name, tag)
+        while archive and (left := self.catalog.interim(archive)):
+            await asyncio.sleep(min(left, _LOOK))
+            archive = await self.catalog.tagged(name, tag)
+        return archive
 
     async def parsed(self, blob: Blob) -> Manifest:
         """Read a manifest that was found."""

@@ -24,31 +24,16 @@ from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
 from proxy.offload import offload
 from proxy.registry.flights import Flights
+from proxy.registry.forerunners import Forerunners
 from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.sealing import Tree, body_of, gather, present
-from proxy.registry.states import Event, State, after
+from proxy.registry.states import Event, Pushed, State
 from proxy.store.spool import Spool
 
 _log = logging.getLogger(__name__)
 _TROUBLES = (RegistryError, StoreRefused, ArtifactGone, ArchiveInvalid, OSError)  # of a seal
 _TICK = 0.25  # seconds between two looks at what may be settled
-
-
-@dataclass(slots=True)
-class Pushed:
-    """A reference that was pushed, where it is in its life, and why it failed if it did."""
-
-    name: Name
-    reference: Tag | Digest
-    digest: Digest
-    state: State
-    problem: str = ""
-
-    def happens(self, event: Event, problem: str = "") -> None:
-        """Go to the next state."""
-        self.state = after(self.state, event)
-        self.problem = problem
 
 
 @dataclass(slots=True)
@@ -63,9 +48,14 @@ class Push:
     settle_seconds: float
     memory: Memory
     journal: Journal = field(default_factory=Journal)
+    forerunners: Forerunners = field(init=False)
     _pushed: dict[tuple[Name, Tag | Digest, Digest], Pushed] = field(default_factory=dict)
     _touched: dict[Name, float] = field(default_factory=dict)
     _turns: WeakValueDictionary[tuple[Name, Tag | Digest], asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    def __post_init__(self) -> None:
+        """Join what belongs to it."""
+        self.forerunners = Forerunners(self.catalog)
 
     def touch(self, name: Name) -> None:
         """Note a request to a repository: it is not quiet."""
@@ -193,7 +183,8 @@ class Push:
         if before is not None and before.index.root != digest:  # else it only has to be stored once more
             self._check_owner(name, reference, before)
         began = time.monotonic()
-        tree = await gather(self.lookup, name, digest, manifest)
+        whole = before is not None and isinstance(reference, Tag)  # what it replaces may go
+        tree = await gather(self.lookup, name, digest, manifest, whole=whole)
         try:
             if before is not None and isinstance(reference, Tag):
                 await self.secure(name, before, tree.contents)
@@ -208,6 +199,7 @@ class Push:
         async with self.journal.storing(label(name, reference), body) as archived:
             archive = await self.catalog.put(name, reference, archived)
         archive.findings.proven.update(body.proven())
+        self.forerunners.follow(archive)
         await self._claim(name, tree.contents)
         self.journal.stored(archive, known, body.size, time.monotonic() - began)
 
@@ -258,6 +250,7 @@ class Push:
         """Seal everything that is pending; gives what could not be stored."""
         for name in list(self.spool.pending):
             await self._settle(name, again=True)
+        await self.forerunners.remove(all_of_them=True)
         return [self._record(name, digest, digest) for name, held in self.spool.pending.items() for digest in held]
 
     async def _settle(self, name: Name, *, again: bool) -> None:

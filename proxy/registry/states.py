@@ -4,7 +4,11 @@ A push by tag is *uploaded*, then *sealing*, then *durable* or *failed*; its tag
 by digest is *pending* first, and visible by its digest from then on. A pair that is not in the table cannot happen.
 """
 
+from dataclasses import dataclass
 from enum import Enum
+
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name, Tag
 
 
 class State(Enum):
@@ -62,6 +66,22 @@ def after(state: State, event: Event) -> State:
         return _NEXT[state, event]
     except KeyError:
         raise Impossible(f"{event.value} while {state.value}") from None
+
+
+@dataclass(slots=True)
+class Pushed:
+    """A reference that was pushed, where it is in its life, and why it failed if it did."""
+
+    name: Name
+    reference: Tag | Digest
+    digest: Digest
+    state: State
+    problem: str = ""
+
+    def happens(self, event: Event, problem: str = "") -> None:
+        """Go to the next state."""
+        self.state = after(self.state, event)
+        self.problem = problem
 
 
 def answers(state: State, *, by_digest: bool) -> bool:

@@ -26,6 +26,9 @@ class MemoryStore:
     def may_replace(self, artifact: Artifact) -> bool:
         return artifact.owner == ""
 
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
     async def listed(self) -> list[Artifact]:
         return [artifact for artifact, _ in self._held.values()]
 

@@ -1,5 +1,7 @@
 """The index: what was encoded is decoded, from the last bytes alone."""
 
+import json
+
 import pytest
 import zstandard
 from pydantic import ValidationError
@@ -50,6 +52,29 @@ def test_fields_of_a_later_writer_are_passed_over() -> None:
     file = forged('"version":1', '"version":1,"mood":"fine"')
 
     assert decode(file, len(file)) == some_index()
+
+
+def test_a_mark_comes_back_and_costs_nothing_where_there_is_none() -> None:
+    marked = some_index().model_copy(update={"interim": True})
+
+    file = bytes(SMALL_AT) + encode(marked, SMALL_AT, SMALL_AT)
+
+    assert _parsed(file) == {**_parsed(some_file()), "interim": True}
+    assert not some_index().interim
+
+
+def _parsed(file: bytes) -> dict[str, object]:
+    """Return the index as a reader sees it that knows JSON alone."""
+    length = int.from_bytes(file[-24:-20], "little")
+    parsed: dict[str, object] = json.loads(zstandard.decompress(file[-32 - length : -32]))
+    return parsed
+
+
+def test_a_mark_that_is_none_is_refused() -> None:
+    file = forged('"version":1', '"version":1,"interim":"soon"')
+
+    with pytest.raises(ArchiveInvalid, match="not sound"):
+        decode(file, len(file))
 
 
 @pytest.mark.parametrize("fault", [{"size": 41}, {"offset": -1}, {"pieces": (Piece(60, 40, -1),)}])
