@@ -95,9 +95,9 @@ class Catalog:
         """Return what this relay stored before, and is not needed beside an archive (`opening.Archive.continues`)."""
         return [each for each in self._held() if each.artifact.id in self._own and archive.continues(each)]
 
-    def has(self, archive: Archive) -> bool:
-        """Return whether an archive is in the store, as far as is known."""
-        return archive.artifact.id in self._listed
+    def has(self, artifact: Artifact) -> bool:
+        """Return whether an artifact is in the store, as far as is known."""
+        return artifact.id in self._listed
 
     async def of(self, name: Name) -> list[Archive]:
         """Give the archives of a repository that answer for something, the newest first."""
@@ -305,15 +305,12 @@ class Catalog:
         await self._refresh()
         same = [each for each in self._listed.values() if _plain(each) == wanted]
         for artifact in sorted(same, key=order):
-            await self._remove(artifact)
+            await self.remove(artifact)
         gone = (archive.name, archive.reference)
         self._replaced = [each for each in self._replaced if (each.archive.name, each.archive.reference) != gone]
 
-    async def remove(self, archive: Archive) -> None:
+    async def remove(self, artifact: Artifact) -> None:
         """Delete one artifact, and none that has the same reference."""
-        await self._remove(archive.artifact)
-
-    async def _remove(self, artifact: Artifact) -> None:
         await self._store.delete(artifact)
         self._forget([artifact])
         self._changes += 1

@@ -84,7 +84,7 @@ class Deletion:
         """Remove what was replaced, and nothing else: its tag stays with what answers for it now."""
         async with self.push.turn(archive.name, archive.reference):
             await self.push.secure(archive.name, archive)
-            await self.lookup.catalog.remove(archive)
+            await self.lookup.catalog.remove(archive.artifact)
 
     async def blob(self, name: Name, digest: Digest) -> None:
         """Remove a blob that no manifest needs; UNSUPPORTED for one in an artifact or of a pending manifest."""

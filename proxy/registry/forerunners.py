@@ -9,9 +9,8 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from proxy.artifacts.base import StoreRefused
+from proxy.artifacts.base import Artifact, StoreRefused
 from proxy.catalog import Archive, Catalog
-from proxy.oci.names import label
 
 _log = logging.getLogger(__name__)
 _TICK = 1.0  # seconds between two looks at what is due
@@ -20,8 +19,8 @@ _GRACE = 60.0  # seconds for which who reads a forerunner may go on
 
 @dataclass(frozen=True, slots=True)
 class _Forerunner:
-    archive: Archive
-    successor: Archive
+    artifact: Artifact
+    successor: Artifact
     due: float  # monotonic seconds
 
 
@@ -36,7 +35,7 @@ class Forerunners:
         """Note what goes because an archive was stored."""
         due = time.monotonic() + _GRACE
         for archive in self.catalog.forerunners(successor):
-            self._due[archive.artifact.id] = _Forerunner(archive, successor, due)
+            self._due[archive.artifact.id] = _Forerunner(archive.artifact, successor.artifact, due)
 
     async def watch(self) -> None:
         """Remove, for ever, what is due."""
@@ -48,14 +47,14 @@ class Forerunners:
         """Remove those whose time has come; what the store does not let go of stays until it expires."""
         now = time.monotonic()
         for each in [each for each in self._due.values() if all_of_them or each.due <= now]:
-            del self._due[each.archive.artifact.id]
-            if self.catalog.has(each.archive) and self.catalog.has(each.successor):
-                await self._remove(each.archive)
+            taken = self._due.pop(each.artifact.id, None)  # else by a flush beside this one
+            if taken and self.catalog.has(each.artifact) and self.catalog.has(each.successor):
+                await self._remove(each)
 
-    async def _remove(self, archive: Archive) -> None:
-        whole = label(archive.name, archive.reference)
+    async def _remove(self, each: _Forerunner) -> None:
+        name, whole = each.artifact.name, each.successor.name
         try:
-            await self.catalog.remove(archive)
-            _log.info("removed %s: all that is in it is in the newer %s", archive.artifact.name, whole)
+            await self.catalog.remove(each.artifact)
+            _log.info("removed %s: %s has all of it", name, whole)
         except StoreRefused as error:
-            _log.warning("%s stays, although the newer %s has all of it: %s", archive.artifact.name, whole, error)
+            _log.warning("%s stays until it expires, although %s has all of it: %s", name, whole, error)
