@@ -183,8 +183,7 @@ class Push:
         if before is not None and before.index.root != digest:  # else it only has to be stored once more
             self._check_owner(name, reference, before)
         began = time.monotonic()
-        whole = before is not None and isinstance(reference, Tag)  # what it replaces may go
-        tree = await gather(self.lookup, name, digest, manifest, whole=whole)
+        tree = await gather(self.lookup, name, digest, manifest)
         try:
             if before is not None and isinstance(reference, Tag):
                 await self.secure(name, before, tree.contents)
