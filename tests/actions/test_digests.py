@@ -9,7 +9,7 @@ from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Delay, twirp_error
 from tests.fakes.actions.fixtures import Emulate
-from tests.front.relay import Answer, Pushed, Relay
+from tests.front.relay import Answer, Pushed, Relay, image
 
 _MANY = 100
 _EACH = 0.1  # seconds for a request
@@ -99,6 +99,23 @@ async def test_tags_and_repositories_are_listed_by_one_request(emulate: Emulate,
     assert catalog.json["repositories"] == ["app"]
     assert calls == actions.traffic.calls[kinds.LIST] == 1
     assert seconds < 1.0
+
+
+async def test_what_refers_to_an_image_is_looked_for_in_several_artifacts_at_once(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    pushed = await filled(actions, relays)
+    signature = image(b"{}", subject=pushed[0].descriptor())
+    await relays.started[0].push_blob(b"{}")
+    await relays.started[0].push(signature)
+    reader = await slow_reader(actions, relays)
+
+    answer, seconds, calls = await timed(reader, actions, f"/v2/app/referrers/{pushed[0].digest}")
+
+    assert [each["digest"] for each in answer.json["manifests"]] == [str(signature.digest)]
+    assert calls == 1 + 2 * (_MANY + 1)
+    assert seconds < 10.0  # one by one: 20 s
 
 
 async def test_only_shortened_names_that_may_be_of_the_repository_are_read_for_its_tags(
