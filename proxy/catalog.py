@@ -18,14 +18,14 @@ from itertools import groupby
 from typing import Any
 from weakref import WeakValueDictionary
 
-from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, StoreRefused
+from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, ArtifactStore, Claim, StoreRefused
 from proxy.artifacts.naming import Naming, numbered
 from proxy.content import Blob
 from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.offload import Several
-from proxy.opening import LEAST_COPIED, Archive, Copies, Replaced, Sealed, copies, order, read
+from proxy.opening import LEAST_COPIED, Archive, Copies, Replaced, Sealed, copies, order, ranked, read
 from proxy.shelf import Shelf
 
 __all__ = ["Archive", "Catalog"]
@@ -76,10 +76,15 @@ class Catalog:
 
     async def named(self, name: Name, reference: Tag | Digest) -> Archive | None:
         """Return the archive that was stored under a reference, as `tagged`."""
+        return (await self.standing(name, reference))[0]
+
+    async def standing(self, name: Name, reference: Tag | Digest) -> tuple[Archive | None, frozenset[str]]:
+        """Return the archive that answers for a reference, and the ids of all artifacts that were looked at for it."""
         wanted = self._naming.encode(name, reference)
-        if not (self._store.far and self._has_just_stored(wanted)):
+        if not (self._store.far and self._listed_at > float("-inf") and self._has_just_stored(wanted)):
             await self._refresh()
-        return await self._newest(each for each in self._listed.values() if _plain(each) == wanted)
+        same = [each for each in self._listed.values() if _plain(each) == wanted]
+        return await self._newest(same), frozenset(each.id for each in same)
 
     def _has_just_stored(self, wanted: str) -> bool:
         fresh = [self._listed[key] for key, at in self._stored.items() if time.monotonic() - at < _FRESH]
@@ -281,10 +286,10 @@ class Catalog:
 
     # Storing and deleting
 
-    async def put(self, name: Name, reference: Tag | Digest, body: Sealed) -> Archive:
-        """Store an archive; from now on it answers for its reference."""
+    async def put(self, name: Name, reference: Tag | Digest, body: Sealed, claim: Claim = NOBODYS) -> Archive:
+        """Store an archive; from now on it answers for its reference. Raise Contested."""
         encoded = self._naming.encode(name, reference)
-        artifact = await self._store.put(encoded, body)
+        artifact = await self._store.put(encoded, body, claim)
         archive = Archive(artifact, await self._store.open(artifact), body.index, name, reference)
         if self._store.replaces:
             before = [each for each in self._listed.values() if each.name == artifact.name]
@@ -304,7 +309,7 @@ class Catalog:
         wanted = self._naming.encode(archive.name, archive.reference)
         await self._refresh()
         same = [each for each in self._listed.values() if _plain(each) == wanted]
-        for artifact in sorted(same, key=order):
+        for artifact in reversed(ranked(same)):
             await self.remove(artifact)
         gone = (archive.name, archive.reference)
         self._replaced = [each for each in self._replaced if (each.archive.name, each.archive.reference) != gone]
@@ -382,7 +387,7 @@ class Catalog:
 
     async def _newest(self, artifacts: Iterable[Artifact]) -> Archive | None:
         """Give the newest archive among the artifacts of one reference."""
-        for artifact in sorted(artifacts, key=order, reverse=True):
+        for artifact in ranked(artifacts):
             if archive := await self._open(artifact) or await self._open_again(artifact):
                 return archive
         return None
@@ -391,11 +396,12 @@ class Catalog:
         """See that an artifact really is no more, before an older one answers in its place."""
         if artifact.id not in self._gone or not artifact.vouched:
             return None
+        if artifact.id not in self._lacked:
+            self.forget_listing()
+            await self._refresh()
         if artifact.id in self._lacked:
             self._forget([artifact])
             return None
-        self.forget_listing()
-        await self._refresh()
         archive = await self._open(artifact) if artifact.id in self._listed else None
         if artifact.id in self._gone:
             raise StoreRefused(f"{artifact.name} is there, but can not be read; try again later, or push it again")

@@ -9,12 +9,15 @@ from typing import Protocol
 from proxy.archive.index import TAIL, ArchiveInvalid, Index, decode, metadata_length
 from proxy.artifacts.base import Artifact, ArtifactStore, Body, CopySource
 from proxy.artifacts.naming import Naming, numbered
+from proxy.artifacts.ranking import order, ranked
 from proxy.content import Blob, Findings
 from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, parse_label
 from proxy.offload import offload
 from proxy.printing import printable
+
+__all__ = ["Archive", "Replaced", "Sealed", "order", "ranked", "read"]
 
 _log = logging.getLogger(__name__)
 LEAST_COPIED = 1024 * 1024  # bytes; what is smaller is sent as fast as storage is asked to copy it
@@ -27,11 +30,6 @@ class Sealed(Body, Protocol):
     @property
     def index(self) -> Index:
         """What is in it, and where."""
-
-
-def order(artifact: Artifact) -> tuple[object, ...]:
-    """Of artifacts of one reference the one with the greatest order answers."""
-    return artifact.created, numbered(artifact.name).number, len(artifact.id), artifact.id
 
 
 @dataclass(frozen=True, slots=True, eq=False)

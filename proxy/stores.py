@@ -101,7 +101,8 @@ class Actions:
         trust = Trust(frozenset(_trusted(settings, job)), settings.trusted_hosts or ())
         folder = settings.data / "spool" / "uploads"
         any_job, form = settings.overwrite == "run", settings.artifact_format
-        self.store = ActionsStore(self._storage, trust, folder, any_job=any_job, form=form)
+        reserved = settings.data / "spool" / "reserved.json"
+        self.store = ActionsStore(self._storage, trust, folder, any_job=any_job, form=form, reserved=reserved)
         self.held = Held()
         lasting = Lasting(self.store, self.held)
         self.catalog = Catalog(lasting, Naming(settings.artifact_prefix))

@@ -17,21 +17,20 @@ from yarl import URL
 
 from proxy.archive.container import OVERHEAD, Wrapping, wrap
 from proxy.archive.index import TAIL
-from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused, Stretch
+from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, Contested, StoreRefused, Stretch, Whose
 from proxy.artifacts.blobs import BlobStorage, appends
 from proxy.artifacts.blocks import MOST_BYTES, Upload, Uploaded, UploadLost
+from proxy.artifacts.contest import Contest
 from proxy.artifacts.finishing import Finishing
-from proxy.artifacts.naming import numbered
 from proxy.artifacts.reading import Reader, RunReader, artifact_of
 from proxy.artifacts.remote import Link, RemoteFile, Tails
-from proxy.artifacts.results import Created, Listed, NameTaken, NoSuchArtifact, ResultsService
+from proxy.artifacts.reserved import Reserved
+from proxy.artifacts.results import Created, Listed, NoSuchArtifact, ResultsService
 from proxy.artifacts.trust import Trust, Untrusted
 
 _log = logging.getLogger(__name__)
 NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
 _SUFFIX = ".tar.zst"
-_NAMES = 50  # tried for one push, before somebody must be taking them all
-_HIGHEST = 99_999_999  # number that counts: what is one more can still be read off a name
 _UPLOADS = 3  # of one push to Azure that have tried long enough
 _TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 _KEPT = 100  # artifacts of our own that nobody has opened yet
@@ -51,6 +50,7 @@ class ActionsStore:
         *,
         any_job: bool = False,
         form: Literal["zip", "raw"] = "zip",
+        reserved: Path | None = None,
     ) -> None:
         self.closed = NO_SESSION
         self.any_job = any_job
@@ -62,11 +62,13 @@ class ActionsStore:
         self._service: ResultsService | None = None
         self._reader: Reader | None = None
         self._tails = Tails()
-        self._names: dict[str, int] = {}  # the highest N of each name, among those that were seen or tried
+        self._reserved = Reserved(reserved or folder / "reserved.json")
+        self._seen: list[Artifact] = []  # the newest listing
         self._latest = datetime.fromtimestamp(0, UTC)  # creation of what is known
         self._has_listed = False
         self._unfinished: set[str] = set()  # names that this relay reserved; some servers list them
-        self._unlisted: set[str] = set()  # ids of what was stored, and no listing has shown yet
+        self._used: set[str] = set()  # names that this relay reserved, and has not freed
+        self._unlisted: dict[str, Artifact] = {}  # by id; what was stored, and no listing has shown yet
         self._deleted: set[str] = set()  # ids of what a listing may still show
         self._own: dict[str, RemoteFile] = {}  # by id; of what was stored, until somebody opens it
 
@@ -74,6 +76,7 @@ class ActionsStore:
         """Use a session, to read and to write, from now on."""
         self._service, self._retention = service, retention
         self._reader, self.closed, self._has_listed = RunReader(service), "", False
+        self._reserved.begin(service.session.owner)
 
     def read_with(self, reader: Reader, closed: str) -> None:
         """Read through something else; `closed` is what a push is told."""
@@ -95,15 +98,17 @@ class ActionsStore:
 
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts of the run, but none that this relay has not finished itself."""
+        return [each for each in await self._all() if each.name not in self._unfinished]
+
+    async def _all(self) -> list[Artifact]:
+        """List what is there, also what this relay has begun and is not sure of."""
         found = await self._reader.listed() if self._reader else []
-        for each in found:
-            plain, number = numbered(each.name)
-            if number <= _HIGHEST:  # else whoever takes the last number leaves none for us
-                self._names[plain] = max(number, self._names.get(plain, 0))
-            self._latest = max(self._latest, each.created)
+        self._latest = max([self._latest, *(each.created for each in found)])
         self._has_listed = True
-        self._unlisted.difference_update(each.id for each in found)
-        return [each for each in found if each.name not in self._unfinished and each.id not in self._deleted]
+        for each in found:
+            self._unlisted.pop(each.id, None)
+        self._seen = [each for each in found if each.id not in self._deleted]
+        return self._seen
 
     async def open(self, artifact: Artifact) -> RemoteFile:
         """Read the end of an artifact; ArtifactGone if it is there no more."""
@@ -136,20 +141,24 @@ class ActionsStore:
     async def delete(self, artifact: Artifact) -> None:
         """Delete an artifact; one that is not there any more is no error."""
         service = self._writing()
+        if artifact.id in self._deleted:
+            return  # its name may be another one's by now
         self._own.pop(artifact.id, None)
         run, _, job = artifact.owner.partition(":")
         for _ in range(_TWINS):
-            is_listed = any(each.id == artifact.id for each in await self.listed())
+            is_listed = any(each.id == artifact.id for each in await self._all())
             if not is_listed and not (run and artifact.vouched):  # its name may be another one's by now
                 break
             if await service.delete(run, job, artifact.name):  # a listing that lags may lack it
-                self._unlisted.discard(artifact.id)
+                self._unlisted.pop(artifact.id, None)
             elif not is_listed:
                 break
         if artifact.id in self._unlisted:
             raise StoreRefused(f"the artifact service does not know {artifact.name} yet; delete it again in a minute")
-        if artifact.vouched:  # else the id may be given again
+        if artifact.vouched:  # else id and name may be given again
             self._deleted.add(artifact.id)
+            self._used.discard(artifact.name)
+        self._seen = [each for each in self._seen if each.id != artifact.id]
 
     def _writing(self) -> ResultsService:
         if self._service is None or self.closed:
@@ -158,18 +167,19 @@ class ActionsStore:
 
     # Storing
 
-    async def put(self, name: str, body: Body) -> Artifact:
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store an archive under a name, or `name~N` where that is taken."""
         service = self._writing()
         if body.size + OVERHEAD > MOST_BYTES:
             raise StoreRefused(f"the image has {body.size} bytes, an artifact takes {MOST_BYTES}")
         if not self._has_listed:
             await self.listed()
+        contest = self._contest(service, name, claim)
         problem, tries = "", 0
         for wait in service.waits():
-            full, created = await self._create(service, name)
+            full, created = await self._create(service, contest)
             try:
-                return await self._store(service, full, created, body)
+                return await self._store(service, contest, full, created, body)
             except UploadLost as lost:
                 problem, tries = str(lost), tries + lost.was_patient
             _log.warning("%s has to be given up (%s); the upload starts again under another name", full, problem)
@@ -179,40 +189,61 @@ class ActionsStore:
             service.retrying()
         raise StoreRefused(f"the image was not stored, under any of several names ({problem}); try again later")
 
-    async def _create(self, service: ResultsService, name: str) -> tuple[str, Created]:
-        for _ in range(_NAMES):
-            number = self._names[name] = self._names.get(name, 0) + 1
-            full = name if number == 1 else f"{name}~{number}"
+    def _contest(self, service: ResultsService, name: str, claim: Claim) -> Contest:
+        claim = Claim(Whose.ANY) if self.any_job and claim.whose is Whose.JOB else claim
+        seen = [*self._seen, *self._unlisted.values()]
+        return Contest(name, claim, service.session, service.tempo, seen, self._all)
+
+    async def _create(self, service: ResultsService, contest: Contest) -> tuple[str, Created]:
+        async def create(full: str) -> Created:
             try:
                 created = await service.create(full, self._retention, raw=self._raw)
-            except NameTaken:  # maybe by ourselves: the answer to an earlier try was lost
-                _log.info("the name %s is taken", full)
-                continue
             except asyncio.CancelledError:
                 self._unfinished.add(full)  # maybe
                 raise
             self._unfinished.add(full)
             self._checked(created.url)
-            return full, created
-        raise StoreRefused(f"the artifact service says that {_NAMES} names of this image are taken; try again later")
+            return created
 
-    async def _store(self, service: ResultsService, full: str, created: Created, body: Body) -> Artifact:
-        """Upload and finish one artifact; UploadLost if its name has to be given up."""
+        return await contest.take(create, self._reserved, self._used)
+
+    async def _store(
+        self, service: ResultsService, contest: Contest, full: str, created: Created, body: Body
+    ) -> Artifact:
+        """Upload and finish one artifact. Raise UploadLost if its name has to be given up, Contested."""
         began = service.now()
         wrapping = Wrapping(b"", b"") if created.raw else wrap(full + _SUFFIX, body.size, body.crc)
         upload = Upload(self._storage, created.url, _described(full, raw=created.raw))
         uploaded = await upload.send(_around(wrapping, body), TAIL + len(wrapping.end))
-        finishing = Finishing(service, full, uploaded, partial(self._is_whole, service))
-        found = await finishing.once(look=appends(created.url))
+        finishing = Finishing(service, full, uploaded, partial(self._is_whole, service), contest.allow)
+        try:
+            found = await finishing.once(look=appends(created.url))
+            artifact = await contest.settle(self._stored(service, full, found, began, uploaded))
+        except Contested:
+            await self._withdraw(contest, full)
+            raise Contested(service.chance.uniform(*service.tempo.again)) from None
         self._unfinished.discard(full)
-        artifact = self._stored(service, full, found, began, uploaded)
+        self._seen = [*(each for each in self._seen if each.id != artifact.id), artifact]
+        await self._reserved.drop(full)
+        self._keep(artifact, uploaded, wrapping, body.size)
+        return artifact
+
+    async def _withdraw(self, contest: Contest, full: str) -> None:
+        """Delete what this push has finished, or may have, of a tag that is another job's."""
+        for artifact in await contest.finished(full):
+            try:
+                await self.delete(artifact)
+            except StoreRefused as error:
+                _log.warning("%s should not be there, since its tag is another job's: %s", full, error)
+
+    def _keep(self, artifact: Artifact, uploaded: Uploaded, wrapping: Wrapping, size: int) -> None:
+        """Have an artifact open for its first reader."""
         file = self._file(artifact)
         start = len(wrapping.head)
-        file.lies(start, start + body.size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)])
+        file.lies(start, start + size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)])
         self._own[artifact.id] = file
         while len(self._own) > _KEPT:
             del self._own[next(iter(self._own))]
-        return artifact
 
     def _stored(
         self, service: ResultsService, full: str, found: Listed | str, began: datetime, uploaded: Uploaded
@@ -221,8 +252,9 @@ class ActionsStore:
         if isinstance(found, Listed):
             return artifact_of(found)
         self._latest = max(self._latest, began)
-        self._unlisted.add(found)
-        return Artifact(full, found, self._latest, uploaded.size, service.session.owner)
+        artifact = Artifact(full, found, self._latest, uploaded.size, service.session.owner)
+        self._unlisted[found] = artifact
+        return artifact
 
     async def _is_whole(self, service: ResultsService, found: Listed, size: int) -> bool:
         """Can an artifact be read, and has it all bytes? act lists the size of a folder instead."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Protocol, runtime_checkable
 
 from yarl import URL
@@ -24,6 +25,36 @@ class StoreRefused(Denied):
 
 class StoreExpired(StoreRefused):
     """What gave access to the store has expired: nothing can be asked of it any more."""
+
+
+class Contested(StoreRefused):
+    """Another job of this attempt has the tag; what this one stored there is withdrawn.
+
+    Whoever begins again waits for `pause` seconds first, so that two who collide part.
+    """
+
+    def __init__(self, pause: float = 0.0) -> None:
+        super().__init__("another job of this run has the tag; use another tag, or RELAY_OVERWRITE=run")
+        self.pause = pause
+
+
+class Whose(Enum):
+    """Who may store something else under the name of an artifact."""
+
+    NOBODY = "nobody"  # a digest: who else stores it stores the same
+    JOB = "job"  # a tag of the job that stores it first
+    ANY = "any"  # a tag that every job may move; the last one that is stored answers
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What was decided about a name; `known` are the ids of what was there then. Anything else came meanwhile."""
+
+    whose: Whose = Whose.NOBODY
+    known: frozenset[str] = frozenset()
+
+
+NOBODYS = Claim()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +143,11 @@ class ArtifactStore(Protocol):
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts, in no particular order."""
 
-    async def put(self, name: str, body: Body) -> Artifact:
-        """Store a file, whole or not at all; durable when it returns. StoreRefused if it cannot be."""
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
+        """Store a file, whole or not at all; durable when it returns. StoreRefused if it cannot be.
+
+        Raise Contested where the name is another job's, as far as the store knows of jobs.
+        """
 
     async def open(self, artifact: Artifact) -> Source:
         """Give access to the bytes; ArtifactGone if they are not there.

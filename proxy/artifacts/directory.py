@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiofiles.os import makedirs
 
-from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused
+from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
 from proxy.files import LocalFile, NewFile, identity, trouble
 from proxy.offload import offload
 
@@ -59,7 +59,7 @@ class DirectoryStore:
                     found.append(_artifact(path.name.removesuffix(_SUFFIX), status))
         return found
 
-    async def put(self, name: str, body: Body) -> Artifact:
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store a file, in the place of one of the same name."""
         part = self._root / _INCOMING / str(uuid.uuid4())
         try:

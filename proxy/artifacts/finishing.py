@@ -23,13 +23,16 @@ class Finishing:
     name: str
     uploaded: Uploaded
     is_whole: Callable[[Listed, int], Awaitable[bool]]
+    may: Callable[[], Awaitable[None]]
 
     async def once(self, *, look: bool) -> Listed | str:
         """Finish it; gives its id, or how it is listed where that is known. UploadLost if its name has to be given up.
 
-        `look`: this server may say yes to what it has not finished.
+        `look`: this server may say yes to what it has not finished. `may` is asked before each try, and raises
+        Contested where another job has the tag by now.
         """
         for wait in self.service.waits():
+            await self.may()
             agreed, wait_asked = "", 0.0
             try:
                 agreed = await self.service.finalize(self.name, self.uploaded.size, self.uploaded.sha256)

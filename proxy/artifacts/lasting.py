@@ -6,7 +6,7 @@ Beside that it remembers what only the relay that stored an artifact can know: w
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from proxy.artifacts.base import Artifact, ArtifactStore, Body, StoreExpired
+from proxy.artifacts.base import NOBODYS, Artifact, ArtifactStore, Body, Claim, StoreExpired
 from proxy.artifacts.results import EXPIRED
 from proxy.files import Source
 from proxy.session import Held, State
@@ -52,10 +52,10 @@ class Lasting:
     def _remember(self, listed: list[Artifact]) -> None:
         self._known = {each.id: replace(each, expires=each.expires or self._expires.get(each.id)) for each in listed}
 
-    async def put(self, name: str, body: Body) -> Artifact:
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store an archive under a name, or `name~N` where that is taken."""
         try:
-            stored = await self._store.put(name, body)
+            stored = await self._store.put(name, body, claim)
         except StoreExpired:
             self._held.refused = True
             raise

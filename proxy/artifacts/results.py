@@ -6,6 +6,7 @@ archive version 7 with one, once, and version 4 where that is not known.
 """
 
 import logging
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -69,6 +70,16 @@ class ResultsService:
     def now(self) -> datetime:
         """Give the time by the clock of the service."""
         return self._twirp.now()
+
+    @property
+    def tempo(self) -> Tempo:
+        """How patient calls are."""
+        return self._twirp.tempo
+
+    @property
+    def chance(self) -> random.Random:
+        """What pauses are drawn from."""
+        return self._twirp.chance
 
     def retrying(self) -> None:
         """Note that something is tried again."""

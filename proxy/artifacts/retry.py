@@ -48,6 +48,10 @@ class Tempo:
     commit: float = 300.0
     transfer: float = 120.0  # of one block or range; on a slow line it takes its time
     stall: float = 60.0  # without a byte
+    looks: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0, 15.0, 21.0)  # pauses before listings, while a name is another's
+    shows: float = 10.0  # until what was finished is listed
+    passed: float = 10.0  # until whoever was passed over has noticed, or is listed
+    again: tuple[float, float] = (1.0, 3.0)  # from and to; before a push that collided begins again
 
 
 class Again(Exception):

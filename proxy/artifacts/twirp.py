@@ -29,7 +29,14 @@ Fields = dict[str, object]
 
 
 class NameTaken(Exception):
-    """An artifact of this name exists in the run, or its name is reserved by an unfinished one."""
+    """An artifact of this name exists in the run, or its name is reserved by an unfinished one.
+
+    `doubtful`: maybe by an earlier try of the same call, whose answer was lost.
+    """
+
+    def __init__(self, method: str, *, doubtful: bool = False) -> None:
+        super().__init__(method)
+        self.doubtful = doubtful
 
 
 class NoSuchArtifact(Exception):
@@ -82,8 +89,17 @@ class Twirp:
 
     async def patiently(self, method: str, attempt: Callable[[], Awaitable[Fields]]) -> Fields:
         """Try something else than a plain call, as patiently as one."""
+        tries = 0
+
+        def retrying() -> None:
+            nonlocal tries
+            tries += 1
+            self.retrying()
+
         try:
-            return await patiently(self.tempo.calls, self.chance, attempt, self.retrying)
+            return await patiently(self.tempo.calls, self.chance, attempt, retrying)
+        except NameTaken:
+            raise NameTaken(method, doubtful=tries > 0) from None
         except Unclear as error:
             raise StoreRefused(f"the artifact service failed ({method}: {error}); try again later") from None
 

@@ -14,7 +14,7 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from proxy.archive.index import ArchiveInvalid
-from proxy.artifacts.base import ArtifactGone, StoreRefused
+from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, StoreRefused
 from proxy.catalog import Archive, Catalog
 from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError
 from proxy.files import trouble
@@ -29,10 +29,12 @@ from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.sealing import Tree, body_of, gather, present
 from proxy.registry.states import Event, Pushed, State
+from proxy.registry.tagging import TagTaken, answers, whose
 from proxy.store.spool import Spool
 
 _log = logging.getLogger(__name__)
 _TROUBLES = (RegistryError, StoreRefused, ArtifactGone, ArchiveInvalid, OSError)  # of a seal
+_CONTESTS = 3  # lost to another job, before the tag is taken to be its own
 _TICK = 0.25  # seconds between two looks at what may be settled
 
 
@@ -150,7 +152,8 @@ class Push:
             except _TROUBLES as error:
                 problem = trouble(self.spool.root, error) if isinstance(error, OSError) else str(error)
                 self._fail(pushed, problem)
-                raise Denied(f"{label(name, reference)} was not stored: {problem}") from error
+                verb = "" if isinstance(error, TagTaken) else "was not stored: "
+                raise Denied(f"{label(name, reference)} {verb}{problem}") from error
             except Exception:
                 self._fail(pushed, "this is a fault of image-relay; its log says more")
                 _log.exception("sealing %s failed", label(name, reference))
@@ -175,52 +178,59 @@ class Push:
             del self._pushed[key]
 
     async def _store(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
-        before = await self._current(name, reference, digest)
-        if before is not None and _answers(before, reference, digest, manifest):
+        for _ in range(_CONTESTS):
+            try:
+                return await self._store_once(name, reference, digest, manifest)
+            except Contested as contested:
+                await asyncio.sleep(contested.pause)
+                self.catalog.forget_listing()
+        raise TagTaken
+
+    async def _store_once(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
+        before, known = await self._standing(name, reference, digest)
+        if before is not None and answers(before, reference, digest, manifest):
             await self._claim(name, before.index.blobs)
             self.journal.unchanged(label(name, reference), digest)
             return
-        if before is not None and before.index.root != digest:  # else it only has to be stored once more
-            self._check_owner(name, reference, before)
+        claim = NOBODYS
+        if isinstance(reference, Tag):
+            claim = Claim(await whose(self.lookup, reference, digest, manifest, before), known)
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest)
         try:
             if before is not None and isinstance(reference, Tag):
                 await self.secure(name, before, tree.contents)
-            await self._archive(name, reference, digest, tree, began)
+            await self._archive(name, reference, digest, tree, began, claim)
         finally:
             await offload(tree.blobs.clear)  # closes as many files
 
-    async def _archive(self, name: Name, reference: Tag | Digest, digest: Digest, tree: Tree, began: float) -> None:
+    async def _archive(
+        self, name: Name, reference: Tag | Digest, digest: Digest, tree: Tree, began: float, claim: Claim
+    ) -> None:
         """Make an artifact of what was gathered, from `began` on (monotonic seconds)."""
         body = await body_of(tree, name, reference, self.public_host, self.lookup, self.memory)
         known = self.catalog.known_of(tree.contents)
         async with self.journal.storing(label(name, reference), body) as archived:
-            archive = await self.catalog.put(name, reference, archived)
+            archive = await self.catalog.put(name, reference, archived, claim)
         archive.findings.proven.update(body.proven())
         self.forerunners.follow(archive)
         await self._claim(name, tree.contents)
         self.journal.stored(archive, known, body.size, time.monotonic() - began)
 
-    def _check_owner(self, name: Name, reference: Tag | Digest, current: Archive) -> None:
-        """Refuse to take a tag over from another job: of two jobs that share one, neither would know what it gets."""
-        if isinstance(reference, Tag) and not self.catalog.may_replace(current):
-            raise Denied(
-                f"{label(name, reference)} belongs to another job of this run; use another tag, or RELAY_OVERWRITE=run"
-            )
-
     async def _answering(
         self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest
     ) -> Archive | None:
         """Give the archive that makes this push durable already, with the media type of this push."""
-        current = await self._current(name, reference, digest)
-        return current if current is not None and _answers(current, reference, digest, manifest) else None
+        current, _ = await self._standing(name, reference, digest)
+        return current if current is not None and answers(current, reference, digest, manifest) else None
 
-    async def _current(self, name: Name, reference: Tag | Digest, digest: Digest) -> Archive | None:
-        """Give the archive that answers for a tag, or one that is known to have a digest."""
+    async def _standing(
+        self, name: Name, reference: Tag | Digest, digest: Digest
+    ) -> tuple[Archive | None, frozenset[str]]:
+        """Return the archive that answers for a tag, and what was looked at; or one that is known to have a digest."""
         if isinstance(reference, Digest):
-            return await self.catalog.known(name, digest)
-        return await self.catalog.tagged(name, reference)
+            return await self.catalog.known(name, digest), frozenset()
+        return await self.catalog.standing(name, reference)
 
     async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
         """Take out of the spool what is in an artifact now."""
@@ -290,10 +300,3 @@ class Push:
     def pushed(self) -> list[Pushed]:
         """Give what is not durable: pending, being sealed, or failed."""
         return list(self._pushed.values())
-
-
-def _answers(archive: Archive, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> bool:
-    """Would an archive answer with this manifest, under the media type of this push?"""
-    if archive.findings.damaged or (isinstance(reference, Tag) and archive.index.root != digest):
-        return False
-    return archive.index.blobs[digest].media_type == manifest.media_type

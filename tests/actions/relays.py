@@ -18,7 +18,8 @@ from tests.fakes.actions.emulator import Emulator, Job
 from tests.front.relay import Answer, Relay
 
 QUICK = Policy(attempts=8, first=0.01, longest=0.1)
-HASTY = Tempo(calls=QUICK, blobs=QUICK, connect=5, call=2, finalize=2, commit=5, transfer=5, stall=0.5)
+WAITS: dict[str, Any] = {"looks": (0.0, 0.05, 0.1, 0.2), "shows": 0.5, "passed": 0.5, "again": (0.02, 0.06)}
+HASTY = Tempo(calls=QUICK, blobs=QUICK, connect=5, call=2, finalize=2, commit=5, transfer=5, stall=0.5, **WAITS)
 
 
 class Listener(Relay):
@@ -57,16 +58,17 @@ class Relays:
         started: Job | None = None,
         tempo: Tempo = HASTY,
         patience: float = PATIENCE,
+        data: Path | None = None,
         **more: Any,
     ) -> Relay:
-        """Start the relay of a job, of a job `build` where none is named."""
+        """Start the relay of a job, of a job `build` where none is named; in an empty folder, or `data`."""
         started = started or actions.job("build")
         self.secrets |= {started.token, started.token.split(".")[1], started.token.split(".")[2]}
         if not actions.options.flavour.decimal_ids:  # numbers are everywhere by chance
             self.secrets |= {started.id, started.run.backend_id}
         environment = {**actions.environment(started), "GITHUB_TOKEN": ""}
         hosts = tuple(environment.pop("RELAY_TRUSTED_HOSTS").split(","))
-        data = self._folder / f"relay-{self._count}"
+        data = data or self._folder / f"relay-{self._count}"
         self._count += 1
         settings = {"settle_seconds": 3600, "store": "actions", "trusted_hosts": hosts, **more}
         app = build(Settings(data=data, **settings), job.read(environment), patience)

@@ -124,7 +124,7 @@ async def test_a_name_that_is_taken_unseen_is_passed_over(emulate: Emulate, rela
     pushed = await relay.push_image("v1", layers=[b"second attempt"])
 
     assert (await relay.get("v1")).body == pushed.content
-    assert {record.name for record in actions.ledger.records} == {"image-app@v1", "image-app@v1~2"}
+    assert {record.name for record in actions.ledger.records} == {"image-app@v1", "image-app@v1~1000"}
 
 
 async def test_a_push_is_there_at_once_although_the_service_lists_it_later(

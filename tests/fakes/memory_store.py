@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from zlib import crc32
 
-from proxy.artifacts.base import Artifact, ArtifactGone, Body, StoreRefused
+from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
 from proxy.files import Held
 
 
@@ -32,7 +32,7 @@ class MemoryStore:
     async def listed(self) -> list[Artifact]:
         return [artifact for artifact, _ in self._held.values()]
 
-    async def put(self, name: str, body: Body) -> Artifact:
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         free = self._reserve(name)
         content = bytearray()
         async for part in body.parts():

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy.artifacts.base import Artifact, Body, StoreRefused
+from proxy.artifacts.base import NOBODYS, Artifact, Body, Claim, StoreRefused
 from proxy.artifacts.directory import DirectoryStore
 from proxy.content import T
 from proxy.files import LocalFile
@@ -24,13 +24,13 @@ class MoodyStore(DirectoryStore):
     def refuse(self) -> None:
         self.failure = StoreRefused("the storage quota is used up; delete some artifacts")
 
-    async def put(self, name: str, body: Body) -> Artifact:
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         self.asked.append(name)
         if self.only in name:
             await self.gate.wait()
             if self.failure:
                 raise self.failure
-        return await super().put(name, body)
+        return await super().put(name, body, claim)
 
 
 class CountingStore(DirectoryStore):

@@ -12,7 +12,7 @@ import pytest
 
 from proxy import catalog as catalog_module
 from proxy.archive.index import Index, decode
-from proxy.artifacts.base import Artifact, ArtifactGone
+from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Claim
 from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.naming import Naming
 from proxy.catalog import Catalog
@@ -375,8 +375,8 @@ async def test_a_listing_that_is_older_than_a_change_never_undoes_it(tmp_path: P
 class Vanishing(DirectoryStore):
     """A folder from which every new file disappears at once."""
 
-    async def put(self, name: str, body: object) -> Artifact:
-        artifact = await super().put(name, body)  # type: ignore[arg-type] # only passed on
+    async def put(self, name: str, body: object, claim: Claim = NOBODYS) -> Artifact:
+        artifact = await super().put(name, body, claim)  # type: ignore[arg-type] # only passed on
         await self.delete(artifact)
         return artifact
 

@@ -75,6 +75,10 @@ class Ledger:
             if not self._options.duplicate_on_finalize:
                 return record
             record = self._add(asked, record.blob, record.mime_type, record.expires_at)
+        if self._options.id_at_finalize:
+            record.id = next(self._ids)
+        if self._options.created_at_finalize:
+            record.created_at = datetime.now(UTC)
         record.size, record.digest, record.finished = asked.size, asked.hash, time.monotonic()
         return record
 

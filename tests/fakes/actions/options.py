@@ -36,6 +36,8 @@ class Options:
     ignore_case: bool = False  # whether names that differ by case alone are the same
     copies: bool = True  # whether blob storage copies from one blob to another; if not, it cannot verify the source
     listed_after: float = 0.0  # how long a finalized artifact stays unseen
+    id_at_finalize: bool = False  # whether an id is given at Finalize, or at Create
+    created_at_finalize: bool = False  # whether `created_at` is the time of Finalize, or of Create
     public: bool = False  # whether REST lists without a token
     rest_budget: int = 1000  # REST requests until the limit answers; set it again to refill
 

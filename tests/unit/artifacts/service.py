@@ -31,11 +31,13 @@ def service(http: aiohttp.ClientSession, actions: Emulator, job: Job | None = No
 
 
 @asynccontextmanager
-async def opened(actions: Emulator, folder: Path, **settings: Any) -> AsyncIterator[ActionsStore]:
-    """Open a store with a session of the job `build`."""
+async def opened(
+    actions: Emulator, folder: Path, job: Job | None = None, **settings: Any
+) -> AsyncIterator[ActionsStore]:
+    """Open a store with a session of a job, of `build` where none is named."""
     async with connected() as http:
         storage = BlobStorage(Memory(64 * MIB), tempo=HASTY)
         storage.http = http
         store = ActionsStore(storage, Trust(frozenset(actions.trusted_hosts.split(","))), folder, **settings)
-        store.open_with(service(http, actions), timedelta(days=1))
+        store.open_with(service(http, actions, job), timedelta(days=1))
         yield store

@@ -8,6 +8,7 @@ import pytest
 from yarl import URL
 
 from proxy.artifacts import actions as actions_module
+from proxy.artifacts import contest
 from proxy.artifacts.actions import NO_SESSION, ActionsStore
 from proxy.artifacts.base import Artifact, ArtifactGone, StoreRefused
 from proxy.artifacts.blobs import BlobStorage
@@ -61,7 +62,7 @@ async def test_what_has_more_blocks_than_storage_takes_is_refused_before_anythin
 async def test_names_that_are_all_taken_are_told(
     emulate: Emulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions_module, "_NAMES", 3)
+    monkeypatch.setattr(contest, "_NAMES", 3)
     actions = emulate()
     taken = twirp_error(409, "already_exists", "an artifact with this name already exists on the workflow run")
     actions.plan.play(kinds.CREATE, taken, times=3)

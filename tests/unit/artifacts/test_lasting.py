@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from yarl import URL
 
-from proxy.artifacts.base import Artifact, Body, StoreExpired, StoreRefused
+from proxy.artifacts.base import NOBODYS, Artifact, Body, Claim, StoreExpired, StoreRefused
 from proxy.artifacts.lasting import Lasting
 from proxy.session import Held, Session, State
 from tests.fakes.memory_store import Bytes, MemoryStore
@@ -23,10 +23,10 @@ class Closing(MemoryStore):
             raise self.problem
         return await super().listed()
 
-    async def put(self, name: str, body: Body) -> Artifact:
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         if self.problem:
             raise self.problem
-        return await super().put(name, body)
+        return await super().put(name, body, claim)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.artifacts.base import Artifact, Body
+from proxy.artifacts.base import NOBODYS, Artifact, Body, Claim
 from proxy.artifacts.directory import DirectoryStore
 from proxy.errors import Denied
 from proxy.ledger import Accepted, Event, NotStored, Stored, Storing, Unchanged
@@ -85,8 +85,8 @@ class SlowStore(DirectoryStore):
         super().__init__(desk.root)
         self.may_go_on = asyncio.Event()
 
-    async def put(self, name: str, body: Body) -> Artifact:
-        return await super().put(name, _Slow(body, self.may_go_on))
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
+        return await super().put(name, _Slow(body, self.may_go_on), claim)
 
 
 class _Slow:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.artifacts.base import Artifact, Body
+from proxy.artifacts.base import NOBODYS, Artifact, Body, Claim
 from proxy.artifacts.directory import DirectoryStore
 from proxy.errors import Denied, ManifestBlobUnknown, ManifestInvalid, ManifestUnknown, StillUnderWay
 from proxy.oci.digest import Digest
@@ -731,11 +731,11 @@ class ObservedStore(DirectoryStore):
         super().__init__(root)
         self.let_go_in: list[int] = []
 
-    async def put(self, name: str, body: Body) -> Artifact:
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         assert isinstance(body, Progress)
         for blob in body._body.blobs.values():
             weakref.finalize(blob.source, lambda: self.let_go_in.append(threading.get_ident()))
-        return await super().put(name, body)
+        return await super().put(name, body, claim)
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["stored", "failed"])

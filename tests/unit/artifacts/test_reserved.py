@@ -1,0 +1,57 @@
+"""The names that a job may have taken, on disk."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.artifacts.reserved import Reserved
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "reserved.json"
+
+
+def reserved(path: Path, owner: str = "run:job") -> Reserved:
+    made = Reserved(path)
+    made.begin(owner)
+    return made
+
+
+async def test_a_relay_that_is_started_again_knows_the_names_of_its_job(path: Path) -> None:
+    first = reserved(path)
+    for name in ("x", "y"):
+        await first.add(name)
+    await first.drop("y")
+
+    again = reserved(path)
+    assert await again.has("x")
+    assert not await again.has("y")
+
+
+async def test_another_job_knows_none_and_no_id_is_on_disk(path: Path) -> None:
+    await reserved(path).add("x")
+
+    assert not await reserved(path, "run:other").has("x")
+    assert "run:job" not in path.read_text()
+
+
+async def test_another_session_of_the_same_job_forgets_nothing(path: Path) -> None:
+    names = reserved(path)
+    await names.add("x")
+
+    names.begin("run:job")
+    assert await names.has("x")
+    names.begin("run:other")
+    assert not await names.has("x")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b'{"owner": 1, "names": 2}'])
+async def test_a_damaged_file_says_nothing(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+
+    names = reserved(path)
+    assert not await names.has("x")
+    await names.add("x")
+    assert await reserved(path).has("x")
