@@ -98,7 +98,8 @@ class ActionsStore:
 
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts of the run, but none that this relay has not finished itself."""
-        return [each for each in await self._all() if each.name not in self._unfinished]
+        owner = self._service.session.owner if self._service else ""
+        return [each for each in await self._all() if each.name not in self._unfinished or each.owner != owner]
 
     async def _all(self) -> list[Artifact]:
         """List what is there, also what this relay has begun and is not sure of."""
@@ -235,6 +236,9 @@ class ActionsStore:
                 await self.delete(artifact)
             except StoreRefused as error:
                 _log.warning("%s should not be there, since its tag is another job's: %s", full, error)
+            else:  # the next holder of the name is another one
+                self._unfinished.discard(full)
+                await self._reserved.drop(full)
 
     def _keep(self, artifact: Artifact, uploaded: Uploaded, wrapping: Wrapping, size: int) -> None:
         """Have an artifact open for its first reader."""

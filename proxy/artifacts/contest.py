@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from proxy.artifacts.base import Artifact, Claim, Contested, StoreRefused, Whose
 from proxy.artifacts.naming import numbered
-from proxy.artifacts.ranking import following, passing
+from proxy.artifacts.ranking import following, mistaken, passing
 from proxy.artifacts.reserved import Reserved
 from proxy.artifacts.results import Created, NameTaken
 from proxy.artifacts.retry import Tempo
@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _NAMES = 50  # tried for one push, before somebody must be taking them all
 _HIGHEST = 99_999_999  # number that counts: what is one more can still be read off a name
 _POLL = 0.25  # seconds until the next look at whether an artifact is listed, at first
+_IN_TIME = 0.8  # of the time for which whoever passed us waits, before he believes that we are dead
 _SLOWEST = 2.0  # seconds between two such looks
 
 Create = Callable[[str], Awaitable[Created]]
@@ -43,6 +44,8 @@ class Contest:
     seen: Sequence[Artifact]
     listed: Listing
     _pauses: Iterator[float] = field(init=False)
+    _beaten: set[str] = field(default_factory=set)  # ids of what others are bound to withdraw
+    _allowed: float = 0.0  # when the last look before the end began (monotonic seconds)
     _tries: int = 0  # to finish an artifact
     _passed: bool = False  # was a number passed over that another job may hold, alive?
 
@@ -66,8 +69,14 @@ class Contest:
         self.seen = await self.listed()
         self._check()
 
+    def _rivals(self) -> set[str]:
+        """Return the ids of what came meanwhile, and takes the tag away from us."""
+        if self.claim.whose is not Whose.JOB:
+            return set()
+        return {each.id for each in self._others()} - self.claim.known - self._beaten
+
     def _check(self) -> None:
-        if self.claim.whose is Whose.JOB and any(each.id not in self.claim.known for each in self._others()):
+        if self._rivals():
             raise Contested
 
     # A name
@@ -118,6 +127,7 @@ class Contest:
 
     async def allow(self) -> None:
         """See, before an artifact is finished, that the tag is not another job's by now. Raise Contested."""
+        self._allowed = time.monotonic()
         if self.claim.whose is Whose.JOB:
             await self.look()
         self._tries += 1
@@ -127,6 +137,9 @@ class Contest:
         if self.claim.whose is Whose.NOBODY:
             return mine
         found = await self._shown(lambda each: each.id == mine.id)
+        if found and time.monotonic() - self._allowed < _IN_TIME * self.tempo.passed:
+            wrong = mistaken(self._same())
+            self._beaten = self._rivals() & wrong if mine.id not in wrong else set()
         self._check()
         if self._passed and self.claim.whose is Whose.JOB:  # who was passed may have looked before, and finish now
             await asyncio.sleep(self.tempo.passed)

@@ -26,24 +26,32 @@ def passing(number: int) -> int:
     return (number // _STEP + 1) * _STEP
 
 
-def ranked(artifacts: Iterable[Artifact]) -> list[Artifact]:
-    """Return the artifacts of one reference, the one that answers first: the newest.
+def mistaken(artifacts: Iterable[Artifact]) -> set[str]:
+    """Return the ids of what was stored by mistake: by who passed over a number whose holder was alive after all.
 
-    A twin, which a repeated Finalize makes of an artifact, is as old as that. And whoever passed over a number was
-    mistaken if the artifact below his is another job's, of the same attempt: that one was alive, and the tag is its.
-    What was stored by mistake comes last, until it is withdrawn.
+    So it was if the artifact below is another job's, of the same attempt.
     """
     some = sorted(artifacts, key=lambda each: (_run(each), numbered(each.name).number, order(each)))
-    since: dict[tuple[str, str], tuple[object, ...]] = {}
-    for each in some:
-        since.setdefault((each.owner, each.name), order(each))
-    mistaken = {
+    return {
         each.id
         for below, each in pairwise(some)
         if numbered(each.name).number % _STEP == 0 and _run(below) == _run(each) and below.owner != each.owner
     }
+
+
+def ranked(artifacts: Iterable[Artifact]) -> list[Artifact]:
+    """Return the artifacts of one reference, the one that answers first: the newest.
+
+    A twin, which a repeated Finalize makes of an artifact, is as old as that. What was stored by mistake comes last,
+    until it is withdrawn.
+    """
+    some = sorted(artifacts, key=order)
+    wrong = mistaken(some)
+    since: dict[tuple[str, str], tuple[object, ...]] = {}
+    for each in some:
+        since.setdefault((each.owner, each.name), order(each))
     return sorted(
-        some, key=lambda each: (each.id not in mistaken, since[each.owner, each.name], order(each)), reverse=True
+        some, key=lambda each: (each.id not in wrong, since[each.owner, each.name], order(each)), reverse=True
     )
 
 
