@@ -62,19 +62,14 @@ class Plan:
 class Image:
     """What is to become one file.
 
-    `contents` are the root and everything it needs, in tree order.
+    `contents` are the root and everything it needs, in tree order; `names` is what it is called after loading.
     """
 
     name: Name
     tag: Tag | None
     root: Digest
     contents: Mapping[Digest, Content]
-    public_host: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it is called after loading."""
-        return loading.names(self.name, self.tag, self.public_host)
+    names: tuple[str, ...]
 
 
 class _Tape:

@@ -22,10 +22,11 @@ _LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.roo
 
 
 def names(name: Name, tag: Tag | None, public_host: str) -> tuple[str, ...]:
-    """Give the references to know the image by after loading: without and with the relay's host."""
+    """Return what an image is called after loading by hand: without a host of its own, with the relay's too."""
     if tag is None:
         return ()
-    return (f"{name}:{tag}", f"{public_host}/{name}:{tag}")
+    host, _ = split_host(name.text)
+    return (f"{name}:{tag}",) if host else (f"{name}:{tag}", f"{public_host}/{name}:{tag}")
 
 
 def normalise(reference: str) -> str:

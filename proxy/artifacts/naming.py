@@ -1,8 +1,9 @@
 """Names of artifacts: which reference an artifact holds can be read off its name.
 
 `image-<repository>@<tag>`, or `image-<repository>@sha256+<hex>` for what has no tag. `/` becomes `+` and an upper-case
-letter `^x`, since names may be case-insensitive and may not hold a slash. A name over 200 characters is cut and ends in
-`=<hash>`; only the index of such an artifact tells its reference. `~2`, `~3`, … follow where the plain name is taken.
+letter `^x`, since names may be case-insensitive and may not hold a slash. Of the host of a registry `:` becomes
+`^-`, `[` `^.` and `]` `^_`. A name over 200 characters is cut and ends in `=<hash>`; only the index of such an artifact
+tells its reference. `~2`, `~3`, … follow where the plain name is taken.
 """
 
 import hashlib
@@ -13,12 +14,11 @@ from typing import NamedTuple
 
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
-from proxy.oci.names import Name, Tag
+from proxy.oci.names import Name, Tag, escape, unescape
 
 _LIMIT = 200  # characters; the artifact service takes 256, and `~N` has to fit
 _HASH = 32  # hexadecimal digits, 128 bits
 _NUMBERED = re.compile(r"(.*)~([1-9][0-9]{0,8})")
-_ESCAPED = re.compile(r"\^([a-z])")
 
 
 class Numbered(NamedTuple):
@@ -37,7 +37,7 @@ class Naming:
     def encode(self, name: Name, reference: Tag | Digest) -> str:
         """Give the name of the artifact that holds this reference."""
         what = f"{reference.algorithm}+{reference.hex}" if isinstance(reference, Digest) else reference.text
-        full = self.prefix + _escape(name.text) + "@" + _escape(what)
+        full = self.prefix + escape(name.text) + "@" + escape(what)
         if len(full) <= _LIMIT:
             return full
         return full[: _LIMIT - _HASH - 1] + "=" + hashlib.sha256(full.encode()).hexdigest()[:_HASH]
@@ -64,7 +64,7 @@ def _decode(naming: Naming, artifact: str) -> tuple[Name, Tag | Digest] | None:
     if not plain.startswith(naming.prefix):
         return None
     try:
-        decoded = Name.parse(_unescape(name).replace("+", "/")), _reference(_unescape(what))
+        decoded = Name.parse(unescape(name).replace("+", "/")), _reference(unescape(what))
     except RegistryError:
         return None
     return decoded if naming.encode(*decoded) == plain else None
@@ -79,11 +79,3 @@ def numbered(artifact: str) -> Numbered:
 
 def _reference(what: str) -> Tag | Digest:
     return Digest.parse(what.replace("+", ":", 1)) if "+" in what else Tag.parse(what)
-
-
-def _escape(text: str) -> str:
-    return "".join(f"^{letter.lower()}" if letter.isupper() else letter for letter in text).replace("/", "+")
-
-
-def _unescape(text: str) -> str:
-    return _ESCAPED.sub(lambda match: match[1].upper(), text)

@@ -4,23 +4,40 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlencode
 
 from aiohttp import web
 
 from proxy.errors import DigestInvalid, PaginationNumberInvalid, Stalled
 from proxy.front.keys import PUSH
 from proxy.oci.digest import Digest, hashing
-from proxy.oci.names import Name, Tag, parse_label, parse_reference, split_host
+from proxy.oci.names import Name, Tag, is_path, parse_reference, split_host
+from proxy.oci.references import repository_below
 
 STALL = 300.0  # seconds without a byte of a body; also how aiohttp's C parser shows a chunk that is malformed
 _NUMBER = re.compile(r"[0-9]{1,40}")
 
 
 def name_of(request: web.Request) -> Name:
-    """Read the repository; a request to it keeps what is pending there from being settled."""
-    name = Name.parse(request.match_info["name"])
-    request.app[PUSH].touch(name)
+    """Read the repository, in the registry of `?ns=`; a request keeps what is pending there from being settled."""
+    push = request.app[PUSH]
+    name = repository_below(request.match_info["name"], request.query.get("ns", ""), push.public_host)
+    push.touch(name)
     return name
+
+
+def repository_in(request: web.Request, text: str) -> Name:
+    """Read a repository that a parameter names."""
+    return repository_below(text, "", request.app[PUSH].public_host)
+
+
+def address_of(request: web.Request, what: str) -> str:
+    """Return the address of something in the repository of a request; a registry with a port is no part of a path."""
+    name = name_of(request).text
+    if is_path(name):
+        return f"/v2/{name}/{what}"
+    host, path = split_host(name)
+    return f"/v2/{path}/{what}?{urlencode({'ns': host})}"
 
 
 def digest_of(request: web.Request) -> Digest:
@@ -46,13 +63,6 @@ def algorithm_parameter(request: web.Request) -> str:
     algorithm = request.query.get("digest-algorithm", "sha256")
     hashing(algorithm)
     return algorithm
-
-
-def image_in(text: str) -> tuple[Name, Tag | Digest]:
-    """Read `name`, `name:tag` or `name@digest`, as people write images: with the host of this relay or without."""
-    _, rest = split_host(text)
-    tagged = rest if {"@", ":"}.intersection(rest) else f"{rest}:latest"
-    return parse_label(tagged)
 
 
 def tags_parameter(request: web.Request) -> list[Tag]:

@@ -20,7 +20,7 @@ async def tags(request: web.Request) -> web.Response:
     if not found and not await request.app[LOOKUP].knows(name):
         raise NameUnknown(f"nothing was pushed to {name}")
     page, headers = _page(request, found)
-    return web.json_response({"name": str(name), "tags": page}, headers=headers)
+    return web.json_response({"name": request.match_info["name"], "tags": page}, headers=headers)
 
 
 async def repositories(request: web.Request) -> web.Response:
@@ -36,7 +36,8 @@ def _page(request: web.Request, entries: Sequence[str]) -> tuple[list[str], dict
     page = rest if number is None else rest[:number]
     if not page or len(page) == len(rest):
         return page, {}
-    following = urlencode({"n": number, "last": page[-1]})
+    registry = {"ns": request.query["ns"]} if "ns" in request.query else {}
+    following = urlencode({**registry, "n": number, "last": page[-1]})
     return page, {"Link": f'<{request.path}?{following}>; rel="next"'}
 
 

@@ -10,12 +10,12 @@ from multidict import CIMultiDict
 
 from proxy.content import Blob, read_all
 from proxy.errors import DigestInvalid
-from proxy.front.asked import content_of, name_of, reference_of, tags_parameter
+from proxy.front.asked import address_of, content_of, name_of, reference_of, tags_parameter
 from proxy.front.keys import DELETION, DEPARTURES, LOOKUP, PUSH
 from proxy.front.waiting import in_time
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
-from proxy.oci.names import Name, Tag
+from proxy.oci.names import Tag
 from proxy.registry.lookup import read_manifest
 
 # Docker 23 to 28.1 with the containerd store, and buildx before 0.22: they push what an index names under its tag, and
@@ -58,9 +58,9 @@ async def put(request: web.Request) -> web.Response:
         manifest = replace(manifest, interim=True)
     if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
         durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest)
-        return _created(name, digest, manifest, [tag for tag in tags if tag in durable])
+        return _created(request, digest, manifest, [tag for tag in tags if tag in durable])
     await in_time(request, partial(request.app[PUSH].put, name, digest, manifest))
-    return _created(name, digest, manifest, [])
+    return _created(request, digest, manifest, [])
 
 
 def _may_be_a_child(request: web.Request, manifest: Manifest) -> bool:
@@ -68,8 +68,9 @@ def _may_be_a_child(request: web.Request, manifest: Manifest) -> bool:
     return not manifest.is_index and bool(_TAGS_CHILDREN.match(request.headers.get("User-Agent", "")))
 
 
-def _created(name: Name, digest: Digest, manifest: Manifest, tags: list[Tag]) -> web.Response:
-    headers = CIMultiDict({"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": str(digest)})
+def _created(request: web.Request, digest: Digest, manifest: Manifest, tags: list[Tag]) -> web.Response:
+    location = address_of(request, f"manifests/{digest}")
+    headers = CIMultiDict({"Location": location, "Docker-Content-Digest": str(digest)})
     if manifest.subject:
         headers["OCI-Subject"] = str(manifest.subject.digest)
     for tag in tags:

@@ -2,21 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import aclosing
 from http import HTTPStatus
 
 from aiohttp import web
 
-from proxy.errors import RegistryError, TagInvalid, Unsupported
-from proxy.front.asked import chunks_of, image_in
+from proxy.errors import NameInvalid, RegistryError, TagInvalid, Unsupported
+from proxy.front.asked import chunks_of
 from proxy.front.keys import DEPARTURES, HANDOUT, INTAKE, PUSH
 from proxy.front.sending import write
 from proxy.oci.names import Name, Tag
+from proxy.oci.references import Reference
 from proxy.offload import Crew
 from proxy.printing import printable
-from proxy.registry.handout import Compression
+from proxy.registry.handout import Compression, Wanted
 from proxy.registry.intake import Progress, Taken
+from proxy.registry.platforms import Choice
 
 _TICK = 1.0  # seconds between two lines for who watches
 _MIB = 2**20
@@ -47,8 +49,9 @@ async def put(request: web.Request) -> web.StreamResponse:
 def _wanted(request: web.Request) -> tuple[Name, Tag] | None:
     if not (text := request.match_info.get("image", "")):
         return None
-    name, tag = image_in(text)
-    if isinstance(tag, Tag):
+    reference = Reference.parse(text)
+    name = reference.name(request.app[PUSH].public_host)
+    if isinstance(tag := reference.wanted, Tag):
         return name, tag
     raise TagInvalid(f"a tarball is taken in under a tag, such as {name}:latest")
 
@@ -80,15 +83,18 @@ async def _tell(response: web.StreamResponse, *parts: str) -> None:
 
 
 async def get(request: web.Request) -> web.StreamResponse:
-    """Hand out one image, or several with commas between them: `?compression=`, and of an index `?platform=`."""
-    references = list(dict.fromkeys(image_in(text) for text in request.match_info["images"].split(",")))
+    """Hand out one image, or several with commas between them: `?compression=`, and `?platform=` or `?engine=`.
+
+    Each is called what it was asked for as, or what stands behind a `=`.
+    """
+    public_host = request.app[PUSH].public_host
+    wanted = _distinct(_asked(text, public_host) for text in request.match_info["images"].split(","))
     compression = _COMPRESSIONS.get(request.query.get("compression", "zstd"))
     if compression is None:
         raise Unsupported(f"?compression= is one of {', '.join(_COMPRESSIONS)}")
-    for name, _ in references:
-        request.app[PUSH].touch(name)
-    public_host, platform = request.app[PUSH].public_host, request.query.get("platform", "")
-    tarball = await request.app[HANDOUT].tarball(references, compression, platform, public_host)
+    for each in wanted:
+        request.app[PUSH].touch(each.name)
+    tarball = await request.app[HANDOUT].tarball(wanted, compression, _choice(request))
     headers = {
         "Content-Type": _TYPES[compression],
         "Content-Disposition": f'attachment; filename="{tarball.file}"',
@@ -106,3 +112,32 @@ async def get(request: web.Request) -> web.StreamResponse:
     await response.write_eof()
     request.app[DEPARTURES].tarball(tarball.images, time.monotonic() - began)
     return response
+
+
+def _asked(text: str, relay: str) -> Wanted:
+    """Read `reference` or `reference=local`, what it is to be called; without that an image by digest has no name."""
+    source, equals, local = text.partition("=")
+    reference = Reference.parse(source)
+    called = Reference.parse(local) if equals else reference
+    if equals and called.digest:
+        raise TagInvalid(
+            f"an engine knows an image by a tag, not by a digest: write {source[:80]}={called.path[:80]}:latest"
+        )
+    names = () if called.digest else (str(called),)
+    return Wanted(reference.name(relay), reference.wanted, names)
+
+
+def _distinct(asked: Iterable[Wanted]) -> list[Wanted]:
+    """Return each image once; NAME_INVALID where two are to have one name."""
+    wanted = list(dict.fromkeys(asked))
+    names = [name for each in wanted for name in each.names]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise NameInvalid(f"two images cannot both be called {min(twice)[:120]}; load one of them as NAME=ANOTHER")
+    return wanted
+
+
+def _choice(request: web.Request) -> Choice | None:
+    if platform := request.query.get("platform"):
+        return Choice(platform)
+    engine = request.query.get("engine")
+    return Choice(engine, own=True) if engine else None

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from proxy.errors import RangeInvalid, RegistryError, SizeInvalid
-from proxy.front.asked import algorithm_parameter, chunks_of, digest_parameter, name_of
+from proxy.front.asked import address_of, algorithm_parameter, chunks_of, digest_parameter, name_of, repository_in
 from proxy.front.keys import LOOKUP, PUSH, SPOOL
 from proxy.front.ranges import chunk
 from proxy.oci.digest import Digest
@@ -17,10 +17,10 @@ async def start(request: web.Request) -> web.Response:
     """Open a session; or mount a blob of another repository; or take a whole blob at once."""
     name, query = name_of(request), request.query
     if "mount" in query and await _mount(request, name, Digest.parse(query["mount"])):
-        return _created(name, Digest.parse(query["mount"]))
+        return _created(request, Digest.parse(query["mount"]))
     if "digest" in query:
         return await _whole(request, name, digest_parameter(request))
-    return _accepted(await request.app[SPOOL].start(name, algorithm_parameter(request)))
+    return _accepted(request, await request.app[SPOOL].start(name, algorithm_parameter(request)))
 
 
 async def _whole(request: web.Request, name: Name, digest: Digest) -> web.Response:
@@ -35,7 +35,7 @@ async def _whole(request: web.Request, name: Name, digest: Digest) -> web.Respon
 async def _mount(request: web.Request, name: Name, digest: Digest) -> bool:
     """Make a blob visible here that is elsewhere; what cannot be mounted is uploaded, never refused."""
     try:
-        source = Name.parse(request.query["from"]) if "from" in request.query else None
+        source = repository_in(request, request.query["from"]) if "from" in request.query else None
     except RegistryError:
         return False
     if not await request.app[LOOKUP].mountable(digest, source):
@@ -48,7 +48,7 @@ async def append(request: web.Request) -> web.Response:
     """Take one chunk, or the whole blob as a stream."""
     upload = _upload(request)
     await _take(request, upload)
-    return _accepted(upload)
+    return _accepted(request, upload)
 
 
 async def finish(request: web.Request) -> web.Response:
@@ -61,12 +61,12 @@ async def _finish(request: web.Request, upload: Upload, digest: Digest) -> web.R
     await _take(request, upload)
     await request.app[SPOOL].finish(upload, digest)
     request.app[PUSH].journal.arrivals.add(upload.name, digest, upload.offset, upload.began)
-    return _created(upload.name, digest)
+    return _created(request, digest)
 
 
 async def status(request: web.Request) -> web.Response:
     """Tell how far an upload is."""
-    return web.Response(status=HTTPStatus.NO_CONTENT, headers=_progress(_upload(request)))
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers=_progress(request, _upload(request)))
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -84,7 +84,7 @@ async def _take(request: web.Request, upload: Upload) -> None:
     announced = request.headers.get("Content-Range")
     first, stop = chunk(announced) if announced is not None else (upload.offset, None)
     if first != upload.offset:
-        raise RangeInvalid(f"the next byte is {upload.offset}, not {first}", _progress(upload))
+        raise RangeInvalid(f"the next byte is {upload.offset}, not {first}", _progress(request, upload))
     if stop is not None and request.content_length not in {None, stop - first}:
         raise SizeInvalid(f"Content-Range announces {stop - first} bytes, Content-Length {request.content_length}")
     if request.body_exists:
@@ -94,18 +94,18 @@ async def _take(request: web.Request, upload: Upload) -> None:
         raise SizeInvalid(f"Content-Range announces {stop - first} bytes, {upload.offset - first} came")
 
 
-def _progress(upload: Upload) -> dict[str, str]:
+def _progress(request: web.Request, upload: Upload) -> dict[str, str]:
     return {
-        "Location": f"/v2/{upload.name}/blobs/uploads/{upload.id}",
+        "Location": address_of(request, f"blobs/uploads/{upload.id}"),
         "Range": f"0-{max(upload.offset - 1, 0)}",  # Docker reads two numbers, also of an empty upload
         "Docker-Upload-UUID": upload.id,
     }
 
 
-def _accepted(upload: Upload) -> web.Response:
-    return web.Response(status=HTTPStatus.ACCEPTED, headers=_progress(upload))
+def _accepted(request: web.Request, upload: Upload) -> web.Response:
+    return web.Response(status=HTTPStatus.ACCEPTED, headers=_progress(request, upload))
 
 
-def _created(name: Name, digest: Digest) -> web.Response:
-    headers = {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": str(digest)}
+def _created(request: web.Request, digest: Digest) -> web.Response:
+    headers = {"Location": address_of(request, f"blobs/{digest}"), "Docker-Content-Digest": str(digest)}
     return web.Response(status=HTTPStatus.CREATED, headers=headers)

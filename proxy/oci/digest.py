@@ -33,7 +33,7 @@ class Digest:
         algorithm, _, value = text.partition(":")
         grammar = _HEX.get(algorithm)
         if grammar is None or not grammar.fullmatch(value):
-            raise DigestInvalid(f"not a sha256 or sha512 digest: {text[:160]!r}")
+            raise DigestInvalid(f"not a sha256 or sha512 digest: {text[:80]!r}")
         return cls(algorithm, value)
 
     @classmethod

@@ -29,7 +29,7 @@ from proxy.registry.flights import Flights
 from proxy.store.parts import Parts
 from proxy.store.spool import Spool
 from proxy.store.unpacking import Unpacked, gather, unpack
-from proxy.tarballs.images import images
+from proxy.tarballs.images import Image, images
 from proxy.tarballs.zips import MAGICS, Zip, is_called, tarball_among
 
 _log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class Foreign:
                 for digest, manifest in image.manifests.items():
                     await self.spool.keep_manifest(name, digest, manifest)
             known.images[file] = [
-                _Held((*image.manifests, *image.blobs), tuple(image.names), tuple(image.references)) for image in found
+                _Held((*image.manifests, *image.blobs), tuple(image.names), _references(image)) for image in found
             ]
         size, took = artifact.size / 2**20, time.monotonic() - began
         _log.info("read the artifact %s as %s: %.1f MiB in %.2f s", printable(artifact.name), name, size, took)
@@ -243,6 +243,11 @@ def _chosen(found: list[_Held], wanted: _Wanted, file: str) -> _Held:
         f"it holds {shown or f'{len(found)} images without a name'}; "
         f"pull {_FOLDER}/{wanted.artifact}:<tag>, or {_FOLDER}/{wanted.artifact}/<name>:<tag>"
     )
+
+
+def _references(image: Image) -> tuple[tuple[Name, Tag], ...]:
+    """Return the names of an image that have a tag, with the registries that they begin with."""
+    return tuple((each.name(""), each.tag) for each in image.references if each.tag)
 
 
 def _ends(name: Name, wanted: str) -> bool:

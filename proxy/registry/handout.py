@@ -15,20 +15,26 @@ from proxy.archive.frames import decompress
 from proxy.archive.layout import Copy, Image, Literal, lay_out, lay_out_tar
 from proxy.archive.limits import PIECE
 from proxy.content import Blob, read_plain, read_proven
-from proxy.errors import ManifestUnknown
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
 from proxy.offload import offload
 from proxy.registry.fetching import Fetching
 from proxy.registry.lookup import Lookup
-from proxy.registry.platforms import platform_of
+from proxy.registry.platforms import Choice
 from proxy.registry.sealing import Tree, gather
 
 _AT_ONCE = 8  # tarballs on their way out
 _GZIP_LEVEL = 1  # ISA-L's; there it takes a tenth of the time of the default
 _GZIP = 31  # window bits of a stream with the header of gzip (zlib's manual, `deflateInit2`)
-Reference = tuple[Name, Tag | Digest]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An image that is asked for, and what it is to be called after loading."""
+
+    name: Name
+    reference: Tag | Digest
+    names: tuple[str, ...]
 
 
 class Compression(Enum):
@@ -109,55 +115,41 @@ class Handout:
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def tarball(
-        self, references: Sequence[Reference], compression: Compression, platform: str, public_host: str
+        self, wanted: Sequence[Wanted], compression: Compression, choice: Choice | None = None
     ) -> Tarball:
-        """Put one or several images into one tarball, of an index all of it or one `platform`.
+        """Put one or several images into one tarball, of an index all of it or what is chosen.
 
         MANIFEST_UNKNOWN if an image, or a child of its index, is not there.
         """
         blobs: dict[Digest, Blob] = {}
         images, handed = [], []
-        for name, reference in references:
-            tree = await self._tree(name, reference, platform)
+        for each in wanted:
+            tree = await self._tree(each, choice)
             blobs |= tree.blobs
             root = next(iter(tree.contents))
-            tag = reference if isinstance(reference, Tag) else None
-            images.append(Image(name, tag, root, tree.contents, public_host))
+            tag = each.reference if isinstance(each.reference, Tag) else None
+            images.append(Image(each.name, tag, root, tree.contents, each.names))
             size = sum(content.size for content in tree.contents.values())
-            handed.append(Handed(label(name, reference), root, size, len(tree.contents)))
+            handed.append(Handed(label(each.name, each.reference), root, size, len(tree.contents)))
         segments = await offload(_segments, images, compression)
-        file = "images" if len(images) > 1 else label(*references[0]).replace("/", "+").replace(":", "@", 1)
+        file = "images" if len(images) > 1 else _file(wanted[0])
         known = None if compression is Compression.GZIP else sum(_size(each, blobs, compression) for each in segments)
         file = f"{file}.tar{compression.value}"
         return Tarball(file, known, tuple(handed), compression, segments, blobs, self.fetching)
 
-    async def _tree(self, name: Name, reference: Tag | Digest, platform: str) -> Tree:
-        blob = await self.lookup.manifest(name, reference)
+    async def _tree(self, wanted: Wanted, choice: Choice | None) -> Tree:
+        name = wanted.name
+        blob = await self.lookup.manifest(name, wanted.reference)
         manifest = await self.lookup.parsed(blob)
-        if platform:
-            blob, manifest = await self._of_platform(name, reference, (blob, manifest), platform)
+        if choice:
+            digest = await choice.of(self.lookup, name, manifest, label(name, wanted.reference))
+            if digest != manifest.digest:
+                blob = await self.lookup.manifest(name, digest)
+                manifest = await self.lookup.parsed(blob)
         tree = await gather(self.lookup, name, blob.digest, manifest)
         if tree.missing:
-            raise _incomplete(label(name, reference), tree)
+            raise _incomplete(label(name, wanted.reference), tree)
         return tree
-
-    async def _of_platform(
-        self, name: Name, reference: Tag | Digest, root: tuple[Blob, Manifest], platform: str
-    ) -> tuple[Blob, Manifest]:
-        """Give the child of an index for a platform, or an image that is for it."""
-        _, manifest = root
-        if not manifest.is_index:
-            there = [await platform_of(self.lookup, name, manifest)]
-            if _fits(there[0], platform):
-                return root
-        else:
-            there = [str(child.platform) for child in manifest.children if child.platform]
-            for child in manifest.children:
-                if child.platform and _fits(str(child.platform), platform):
-                    found = await self.lookup.manifest(name, child.digest)
-                    return found, await self.lookup.parsed(found)
-        only = f"only for {', '.join(filter(None, there))}" if any(there) else "it names no platform"
-        raise ManifestUnknown(f"{label(name, reference)} is not there for {platform[:60]!r}, {only}")
 
 
 def _incomplete(reference: str, tree: Tree) -> ManifestUnknown:
@@ -165,11 +157,6 @@ def _incomplete(reference: str, tree: Tree) -> ManifestUnknown:
     absent = [f"{child.platform or 'no platform'} ({digest})" for digest, child in tree.missing.items()]
     more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
     return ManifestUnknown(f"{reference} is incomplete: {absent[0]}{more} is missing; push it, or choose ?platform=")
-
-
-def _fits(platform: str, wanted: str) -> bool:
-    """Is a platform the wanted one, or a variant of it?"""
-    return platform == wanted or platform.startswith(f"{wanted}/")
 
 
 def _segments(images: Sequence[Image], compression: Compression) -> tuple[Literal | Copy, ...]:

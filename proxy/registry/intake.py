@@ -71,7 +71,7 @@ class Intake:
                 await inflow.drain()
             finally:
                 inflow.close()
-            found = chosen(await offload(images, unpacked.contents), wanted)
+            found = chosen(await offload(images, unpacked.contents), wanted, self.push.public_host)
             self.push.journal.ledger.note(Received(inflow.received, time.monotonic() - began))
             await self._adopt(unpacked, found, began)
         return [each for image, references in found for each in await self._push(image, references, progress)]
@@ -118,23 +118,28 @@ def _taken(archive: Archive) -> Taken:
     return Taken(label(archive.name, archive.reference), archive.index.root, size, archive.size)
 
 
-def chosen(found: list[Image], wanted: Reference | None) -> list[tuple[Image, list[Reference]]]:
+def chosen(found: list[Image], wanted: Reference | None, relay: str) -> list[tuple[Image, list[Reference]]]:
     """Say which images go where: all under their own names, or one, under a reference that is `wanted`.
 
-    Of several that is the one that has this name.
+    Of several that is the one that has this name. `relay` is the host under which this relay is known.
     """
+    called = [(image, _names(image, relay)) for image in found]
     if wanted is None:
-        named = [(image, image.references) for image in found if image.references]
-        if named:
+        if named := [(image, names) for image, names in called if names]:
             return named
         raise TarballInvalid("no image in the tarball has a name: send it to /relay/images/<name>:<tag>")
     if len(found) == 1:
         return [(found[0], [wanted])]
-    for image in found:
-        if wanted in image.references:
+    for image, names in called:
+        if wanted in names:
             return [(image, [wanted])]
-    names = ", ".join(label(*reference) for image in found for reference in image.references)
+    shown = ", ".join(label(*reference) for _, names in called for reference in names)
     raise TarballInvalid(
-        f"the tarball holds {len(found)} images ({names or 'without names'}), none of them {label(*wanted)}: "
+        f"the tarball holds {len(found)} images ({shown or 'without names'}), none of them {label(*wanted)}: "
         "send it to /relay/images, or with one image in it"
     )
+
+
+def _names(image: Image, relay: str) -> list[Reference]:
+    """Return the names of an image that have a tag, each once."""
+    return list(dict.fromkeys((each.name(relay), each.tag) for each in image.references if each.tag))

@@ -9,7 +9,7 @@ from proxy.content import Blob, read_all
 from proxy.errors import BlobUnknown, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
-from proxy.oci.names import Name, Tag, label
+from proxy.oci.names import Name, Tag, label, split_host
 from proxy.offload import offload
 from proxy.registry.foreign import Foreign
 from proxy.store.spool import Spool
@@ -22,6 +22,11 @@ _NAMED = 8  # references that a 404 names at most
 def not_here(wanted: str, there: str) -> str:
     """Say that a reference is not there, and what is; `there` is empty where nothing is."""
     return f"{wanted} is not here (there is: {there or 'nothing yet'}); another tag, or not pushed yet?"
+
+
+def _farness(name: Name, wanted: Name) -> int:
+    """Say how far a repository is from the wanted one: 0 that very one, 1 the same of another registry, else 2."""
+    return 0 if name == wanted else 1 if split_host(name.text)[1] == split_host(wanted.text)[1] else 2
 
 
 async def read_manifest(content: bytes, content_type: str) -> Manifest:
@@ -109,7 +114,7 @@ class Lookup:
         return name in await self.repositories()
 
     async def _absent(self, name: Name, reference: Tag | Digest) -> str:
-        tagged = sorted(await self.catalog.tagged_names(), key=lambda each: each[0] != name)
+        tagged = sorted(await self.catalog.tagged_names(), key=lambda each: _farness(each[0], name))
         there = [f"{each}:{tag}" for each, tag in tagged]  # the nearest to what was asked for come first
         named = ", ".join(there[:_NAMED]) + (", …" if len(there) > _NAMED else "")
         return self.absence(label(name, reference), named)

@@ -1,13 +1,23 @@
-"""For what an image was built (image-spec, config.md, "os" and "architecture")."""
+"""For what an image was built (image-spec, config.md, "os" and "architecture"), and which of an index is wanted."""
 
 import json
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from proxy.content import read_all
-from proxy.oci.manifest import Manifest
+from proxy.errors import ManifestUnknown
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Descriptor, Manifest
 from proxy.oci.names import Name
 from proxy.registry.lookup import Lookup
 
 _CONFIG_LIMIT = 4 * 1024 * 1024  # bytes of a config that is read to learn its platform
+_UNKNOWN = "unknown/unknown"  # what BuildKit gives an attestation
+_ATTESTS = "vnd.docker.reference.type"  # an annotation of what attests an image
+_LOOKED_AT = 100  # manifests without a platform that are read to learn it
+_SHOWN = 8  # platforms in a message
+_VARIANTS = {"arm": 7, "arm64": 8, "amd64": 1}  # what is meant where none is named, as containerd has it
 
 
 async def platform_of(lookup: Lookup, name: Name, manifest: Manifest) -> str:
@@ -21,3 +31,84 @@ async def platform_of(lookup: Lookup, name: Name, manifest: Manifest) -> str:
         return ""
     parts = [fields.get(key) for key in ("os", "architecture", "variant")] if isinstance(fields, dict) else []
     return "/".join(part for part in parts if isinstance(part, str) and part)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A platform that is asked for.
+
+    `own`: it is that of an engine, which takes what is there for no more than one platform, whatever that is.
+    """
+
+    platform: str
+    own: bool = False
+
+    async def of(self, lookup: Lookup, name: Name, manifest: Manifest, called: str) -> Digest:
+        """Return the image for this platform in an index, or what is called so if that fits; MANIFEST_UNKNOWN."""
+        if manifest.is_index:
+            offered = await _offered(lookup, name, manifest)
+        else:
+            offered = {await platform_of(lookup, name, manifest): manifest.digest}
+        if self.own and len(offered) <= 1:
+            return manifest.digest
+        fitting = {each: far for each in offered if (far := distance(each, self.platform)) is not None}
+        if fitting:
+            return offered[min(fitting, key=lambda each: fitting[each])]
+        raise ManifestUnknown(f"{called} is not there for {self.platform[:60]!r}, {self._instead(offered)}")
+
+    def _instead(self, offered: Iterable[str]) -> str:
+        if not (named := ", ".join(list(filter(None, offered))[:_SHOWN])):
+            return "it names no platform"
+        return f"only for {named}" + (": choose with --platform, or the input platform" if self.own else "")
+
+
+async def _offered(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, Digest]:
+    """Return the image of each platform that an index has, the first of each, in its order; attestations are none."""
+    offered = dict[str, Digest]()
+    waiting, seen, looked = deque(index.children), set[Digest](), 0
+    while waiting:
+        child = waiting.popleft()
+        if child.digest in seen or _attests(child):
+            continue
+        seen.add(child.digest)
+        platform = str(child.platform or "")
+        if (
+            not platform
+            and looked < _LOOKED_AT
+            and (found := await lookup.find(name, child.digest))
+            and found.media_type
+        ):
+            looked += 1
+            manifest = await lookup.parsed(found)
+            waiting.extendleft(reversed(manifest.children))
+            platform = await platform_of(lookup, name, manifest)
+        if platform:
+            offered.setdefault(platform, child.digest)
+    return offered
+
+
+def _attests(child: Descriptor) -> bool:
+    return str(child.platform or "") == _UNKNOWN or _ATTESTS in (child.annotations or {})
+
+
+def distance(platform: str, wanted: str) -> int | None:
+    """Say how much older the variant of a platform is than the wanted one; None where it does not run there.
+
+    Without a variant, or an architecture, any will do.
+    """
+    kind, variant = _parted(platform)
+    wanted_kind, wanted_variant = _parted(wanted)
+    if platform == wanted or f"{platform}/".startswith(f"{wanted}/"):
+        return 0
+    if kind != wanted_kind or variant is None or wanted_variant is None or variant > wanted_variant:
+        return None
+    return wanted_variant - variant
+
+
+def _parted(platform: str) -> tuple[str, int | None]:
+    """Part `os/architecture` from the number of the variant, which is None if it has none."""
+    system, _, rest = platform.partition("/")
+    architecture, _, variant = rest.partition("/")
+    number = variant.removeprefix("v")
+    known = int(number) if number.isascii() and number.isdigit() else None if variant else _VARIANTS.get(architecture)
+    return f"{system}/{architecture}", known

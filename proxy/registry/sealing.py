@@ -14,6 +14,7 @@ from isal.isal_zlib import crc32, crc32_combine
 from proxy.archive.crc64 import joined
 from proxy.archive.index import Index
 from proxy.archive.layout import Content, Image, Literal, Plan, lay_out
+from proxy.archive.loading import names
 from proxy.artifacts.base import Stretch
 from proxy.content import Blob, cut, read_stored
 from proxy.errors import ManifestBlobUnknown
@@ -158,5 +159,5 @@ async def body_of(
 ) -> Body:
     """Lay an archive out."""
     tag, root = reference if isinstance(reference, Tag) else None, next(iter(tree.contents))
-    image = Image(name, tag, root, tree.contents, public_host)
+    image = Image(name, tag, root, tree.contents, names(name, tag, public_host))
     return Body(await offload(lay_out, image), tree.blobs, memory, lookup.catalog.copies)

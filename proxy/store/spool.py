@@ -6,7 +6,7 @@ kept once. A pending manifest is a blob file of its own below `pending`.
 
     uploads/<id>                            an upload in progress; gone after a restart
     blobs/<algorithm>/<hex>                 blobs
-    links/<repository>/<algorithm>+<hex>    who may see them, and since when; `/` in a name is written `+`
+    links/<repository>/<algorithm>+<hex>    who may see them, and since when; written as in names of artifacts
     pending/<repository>/<algorithm>+<hex>  manifests pushed by digest that are in no artifact yet
 """
 
@@ -31,7 +31,7 @@ from proxy.files import Held, LocalFile, Source, trouble
 from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
-from proxy.oci.names import Name
+from proxy.oci.names import Name, escape, unescape
 from proxy.offload import offload
 from proxy.store.parts import WIDTH, Part, Parts
 from proxy.store.pending import Pending
@@ -463,7 +463,7 @@ def _touch(path: Path) -> None:
 
 
 def _folder(name: Name) -> str:
-    return name.text.replace("/", "+")
+    return escape(name.text)
 
 
 def _file(digest: Digest) -> str:
@@ -471,7 +471,7 @@ def _file(digest: Digest) -> str:
 
 
 def _name_of(folder: str) -> Name:
-    return Name.parse(folder.replace("+", "/"))
+    return Name.parse(unescape(folder).replace("+", "/"))
 
 
 def _digest_of(file: str) -> Digest:

@@ -7,7 +7,8 @@ the same one.
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from proxy.errors import RegistryError, TarballInvalid
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import LIMIT, OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, parse
-from proxy.oci.names import Name, Tag, without_host
+from proxy.oci.references import Reference
 from proxy.tarballs.streams import compression
 
 INDEX, DOCKER, LAYOUT = "index.json", "manifest.json", "oci-layout"
@@ -109,9 +110,16 @@ class Image:
         return next(iter(self.manifests))
 
     @property
-    def references(self) -> list[tuple[Name, Tag]]:
-        """The names that have a tag, without the registry that they begin with."""
-        return list(dict.fromkeys(found for name in self.names if (found := without_host(name))))
+    def references(self) -> list[Reference]:
+        """The names that have a tag."""
+        return list(_tagged(self.names))
+
+
+def _tagged(names: Iterable[str]) -> Iterator[Reference]:
+    for name in names:
+        with suppress(RegistryError):  # an annotation may be anything, and often is a tag alone
+            if (reference := Reference.parse(name)).tag:
+                yield reference
 
 
 def images(contents: Contents) -> list[Image]:

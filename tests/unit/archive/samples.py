@@ -11,6 +11,7 @@ import zstandard
 
 from proxy.archive.index import Index, decode, metadata_length
 from proxy.archive.layout import Content, Copy, Image, Plan, lay_out
+from proxy.archive.loading import names
 from proxy.archive.pieces import PIECE, Framing, Piece, choose, covering, frame, unframe
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse
@@ -94,13 +95,14 @@ class Shelf:
         return self.put_manifest({"manifests": described}, OCI_INDEX)
 
     def image(self, root: Digest, reference: str = "app:v1") -> Image:
-        name, _, tag = reference.partition(":")
+        text, _, last = reference.partition(":")
+        name, tag = Name.parse(text), Tag.parse(last) if last else None
         return Image(
-            name=Name.parse(name),
-            tag=Tag.parse(tag) if tag else None,
+            name=name,
+            tag=tag,
             root=root,
             contents=self.contents,
-            public_host="localhost:5000",
+            names=names(name, tag, "localhost:5000"),
         )
 
     def archive(self, root: Digest, reference: str = "app:v1") -> bytes:

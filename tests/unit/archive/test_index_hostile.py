@@ -64,7 +64,7 @@ LIES: dict[str, tuple[str, str]] = {
     "manifest over 4 MiB": ('"size":40,"offset":910,"pieces":[[60,40,7]]', _OVER_4_MIB),
     "empty media type": ('"media_type":"application/json"', '"media_type":""'),
     "long media type": ('"media_type":"application/json"', f'"media_type":"{"a" * 1025}"'),
-    "reference with a host": ("team/app:v1", "localhost:5000/team/app:v1"),
+    "reference with no port": ("team/app:v1", "localhost:port/team/app:v1"),
     "reference without a tag": ("team/app:v1", "team/app"),
     "reference that climbs": ("team/app:v1", "../app:v1"),
     "reference with a line break": ("team/app:v1", r"team/app:v1\n"),

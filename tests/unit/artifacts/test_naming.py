@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from proxy.artifacts.naming import Naming, Numbered, numbered
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
+from proxy.oci.references import repository
+from tests.references import hosts, paths
 
 NAMING = Naming("image-")
 _ALNUM = string.ascii_lowercase + string.digits
@@ -24,7 +26,7 @@ def _joined(draw: st.DrawFn, words: int) -> str:
     return text[:255].rstrip("._-/")
 
 
-names = st.one_of(_joined(3), _joined(40)).map(Name.parse)
+names = st.one_of(_joined(3).map(Name.parse), _joined(40).map(Name.parse), st.builds(repository, hosts, paths))
 tags = st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", fullmatch=True).map(Tag.parse)
 digests = st.one_of(
     st.text("0123456789abcdef", min_size=64, max_size=64).map(lambda text: Digest("sha256", text)),
@@ -114,6 +116,10 @@ def test_any_other_text_is_no_reference_or_one_that_is_encoded_like_this(text: s
         (("app", Tag("v1")), "image-app@v1"),
         (("team/app", Tag("RC1")), "image-team+app@^r^c1"),
         (("app", Digest("sha256", "0" * 64)), "image-app@sha256+" + "0" * 64),
+        (("ghcr.io/org/app", Tag("pr")), "image-ghcr.io+org+app@pr"),
+        (("registry:5000/app", Tag("v1")), "image-registry^-5000+app@v1"),
+        (("[fd00::1]:80/app", Tag("v1")), "image-^.fd00^-^-1^_^-80+app@v1"),
+        (("MYHOST/app", Tag("v1")), "image-^m^y^h^o^s^t+app@v1"),
     ],
 )
 def test_examples_of_names(reference: tuple[str, Tag | Digest], artifact: str) -> None:
@@ -124,6 +130,14 @@ def test_examples_of_names(reference: tuple[str, Tag | Digest], artifact: str) -
 
 FOREIGN = [
     *("app@v1", "image-app", "image-@v1", "image-app@", "image-App@v1", "image-app@V1", "image-app@^V1", "image-a@b@c"),
+    *(
+        "image-a^-b+app@v1",
+        "image-^-5000+app@v1",
+        "image-^.+app@v1",
+        "image-a^.b@v1",
+        "image-app@v^-1",
+        "image-^mhost+app@v1",
+    ),
     *("image-app@sha256+00", "image-app@sha1+" + "0" * 40, "image-^app@v1", "image-app@v1~", "image-app@v1~02"),
 ]
 

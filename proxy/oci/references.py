@@ -1,0 +1,86 @@
+"""References of images as people and engines write them, read as the Go module distribution/reference does.
+
+`[host/]path[:tag][@digest]`. The same in JavaScript is `action/references.mjs`; both are held to one table of cases.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from proxy.errors import NameInvalid
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name, Tag, checked_host, checked_path, is_host, label, split_host
+
+_HUB = frozenset({"docker.io", "index.docker.io"})
+_LOOPBACK = re.compile(r"(?:(?:[a-z0-9.-]+\.)?localhost|127(?:\.[0-9]+)+|\[(?:0*:)+0*1\])(?::[0-9]+)?")
+_ID = re.compile(r"(?:sha256:)?[a-f0-9]{64}|sha512:[a-f0-9]{128}")
+_LATEST = Tag("latest")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An image as it was written: host, empty for Docker Hub and for none, and path, there without `library/`."""
+
+    host: str
+    path: str
+    tag: Tag | None
+    digest: Digest | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a reference; the id of an image is none. NAME_INVALID, TAG_INVALID, DIGEST_INVALID."""
+        if _ID.fullmatch(text):
+            raise NameInvalid(f"{text[:19]}… is the id of an image; write its name, such as app:v1")
+        host, rest = split_host(text)
+        tagged, at, digest = rest.partition("@")
+        path, colon, tag = tagged.partition(":")
+        if host and not is_host(host):
+            raise NameInvalid(
+                f"no image: {text[:80]!r} (what stands before its first slash is no host; no tag has a slash)"
+            )
+        official = host in {"", *_HUB}
+        path = checked_path(path)
+        return cls(
+            "" if official else host,
+            _short(path) if official else path,
+            Tag.parse(tag) if colon else None,
+            Digest.parse(digest) if at else None,
+        )
+
+    def name(self, relay: str) -> Name:
+        """Return the repository that is meant; `relay` is the host under which this relay is known, if it has one."""
+        return repository(self.host, self.path, relay)
+
+    @property
+    def wanted(self) -> Tag | Digest:
+        """What is asked for: of tag and digest the digest, as Docker has it; `latest` where there is neither."""
+        return self.digest or self.tag or _LATEST
+
+    def __str__(self) -> str:
+        """Write it as an engine shows it: with a tag or a digest, without what Docker leaves out."""
+        path = f"{self.host}/{self.path}" if self.host else self.path
+        return label(Name(path), self.wanted)
+
+
+def repository(host: str, path: str, relay: str = "") -> Name:
+    """Return the repository of a host and a path, under the one name that it has; NAME_INVALID.
+
+    Docker Hub, hosts that are this machine, and `relay`, are no other registry: what follows them may name one.
+    """
+    while host:
+        known = checked_host(host)
+        if not (known in _HUB or known == relay.lower() or _LOOPBACK.fullmatch(known)):
+            return Name.parse(f"{known}/{path}")
+        host, path = split_host(path)
+    return Name.parse(_short(path))
+
+
+def repository_below(path: str, registry: str = "", relay: str = "") -> Name:
+    """Return the repository of a path below `/v2/`, in a registry if one is named; NAME_INVALID."""
+    checked_path(path)
+    return repository(registry, path, relay) if registry else repository(*split_host(path), relay)
+
+
+def _short(path: str) -> str:
+    """Leave `library/` out of the name of an official image."""
+    return path.removeprefix("library/") if path.count("/") == 1 else path
