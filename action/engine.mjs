@@ -32,6 +32,19 @@ export async function probe() {
   await docker(["version", "--format", "{{.Server.Version}}"], { limit: PROMPT })
 }
 
+/** Say for which platform the images of the engine are, such as linux/amd64. */
+export async function platform() {
+  const [own, arch] = await asked(["version", "--format", "{{.Server.Os}}/{{.Server.Arch}} {{.Server.Arch}}"])
+  if (arch !== "arm") return own
+  const [machine] = await asked(["info", "--format", "{{.Architecture}}"]) // as uname has it, such as armv7l
+  const variant = /^armv([5-9])/.exec(machine)
+  return variant ? `${own}/v${Math.min(Number(variant[1]), 7)}` : own // 7 is the last of 32 bits
+}
+
+async function asked(args) {
+  return (await docker(args, { limit: PROMPT })).split(" ")
+}
+
 /** Is there an engine that can be asked? */
 export async function isThere() {
   try {

@@ -1,7 +1,7 @@
 // Images on their way: awaited, handed over from the local engine, and fetched into it.
 
 import { pipeline } from "node:stream/promises"
-import { EngineAbsent, EngineError, probe, stream } from "./engine.mjs"
+import { EngineAbsent, EngineError, platform, probe, stream } from "./engine.mjs"
 import { Refused, Unanswered } from "./relay.mjs"
 import { Failure, group, log } from "./runner.mjs"
 
@@ -56,15 +56,16 @@ async function saveOne(relay, local, target) {
   return taken
 }
 
-/** Fetch images into the local engine. */
-export async function load(relay, wanted) {
+/** Fetch images into the local engine; of one for several platforms that of the engine, unless one or all are asked for. */
+export async function load(relay, wanted, chosen) {
   for (const each of wanted) {
-    await translated(`load: ${each.text}`, () => loadOne(relay, each))
+    await translated(`load: ${each.text}`, () => loadOne(relay, each, chosen))
   }
 }
 
-async function loadOne(relay, reference) {
-  const tarball = await relay.fetch(reference)
+async function loadOne(relay, reference, chosen) {
+  const query = chosen === "all" ? {} : chosen ? { platform: chosen } : { engine: await platform() }
+  const tarball = await relay.fetch(reference, query)
   const loading = stream(["load"])
   const [sent, ended, said] = await Promise.allSettled([
     pipeline(tarball, loading.stdin),

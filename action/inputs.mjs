@@ -1,10 +1,7 @@
 // The inputs of action.yml, checked. A mistake is a Failure that says how it should look.
 
+import { isId, parse } from "./references.mjs"
 import { Failure, input } from "./runner.mjs"
-
-const NAME = /^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$/ // distribution-spec, end-3
-const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/
-const DIGEST = /^sha(256|512):[a-f0-9]{64,128}$/
 
 /** Read every input. */
 export function readInputs(environment = process.env) {
@@ -12,49 +9,79 @@ export function readInputs(environment = process.env) {
   return {
     address: given("address"),
     port: number("port", given("port") || "5000", 0, 65535),
-    image: local("image", given("image")),
+    image: startable("image", given("image")),
     access: oneOf("access", given("access") || "write", ["write", "read"]),
     password: given("password"),
     retentionDays: given("retention-days") ? number("retention-days", given("retention-days"), 1, 400) : undefined,
     wait: words(given("wait")).map((word) => reference("wait", word)),
     waitSeconds: number("wait-seconds", given("wait-seconds") || "600", 0, 86400),
     save: words(given("save")).map(saving),
-    load: words(given("load")).map((word) => reference("load", word)),
+    load: distinct(words(given("load")).map(loading)),
+    platform: platform(given("platform")),
     summary: oneOf("summary", given("summary") || "true", ["true", "false"]) === "true",
     job: context("job", given("job")),
     matrix: given("matrix"),
   }
 }
 
-/** Read a reference as the relay knows it: a name and a tag or digest, `latest` if there is none, no host. */
+/** Read a reference; `text` is how it is written in full, `reference` its digest, or else its tag. */
 export function reference(where, text) {
-  const { name, tag, digest } = split(withoutHost(text))
-  if (!NAME.test(name) || !(digest ? DIGEST.test(digest) : TAG.test(tag))) {
+  const found = parse(text)
+  if (!found) {
     throw new Failure(`${where}: ${text} is no image; write it as app, app:v1 or app@sha256:…, one on a line`)
   }
-  return { name, reference: digest || tag, text: digest ? `${name}@${digest}` : `${name}:${tag}` }
+  const { host, path, tag, digest } = found
+  const name = host ? `${host}/${path}` : path
+  return { host, path, reference: digest || tag || "latest", text: digest ? `${name}@${digest}` : `${name}:${tag || "latest"}` }
 }
 
-/** Read `local` or `local=reference`: which image of the engine, and what it is called in the relay. */
+/** Read a name under which an image is stored or loaded. */
+function tagged(where, text) {
+  const found = reference(where, text)
+  if (found.text.includes("@")) throw new Failure(`${where}: ${text} has a digest for a name; give it a tag: ${found.path}:v1`)
+  return found
+}
+
+/** Read `local` or `local=reference`: which image of the engine, maybe by its id, and what it is called in the relay. */
 function saving(word) {
-  const [source, as] = word.split("=")
-  const target = reference("save", as || source)
-  if (target.text.includes("@")) {
-    throw new Failure(`save: ${word} has a digest for a name; give it a tag: ${source}=${target.name}:v1`)
+  const [source, as] = halves("save", word)
+  const target = tagged("save", as ?? source)
+  return { local: as === undefined ? target.text : known(source), target }
+}
+
+/** Check what the engine knows an image by: its id, or a reference. */
+function known(source) {
+  if (!isId(source)) reference("save", source)
+  return source
+}
+
+/** Read `reference` or `reference=local`: which image of the relay, and what it is called in the engine. */
+function loading(word) {
+  const [source, as] = halves("load", word)
+  const wanted = reference("load", source)
+  return as === undefined ? wanted : { ...wanted, local: tagged("load", as).text }
+}
+
+/** Check that no two images are to have one name in the engine. */
+function distinct(wanted) {
+  const named = new Map()
+  for (const { text, local = text } of wanted) {
+    const other = named.get(local) ?? text
+    if (other !== text) throw new Failure(`load: ${other} and ${text} cannot both be called ${local}`)
+    named.set(local, text)
   }
-  return { local: local("save", source), target }
+  return wanted
 }
 
-function withoutHost(text) {
-  const [first, ...rest] = text.split("/")
-  const isHost = rest.length > 0 && (first === "localhost" || /[.:]/.test(first)) // as docker tells them apart
-  return isHost ? rest.join("/") : text
+function halves(where, word) {
+  const [first, second, ...more] = word.split("=")
+  if (more.length > 0) throw new Failure(`${where}: ${word} has more than one =`)
+  return [first, second]
 }
 
-function split(text) {
-  const [tagged, digest = ""] = text.split("@")
-  const at = tagged.lastIndexOf(":")
-  return at > 0 ? { name: tagged.slice(0, at), tag: tagged.slice(at + 1), digest } : { name: tagged, tag: "latest", digest }
+function platform(text) {
+  if (text === "" || text === "all" || /^[a-z0-9]+\/[a-z0-9]+(\/[a-z0-9.]+)?$/.test(text)) return text
+  throw new Failure(`platform is '${text}'; it should be as linux/arm64, or all`)
 }
 
 function words(text) {
@@ -73,8 +100,8 @@ function oneOf(name, text, choices) {
   return text
 }
 
-/** Check a name of an image as the engine knows it: above all that docker does not take it for an option. */
-function local(where, name) {
+/** Check the name of the image of a relay: above all that docker does not take it for an option. */
+function startable(where, name) {
   if (/^[a-zA-Z0-9][a-zA-Z0-9._:@/-]*$/.test(name)) return name
   throw new Failure(`${where}: '${name}' is no image of Docker; write it as app:v1 or ghcr.io/team/app:v1`)
 }

@@ -94,7 +94,7 @@ async function logIn(registry, password) {
 async function work(relay, inputs) {
   try {
     await wait(relay, inputs.wait, inputs.waitSeconds)
-    await load(relay, inputs.load)
+    await load(relay, inputs.load, inputs.platform)
     const saved = await save(relay, inputs.save)
     output("digest", saved[0]?.digest ?? "")
     output("digests", JSON.stringify(Object.fromEntries(saved.map((each) => [each.reference, each.digest]))))

@@ -14,7 +14,7 @@ const LONGEST = 255 // characters of a path
  * empty where there is none; Docker Hub is no host, and its official images are without `library/`.
  */
 export function parse(text) {
-  if (ID.test(text)) return undefined
+  if (isId(text)) return undefined
   const [host, rest] = splitHost(text)
   const [tagged, digest] = cut(rest, "@")
   const [path, tag] = cut(tagged, ":")
@@ -27,6 +27,11 @@ export function parse(text) {
   if (!sound) return undefined
   const official = host === "" || HUB.includes(host)
   return { host: official ? "" : host, path: official ? short(path) : path, tag: tag ?? "", digest: digest ?? "" }
+}
+
+/** Is a text the whole id of an image, and so no name? */
+export function isId(text) {
+  return ID.test(text)
 }
 
 /** Part the host from the rest: the first component, if it has a dot, a colon or a capital, or is `localhost`; not `a_b.c`. */

@@ -71,27 +71,28 @@ export class Relay {
   }
 
   /** Is there this image by now? Anything but yes or no is an error. */
-  async has({ name, reference }) {
-    const answer = await this.ask("HEAD", `/v2/${name}/manifests/${reference}`, { headers: { accept: MANIFESTS } })
+  async has(reference) {
+    const answer = await this.ask("HEAD", manifest(reference), { headers: { accept: MANIFESTS } })
     await content(answer)
     if (answer.statusCode === 200 || answer.statusCode === 404) return answer.statusCode === 200
-    throw new Refused(answer.statusCode, await this.reason({ name, reference }))
+    throw new Refused(answer.statusCode, await this.reason(reference))
   }
 
   /** Say in the relay's words why an image is not there. */
-  async reason({ name, reference }) {
-    const answer = await this.ask("GET", `/v2/${name}/manifests/${reference}`, { headers: { accept: MANIFESTS } })
+  async reason(reference) {
+    const answer = await this.ask("GET", manifest(reference), { headers: { accept: MANIFESTS } })
     return sentence(answer, await content(answer))
   }
 
   /** Store a tarball of `docker save` under a reference; gives what the relay says of its images. */
   async store(reference, tarball) {
-    return parse(await this.send("PUT", `/relay/images/${reference.text}`, { body: tarball })).images
+    return parse(await this.send("PUT", image(reference.text), { body: tarball })).images
   }
 
-  /** Give the tarball of an image as a stream. */
-  async fetch(reference) {
-    const answer = await this.ask("GET", `/relay/images/${reference.text}?compression=none`)
+  /** Give the tarball of an image as a stream: under its own name or a `local` one, of several platforms what `query` names. */
+  async fetch({ text, local }, query) {
+    const wanted = new URLSearchParams({ compression: "none", ...query })
+    const answer = await this.ask("GET", `${image(local ? `${text}=${local}` : text)}?${wanted}`)
     if (answer.statusCode !== 200) throw new Refused(answer.statusCode, sentence(answer, await content(answer)))
     return answer
   }
@@ -131,6 +132,15 @@ export class Relay {
       }
     })
   }
+}
+
+function image(reference) {
+  return `/relay/images/${encodeURI(reference)}`
+}
+
+/** Give the path of a manifest; only some hosts could stand in it, so each is a parameter. */
+function manifest({ host, path, reference }) {
+  return `/v2/${path}/manifests/${reference}${host ? `?ns=${encodeURIComponent(host)}` : ""}`
 }
 
 async function content(answer) {

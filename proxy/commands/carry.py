@@ -5,8 +5,8 @@ That spares the engine's own push, which compresses on one core, and its pull.
 
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -16,12 +16,14 @@ from aiofiles.ospath import exists, isdir, isfile
 from pydantic import BaseModel, ByteSize
 
 from proxy.commands.engine import engine
+from proxy.commands.images import Saving
 from proxy.commands.progress import shown
 from proxy.commands.relay import CommandFailed, Place, RelayClient, path_of
 from proxy.offload import offload
 from proxy.printing import printable
 
 _CHUNK = 1024 * 1024  # bytes
+_ALL = "all"  # platforms
 _STANDARD = "-"  # standard input, or output
 _COMPRESSIONS = {".tar": "none", ".gz": "gzip", ".tgz": "gzip"}  # of files by their ending; zstd of any other
 
@@ -39,22 +41,24 @@ class _Stored(BaseModel):
     images: list[_Image]
 
 
-async def save(place: Place, references: Sequence[str], file: str | None) -> None:
-    """Send images of the engine to the relay; or what is in a file (`-` for standard input), under its names or one."""
+async def save(place: Place, wanted: Sequence[Saving]) -> None:
+    """Send images of the engine to the relay."""
+    async with RelayClient(place) as relay, engine() as source:
+        for each in wanted:
+            about = await source.size(each.local)
+            await _send(relay, each.target, shown(f"saving {each.local}", source.saved(each.local), about))
+
+
+async def send(place: Place, reference: str, file: str) -> None:
+    """Send what is in a file (`-` for standard input) to the relay, under a reference or the names that are in it."""
+    if await isdir(file):
+        raise CommandFailed(
+            f"{file} is a folder; an OCI layout goes as tar -C FOLDER -c . | image-relay save --file - NAME"
+        )
     async with RelayClient(place) as relay:
-        if file is not None:
-            if await isdir(file):
-                raise CommandFailed(
-                    f"{file} is a folder; an OCI layout goes as tar -C FOLDER -c . | image-relay save --file - NAME"
-                )
-            with _file_troubles(f"cannot read {file}"):
-                size = None if file == _STANDARD else (await stat(file)).st_size
-                await _send(relay, "".join(references), shown(f"sending {file}", _read(file), size))
-            return
-        async with engine() as source:
-            for reference in references:
-                about = await source.size(reference)
-                await _send(relay, reference, shown(f"saving {reference}", source.saved(reference), about))
+        with _file_troubles(f"cannot read {file}"):
+            size = None if file == _STANDARD else (await stat(file)).st_size
+            await _send(relay, reference, shown(f"sending {file}", _read(file), size))
 
 
 async def _read(file: str) -> AsyncIterator[bytes]:
@@ -71,19 +75,31 @@ async def _send(relay: RelayClient, reference: str, chunks: AsyncIterator[bytes]
 
 
 async def load(place: Place, references: Sequence[str], file: str | None, platform: str | None) -> None:
-    """Hand images of the relay to the engine; or write them to a file (`-` for standard output), in one tarball."""
-    compression = _COMPRESSIONS.get(Path(file).suffix, "zstd") if file is not None else "none"
-    query = {"compression": compression} | ({"platform": platform} if platform else {})
-    async with RelayClient(place) as relay, relay.tarball("GET", ",".join(references), query) as answer:
-        coming = answer.content.iter_any()
-        chunks = shown(f"loading {', '.join(references)}", coming, answer.content_length)
-        if file is not None:
+    """Hand images of the relay to the engine; or write them to a file (`-` for standard output), in one tarball.
+
+    Of an image for several platforms the engine gets its own, unless another one, or `all`, is named.
+    """
+    query = {} if platform in {None, _ALL} else {"platform": platform}
+    if file is not None:
+        compression = _COMPRESSIONS.get(Path(file).suffix, "zstd")
+        async with _coming(place, references, query | {"compression": compression}) as chunks:
             with _file_troubles(f"cannot write to {file}"):
                 await _write(file, chunks)
-            return
-        async with engine() as target:
+        return
+    async with engine() as target:
+        if platform is None:
+            query = {"engine": await target.platform()}
+        async with _coming(place, references, query | {"compression": "none"}) as chunks:
             for line in await target.load(chunks):
                 print(printable(line))
+
+
+@asynccontextmanager
+async def _coming(
+    place: Place, references: Sequence[str], query: Mapping[str, str]
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    async with RelayClient(place) as relay, relay.tarball("GET", ",".join(references), query) as answer:
+        yield shown(f"loading {', '.join(references)}", answer.content.iter_any(), answer.content_length)
 
 
 async def _write(file: str, chunks: AsyncIterator[bytes]) -> None:

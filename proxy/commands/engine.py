@@ -1,5 +1,6 @@
 """The container engine of this machine, Docker's or one that speaks its API, found as the docker command finds it."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,8 @@ import aiodocker
 from proxy.commands.relay import CommandFailed
 
 _CHUNK = 1024 * 1024  # bytes
+_ARM = re.compile(r"armv([5-9])")
+_ARM_MOST = 7  # variant of 32 bits
 _UNREACHABLE = 900  # aiodocker's status where no engine answers
 _NONE = "no container engine answers (DOCKER_HOST, /var/run/docker.sock): start it, or use --file"
 _BY_HAND = "docker save IMAGE | image-relay save --file - IMAGE, and image-relay load --file - IMAGE | docker load, do"
@@ -24,6 +27,16 @@ class Engine:
         """Say about how many bytes an image has; CommandFailed if it is not there."""
         with_size = await self._docker.images.inspect(reference)
         return int(with_size.get("Size") or 0)
+
+    async def platform(self) -> str:
+        """Say for which platform its images are, such as `linux/amd64`."""
+        said = await self._docker.version()
+        platform = f"{said['Os']}/{said['Arch']}"
+        if said["Arch"] != "arm":
+            return platform
+        machine = await self._docker.system.info()  # as uname has it, such as armv7l
+        variant = _ARM.match(str(machine.get("Architecture")))
+        return f"{platform}/v{min(int(variant[1]), _ARM_MOST)}" if variant else platform
 
     async def saved(self, reference: str) -> AsyncIterator[bytes]:
         """Give an image as `docker save` does."""

@@ -20,7 +20,7 @@ _CONNECT = 10.0  # seconds; it is on this machine, or near
 
 def path_of(references: str) -> str:
     """Give the path of images, with commas between their references; without one that of all."""
-    return f"/relay/images/{quote(references, safe='/:@,+')}" if references else "/relay/images"
+    return f"/relay/images/{quote(references, safe='/:@,+=')}" if references else "/relay/images"
 
 
 class CommandFailed(Exception):

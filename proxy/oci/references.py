@@ -17,6 +17,11 @@ _ID = re.compile(r"(?:sha256:)?[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 _LATEST = Tag("latest")
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a text is the whole id of an image, and so no name."""
+    return bool(_ID.fullmatch(text))
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """An image as it was written: host, empty for Docker Hub and for none, and path, there without `library/`."""
@@ -29,7 +34,7 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a reference; the id of an image is none. NAME_INVALID, TAG_INVALID, DIGEST_INVALID."""
-        if _ID.fullmatch(text):
+        if is_id(text):
             raise NameInvalid(f"{text[:19]}… is the id of an image; write its name, such as app:v1")
         host, rest = split_host(text)
         tagged, at, digest = rest.partition("@")

@@ -15,19 +15,26 @@ test("what is left out has the defaults of the action", () => {
   assert.deepEqual(job, { services: {}, container: {} })
 })
 
-test("a reference may have a host, which the relay does not know", () => {
-  const same = ["app", "app:latest", "localhost:5000/app", "localhost/app:latest", "127.0.0.1:5000/app", "ghcr.io/app:latest"]
-  for (const text of same) {
-    assert.deepEqual(read({ load: text }).load, [{ name: "app", reference: "latest", text: "app:latest" }])
+test("a reference keeps its host, but for that of Docker Hub", () => {
+  for (const text of ["app", "app:latest", "docker.io/app", "index.docker.io/library/app:latest", "library/app"]) {
+    assert.deepEqual(read({ load: text }).load, [{ host: "", path: "app", reference: "latest", text: "app:latest" }])
   }
-  assert.equal(read({ load: "team/app:v1" }).load[0].text, "team/app:v1")
-  assert.equal(read({ load: "localhost:5000/team/app" }).load[0].text, "team/app:latest")
+  for (const host of ["localhost:5000", "ghcr.io", "GHCR.io", "MyHost", "[::1]:5000"]) {
+    const wanted = { host, path: "team/app", reference: "v1", text: `${host}/team/app:v1` }
+    assert.deepEqual(read({ load: `${host}/team/app:v1` }).load, [wanted])
+  }
+})
+
+test("what is no reference is no image", () => {
+  for (const text of ["app:feature/foo", "App", "0".repeat(64), `sha256:${"0".repeat(64)}`, "a_b.c:v1/d", "=", "app=", "=app"]) {
+    for (const name of ["load", "save", "wait"]) assert.throws(() => read({ [name]: text }), Failure, `${name}: ${text}`)
+  }
 })
 
 test("a digest is a reference to wait for and to load", () => {
   const digest = `sha256:${"0a".repeat(32)}`
   for (const name of ["load", "wait"]) {
-    assert.deepEqual(read({ [name]: `app:v1@${digest}` })[name], [{ name: "app", reference: digest, text: `app@${digest}` }])
+    assert.deepEqual(read({ [name]: `app:v1@${digest}` })[name], [{ host: "", path: "app", reference: digest, text: `app@${digest}` }])
   }
 })
 
@@ -36,9 +43,25 @@ test("images stand on lines, or between commas or spaces", () => {
 })
 
 test("an image of the engine may get another name", () => {
-  const [first, second] = read({ save: "Build_1=app:v1\nghcr.io/team/web:v2" }).save
-  assert.deepEqual([first.local, first.target.text], ["Build_1", "app:v1"])
-  assert.deepEqual([second.local, second.target.text], ["ghcr.io/team/web:v2", "team/web:v2"])
+  const id = "0a".repeat(32)
+  const saved = read({ save: `build_1=app:v1\nghcr.io/team/web:v2\napp\n${id}=a\nsha256:${id}=b` }).save
+  assert.deepEqual(
+    saved.map(({ local, target }) => [local, target.text]),
+    [["build_1", "app:v1"], ["ghcr.io/team/web:v2", "ghcr.io/team/web:v2"], ["app:latest", "app:latest"], [id, "a:latest"], [`sha256:${id}`, "b:latest"]],
+  )
+})
+
+test("an image may get another name in the engine, and no two the same", () => {
+  const digest = `sha256:${"0a".repeat(32)}`
+  const [first, second] = read({ load: `app:v1=ghcr.io/team/app:pr app@${digest}=app` }).load
+  assert.deepEqual([first.text, first.local, second.text, second.local], ["app:v1", "ghcr.io/team/app:pr", `app@${digest}`, "app:latest"])
+  assert.equal(read({ load: "app:v1 docker.io/library/app:v1" }).load.length, 2)
+  for (const load of ["a=c b=c", "a b=a:latest", `app:v1=app@${digest}`, "a=b=c"]) assert.throws(() => read({ load }), Failure, load)
+})
+
+test("a platform is one, or all", () => {
+  for (const platform of ["", "all", "linux/arm64", "linux/arm/v7", "windows/amd64"]) assert.equal(read({ platform }).platform, platform)
+  for (const platform of ["arm64", "linux/", "linux/arm64&x", "ALL"]) assert.throws(() => read({ platform }), Failure, platform)
 })
 
 test("what GitHub, act, and nobody say of the job is understood", () => {
