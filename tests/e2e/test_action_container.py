@@ -124,24 +124,28 @@ def test_any_free_port_will_do_if_asked_for(use: Use, bridged: Bridged) -> None:
 def test_images_go_from_engine_to_engine_as_tarballs(use: Use, bridged: Bridged, tmp_path: Path) -> None:
     token = build(bridged, "web_1:dev", tmp_path / "context")
     bridged.docker("tag", "web_1:dev", "team/worker:v2")
+    other = build(bridged, "ghcr.io/team/worker:v2", tmp_path / "other")
     image_id = bridged.image_id("web_1:dev")
-    first, second = use("build", save="web_1:dev=web:v1\nteam/worker:v2"), use("test", load="web:v1,team/worker:v2")
+    first, second = (
+        use("build", save="web_1:dev=web:v1\nteam/worker:v2\nghcr.io/team/worker:v2"),
+        use("test", load="web:v1,team/worker:v2,ghcr.io/team/worker:v2,localhost:5000/web:v1=other:v1"),
+    )
 
     main = first.main()
     first.post()
-    bridged.docker("image", "rm", "web_1:dev", "team/worker:v2")
+    bridged.docker("image", "rm", "web_1:dev", "team/worker:v2", "ghcr.io/team/worker:v2")
     loaded = second.main()
     second.post()
 
     digests = json.loads(main.outputs["digests"])
-    assert (main.status, list(digests)) == (0, ["web:v1", "team/worker:v2"])
+    assert (main.status, list(digests)) == (0, ["web:v1", "team/worker:v2", "ghcr.io/team/worker:v2"])
     assert main.outputs["digest"] == digests["web:v1"]
     listed = {each["references"][0]: each["digest"] for each in json.loads(main.outputs["images"])}
     assert digests.items() <= listed.items()
     assert (loaded.status, loaded.annotations) == (0, [])
-    for reference in ("web:v1", "localhost:5000/web:v1", "team/worker:v2"):
+    for reference in ("web:v1", "other:v1", "team/worker:v2"):
         assert bridged.image_id(reference) == image_id
-    assert bridged.run("web:v1") == token
+    assert (bridged.run("web:v1"), bridged.run("ghcr.io/team/worker:v2")) == (token, other)
     assert "Loaded image: web:v1" in loaded.said
 
 
@@ -152,7 +156,7 @@ def test_images_go_from_engine_to_engine_as_tarballs(use: Use, bridged: Bridged,
         ({"load": "nothing:v1"}, "load: nothing:v1: the relay says: nothing:v1 is not in this run"),
         (
             {"save": "relay-base", "access": "read"},
-            "save: relay-base: the relay says: this relay only hands out images",
+            "save: relay-base:latest: the relay says: this relay only hands out images",
         ),
     ],
 )

@@ -131,7 +131,7 @@ def test_files_take_the_place_of_an_engine(
 
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"app:v1 {image.digest}: ")
     assert list(tmp_path.glob("*.part")) == []
-    docker26.docker("image", "rm", "--force", "app:v1", "localhost:5000/app:v1")
+    docker26.docker("image", "rm", "--force", "app:v1")
 
 
 def test_wait_ends_when_the_image_comes(
