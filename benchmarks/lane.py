@@ -132,7 +132,7 @@ def lane(run: Run, forget: Callable[[], None]) -> None:
         run.command(server, "save", _NAME)
     forget()
     with run.relay("use") as server:
-        run.command(server, "load", "app:v1")
+        run.command(server, "load", _NAME)
 
 
 def lane_and_pull(run: Run, forget: Callable[[], None]) -> None:

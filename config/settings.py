@@ -49,8 +49,8 @@ class Settings(BaseSettings):
     )
     public_host: str = Field(
         default_factory=lambda known: f"localhost:{known['port']}",
-        description="host[:port] in the names that docker load gives an image, and a Host that requests may name; "
-        "localhost, because docker needs no certificate there",
+        description="host[:port] under which clients reach the relay; left out of the names of images, and in those "
+        "that an artifact has when it is loaded by hand; localhost, because docker needs no certificate there",
     )
     store: Annotated[Literal["auto", "directory", "actions"], _AnyCase] = Field(
         "auto",

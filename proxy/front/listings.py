@@ -10,6 +10,7 @@ from proxy.errors import NameUnknown
 from proxy.front.asked import digest_of, name_of, page_of
 from proxy.front.keys import LOOKUP
 from proxy.oci.manifest import OCI_INDEX
+from proxy.oci.names import is_path
 from proxy.registry.referrers import referrers
 
 
@@ -24,8 +25,9 @@ async def tags(request: web.Request) -> web.Response:
 
 
 async def repositories(request: web.Request) -> web.Response:
-    """List the repositories."""
-    page, headers = _page(request, [str(name) for name in await request.app[LOOKUP].repositories()])
+    """List the repositories, but for those of registries with a port: they are no path that could be pulled."""
+    names = [name.text for name in await request.app[LOOKUP].repositories() if is_path(name.text)]
+    page, headers = _page(request, names)
     return web.json_response({"repositories": page}, headers=headers)
 
 

@@ -233,7 +233,8 @@ def _chosen(found: list[_Held], wanted: _Wanted, file: str) -> _Held:
     """Pick the image of that name, if it was not the file that was named, and with that tag."""
     named = found
     if wanted.inside and not is_called(file, wanted.inside):
-        named = [image for image in found if any(_ends(name, wanted.inside) for name, _ in image.references)]
+        exact = [image for image in found if any(name.text == wanted.inside for name, _ in image.references)]
+        named = exact or [image for image in found if any(_ends(name, wanted.inside) for name, _ in image.references)]
     tagged = [image for image in named if _is_tagged(image, wanted.tag)]
     if len(tagged) == 1 or (len(named) == 1 and wanted.tag == _LATEST):
         return (tagged or named)[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from proxy.catalog import Archive
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
-from proxy.oci.names import label, parse_label
+from proxy.oci.names import is_path, label, parse_label
 from proxy.registry.history import Handled, History
 from proxy.registry.markdown import Facts, Row, write
 from proxy.registry.report import Report
@@ -52,8 +52,6 @@ class Summary:
     async def _row(self, image: Handled) -> Row:
         archive = await self._archive(image)
         known = await self.report.durable(archive) if archive else None
-        host = self.report.push.public_host
-        name, _ = parse_label(image.reference)
         sent = None if image.stored_in is None else image.new + image.reused
         return Row(
             reference=image.reference,
@@ -67,9 +65,7 @@ class Summary:
             stored_in=image.stored_in,
             pulled_in=image.pulled_in,
             expires=known.expires.strftime("%Y-%m-%d %H:%M UTC") if known and known.expires else "",
-            pull=f"docker pull {host}/{image.reference}  # {host}/{name}@{image.digest}"
-            if archive or not image.pushed
-            else "",
+            pull=_pull(image, self.report.push.public_host) if archive or not image.pushed else "",
             load=self.load(archive.artifact.name) if archive else "",
         )
 
@@ -84,3 +80,11 @@ class Summary:
         except RegistryError:
             return None
         return archive if archive and str(archive.index.root) == image.digest else None
+
+
+def _pull(image: Handled, host: str) -> str:
+    """Return the command that fetches an image; what is of a registry with a port cannot be pulled as a path."""
+    name, _ = parse_label(image.reference)
+    if is_path(name.text):
+        return f"docker pull {host}/{image.reference}  # {host}/{name}@{image.digest}"
+    return f"curl -gsSfL 'http://{host}/relay/images/{image.reference}' | docker load  # {image.digest}"

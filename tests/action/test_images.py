@@ -118,6 +118,21 @@ def test_a_step_waits_for_what_another_job_pushes(jobs: Jobs, relay: Relay, use:
     assert "app:v1 is there" in main.said
 
 
+def test_a_step_waits_for_the_image_of_that_registry(relay: Relay, use: Use) -> None:
+    use(relay.port).main()
+    for name in ("ghcr.io/team/app", "team/app?ns=registry.example:5000", "team/app?ns=MyHost"):
+        path, _, query = name.partition("?")
+        headers = {"Content-Type": INDEX}
+        assert relay.request("PUT", f"/v2/{path}/manifests/v1?{query}", headers, _NOTHING)[0] == 201
+
+    images = ["ghcr.io/team/app:v1", "registry.example:5000/team/app:v1", "MyHost/team/app:v1"]
+    main = use(relay.port, wait="\n".join(images), wait_seconds="0").main()
+    other = use(relay.port, wait="quay.io/team/app:v1", wait_seconds="0").main()
+
+    assert (main.status, [image in main.said for image in images]) == (0, [True] * 3)
+    assert "quay.io/team/app:v1 is not in this run (it has: ghcr.io/team/app:v1" in other.error
+
+
 def test_waiting_in_vain_ends_with_what_there_is(relay: Relay, use: Use) -> None:
     use(relay.port).main()
     _push(relay)

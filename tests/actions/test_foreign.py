@@ -201,6 +201,18 @@ async def test_an_image_of_several_in_one_tarball_is_picked_by_name_or_tag(emula
     assert actions.traffic.blob_requests == 0  # all of them came with the first one
 
 
+async def test_images_of_different_registries_in_one_tarball_are_told_apart(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    names = ["app:v1", "ghcr.io/team/app:v1", "quay.io/team/app:v1"]
+    samples = {name: sample(name.encode()) for name in names}
+    await stored(actions, "images", zipped({"all.tar": together(samples)}))
+    relay = await relays.start(actions, actions.job("test"))
+
+    for name in names:
+        assert await image_of(relay, "v1", f"artifact/images/{name.partition(':')[0]}") == samples[name]
+    assert f"it holds {', '.join(names)}" in await refusal(relay, "artifact/images/team/app", "v1")
+
+
 async def test_images_of_one_tarball_that_are_asked_for_at_once_are_read_once(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     both = {"app:v1": sample(b"one", count=2), "web:v1": sample(b"two", count=2)}

@@ -199,9 +199,9 @@ def test_what_comes_out_is_loaded_by_both_engines(maker: str, shop: Workshop, en
     taken = _send(shop.relay, shop.tarball.read_bytes(), "/app:v1")
 
     for engine, compression in zip(engines, ("none", "zstd"), strict=True):
-        with _fetched(shop.relay, f"app:v1?compression={compression}") as tarball:
+        with _fetched(shop.relay, f"{NAME}?compression={compression}") as tarball:
             engine.docker("load", stdin=tarball.stdout or subprocess.DEVNULL)
-        assert engine.run("app:v1") == engine.run(NAME) == shop.token
+        assert engine.run(NAME) == shop.token
     assert shop.docker26.image_id(NAME) == taken["digest"]
     assert shop.docker20.image_id(NAME) == shop.relay.config_digest("app", "v1")
 
