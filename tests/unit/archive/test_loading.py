@@ -61,6 +61,11 @@ def test_an_image_is_loaded_under_its_name_with_and_without_the_host() -> None:
     )
 
 
+def test_an_image_of_another_registry_has_its_own_name_alone() -> None:
+    for name in ("ghcr.io/team/app", "registry:5000/app", "[fd00::1]:80/app", "MYHOST/app"):
+        assert loading.names(Name(name), Tag("v1"), "localhost:5000") == (f"{name}:v1",)
+
+
 def test_each_name_has_a_descriptor_with_the_full_form_in_both_annotations() -> None:
     shelf = Shelf()
     root = shelf.put_image([shelf.put(b"layer")])

@@ -161,6 +161,12 @@ def test_a_host_with_a_port_is_no_part_of_a_path(path: str) -> None:
         repository_below(path)
 
 
+def test_a_mirror_of_docker_hub_finds_an_official_image_by_its_short_name() -> None:
+    for path, registry in (("library/app", ""), ("library/app", "docker.io"), ("docker.io/library/app", "")):
+        assert repository_below(path, registry, RELAY) == Name("app")
+    assert repository_below("library/app", "ghcr.io", RELAY) == Name("ghcr.io/library/app")
+
+
 def test_a_name_with_its_host_has_a_bound() -> None:
     fits = f"{'x' * 100}.example:5000/{'a' * 100}"
     assert str(Reference.parse(fits).name("")) == fits
