@@ -53,7 +53,7 @@ class Naming:
 
     def may_be_shortened_of(self, artifact: str, name: Name) -> bool:
         """Return whether this is a shortened name, and as far as it goes one of this repository."""
-        start = f"{self.prefix}{_escape(name.text)}@"[: _LIMIT - _HASH - 1]
+        start = f"{self.prefix}{escape(name.text)}@"[: _LIMIT - _HASH - 1]
         return self.may_be_shortened(artifact) and artifact.startswith(start)
 
 

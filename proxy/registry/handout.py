@@ -14,7 +14,9 @@ from isal import isal_zlib
 from proxy.archive.frames import decompress
 from proxy.archive.layout import Copy, Image, Literal, lay_out, lay_out_tar
 from proxy.archive.limits import PIECE
+from proxy.artifacts.naming import escape
 from proxy.content import Blob, read_plain, read_proven
+from proxy.errors import ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
 from proxy.offload import offload
@@ -150,6 +152,11 @@ class Handout:
         if tree.missing:
             raise _incomplete(label(name, wanted.reference), tree)
         return tree
+
+
+def _file(wanted: Wanted) -> str:
+    """Name the file of one image."""
+    return f"{escape(wanted.name.text)}@{str(wanted.reference).replace(':', '+')}"
 
 
 def _incomplete(reference: str, tree: Tree) -> ManifestUnknown:

@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 
 from proxy.commands.engine import engine
-from tests.action.runner import ROOT, require_node
-from tests.e2e.clients import Toolbox, require
+from tests.action.runner import ROOT
+from tests.e2e.clients import Toolbox
+from tests.machine import require, require_node
 
 pytestmark = pytest.mark.e2e
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from proxy.__main__ import main
-from tests.action.runner import ROOT, require_node
-from tests.e2e.clients import require
+from tests.action.runner import ROOT
 from tests.e2e.engines import Engine
 from tests.e2e.images import dockerfile
 from tests.e2e.relay import Relay
+from tests.machine import require, require_node
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
