@@ -14,11 +14,10 @@ from isal import isal_zlib
 from proxy.archive.frames import decompress
 from proxy.archive.layout import Copy, Image, Literal, lay_out, lay_out_tar
 from proxy.archive.limits import PIECE
-from proxy.artifacts.naming import escape
 from proxy.content import Blob, read_plain, read_proven
 from proxy.errors import ManifestUnknown
 from proxy.oci.digest import Digest
-from proxy.oci.names import Name, Tag, label
+from proxy.oci.names import Name, Tag, escape, label
 from proxy.offload import offload
 from proxy.registry.fetching import Fetching
 from proxy.registry.lookup import Lookup

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from proxy.errors import RegistryError
 from proxy.oci.references import Reference
-from tests.action.runner import ROOT, require_node
+from tests.action.runner import ROOT
+from tests.machine import require_node
 from tests.references import TEXTS
 
 _ANSWER = """

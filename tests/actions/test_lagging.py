@@ -1,5 +1,6 @@
 """Listings that lack for a while what is there: an answer that was right once does not become wrong again."""
 
+import asyncio
 import json
 
 import pytest
@@ -9,8 +10,9 @@ from tests.actions import strangers
 from tests.actions.relays import Relays, pulled
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
-from tests.fakes.actions.faults import Answer
+from tests.fakes.actions.faults import Answer, Delay
 from tests.fakes.actions.fixtures import Emulate
+from tests.front.relay import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +56,22 @@ async def test_what_somebody_deleted_is_gone_at_once_and_the_older_one_answers(
 
     assert (await reader.get("v1")).body == old.content
     assert (await reader.get(new.digest)).status == 404
+
+
+async def test_what_is_deleted_between_its_listing_and_its_opening_is_passed_over(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    writer, reader = await relays.start(actions), await relays.start(actions, actions.job("deploy"))
+    old = await writer.push_image("v1", layers=[b"old"])
+    await writer.push_image("v1", layers=[b"new"])
+    actions.plan.play(kinds.SIGN, Delay(0.3))
+    asking = asyncio.ensure_future(reader.get("v1"))
+    await eventually(lambda: actions.traffic.calls[kinds.SIGN] == 1)
+
+    await strangers.call(actions, actions.job(), kinds.DELETE, name="image-app@v1~2")
+
+    assert (await asking).body == old.content
 
 
 async def test_what_was_stored_a_moment_ago_can_be_deleted_before_it_is_listed(
