@@ -34,6 +34,7 @@ from proxy.registry.push import Push
 from proxy.registry.report import Report
 from proxy.registry.summary import Summary
 from proxy.registry.transfers import Departures
+from proxy.registry.warming import Warming
 from proxy.store.spool import Spool
 from proxy.stores import Stores, choose
 from proxy.telling import tell
@@ -59,7 +60,8 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
     crew, departures = Crew(), Departures(ledger)
     flights = Flights(crew, patience)
     foreign = Foreign(stores.catalog, spool, flights, memory)
-    lookup = Lookup(spool, stores.catalog, foreign, settings.compression_level, stores.absence)
+    warming, level = Warming(stores.catalog, crew), settings.compression_level
+    lookup = Lookup(spool, stores.catalog, foreign, level, warming, stores.absence)
     journal, pace = Journal(ledger), settings.settle_seconds
     push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal)
     report = Report(lookup, push, stores.kind, stores.standing, history)

@@ -38,6 +38,7 @@ _HELD = 200_000  # pieces in the indexes that are held of a store that is far: s
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
 _SURVEYED = 64  # artifacts that are opened at most to find what a push need not upload
 _SEVERAL = 16  # artifacts that are opened at once, by all who look for something that has no name of its own
+_AHEAD = 100  # artifacts of a repository that are opened before anything is looked for in them
 
 
 class Catalog:
@@ -145,9 +146,9 @@ class Catalog:
                 raise
         return last_resort
 
-    def _likeliest(self, name: Name, digest: Digest) -> list[Artifact]:
+    def _likeliest(self, name: Name, digest: Digest | None = None) -> list[Artifact]:
         """Sort what may have content: what is named by it, what answers for a reference, the rest; the newest first."""
-        named = self._naming.encode(name, digest)
+        named = self._naming.encode(name, digest) if digest else ""
         answering, replaced = self._parted(name)
         return sorted(answering, key=lambda each: _plain(each) != named) + replaced
 
@@ -180,6 +181,21 @@ class Catalog:
     async def opened(self) -> list[Archive]:
         """Give the archives that are known without asking a store that is far, at least; of one that is near, all."""
         return self._held() if self._store.far else await self.every()
+
+    async def acquaint(self, name: Name) -> None:
+        """Open what a repository has in a store that is far, several artifacts at once, for `known` and `known_of`.
+
+        A hundred at most, the likeliest first; where a server gives no ranges one alone, since it is read as a whole.
+        Raise StoreRefused if the store cannot be listed, or at the end if one of them cannot be read.
+        """
+        if not self._store.far:
+            return
+        await self._refresh()
+        works = [partial(self._open, artifact) for artifact in self._likeliest(name)[:_AHEAD]]
+        async with aclosing(self._each(works)) as archives:
+            async for archive in archives:
+                if archive.source.entire:
+                    return
 
     async def known(self, name: Name, digest: Digest) -> Archive | None:
         """Give an archive that has this content, as far as that can be told without asking a store that is far."""

@@ -27,6 +27,10 @@ class Source(Protocol):
     local: bool
     """Are the bytes on this machine?"""
 
+    @property
+    def entire(self) -> bool:
+        """Was all of it fetched from another machine, which gives no ranges?"""
+
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
         """Read the bytes [start, stop), or fewer where the source ends, and give what `then` makes of them.
 
@@ -43,6 +47,7 @@ class LocalFile:
 
     ahead = 1
     local = True
+    entire = False
 
     def __init__(self, descriptor: int, status: os.stat_result) -> None:
         self.identity = identity(status)
@@ -111,6 +116,7 @@ class Held:
 
     ahead = 0
     local = True
+    entire = False
 
     def __init__(self, content: bytes) -> None:
         self.size = len(content)

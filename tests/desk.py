@@ -27,6 +27,7 @@ from proxy.registry.foreign import Foreign
 from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
+from proxy.registry.warming import Warming
 from proxy.store.spool import Spool
 from proxy.telling import tell
 
@@ -115,7 +116,7 @@ class Desk:
         await spool.open()
         catalog = Catalog(store, Naming("image-"))
         flights = Flights(crew, patience)
-        lookup = Lookup(spool, catalog, Foreign(catalog, spool, flights, memory), 1)
+        lookup = Lookup(spool, catalog, Foreign(catalog, spool, flights, memory), 1, Warming(catalog, crew))
         events: list[Event] = []
         journal = Journal(Ledger(tell, events.append))
         push = Push(spool, catalog, lookup, flights, "localhost:5000", 0.0, memory, journal)

@@ -125,6 +125,11 @@ class RemoteFile:
         self._whole: LocalFile | None = None
         self._fetching = asyncio.Lock()
 
+    @property
+    def entire(self) -> bool:
+        """Was all of it fetched, since its server gives no ranges?"""
+        return self._whole is not None
+
     async def signed(self, refused: URL | None = None) -> URL:
         """Return a URL that storage can copy from, another one than the one that was refused; raise ArtifactGone."""
         return await self._link.renewed(refused)

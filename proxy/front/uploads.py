@@ -16,6 +16,7 @@ from proxy.store.upload import Upload
 async def start(request: web.Request) -> web.Response:
     """Open a session; or mount a blob of another repository; or take a whole blob at once."""
     name, query = name_of(request), request.query
+    request.app[LOOKUP].warming.begin(name)
     if "mount" in query and await _mount(request, name, Digest.parse(query["mount"])):
         return _created(request, Digest.parse(query["mount"]))
     if "digest" in query:

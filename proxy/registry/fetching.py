@@ -34,6 +34,7 @@ class _Download:
 
     ahead = 1
     local = True
+    entire = False
 
     def __init__(self, blob: Blob, file: NewFile) -> None:
         self.size = blob.stored

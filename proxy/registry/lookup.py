@@ -12,6 +12,7 @@ from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label, split_host
 from proxy.offload import offload
 from proxy.registry.foreign import Foreign
+from proxy.registry.warming import Warming
 from proxy.store.spool import Spool
 
 _LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
@@ -42,6 +43,7 @@ class Lookup:
     catalog: Catalog
     foreign: Foreign
     level: int  # zstd's, of manifests that are not in their stored form yet
+    warming: Warming
     absence: Callable[[str, str], str] = not_here
 
     async def find(self, name: Name, digest: Digest, *, known: bool = False) -> Blob | None:
@@ -65,17 +67,30 @@ class Lookup:
     async def _anywhere(self, digest: Digest, *, known: bool) -> Blob | None:
         if blob := await self.spool.find(digest):
             return blob
-        archives = await (self.catalog.opened() if known else self.catalog.every())
-        return next((blob for each in archives if (blob := each.blob(digest))), None)
+        for archives in (self.catalog.opened,) if known else (self.catalog.opened, self.catalog.every):
+            for archive in await archives():
+                if blob := archive.blob(digest):
+                    return blob
+        return None
+
+    async def sent(self, name: Name, digest: Digest) -> Blob | None:
+        """Return content that a client need not send, since its repository has it; None if it has to be sent.
+
+        Waits for what is in artifacts, as long as `Warming` does.
+        """
+        if found := await self.find(name, digest, known=True):
+            return found
+        await self.warming.wait(name)
+        return await self.find(name, digest, known=True)
 
     async def mountable(self, digest: Digest, source: Name | None) -> bool:
-        """Is there content that another repository, or any where none is named, can lend?"""
-        visible = source is None or await self.find(source, digest, known=True) is not None
+        """Return whether there is content that another repository, or any where none is named, can lend."""
+        visible = source is None or await self.sent(source, digest) is not None
         return visible and await self._anywhere(digest, known=True) is not None  # where the borrower will look for it
 
     async def blob(self, name: Name, digest: Digest, *, known: bool = False) -> Blob:
-        """Give a blob, or BLOB_UNKNOWN."""
-        if blob := await self.find(name, digest, known=known):
+        """Return a blob, or raise BLOB_UNKNOWN; `known`: as `sent`."""
+        if blob := await (self.sent(name, digest) if known else self.find(name, digest)):
             return blob
         raise BlobUnknown(f"{name} has no blob {digest}")
 

@@ -66,7 +66,14 @@ class Relays:
         self.secrets |= {started.token, started.token.split(".")[1], started.token.split(".")[2]}
         if not actions.options.flavour.decimal_ids:  # numbers are everywhere by chance
             self.secrets |= {started.id, started.run.backend_id}
-        environment = {**actions.environment(started), "GITHUB_TOKEN": ""}
+        return await self._start({**actions.environment(started), "GITHUB_TOKEN": ""}, tempo, patience, **more)
+
+    async def start_without_session(self, actions: Emulator) -> Relay:
+        """Start a relay as a service container is: it gets its session later."""
+        hosts = actions.environment(actions.job("build"))["RELAY_TRUSTED_HOSTS"]
+        return await self._start({"RELAY_TRUSTED_HOSTS": hosts}, HASTY, PATIENCE)
+
+    async def _start(self, environment: dict[str, str], tempo: Tempo, patience: float, **more: Any) -> Relay:
         hosts = tuple(environment.pop("RELAY_TRUSTED_HOSTS").split(","))
         data = data or self._folder / f"relay-{self._count}"
         self._count += 1

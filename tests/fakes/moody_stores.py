@@ -49,6 +49,7 @@ class CountingFile:
 
     ahead = 1
     local = True
+    entire = False
 
     def __init__(self, file: LocalFile, store: CountingStore) -> None:
         self._file = file

@@ -26,6 +26,7 @@ class Slow:
 
     ahead = 1
     local = True
+    entire = False
 
     def __init__(self, content: bytes) -> None:
         self.size = len(content)

@@ -29,6 +29,7 @@ class Far:
 
     ahead = 2
     local = False
+    entire = False
 
     def __init__(self, content: bytes) -> None:
         self.size = len(content)
