@@ -261,6 +261,13 @@ class Catalog:
         names |= {archive.name for archive in await self._answering(self._shortened())}
         return sorted(names)
 
+    async def volume(self) -> tuple[int, int]:
+        """Return how many artifacts hold images, replaced ones too, and how many bytes they have together."""
+        await self._refresh()
+        ours = [each for each in self._listed.values() if self._is_ours(each.name)]
+        opened = {each.artifact.id: each.size for each in self._held()}  # act lists the sizes of folders
+        return len(ours), sum(max(each.size, opened.get(each.id, 0)) for each in ours)
+
     async def tagged_names(self) -> list[tuple[Name, Tag]]:
         """Give every tag, by name and the newest first, as names of artifacts tell: sound or not, none is opened."""
         await self._refresh()

@@ -23,7 +23,7 @@ _PATH = "twirp/github.actions.results.api.v1.ArtifactService"
 _ANSWER_LIMIT = 16 * 1024 * 1024  # bytes; a thousand artifacts have about half a megabyte
 EXPIRED = "the session of this job has expired; push earlier in the job, or split it"
 _NAMING = frozenset({"CreateArtifact", "FinalizeArtifact"})
-_USED_UP = "the storage for artifacts is used up (billing: Actions storage); delete some, or wait"
+_USED_UP = "the storage for artifacts is used up; raise the account's budget, or wait for next month"
 
 Fields = dict[str, object]
 

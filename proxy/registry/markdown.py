@@ -55,11 +55,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a summary tells. `run`: of which other run images are read; `place`: in our words, where they are."""
+    """All that a summary tells. `run`: of which other run images are read; `place`: in our words, where they are.
+
+    `volume`: how many archives hold images there, and their bytes together; None where that cannot be told.
+    """
 
     place: str
     rows: Sequence[Row] = ()
     more: int = 0  # images that are not among the rows
+    volume: tuple[int, int] | None = None
     moved: Moved = field(default_factory=Moved)
     run: Mapping[str, object] = field(default_factory=dict)
     pending: Sequence[str] = ()
@@ -106,6 +110,10 @@ def _images(facts: Facts) -> Iterator[str]:
     yield from _table(_COLUMNS, [list(row.cells()) for row in shown])
     if more := facts.more + len(facts.rows) - len(shown):
         yield f"\n{more} more images were handled before these; `GET /relay/images` lists all that are there."
+    if facts.volume:
+        count, held = facts.volume
+        archives = "1 archive" if count == 1 else f"{count} archives, replaced ones too"
+        yield f"\n{size(held)} are kept in {facts.place}: {archives}."
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

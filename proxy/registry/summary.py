@@ -40,6 +40,7 @@ class Summary:
                 place=self.place,
                 rows=[await self._row(each) for each in handled[-_IMAGES:]],
                 more=self.history.forgotten + max(0, len(handled) - _IMAGES),
+                volume=await self._volume() if handled else None,
                 moved=self.history.moved,
                 run=self.report.standing() if self.another else {},
                 pending=[label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
@@ -48,6 +49,12 @@ class Summary:
                 refused=self.history.refused,
             )
         )
+
+    async def _volume(self) -> tuple[int, int] | None:
+        try:
+            return await self.report.lookup.catalog.volume()
+        except RegistryError:
+            return None
 
     async def _row(self, image: Handled) -> Row:
         archive = await self._archive(image)

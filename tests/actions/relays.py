@@ -58,7 +58,6 @@ class Relays:
         started: Job | None = None,
         tempo: Tempo = HASTY,
         patience: float = PATIENCE,
-        data: Path | None = None,
         **more: Any,
     ) -> Relay:
         """Start the relay of a job, of a job `build` where none is named; in an empty folder, or `data`."""
@@ -75,7 +74,7 @@ class Relays:
 
     async def _start(self, environment: dict[str, str], tempo: Tempo, patience: float, **more: Any) -> Relay:
         hosts = tuple(environment.pop("RELAY_TRUSTED_HOSTS").split(","))
-        data = data or self._folder / f"relay-{self._count}"
+        data = more.pop("data", None) or self._folder / f"relay-{self._count}"
         self._count += 1
         settings = {"settle_seconds": 3600, "store": "actions", "trusted_hosts": hosts, **more}
         app = build(Settings(data=data, **settings), job.read(environment), patience)

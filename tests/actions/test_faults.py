@@ -159,12 +159,14 @@ async def test_used_up_storage_is_told_at_once_and_the_next_push_goes_on(emulate
     actions.traffic.reset()
     actions.plan.play(kinds.CREATE, no_storage_left())
 
-    answer = await relay.put("v1", pushed.content)
+    long = "v" * 86  # with the name 90 characters
+    answer = await relay.put(long, pushed.content)
 
     assert answer.error == (403, "DENIED")
-    assert "the storage for artifacts is used up" in answer.message
+    assert answer.message.endswith("is used up; raise the account's budget, or wait for next month")
+    assert len(answer.message) <= 200
     assert actions.traffic.calls[kinds.CREATE] == 1
-    assert (await relay.put("v1", pushed.content)).status == 201
+    assert (await relay.put(long, pushed.content)).status == 201
 
 
 async def test_a_service_that_never_recovers_is_told_and_the_tag_stays_what_it_was(

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from proxy import catalog
 from proxy.front.keys import DEPARTURES
 from proxy.oci.digest import Digest
 from tests.actions.relays import Relays, blob_of, pulled
@@ -94,6 +95,21 @@ async def test_the_summary_of_two_jobs(emulate: Emulate, relays: Relays) -> None
     assert 'store[("artifacts of this run")] -->|"5.3 MiB read"| relay["image-relay"]' in read
 
 
+@pytest.mark.parametrize("flavour", Flavour)
+async def test_the_summary_tells_how_much_all_artifacts_of_the_run_have(
+    emulate: Emulate, relays: Relays, flavour: Flavour
+) -> None:
+    actions = emulate(flavour=flavour)
+    builder = await relays.start(actions)
+    for number, tags in enumerate((["v1", "v2"], ["v1"])):
+        await builder.push_image(*tags, layers=[noise(MIB, number)])
+    await stored(actions, "myimage", zipped({"myimage.tar": SAVED}))  # of somebody else
+
+    told = await summary(builder)
+
+    assert "\n3.0 MiB are kept in artifacts of this run: 3 archives, replaced ones too.\n" in told
+
+
 async def test_a_bare_archive_has_no_command_that_would_not_unpack_it(emulate: Emulate, relays: Relays) -> None:
     relay = await relays.start(emulate(), artifact_format="raw")
     await relay.push_image("v1")
@@ -104,7 +120,9 @@ async def test_a_bare_archive_has_no_command_that_would_not_unpack_it(emulate: E
     assert "gh run download" not in written
 
 
-async def test_a_summary_is_written_when_the_service_answers_no_more(emulate: Emulate, relays: Relays) -> None:
+async def test_a_summary_is_written_when_the_service_answers_no_more(
+    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
+) -> None:
     actions = emulate()
     relay = await relays.start(actions)
     await relay.push_image("v1")
@@ -114,9 +132,11 @@ async def test_a_summary_is_written_when_the_service_answers_no_more(emulate: Em
 
     assert (await relay.flush()).status == 503
     relay.app[DEPARTURES].end()
+    monkeypatch.setattr(catalog, "_FRESH", 0.0)
     written = await summary(relay)
 
     assert "| `app:v1` | `sha256:" in written
+    assert "are kept" not in written
     assert "`: `the artifact service failed (" in written
 
 

@@ -176,6 +176,21 @@ def test_an_image_is_a_row_with_all_that_is_known_of_it() -> None:
     assert second == ["app:v2", DIGEST[:19], *["-"] * 6, "pushed here", "-"]
 
 
+@pytest.mark.parametrize(
+    ("volume", "told"),
+    [
+        ((1, 20 * MIB), "20.0 MiB are kept in artifacts of this run: 1 archive."),
+        ((12, 3 * 2**30), "3.0 GiB are kept in artifacts of this run: 12 archives, replaced ones too."),
+    ],
+)
+def test_the_sum_of_all_images_is_a_paragraph_below_the_table(volume: tuple[int, int], told: str) -> None:
+    read = list(tokens(write(Facts("artifacts of this run", [row()], more=1, volume=volume))))
+
+    paragraphs = [token.content for before, token in pairwise(read) if before.type == "paragraph_open"]
+
+    assert paragraphs[-1] == told
+
+
 def test_commands_can_be_copied() -> None:
     image = row(pull="docker pull localhost:5000/app:v1", load="docker load -i app.tar.zst")
 
