@@ -2,33 +2,35 @@
 
 The store is listed at most every two seconds, and what this relay stores or deletes itself is known at once. Indexes
 are read once per artifact id, and only as far as an answer needs them. Of several artifacts of one tag the newest
-answers; one without a sound index is passed over, but never one that only can not be read now. A store that is far may
-list less than there is, for a while: what an earlier listing had is gone when it can not be opened any more. An archive
-that was replaced still answers for its digests while somebody pulls from it.
+answers, and none where that cannot be read. A store that is far may list less than there is, for a while: what an
+earlier listing had is gone when it cannot be opened any more. An archive that was replaced still answers for its
+digests while somebody pulls from it.
 """
 
 import asyncio
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Container, Coroutine, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Container, Coroutine, Iterable, Mapping
 from contextlib import aclosing, suppress
 from functools import partial
-from itertools import groupby
-from typing import Any
-from weakref import WeakValueDictionary
+from pathlib import Path
+from typing import Any, TypeVar
 
-from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, ArtifactStore, Claim, StoreRefused
-from proxy.artifacts.naming import Naming, numbered
+from proxy.artifacts.base import NOBODYS, Artifact, ArtifactStore, Claim, MayBeInside, StoreRefused, Unreadable
+from proxy.artifacts.naming import HIGHEST, Naming, meanings, numbered
 from proxy.content import Blob
 from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.offload import Several
-from proxy.opening import LEAST_COPIED, Archive, Copies, Replaced, Sealed, copies, order, ranked, read
-from proxy.shelf import Shelf
+from proxy.opener import Opener
+from proxy.opening import LEAST_COPIED, Archive, Copies, Replaced, Sealed, copies, order, ranked
 
 __all__ = ["Archive", "Catalog"]
+
+T = TypeVar("T")
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9._]+")
 _FRESH = 2.0  # seconds for which one listing is good
@@ -39,12 +41,13 @@ _LINGER = 60.0  # seconds without a request after which a replaced archive is le
 _SURVEYED = 64  # artifacts that are opened at most to find what a push need not upload
 _SEVERAL = 16  # artifacts that are opened at once, by all who look for something that has no name of its own
 _AHEAD = 100  # artifacts of a repository that are opened before anything is looked for in them
+_LOOKS = 3  # at listings that change while they are worked on
 
 
 class Catalog:
-    """Looks up archives in one artifact store."""
+    """Looks up archives in one artifact store; `folder` takes what others have zipped, unpacked."""
 
-    def __init__(self, store: ArtifactStore, naming: Naming) -> None:
+    def __init__(self, store: ArtifactStore, naming: Naming, folder: Path | None = None) -> None:
         self._store = store
         self._naming = naming
         self._listed: dict[str, Artifact] = {}
@@ -54,10 +57,11 @@ class Catalog:
         self._stored: dict[str, float] = {}  # by artifact id: when this relay stored what no listing has shown yet
         self._own: set[str] = set()  # ids of what this relay stored
         self._lacked: dict[str, float] = {}  # by artifact id: since when listings lack what they had
-        self._archives = Shelf(_HELD if store.far else math.inf)  # what is near may be replaced, and is kept open
-        self._gone: set[str] = set()  # ids of what was listed and could not be opened
+        limit = _HELD if store.far else math.inf  # what is near may be replaced, and is kept open
+        self._opener = Opener(store, naming, limit, self._is_there, folder)
+        self._archives = self._opener.archives
         self._several = Several[Archive | None](_SEVERAL)
-        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._vanished = 0  # artifacts that were listed, and then gone
         self._replaced: list[Replaced] = []
 
     @property
@@ -65,27 +69,34 @@ class Catalog:
         """Why nothing can be stored or deleted now; empty where it can."""
         return self._store.closed
 
-    def may_replace(self, archive: Archive) -> bool:
-        """May this relay put something else under the reference of an archive?"""
-        return self._store.may_replace(archive.artifact)
+    def may_replace(self, artifact: Artifact) -> bool:
+        """May this relay put something else under the reference of an artifact?"""
+        return self._store.may_replace(artifact)
 
     # Looking up
 
-    async def tagged(self, name: Name, tag: Tag) -> Archive | None:
-        """Give the archive that answers for a tag. StoreRefused if it can not be read: an older one never answers."""
-        return await self.named(name, tag)
+    async def tagged(self, name: Name, reference: Tag | Digest) -> Archive | None:
+        """Return the archive that answers for a tag, or whose artifact is named by a digest; None if there is none.
 
-    async def named(self, name: Name, reference: Tag | Digest) -> Archive | None:
-        """Return the archive that was stored under a reference, as `tagged`."""
+        Raise Unreadable if it cannot be read: an older one never answers in its place.
+        """
         return (await self.standing(name, reference))[0]
 
     async def standing(self, name: Name, reference: Tag | Digest) -> tuple[Archive | None, frozenset[str]]:
-        """Return the archive that answers for a reference, and the ids of all artifacts that were looked at for it."""
+        """Return the archive that answers as `tagged`, and the ids of all artifacts that were looked at for it."""
         wanted = self._naming.encode(name, reference)
-        if not (self._store.far and self._listed_at > float("-inf") and self._has_just_stored(wanted)):
-            await self._refresh()
-        same = [each for each in self._listed.values() if _plain(each) == wanted]
-        return await self._newest(same), frozenset(each.id for each in same)
+        if self._store.far and self._listed_at > float("-inf") and self._has_just_stored(wanted):
+            return await self._standing(wanted)
+        return await self._looked(partial(self._standing, wanted))
+
+    def ids(self, name: Name, reference: Tag | Digest) -> frozenset[str]:
+        """Return the ids of all artifacts of a reference in the last listing."""
+        wanted = self._naming.encode(name, reference)
+        return frozenset(each.id for each in self._listed.values() if wanted in meanings(each.name))
+
+    async def _standing(self, wanted: str) -> tuple[Archive | None, frozenset[str]]:
+        same = [each for each in self._listed.values() if wanted in meanings(each.name)]
+        return await self._newest(wanted, same), frozenset(each.id for each in same)
 
     def _has_just_stored(self, wanted: str) -> bool:
         fresh = [self._listed[key] for key, at in self._stored.items() if time.monotonic() - at < _FRESH]
@@ -106,64 +117,77 @@ class Catalog:
         return artifact.id in self._listed
 
     async def of(self, name: Name) -> list[Archive]:
-        """Give the archives of a repository that answer for something, the newest first."""
-        await self._refresh()
-        return [archive for archive in await self._answering(self._candidates(name)) if archive.name == name]
+        """Return the archives of a repository that answer for something, the newest first; see `unreadable`."""
+        found = await self._looked(lambda: self._answering(self._candidates(name)))
+        return [archive for archive in found if archive.name == name]
 
     async def every(self) -> list[Archive]:
-        """Give all archives that answer for something, by name, the newest of each first."""
-        await self._refresh()
-        ours = [each for each in self._listed.values() if self._naming.decode(each.name)]
-        return sorted(await self._answering(ours + self._shortened()), key=lambda archive: archive.name)
+        """Return all archives that answer for something, by name, the newest of each first; see `unreadable`."""
+        found = await self._looked(
+            lambda: self._answering(each for each in self._listed.values() if self._is_ours(each))
+        )
+        return sorted(found, key=lambda archive: archive.name)
+
+    def unreadable(self, name: Name | None = None) -> list[Unreadable]:
+        """Return why artifacts could not be read that may be of a repository, or of any; `of` and `every` lack them."""
+        problems = [each for each in self._opener.problems() if each.artifact.id in self._listed]
+        return [each for each in problems if name is None or self._naming.may_be_of(name, each.artifact.name)]
+
+    def reference_of(self, artifact: Artifact) -> tuple[Name, Tag | Digest] | None:
+        """Read a reference off the name of an artifact, where it tells one."""
+        return next(filter(None, map(self._naming.decode, meanings(artifact.name))), None)
 
     async def _answering(self, artifacts: Iterable[Artifact]) -> list[Archive]:
-        """Give the archive of each reference that artifacts have, the newest first."""
-        by_name = sorted(artifacts, key=_plain)
-        same = [partial(self._newest, list(each)) for _, each in groupby(by_name, key=_plain)]
-        async with aclosing(self._each(same)) as archives:
-            found = [archive async for archive in archives]
-        return sorted(found, key=lambda archive: order(archive.artifact), reverse=True)
+        """Return the archive of each reference that artifacts have, the newest first, as far as they can be read."""
+        same = defaultdict[str, list[Artifact]](list)
+        for artifact in artifacts:
+            for wanted in meanings(artifact.name):
+                same[wanted].append(artifact)
+        works = [partial(self._newest, wanted, each) for wanted, each in same.items()]
+        return sorted(await self._all(works), key=lambda archive: order(archive.artifact), reverse=True)
 
     async def holding(self, name: Name, digest: Digest) -> Archive | None:
-        """Return an archive of the repository that has this content, preferably undamaged; None if there is none.
+        """Return an archive of the repository that has this content, preferably one that has it as a manifest.
 
-        Raise StoreRefused if what cannot be read may have it.
+        It may have it damaged, if none has it sound. Raise Unreadable if none is found, and one cannot be read.
         """
-        if found := self._known(name, digest):
-            return found
-        await self._refresh()
-        last_resort = None
-        likeliest = [partial(self._open, artifact) for artifact in self._likeliest(name, digest)]
+        return self._known(name, digest) or await self._looked(partial(self._holder, name, digest))
+
+    async def _holder(self, name: Name, digest: Digest) -> Archive | None:
+        last_resort, works = None, [partial(self._opener.open, each) for each in self._likeliest(name, digest)]
         try:
-            async with aclosing(self._each(likeliest)) as archives:
+            async with aclosing(self._each(works)) as archives:
                 async for archive in archives:
                     if archive.name == name and archive.is_sound(digest):
                         return archive
-                    if archive.name == name and archive.has(digest):
+                    if archive.name == name and digest in archive.index.blobs:
                         last_resort = last_resort or archive
-        except StoreRefused:
+        except Unreadable as problem:
             if last_resort is None:
-                raise
+                raise self._doubt(problem, self._naming.encode(name, digest)) from problem
         return last_resort
 
     def _likeliest(self, name: Name, digest: Digest | None = None) -> list[Artifact]:
         """Sort what may have content: what is named by it, what answers for a reference, the rest; the newest first."""
         named = self._naming.encode(name, digest) if digest else ""
         answering, replaced = self._parted(name)
-        return sorted(answering, key=lambda each: _plain(each) != named) + replaced
+        return sorted(answering, key=lambda each: named not in meanings(each.name)) + replaced
 
     def _parted(self, name: Name) -> tuple[list[Artifact], list[Artifact]]:
         """Part the artifacts of a repository, the newest first, in the newest of each name and those it replaced."""
         newest = sorted(self._candidates(name), key=order, reverse=True)
-        answering = {_plain(each): each.id for each in reversed(newest)}.values()
+        first = dict[str, str]()
+        for each in ranked(newest):
+            first.setdefault(_plain(each), each.id)
+        answering = set(first.values())
         return [each for each in newest if each.id in answering], [each for each in newest if each.id not in answering]
 
     async def replaced(self, name: Name, root: Digest) -> list[Archive]:
         """Return the archives of a repository that have this root, and a newer one under their reference."""
         await self._refresh()
         _, replaced = self._parted(name)
-        async with aclosing(self._each(partial(self._open, artifact) for artifact in replaced)) as archives:
-            return [archive async for archive in archives if archive.name == name and archive.index.root == root]
+        opened = await self._all([partial(self._opener.open, artifact) for artifact in replaced])
+        return [archive for archive in opened if archive.name == name and archive.index.root == root]
 
     async def _each(
         self, works: Iterable[Callable[[], Coroutine[Any, Any, Archive | None]]]
@@ -178,6 +202,21 @@ class Catalog:
         if failure:
             raise failure
 
+    async def _all(self, works: Iterable[Callable[[], Coroutine[Any, Any, Archive | None]]]) -> list[Archive]:
+        """Return what works open, as far as it can be read; see `unreadable`."""
+        found = list[Archive]()
+        with suppress(Unreadable):
+            async with aclosing(self._each(works)) as archives:
+                async for archive in archives:
+                    found.append(archive)
+        return found
+
+    def _doubt(self, problem: Unreadable, wanted: str) -> Unreadable:
+        """Say that something may be in an artifact; unless the name of that says so anyway."""
+        if wanted in meanings(problem.artifact.name):
+            return problem
+        return MayBeInside(problem.artifact, problem.problem, proven=problem.proven)
+
     async def opened(self) -> list[Archive]:
         """Give the archives that are known without asking a store that is far, at least; of one that is near, all."""
         return self._held() if self._store.far else await self.every()
@@ -191,15 +230,20 @@ class Catalog:
         if not self._store.far:
             return
         await self._refresh()
-        works = [partial(self._open, artifact) for artifact in self._likeliest(name)[:_AHEAD]]
+        works = [partial(self._opener.open, artifact) for artifact in self._likeliest(name)[:_AHEAD]]
         async with aclosing(self._each(works)) as archives:
             async for archive in archives:
                 if archive.source.entire:
                     return
 
     async def known(self, name: Name, digest: Digest) -> Archive | None:
-        """Give an archive that has this content, as far as that can be told without asking a store that is far."""
-        return self._known(name, digest) if self._store.far else await self.holding(name, digest)
+        """Return an archive that has this content, as far as that can be told without asking a store that is far.
+
+        None too where one that cannot be read may have it: who pushes sends it again.
+        """
+        with suppress(Unreadable):
+            return self._known(name, digest) if self._store.far else await self.holding(name, digest)
+        return None
 
     def _known(self, name: Name, digest: Digest) -> Archive | None:
         holders = [each for each in self._held() if each.name == name and each.is_sound(digest)]
@@ -225,10 +269,10 @@ class Catalog:
 
     async def _survey(self, missing: set[Digest]) -> None:
         """Open what was not opened yet, until it is known where the missing blobs are; what cannot be read is left."""
-        ours = [each for each in self._listed.values() if each.id not in self._archives and self._is_ours(each.name)]
+        ours = [each for each in self._listed.values() if each.id not in self._archives and self._is_ours(each)]
         newest = sorted(ours, key=order, reverse=True)[:_SURVEYED]
         with suppress(StoreRefused):
-            async with aclosing(self._each([partial(self._open, each) for each in newest])) as archives:
+            async with aclosing(self._each([partial(self._opener.open, each) for each in newest])) as archives:
                 async for archive in archives:
                     missing -= archive.index.blobs.keys()
                     if not missing:
@@ -248,23 +292,31 @@ class Catalog:
         return None
 
     async def tags(self, name: Name) -> list[Tag]:
-        """Return the tags of a repository, in ASCII order, as names of artifacts tell; shortened ones are opened."""
-        decoded = {tag for each, tag in await self.tagged_names() if each == name}
-        opened = await self._answering(self._shortened(name))
-        inside = {each.reference for each in opened if each.name == name and isinstance(each.reference, Tag)}
-        return sorted(decoded | inside)
+        """Return the tags of a repository, in ASCII order, as names of artifacts tell; shortened ones are opened.
+
+        Raise Unreadable if there is none, and an artifact cannot be read that may have one.
+        """
+        await self._refresh()
+        unclear = self._unclear(name)
+        clear = [each for each in self._candidates(name) if each not in unclear]
+        opened = await self._answering(unclear)
+        problems = [each for each in self.unreadable(name) if each.artifact in unclear]
+        known = map(self.reference_of, [*clear, *(each.artifact for each in problems)])
+        found = [each[1] for each in known if each] + [each.reference for each in opened if each.name == name]
+        if problems and not found:
+            raise problems[0]
+        return sorted({each for each in found if isinstance(each, Tag)})
 
     async def repositories(self) -> list[Name]:
-        """Give the repositories that have an archive, in ASCII order."""
+        """Return the repositories that have an archive, in ASCII order, as far as that can be told."""
         await self._refresh()
-        names = {decoded[0] for each in self._listed.values() if (decoded := self._naming.decode(each.name))}
-        names |= {archive.name for archive in await self._answering(self._shortened())}
-        return sorted(names)
+        names = {known[0] for each in self._listed.values() if (known := self.reference_of(each))}
+        return sorted(names | {archive.name for archive in await self._answering(self._unclear())})
 
     async def volume(self) -> tuple[int, int]:
         """Return how many artifacts hold images, replaced ones too, and how many bytes they have together."""
         await self._refresh()
-        ours = [each for each in self._listed.values() if self._is_ours(each.name)]
+        ours = [each for each in self._listed.values() if self._is_ours(each)]
         opened = {each.artifact.id: each.size for each in self._held()}  # act lists the sizes of folders
         return len(ours), sum(max(each.size, opened.get(each.id, 0)) for each in ours)
 
@@ -272,7 +324,7 @@ class Catalog:
         """Give every tag, by name and the newest first, as names of artifacts tell: sound or not, none is opened."""
         await self._refresh()
         newest = sorted(self._listed.values(), key=order, reverse=True)
-        decoded = dict.fromkeys(filter(None, (self._naming.decode(artifact.name) for artifact in newest)))
+        decoded = dict.fromkeys(filter(None, map(self.reference_of, newest)))
         return sorted(((name, tag) for name, tag in decoded if isinstance(tag, Tag)), key=lambda each: each[0])
 
     # What others stored
@@ -283,13 +335,13 @@ class Catalog:
         Names of repositories have fewer characters: `My image` is `my-image`, unless there is one of that very name.
         """
         await self._refresh()
-        others = [each for each in self._listed.values() if not self._is_ours(each.name)]
+        others = [each for each in self._listed.values() if not self._is_ours(each)]
         same = [each for each in others if each.name == wanted]
         alike = [each for each in others if _NOT_IN_NAMES.sub("-", each.name.lower()).strip("-") == wanted]
         return max(same or alike, key=order, default=None)
 
-    def _is_ours(self, artifact: str) -> bool:
-        return bool(self._naming.decode(artifact)) or self._naming.may_be_shortened(artifact)
+    def _is_ours(self, artifact: Artifact) -> bool:
+        return bool(self.reference_of(artifact)) or self._naming.may_be_shortened(artifact.name)
 
     async def bytes_of(self, artifact: Artifact) -> Source:
         """Give access to the bytes of an artifact that others stored; ArtifactGone."""
@@ -302,9 +354,9 @@ class Catalog:
     def forget_all(self) -> None:
         """Know nothing any more: the store is that of another run from now on."""
         self.forget_listing()
-        for table in (self._listed, self._stored, self._own, self._lacked, self._gone, self._replaced):
+        for table in (self._listed, self._stored, self._own, self._lacked, self._replaced):
             table.clear()
-        self._archives.keep(lambda *_: False)
+        self._opener.keep(lambda *_: False, ())
         self._changes += 1
 
     # Storing and deleting
@@ -327,14 +379,15 @@ class Catalog:
         self._changes += 1
         return archive
 
-    async def delete(self, archive: Archive) -> None:
-        """Delete all artifacts of the reference that an archive has, the oldest first."""
-        wanted = self._naming.encode(archive.name, archive.reference)
+    async def delete(self, name: Name, reference: Tag | Digest) -> None:
+        """Delete all artifacts of a reference, the oldest first; also what cannot be read."""
+        wanted = self._naming.encode(name, reference)
         await self._refresh()
-        same = [each for each in self._listed.values() if _plain(each) == wanted]
+        same = [each for each in self._listed.values() if wanted in meanings(each.name)]
         for artifact in reversed(ranked(same)):
-            await self.remove(artifact)
-        gone = (archive.name, archive.reference)
+            if await self._means(artifact, wanted):
+                await self.remove(artifact)
+        gone = (name, reference)
         self._replaced = [each for each in self._replaced if (each.archive.name, each.archive.reference) != gone]
 
     async def remove(self, artifact: Artifact) -> None:
@@ -342,6 +395,17 @@ class Catalog:
         await self._store.delete(artifact)
         self._forget([artifact])
         self._changes += 1
+
+    async def _means(self, artifact: Artifact, wanted: str) -> bool:
+        """Is an artifact whose name can mean a reference one of it? If it cannot be read, by the likelier meaning."""
+        likely, *others = meanings(artifact.name)
+        with suppress(Unreadable):
+            archive = await self._opener.open(artifact) if others else None
+            return not others or (archive is not None and self._encoded(archive) == wanted)
+        return likely == wanted
+
+    def _encoded(self, archive: Archive) -> str:
+        return self._naming.encode(archive.name, archive.reference)
 
     def let_go(self, name: Name, root: Digest) -> bool:
         """Let go at once of replaced archives that have this root; gives whether there were any."""
@@ -351,7 +415,7 @@ class Catalog:
 
     def _forget(self, artifacts: Iterable[Artifact]) -> None:
         for artifact in artifacts:
-            self._archives.remove(artifact.id)
+            self._opener.forget(artifact.id)
             self._own.discard(artifact.id)
             for table in (self._listed, self._stored, self._lacked):
                 table.pop(artifact.id, None)
@@ -364,8 +428,7 @@ class Catalog:
                 return
             self._listed = await self._current()
             self._listed_at = time.monotonic()
-            self._archives.keep(self._is_settled)
-            self._gone.clear()
+            self._opener.keep(self._is_settled, self._listed)
             self._replaced = self._lingering()
 
     async def _current(self) -> dict[str, Artifact]:
@@ -399,45 +462,46 @@ class Catalog:
         return [replaced for replaced in self._replaced if replaced.used >= oldest]
 
     def _candidates(self, name: Name) -> list[Artifact]:
-        decoded = ((each, self._naming.decode(each.name)) for each in self._listed.values())
-        return [each for each, found in decoded if found and found[0] == name] + self._shortened(name)
+        return [each for each in self._listed.values() if self._naming.may_be_of(name, each.name)]
 
-    def _shortened(self, name: Name | None = None) -> list[Artifact]:
-        """Return what has a shortened name, that of one repository as far as can be told."""
-        naming = self._naming
-        found = [artifact for artifact in self._listed.values() if naming.may_be_shortened(artifact.name)]
-        return [each for each in found if naming.may_be_shortened_of(each.name, name)] if name else found
+    def _unclear(self, name: Name | None = None) -> list[Artifact]:
+        """Return what, by its name, may be of several references; that of one repository as far as can be told."""
+        among = self._candidates(name) if name else self._listed.values()
+        return [each for each in among if self._naming.may_be_shortened(each.name) or len(meanings(each.name)) > 1]
 
-    async def _newest(self, artifacts: Iterable[Artifact]) -> Archive | None:
-        """Give the newest archive among the artifacts of one reference."""
-        for artifact in ranked(artifacts):
-            if archive := await self._open(artifact) or await self._open_again(artifact):
+    async def _looked(self, look: Callable[[], Awaitable[T]]) -> T:
+        """Look something up in a fresh listing; in another one if an artifact was gone by the time it was opened."""
+        for _ in range(_LOOKS - 1):
+            await self._refresh()
+            vanished, found = self._vanished, await look()
+            if vanished == self._vanished:
+                return found
+        await self._refresh()
+        return await look()
+
+    async def _newest(self, wanted: str, artifacts: Iterable[Artifact]) -> Archive | None:
+        """Give the newest archive of an encoded reference; Unreadable if it cannot be read."""
+        for artifact in ranked(each for each in artifacts if wanted in meanings(each.name)):
+            try:
+                archive = await self._opener.open(artifact)
+            except Unreadable as error:
+                if not (error.proven and numbered(artifact.name).number > HIGHEST):  # no relay has stored that
+                    raise
+                continue
+            if archive and self._encoded(archive) == wanted:
                 return archive
         return None
 
-    async def _open_again(self, artifact: Artifact) -> Archive | None:
-        """See that an artifact really is no more, before an older one answers in its place."""
-        if artifact.id not in self._gone or not artifact.vouched:
-            return None
+    async def _is_there(self, artifact: Artifact) -> bool:
+        """See whether an artifact that was listed and could not be opened is really no more; then forget it."""
         if artifact.id not in self._lacked:
             self.forget_listing()
             await self._refresh()
-        if artifact.id in self._lacked:
-            self._forget([artifact])
-            return None
-        archive = await self._open(artifact) if artifact.id in self._listed else None
-        if artifact.id in self._gone:
-            raise StoreRefused(f"{artifact.name} is there, but can not be read; try again later, or push it again")
-        return archive
-
-    async def _open(self, artifact: Artifact) -> Archive | None:
-        async with self._opening.setdefault(artifact.id, asyncio.Lock()):
-            if artifact.id not in self._archives and artifact.id not in self._gone:
-                try:
-                    self._archives.put(artifact.id, await read(self._store, self._naming, artifact))
-                except ArtifactGone:
-                    self._gone.add(artifact.id)
-            return self._archives.get(artifact.id)
+        if artifact.id in self._listed and artifact.id not in self._lacked:
+            return True
+        self._forget([artifact])
+        self._vanished += 1
+        return False
 
 
 def _plain(artifact: Artifact) -> str:

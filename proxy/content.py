@@ -110,6 +110,8 @@ async def _read(blob: Blob, offset: int, stored: int, then: Callable[[bytes], T]
         return await blob.source.read(at, at + stored, then)
     except PieceDamaged as error:
         raise _damaged(blob) from error
+    except OSError as error:  # of this disk, or of one that is mounted here
+        raise ContentDamaged(f"{blob.digest} cannot be read: {error.strerror or error}; try again") from error
     except ManifestUnknown:  # the artifact is gone: another one may have it, or it has to be pushed again
         blob.findings.damaged.add(blob.digest)
         raise

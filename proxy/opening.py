@@ -1,25 +1,24 @@
 """Artifacts whose index was read: what is in them, for which reference, and which of several comes first."""
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from proxy.archive.index import TAIL, ArchiveInvalid, Index, decode, metadata_length
 from proxy.artifacts.base import Artifact, ArtifactStore, Body, CopySource
-from proxy.artifacts.naming import Naming, numbered
+from proxy.artifacts.naming import Naming, meanings
 from proxy.artifacts.ranking import order, ranked
+from proxy.artifacts.zipped import is_zip, unzipped
 from proxy.content import Blob, Findings
 from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, parse_label
 from proxy.offload import offload
-from proxy.printing import printable
 
 __all__ = ["Archive", "Replaced", "Sealed", "order", "ranked", "read"]
 
-_log = logging.getLogger(__name__)
 LEAST_COPIED = 1024 * 1024  # bytes; what is smaller is sent as fast as storage is asked to copy it
 _INTERIM = 25.0  # seconds after its creation for which an index may take the place of what it names
 
@@ -106,31 +105,34 @@ class Replaced:
     used: float
 
 
-async def read(store: ArtifactStore, naming: Naming, artifact: Artifact) -> Archive | None:
-    """Open an artifact and read its index; None for what is no archive of a reference. ArtifactGone."""
-    problem = ArchiveInvalid()
-    for _ in range(2 if store.far else 1):  # what came from far away may have been damaged on its way
-        source = await store.open(artifact)
-        try:
-            index = await _index(source)
-        except ArchiveInvalid as error:
-            problem = error
-            continue
-        reference = naming.decode(artifact.name) or _inside(naming, index, artifact)
-        return Archive(artifact, source, index, *reference) if reference else None
-    if naming.decode(artifact.name) or naming.may_be_shortened(artifact.name):
-        name = printable(artifact.name)
-        _log.warning("%s is passed over: %s; push the image again or remove it", name, problem)
-    return None
+async def read(store: ArtifactStore, naming: Naming, artifact: Artifact, folder: Path | None) -> Archive | None:
+    """Open an artifact and read its index; None for what is no archive of a reference.
+
+    What somebody else has zipped is unpacked to `folder`. Raise ArtifactGone, ArchiveInvalid for what is no archive or
+    a damaged one, StoreRefused or OSError if it cannot be read.
+    """
+    source: Source = await store.open(artifact)
+    try:
+        index = await _index(source)
+    except ArchiveInvalid:
+        if not await is_zip(source):
+            raise
+        source = await unzipped(source, artifact, folder)
+        index = await _index(source)
+    reference = _reference(naming, index, artifact)
+    return Archive(artifact, source, index, *reference) if reference else None
 
 
-def _inside(naming: Naming, index: Index, artifact: Artifact) -> tuple[Name, Tag | Digest] | None:
-    """Read the reference of an artifact whose name was shortened; its name has to confirm it."""
-    for text in index.references:
-        reference = parse_label(text)
-        if naming.encode(*reference) == numbered(artifact.name).plain:
-            return reference
-    return None
+def _reference(naming: Naming, index: Index, artifact: Artifact) -> tuple[Name, Tag | Digest] | None:
+    """Read a reference off the name of an artifact; the index confirms it, and decides where the name has two meanings.
+
+    A name that was shortened has to be that of a reference inside.
+    """
+    plain = meanings(artifact.name)
+    inside = [parse_label(text) for text in index.references]
+    named = [found for each in plain if (found := naming.decode(each))]
+    confirmed = [each for each in named if each in inside] or named
+    return next(iter(confirmed or [each for each in inside if naming.encode(*each) in plain]), None)
 
 
 async def _index(source: Source) -> Index:

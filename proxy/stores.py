@@ -105,7 +105,7 @@ class Actions:
         self.store = ActionsStore(self._storage, trust, folder, any_job=any_job, form=form, reserved=reserved)
         self.held = Held()
         lasting = Lasting(self.store, self.held)
-        self.catalog = Catalog(lasting, Naming(settings.artifact_prefix))
+        self.catalog = Catalog(lasting, Naming(settings.artifact_prefix), folder)
         self.handover = Handover(
             self.store,
             lasting,
@@ -223,7 +223,7 @@ def choose(settings: Settings, job: Job, memory: Memory, ledger: Ledger) -> Stor
         actions = Actions(settings, job, memory, access, ledger)
         return Stores(chosen, reason, actions.catalog, access, settings.data, actions=actions)
     directory = DirectoryStore(settings.data)
-    catalog = Catalog(directory, Naming(settings.artifact_prefix))
+    catalog = Catalog(directory, Naming(settings.artifact_prefix), settings.data / "spool" / "uploads")
     return Stores(chosen, reason, catalog, access, settings.data, directory=directory)
 
 

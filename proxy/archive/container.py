@@ -54,10 +54,10 @@ def wrap(entry: str, size: int, crc: int) -> Wrapping:
     return Wrapping(head, central + end64 + locator + end)
 
 
-def payload(tail: bytes, size: int) -> tuple[int, int]:
-    """Find the entry, as [start, stop) in a file of `size` bytes, by the last bytes of it.
+def payload(tail: bytes, size: int, entry: str) -> tuple[int, int]:
+    """Return where the entry of this name is, as [start, stop) in a file of `size` bytes, by the last bytes of it.
 
-    ContainerInvalid if it is not a zip as `wrap` makes it.
+    Raise ContainerInvalid if it is not a zip as `wrap` makes it, or one that was made for another artifact.
     """
     try:
         at, entries, length = _directory(tail, size)
@@ -67,6 +67,8 @@ def payload(tail: bytes, size: int) -> tuple[int, int]:
         extra = _EXTRA.unpack_from(tail, start + _CENTRAL.size + named)
     except struct.error as error:
         raise ContainerInvalid("not a zip of image-relay") from error
+    if tail[start + _CENTRAL.size :][:named] != entry.encode():
+        raise ContainerInvalid("a zip with another entry")
     head = _LOCAL.size + named + extra_length
     stored = central[4] == 0 and central[0] == b"PK\x01\x02" and extra[2] == extra[3]
     if start < 0 or not stored or entries != 1 or at - head != extra[3] or at + length > size or head > at:

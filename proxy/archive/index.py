@@ -44,6 +44,10 @@ class ArchiveInvalid(Exception):
     """The file has no index, or one that cannot be believed."""
 
 
+class FormatUnknown(ArchiveInvalid):
+    """The file is of a format that only another version of this program reads."""
+
+
 def _digest(value: object) -> Digest:
     return value if isinstance(value, Digest) else Digest.parse(str(value))
 
@@ -179,7 +183,7 @@ def _trailer(tail: bytes) -> tuple[int, int, int]:
     if magic != _MAGIC:
         raise ArchiveInvalid("no archive of image-relay: the trailer is missing")
     if version != VERSION:
-        raise ArchiveInvalid(f"the archive has format version {version}, this image-relay reads version {VERSION}")
+        raise FormatUnknown(f"it has format version {version}, this image-relay reads version {VERSION}")
     metadata, length, payload_crc = _LENGTHS.unpack(lengths)
     if crc32(lengths) != crc or not _footer_length(length) <= metadata <= limits.METADATA:
         raise ArchiveInvalid("the trailer is damaged")

@@ -22,15 +22,16 @@ from proxy.artifacts.blobs import BlobStorage, appends
 from proxy.artifacts.blocks import MOST_BYTES, Upload, Uploaded, UploadLost
 from proxy.artifacts.contest import Contest
 from proxy.artifacts.finishing import Finishing
+from proxy.artifacts.naming import SUFFIX
 from proxy.artifacts.reading import Reader, RunReader, artifact_of
 from proxy.artifacts.remote import Link, RemoteFile, Tails
 from proxy.artifacts.reserved import Reserved
 from proxy.artifacts.results import Created, Listed, NoSuchArtifact, ResultsService
+from proxy.artifacts.retry import Rereading
 from proxy.artifacts.trust import Trust, Untrusted
 
 _log = logging.getLogger(__name__)
 NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
-_SUFFIX = ".tar.zst"
 _UPLOADS = 3  # of one push to Azure that have tried long enough
 _TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 _KEPT = 100  # artifacts of our own that nobody has opened yet
@@ -74,6 +75,8 @@ class ActionsStore:
 
     def open_with(self, service: ResultsService, retention: timedelta) -> None:
         """Use a session, to read and to write, from now on."""
+        if self._service and self._service.session.run == service.session.run:
+            service.has_artifacts = service.has_artifacts or self._service.has_artifacts
         self._service, self._retention = service, retention
         self._reader, self.closed, self._has_listed = RunReader(service), "", False
         self._reserved.begin(service.session.owner)
@@ -94,6 +97,11 @@ class ActionsStore:
         """Return the time by the clock of the service; without a session, by ours."""
         return self._service.now() if self._service else datetime.now(UTC)
 
+    @property
+    def rereading(self) -> Rereading:
+        """How often, and when, an artifact is read again whose bytes are not what they have to be."""
+        return self._storage.tempo.rereading
+
     # Reading
 
     async def listed(self) -> list[Artifact]:
@@ -112,7 +120,10 @@ class ActionsStore:
         return self._seen
 
     async def open(self, artifact: Artifact) -> RemoteFile:
-        """Read the end of an artifact; ArtifactGone if it is there no more."""
+        """Read the end of an artifact.
+
+        Raise ArtifactGone if it is there no more, Spoilt if what came is known to be something else.
+        """
         if file := self._own.pop(artifact.id, None):
             return file
         file = self._file(artifact)
@@ -213,7 +224,7 @@ class ActionsStore:
     ) -> Artifact:
         """Upload and finish one artifact. Raise UploadLost if its name has to be given up, Contested."""
         began = service.now()
-        wrapping = Wrapping(b"", b"") if created.raw else wrap(full + _SUFFIX, body.size, body.crc)
+        wrapping = Wrapping(b"", b"") if created.raw else wrap(full + SUFFIX, body.size, body.crc)
         upload = Upload(self._storage, created.url, _described(full, raw=created.raw))
         uploaded = await upload.send(_around(wrapping, body), TAIL + len(wrapping.end))
         finishing = Finishing(service, full, uploaded, partial(self._is_whole, service), contest.allow)
@@ -275,7 +286,7 @@ def _described(name: str, *, raw: bool) -> dict[str, str]:
     """Tell storage what the bytes are, for those who download them by hand (RFC 6266)."""
     if not raw:
         return {"x-ms-blob-content-type": "application/zip"}
-    file = name + _SUFFIX
+    file = name + SUFFIX
     disposition = f"attachment; filename=\"{quote(file, safe='@~+=^ ')}\"; filename*=UTF-8''{quote(file, safe='')}"
     return {"x-ms-blob-content-type": "application/octet-stream", "x-ms-blob-content-disposition": disposition}
 

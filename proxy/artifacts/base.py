@@ -1,6 +1,7 @@
 """The contract of an artifact store; `tests/contract` holds every store to it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -8,8 +9,13 @@ from typing import Protocol, runtime_checkable
 
 from yarl import URL
 
+from proxy.archive.index import ArchiveInvalid
+from proxy.artifacts.retry import Rereading
 from proxy.errors import Denied, ManifestUnknown
 from proxy.files import Source
+
+ADVICE = "try again in a minute, or push it again"
+_SHOWN = 70  # characters of the name of an artifact in a message, so that the reason has room behind it
 
 
 class ArtifactGone(ManifestUnknown):
@@ -103,6 +109,49 @@ class Stretch:
     parts: Callable[[], AsyncGenerator[bytes]]
 
 
+class Spoilt(ArchiveInvalid):
+    """What came of an artifact are not the bytes that were stored, by their digest; reading again may help."""
+
+    def __init__(self) -> None:
+        super().__init__("what came is not what was stored")
+
+
+class Unreadable(StoreRefused):
+    """An artifact is listed, and nothing can be made of what was read of it; `problem` says why, and what to do.
+
+    `proven`: what was read are the very bytes that were stored, so that reading again gives nothing else.
+    """
+
+    def __init__(
+        self, artifact: Artifact, problem: str, *, proven: bool = False, verb: str = " cannot be read"
+    ) -> None:
+        name = artifact.name
+        shown = name if len(name) <= _SHOWN else f"{name[: _SHOWN - 10]}…{name[-9:]}"
+        super().__init__(f"{shown}{verb}: {problem}")
+        self.artifact = artifact
+        self.problem = problem
+        self.proven = proven
+
+
+class MayBeInside(Unreadable):
+    """What was asked for is in no artifact that can be read; it may be in this one."""
+
+
+@contextmanager
+def told_of(artifact: Artifact) -> Iterator[None]:
+    """Say of which artifact it is that something cannot be read (Unreadable)."""
+    try:
+        yield
+    except (StoreExpired, Unreadable):
+        raise
+    except StoreRefused as error:
+        raise Unreadable(artifact, str(error), verb="") from error  # which says so itself
+    except Spoilt as error:
+        raise Unreadable(artifact, f"{error}; {ADVICE}") from error
+    except OSError as error:
+        raise Unreadable(artifact, f"{error.strerror or type(error).__name__}; {ADVICE}") from error
+
+
 class Body(Protocol):
     """A file to be: its size in bytes is known before its first byte is asked for."""
 
@@ -131,6 +180,10 @@ class ArtifactStore(Protocol):
     """Does it take requests to other machines to list and to read it?"""
 
     @property
+    def rereading(self) -> Rereading:
+        """How often, and when, an artifact is read again whose bytes are not what they have to be."""
+
+    @property
     def closed(self) -> str:
         """Why nothing can be stored or deleted now; empty where it can."""
 
@@ -141,7 +194,7 @@ class ArtifactStore(Protocol):
         """Return the time by the clock of the store, as far as that is known."""
 
     async def listed(self) -> list[Artifact]:
-        """Give all finished artifacts, in no particular order."""
+        """Give all finished artifacts, in no particular order; StoreRefused where that cannot be told."""
 
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store a file, whole or not at all; durable when it returns. StoreRefused if it cannot be.
@@ -150,7 +203,7 @@ class ArtifactStore(Protocol):
         """
 
     async def open(self, artifact: Artifact) -> Source:
-        """Give access to the bytes; ArtifactGone if they are not there.
+        """Give access to the bytes; ArtifactGone if they are not there, StoreRefused if they cannot be read.
 
         They stay readable as long as the source is held; in a store elsewhere, until somebody deletes the artifact.
         """

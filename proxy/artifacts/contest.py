@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from proxy.artifacts.base import Artifact, Claim, Contested, StoreRefused, Whose
-from proxy.artifacts.naming import numbered
+from proxy.artifacts.naming import HIGHEST, numbered
 from proxy.artifacts.ranking import following, mistaken, passing
 from proxy.artifacts.reserved import Reserved
 from proxy.artifacts.results import Created, NameTaken
@@ -21,7 +21,6 @@ from proxy.session import Session
 
 _log = logging.getLogger(__name__)
 _NAMES = 50  # tried for one push, before somebody must be taking them all
-_HIGHEST = 99_999_999  # number that counts: what is one more can still be read off a name
 _POLL = 0.25  # seconds until the next look at whether an artifact is listed, at first
 _IN_TIME = 0.8  # of the time for which whoever passed us waits, before he believes that we are dead
 _SLOWEST = 2.0  # seconds between two such looks
@@ -107,7 +106,7 @@ class Contest:
 
     def _highest(self) -> int:
         numbers = (numbered(each.name).number for each in self._same())
-        return max((number for number in numbers if number <= _HIGHEST), default=0)
+        return max((number for number in numbers if number <= HIGHEST), default=0)
 
     async def _after(self, number: int) -> int:
         """Return what to try when a number is another job's, or of an attempt that nobody sees any more."""

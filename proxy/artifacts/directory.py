@@ -4,6 +4,7 @@ A file is written beside its place and appears by a rename, whole or not at all;
 one. It is safe against the death of the process, not against that of the machine: nothing is forced to the disk.
 """
 
+import errno
 import os
 import shutil
 import stat
@@ -15,12 +16,15 @@ from pathlib import Path
 from aiofiles.os import makedirs
 
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
+from proxy.artifacts.naming import SUFFIX
+from proxy.artifacts.retry import Policy, Rereading
 from proxy.files import LocalFile, NewFile, identity, trouble
 from proxy.offload import offload
 
-_SUFFIX = ".tar.zst"
 _INCOMING = ".incoming"  # files being written; a name no archive can have
 _BATCH = 4 * 1024 * 1024  # bytes per write; small parts are gathered
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # what a name leads to that leads to no file
+_EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class DirectoryStore:
@@ -29,6 +33,7 @@ class DirectoryStore:
     replaces = True
     far = False
     closed = ""
+    rereading = Rereading(Policy(attempts=1), rest=2.0)  # what is read here does not change on its way
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -47,17 +52,26 @@ class DirectoryStore:
         return datetime.now(UTC)
 
     async def listed(self) -> list[Artifact]:
-        """Give all finished artifacts, in no particular order."""
+        """Return all artifacts, in no particular order; raise StoreRefused if the folder cannot be read."""
         return await offload(self._scan)
 
     def _scan(self) -> list[Artifact]:
-        found = []
-        for path in self._root.glob(f"*{_SUFFIX}"):
-            with suppress(OSError, ValueError, OverflowError):  # removed in between, a link to nowhere, an odd time
-                status = path.stat()
-                if stat.S_ISREG(status.st_mode):
-                    found.append(_artifact(path.name.removesuffix(_SUFFIX), status))
-        return found
+        try:
+            with os.scandir(self._root) as entries:
+                names = [each.name for each in entries if each.name.endswith(SUFFIX)]
+        except FileNotFoundError:  # somebody has tidied up
+            return []
+        except OSError as error:
+            raise StoreRefused(f"cannot read {self._root}: {error.strerror}") from error
+        return [found for each in names if (found := self._artifact(each.removesuffix(SUFFIX)))]
+
+    def _artifact(self, name: str) -> Artifact | None:
+        """Describe a file; None for what is none, or not any more. One that keeps its state to itself is listed too."""
+        try:
+            status = self._path(name).stat()
+        except OSError as error:
+            return None if error.errno in _NOWHERE else Artifact(name, f"?/{name}", _LATEST, 0)
+        return _artifact(name, status) if stat.S_ISREG(status.st_mode) else None
 
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store a file, in the place of one of the same name."""
@@ -95,9 +109,11 @@ class DirectoryStore:
         """Open the file, if it still is the one that was listed."""
         try:
             file = await offload(LocalFile.open, self._path(artifact.name))
-        except (FileNotFoundError, PermissionError) as error:
-            raise ArtifactGone(artifact.name) from error
-        if file.identity != artifact.id:
+        except OSError as error:
+            if error.errno in _NOWHERE:
+                raise ArtifactGone(artifact.name) from error
+            raise StoreRefused(f"{error.strerror}; see to the file {artifact.name}{SUFFIX}") from error
+        if _id(file.identity, artifact.name) != artifact.id:
             raise ArtifactGone(artifact.name)
         return file
 
@@ -111,12 +127,24 @@ class DirectoryStore:
     def _remove(self, artifact: Artifact) -> None:
         path = self._path(artifact.name)
         with suppress(FileNotFoundError):
-            if identity(path.stat()) == artifact.id:
+            if artifact.id in {_id(identity(path.stat()), artifact.name), f"?/{artifact.name}"}:
                 path.unlink()
 
     def _path(self, name: str) -> Path:
-        return self._root / (name + _SUFFIX)
+        return self._root / (name + SUFFIX)
 
 
 def _artifact(name: str, status: os.stat_result) -> Artifact:
-    return Artifact(name, identity(status), datetime.fromtimestamp(status.st_mtime, UTC), status.st_size)
+    return Artifact(name, _id(identity(status), name), _time(status.st_mtime), status.st_size)
+
+
+def _id(content: str, name: str) -> str:
+    """Tell files of the same content apart: of hard links each has a name of its own."""
+    return f"{content}/{name}"
+
+
+def _time(seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError):  # a file may have the year 10000
+        return _LATEST if seconds > 0 else _EARLIEST

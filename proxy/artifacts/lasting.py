@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactStore, Body, Claim, StoreExpired
 from proxy.artifacts.results import EXPIRED
+from proxy.artifacts.retry import Rereading
 from proxy.files import Source
 from proxy.session import Held, State
 
@@ -30,6 +31,11 @@ class Lasting:
 
     def _is_over(self) -> bool:
         return self._held.state(datetime.now(UTC)) is State.EXPIRED
+
+    @property
+    def rereading(self) -> Rereading:
+        """How often, and when, an artifact is read again whose bytes are not what they have to be."""
+        return self._store.rereading
 
     def may_replace(self, artifact: Artifact) -> bool:
         """Refuse what another job of the same attempt has stored, as the store does."""

@@ -16,6 +16,8 @@ from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, escape, unescape
 
+SUFFIX = ".tar.zst"  # of the file in an artifact, or in a folder
+HIGHEST = 99_999_999  # N that counts: what is one more can still be read off a name
 _LIMIT = 200  # characters; the artifact service takes 256, and `~N` has to fit
 _HASH = 32  # hexadecimal digits, 128 bits
 _NUMBERED = re.compile(r"(.*)~([1-9][0-9]{0,8})")
@@ -48,13 +50,18 @@ class Naming:
 
     def may_be_shortened(self, artifact: str) -> bool:
         """Is the reference of this artifact in its index only?"""
-        plain = numbered(artifact).plain
-        return plain.startswith(self.prefix) and len(plain) == _LIMIT and plain[-_HASH - 1] == "="
+        return any(map(self._is_shortened, meanings(artifact)))
 
-    def may_be_shortened_of(self, artifact: str, name: Name) -> bool:
-        """Return whether this is a shortened name, and as far as it goes one of this repository."""
-        start = f"{self.prefix}{escape(name.text)}@"[: _LIMIT - _HASH - 1]
-        return self.may_be_shortened(artifact) and artifact.startswith(start)
+    def may_be_of(self, name: Name, artifact: str) -> bool:
+        """Can an artifact, as far as its name tells, be of this repository?"""
+        start = (self.prefix + escape(name.text) + "@")[: _LIMIT - _HASH - 1]
+        known = (self.decode(plain) for plain in meanings(artifact))
+        return any(each and each[0] == name for each in known) or (
+            self.may_be_shortened(artifact) and artifact.startswith(start)
+        )
+
+    def _is_shortened(self, plain: str) -> bool:
+        return plain.startswith(self.prefix) and len(plain) == _LIMIT and plain[-_HASH - 1] == "="
 
 
 @lru_cache(maxsize=16384)  # every request looks at every name of the listing
@@ -75,6 +82,19 @@ def numbered(artifact: str) -> Numbered:
     """Part `~N` from the name of an artifact."""
     match = _NUMBERED.fullmatch(artifact)
     return Numbered(match[1], int(match[2])) if match else Numbered(artifact, 1)
+
+
+@lru_cache(maxsize=16384)
+def meanings(artifact: str) -> tuple[str, ...]:
+    """Say for which encoded references an artifact may answer, the likelier one first.
+
+    Two for one that is called as a file is: `upload-artifact` gives the name of the file to an artifact that it does
+    not zip, and a tag may end so too.
+    """
+    plain = numbered(artifact).plain
+    if not artifact.endswith(SUFFIX):
+        return (plain,)
+    return numbered(artifact.removesuffix(SUFFIX)).plain, plain
 
 
 def _reference(what: str) -> Tag | Digest:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator
+from http import HTTPStatus
 
 import aiohttp
 from yarl import URL
@@ -9,6 +10,7 @@ from yarl import URL
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.blobs import VERSION, BlobStorage, UrlRefused, appends, broken, once
 from proxy.artifacts.retry import Again, asked_wait, patiently
+from proxy.printing import printable
 
 _log = logging.getLogger(__name__)
 _HEADERS = {**VERSION, "Accept-Encoding": "identity"}
@@ -25,8 +27,12 @@ class Changed(Exception):
 class Reading:
     """One range on its way."""
 
-    def __init__(self, storage: BlobStorage, url: URL, start: int, stop: int, etag: str) -> None:
+    def __init__(
+        self, storage: BlobStorage, url: URL, start: int, stop: int, etag: str = "", total: int | None = None
+    ) -> None:
+        """`total`: how many bytes the whole has, where that is known."""
         self.etag = etag  # of the whole, as soon as it is known
+        self._total = total
         self._storage = storage
         self._url = url
         self._start = start
@@ -42,7 +48,7 @@ class Reading:
         try:
             await patiently(self._storage.tempo.blobs, self._storage.chance, self._go_on, self._storage.retrying)
         except Again as fault:
-            raise StoreRefused(f"the artifact can not be read ({fault}); try again later") from None
+            raise StoreRefused(f"the artifact cannot be read ({fault}); try again later") from None
         return bytes(self._got)
 
     async def _go_on(self) -> None:
@@ -69,21 +75,27 @@ class Reading:
 
     def _check(self, response: aiohttp.ClientResponse, first: int) -> None:
         status = response.status
-        told = response.headers.get("Content-Range", "")
-        if status == 206 and told.startswith(f"bytes {first}-{self._stop - 1}/"):  # noqa: PLR2004 - HTTP
-            return
-        if status in {200, 206, 416}:
-            self._doubt()
         if status in {401, 403}:
             raise UrlRefused
         if status in {404, 410, 412}:
             raise Changed
-        raise _noted(Again(f"blob storage answered {status}", asked_wait(response.headers)))
+        if status not in {200, 206, 416}:
+            raise _noted(Again(f"blob storage answered {status}", asked_wait(response.headers)))
+        _check_encoding(response)
+        place, _, total = response.headers.get("Content-Range", "").partition("/")
+        if status != 206 or place != f"bytes {first}-{self._stop - 1}":  # noqa: PLR2004 - HTTP
+            self._doubt(response)
+        if total not in {"*", str(self._total or total)}:
+            raise _noted(Again(f"an answer is of {printable(total)} bytes, the artifact has {self._total}"))
+        if (response.content_length or 0) > self._stop - first:
+            raise _noted(Again("an answer has more bytes than were asked for"))
 
-    def _doubt(self) -> None:
+    def _doubt(self, response: aiohttp.ClientResponse) -> None:
         """Take a server at its word that it gives no ranges: Azure when it says so twice, since it does give them."""
-        self._strange += 1
-        if self._strange > 1 or appends(self._url):
+        length = response.content_length
+        may_be_whole = response.status != HTTPStatus.OK or None in {length, self._total} or length == self._total
+        self._strange += may_be_whole  # else it is something else, such as a page of whoever stands between
+        if may_be_whole and (self._strange > 1 or appends(self._url)):
             raise RangesIgnored
         raise _noted(Again("an answer was not the range that was asked for"))
 
@@ -108,6 +120,12 @@ async def whole(storage: BlobStorage, url: URL) -> AsyncGenerator[bytes]:
         raise _noted(broken(error)) from None
 
 
+def _check_encoding(response: aiohttp.ClientResponse) -> None:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() not in {"", "identity"}:
+        raise _noted(Again(f"an answer came in the encoding {printable(encoding)}, which was not asked for"))
+
+
 def _check_whole(response: aiohttp.ClientResponse) -> None:
     if response.status in {401, 403}:
         raise UrlRefused
@@ -115,6 +133,7 @@ def _check_whole(response: aiohttp.ClientResponse) -> None:
         raise Changed
     if response.status not in {200, 206}:
         raise _noted(Again(f"the server answered {response.status}", asked_wait(response.headers)))
+    _check_encoding(response)
 
 
 def _noted(fault: Again) -> Again:

@@ -37,9 +37,7 @@ class RunReader:
 
 
 def artifact_of(found: Listed) -> Artifact:
-    """Describe an artifact as listed. Servers that tell no digest give an id again (act), and list unfinished ones."""
-    number = found.id if found.digest else f"{found.id}.{found.created.timestamp():.0f}"
+    """Describe an artifact as listed. Servers that list unfinished ones give an id again (act)."""
+    number = found.id if found.finished else f"{found.id}.{found.created.timestamp():.0f}"
     owner = f"{found.run}:{found.job}"
-    return Artifact(
-        found.name, number, found.created, found.size, owner, vouched=bool(found.digest), digest=found.digest
-    )
+    return Artifact(found.name, number, found.created, found.size, owner, vouched=found.finished, digest=found.digest)

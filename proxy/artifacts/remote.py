@@ -6,10 +6,12 @@ once, to disk. What `then` finds damaged is read again, alone.
 
 import asyncio
 import logging
+import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -20,12 +22,13 @@ from proxy.archive.container import OVERHEAD, ContainerInvalid, payload
 from proxy.archive.index import TAIL
 from proxy.archive.limits import NEAR
 from proxy.archive.pieces import PieceDamaged
-from proxy.artifacts.base import Artifact, ArtifactGone, StoreRefused
+from proxy.artifacts.base import Artifact, ArtifactGone, Spoilt, StoreRefused
 from proxy.artifacts.blobs import BlobStorage, UrlRefused
+from proxy.artifacts.naming import SUFFIX
 from proxy.artifacts.ranges import Changed, RangesIgnored, Reading, whole
 from proxy.artifacts.retry import Again, patiently
 from proxy.artifacts.twirp import NoSuchArtifact
-from proxy.files import LocalFile, write_all
+from proxy.files import LocalFile, trouble, write_all
 from proxy.offload import offload
 
 T = TypeVar("T")
@@ -144,16 +147,21 @@ class RemoteFile:
         self._tails.keep(self, tail[-self.size :] if self.size else b"")
 
     async def look(self) -> None:
-        """Read the end, and find out how the archive is wrapped; ArtifactGone if there is nothing."""
-        tail = await self._stored(self._artifact.size - TAIL - OVERHEAD, self._artifact.size, bytes)
-        size = self._artifact.size
+        """Read the end, and find out how the archive is wrapped.
+
+        Raise ArtifactGone if there is nothing, Spoilt if what came is known to be something else.
+        """
+        artifact = self._artifact
+        tail, size = await self._stored(artifact.size - TAIL - OVERHEAD, artifact.size, bytes), artifact.size
         if self._whole:
             size = self._whole.size
             tail = await self._whole.read(max(0, size - TAIL - OVERHEAD), size, bytes)
+        if len(tail) == size and artifact.digest not in {"", f"sha256:{sha256(tail).hexdigest()}"}:
+            raise Spoilt
         try:
-            start, stop = payload(tail, size)
+            start, stop = payload(tail, size, artifact.name + SUFFIX)
         except ContainerInvalid:
-            start, stop = 0, size  # not wrapped
+            start, stop = 0, size  # not wrapped, or by somebody else
         self.lies(start, stop, tail[: len(tail) - (size - stop)])
 
     async def is_all_of(self, size: int) -> bool:
@@ -204,7 +212,8 @@ class RemoteFile:
         return await copy.read(start, stop, then)
 
     async def _range(self, start: int, stop: int, url: URL) -> bytes:
-        reading = Reading(self._storage, url, start, stop, self._etag)
+        total = self._artifact.size if self._artifact.vouched else None
+        reading = Reading(self._storage, url, start, stop, self._etag, total)
         stored = await reading.bytes()
         self._etag = reading.etag
         return stored
@@ -218,18 +227,29 @@ class RemoteFile:
                 try:
                     self._whole = await patiently(storage.tempo.blobs, storage.chance, copy, storage.retrying)
                 except Again as fault:
-                    raise StoreRefused(f"the artifact can not be read ({fault}); try again later") from None
+                    raise StoreRefused(f"the artifact cannot be read ({fault}); try again later") from None
+                except OSError as error:
+                    raise StoreRefused(trouble(self._folder, error)) from error
             return self._whole
 
     async def _copy(self, url: URL) -> LocalFile:
         """Copy the artifact to a file without a name; it is gone when nobody holds it."""
+        artifact, found, held = self._artifact, sha256(), bytearray()
+
+        def keep(part: bytes) -> None:
+            found.update(part)
+            write_all(file.fileno(), [part], os.fstat(file.fileno()).st_size)
+
         with await offload(partial(tempfile.NamedTemporaryFile, dir=self._folder)) as file:
-            size, held = 0, bytearray()
             async for chunk in whole(self._storage, url):
                 held += chunk
                 if len(held) >= _BATCH:
-                    await offload(write_all, file.fileno(), [bytes(held)], size)
-                    size += len(held)
+                    await offload(keep, bytes(held))
                     held.clear()
-            await offload(write_all, file.fileno(), [bytes(held)], size)
-            return await offload(LocalFile.open, Path(file.name))
+            await offload(keep, bytes(held))
+            copy = await offload(LocalFile.open, Path(file.name))
+        if artifact.vouched and copy.size != artifact.size:
+            raise Again(f"an answer had {copy.size} bytes, the artifact has {artifact.size}")
+        if artifact.digest not in {"", f"sha256:{found.hexdigest()}"}:
+            raise Again(str(Spoilt()))
+        return copy

@@ -1,8 +1,9 @@
 """The results service of a workflow run: create, finalize, list, sign and delete artifacts.
 
 GitHub answers in snake case, act, Gitea and Forgejo in camel case, numbers come as strings or numbers, absent keys are
-defaults: all are read. What is sent is what every server accepts: snake case, version 4, no media type; for a bare
-archive version 7 with one, once, and version 4 where that is not known.
+defaults: all are read. Whoever answers in camel case lists what is unfinished, too. What is sent is what every server
+accepts: snake case, version 4, no media type; for a bare archive version 7 with one, once, and version 4 where that is
+not known.
 """
 
 import logging
@@ -25,13 +26,16 @@ __all__ = ["EXPIRED", "Created", "Listed", "NameTaken", "NoSuchArtifact", "Refus
 _log = logging.getLogger(__name__)
 _NO_SERVICE = "this server has no artifact service of version 4 (GitHub Enterprise Server?)"
 _MORE = timedelta(minutes=1)  # Gitea counts whole days, and rounds down
-_PANICS = 3  # in a row, and we believe that nothing is there
+_PANICS = 3  # and we believe a server that does not know it better
 _OLD = frozenset({400, 500})  # what servers say to a version that they do not know
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An artifact as the service lists it: `run` and `job` are the backend ids to sign and delete it with."""
+    """An artifact as the service lists it: `run` and `job` are the backend ids to sign and delete it with.
+
+    `finished`: this service lists none that is unfinished.
+    """
 
     run: str = field(repr=False)
     job: str = field(repr=False)
@@ -40,6 +44,7 @@ class Listed:
     size: int
     created: datetime
     digest: str
+    finished: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class ResultsService:
         ledger: Ledger | None = None,
     ) -> None:
         self.session = session
+        self.has_artifacts = False  # as far as this was seen; a run that has some has a listing for ever
         self._twirp = Twirp(http, session, tempo, ledger or Ledger())
 
     def now(self) -> datetime:
@@ -90,25 +96,30 @@ class ResultsService:
         return list(self._twirp.tempo.calls.waits(self._twirp.chance))
 
     async def listed(self) -> list[Listed]:
-        """Give the finished artifacts of the run; also of its earlier attempts, where the service shows them."""
-        drops = 0
+        """Return the finished artifacts of the run; also of its earlier attempts, where the service shows them.
 
-        async def attempt() -> Fields:
-            nonlocal drops
+        Raise StoreRefused where no answer tells them: what is broken is not believed to be empty.
+        """
+        faults = 0
+
+        async def attempt() -> list[Listed]:
+            nonlocal faults
             try:
-                return await self._twirp.once("ListArtifacts", self._own())
+                return _all_listed(await self._twirp.once("ListArtifacts", self._own()))
             except Dropped:
-                drops += 1
-                if drops < _PANICS or self.session.origin.scheme == "https":
+                faults += 1
+                if faults < _PANICS or self.session.origin.scheme == "https" or self.has_artifacts:
                     raise
-            return {}  # act falls over when it is asked for the artifacts of a run that has none
+                return []  # act falls over when it is asked for the artifacts of a run that has none
+            except NoSuchArtifact as error:
+                if error.words:  # Gitea: nothing there yet
+                    return []
+                faults += 1
+                raise (Unclear("it answered 404") if faults < _PANICS else StoreRefused(_NO_SERVICE)) from None
 
-        try:
-            answer = await self._twirp.patiently("ListArtifacts", attempt)
-        except NoSuchArtifact:  # Gitea: nothing there yet
-            return []
-        found = answer.get("artifacts")
-        return [_listed(each) for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+        found = await self._twirp.patiently("ListArtifacts", attempt)
+        self.has_artifacts = self.has_artifacts or bool(found)
+        return found
 
     async def create(self, name: str, keep: timedelta, *, raw: bool = False) -> Created:
         """Reserve a name, and give the URL to upload to; NameTaken."""
@@ -156,13 +167,19 @@ class ResultsService:
         answer = await self._twirp.once("FinalizeArtifact", request, self._twirp.tempo.finalize)
         if not answer.get("ok"):
             raise Unclear("the service did not finish the artifact")
+        self.has_artifacts = True
         return _text(answer, "artifact_id")
 
     async def sign(self, run: str, job: str, name: str) -> URL:
         """Give a URL to read an artifact with, good for some minutes; NoSuchArtifact."""
-        return _url(
-            _text(await self._twirp.call("GetSignedArtifactURL", _ids(run, job) | {"name": name}), "signed_url")
-        )
+
+        async def attempt() -> str:
+            answer = await self._twirp.once("GetSignedArtifactURL", _ids(run, job) | {"name": name})
+            if url := _text(answer, "signed_url"):
+                return url
+            raise Unclear("its answer has no URL")
+
+        return _url(await self._twirp.patiently("GetSignedArtifactURL", attempt))
 
     async def delete(self, run: str, job: str, name: str) -> bool:
         """Delete an artifact; gives whether it was there, as far as the service says."""
@@ -188,24 +205,33 @@ def _text(fields: Mapping[str, object], key: str) -> str:
     return str(value) if isinstance(value, str | int) else ""
 
 
-def _listed(fields: Mapping[str, object]) -> Listed:
-    size = _text(fields, "size")
-    return Listed(
-        run=_text(fields, "workflow_run_backend_id"),
-        job=_text(fields, "workflow_job_run_backend_id"),
-        id=_text(fields, "database_id"),
-        name=_text(fields, "name"),
-        size=int(size) if size.isascii() and size.isdigit() else 0,
-        created=_time(_text(fields, "created_at")),
-        digest=_text(fields, "digest"),
-    )
+def _all_listed(answer: Fields) -> list[Listed]:
+    """Read a listing; Unclear if a part of it makes no sense: what it speaks of may be what is asked for."""
+    found = answer.get("artifacts")
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise Unclear("its list is none")
+    return [_listed(each) for each in found]
 
 
-def _time(text: str) -> datetime:
+def _listed(fields: object) -> Listed:
+    if not isinstance(fields, dict):
+        raise Unclear("its list has an entry that is none")
+    number, name, run = (_text(fields, key) for key in ("database_id", "name", "workflow_run_backend_id"))
+    size, created, digest = _text(fields, "size") or "0", _time(_text(fields, "created_at")), _text(fields, "digest")
+    is_size = size.isascii() and size.isdigit() and (size != "0" or not digest)
+    if not (number and name and run and is_size) or created is None:
+        raise Unclear("its list has an entry that lacks something")
+    job, finished = _text(fields, "workflow_job_run_backend_id"), bool(digest) or "database_id" in fields
+    return Listed(run, job, number, name, int(size), created, digest, finished)
+
+
+def _time(text: str) -> datetime | None:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        return datetime.fromtimestamp(0, UTC)
+        return None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 

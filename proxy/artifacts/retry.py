@@ -37,11 +37,23 @@ BLOBS = replace(CALLS, first=0.5)  # of blob storage
 
 
 @dataclass(frozen=True, slots=True)
+class Rereading:
+    """How an artifact is read again that came with other bytes than it has to have.
+
+    First by this policy, while whoever asks for it waits; then, for `rest` seconds, not at all.
+    """
+
+    policy: Policy = Policy(attempts=4, longest=4.0)
+    rest: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class Tempo:
     """How patient and how hasty requests to the artifact service are; limits in seconds."""
 
     calls: Policy = CALLS
     blobs: Policy = BLOBS
+    rereading: Rereading = Rereading()
     connect: float = 15.0
     call: float = 60.0
     finalize: float = 300.0  # large blobs take minutes

@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import aiohttp
 
@@ -26,6 +27,7 @@ _NAMING = frozenset({"CreateArtifact", "FinalizeArtifact"})
 _USED_UP = "the storage for artifacts is used up; raise the account's budget, or wait for next month"
 
 Fields = dict[str, object]
+T = TypeVar("T")
 
 
 class NameTaken(Exception):
@@ -40,7 +42,11 @@ class NameTaken(Exception):
 
 
 class NoSuchArtifact(Exception):
-    """There is no such artifact, or not any more."""
+    """There is no such artifact, or not any more. `words`: this was said in a line of text, as Gitea does."""
+
+    def __init__(self, about: str, *, words: bool = False) -> None:
+        super().__init__(about)
+        self.words = words
 
 
 class Unclear(Again):
@@ -87,7 +93,7 @@ class Twirp:
 
         return await self.patiently(method, attempt)
 
-    async def patiently(self, method: str, attempt: Callable[[], Awaitable[Fields]]) -> Fields:
+    async def patiently(self, method: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try something else than a plain call, as patiently as one."""
         tries = 0
 
@@ -148,7 +154,8 @@ def _outcome(method: str, response: aiohttp.ClientResponse, body: bytes) -> Fiel
     if status == 200 and answer is not None:  # noqa: PLR2004 - HTTP
         return answer
     message = str(answer.get("msg", "")) if answer is not None else ""
-    _raise_if_clear(method, status, message)
+    words = answer is None and not body.lstrip().startswith(b"<")
+    _raise_if_clear(method, status, words=words)
     if status == 200 or is_worth_another(status, message):  # noqa: PLR2004 - HTTP; a page of HTML
         raise _noted(method, Unclear(f"it answered {status}", status, asked_wait(response.headers)))
     if status == 403:  # noqa: PLR2004
@@ -156,11 +163,11 @@ def _outcome(method: str, response: aiohttp.ClientResponse, body: bytes) -> Fiel
     raise Refused(method, status, message)
 
 
-def _raise_if_clear(method: str, status: int, message: str) -> None:
+def _raise_if_clear(method: str, status: int, *, words: bool) -> None:
     if status == 401:  # noqa: PLR2004 - HTTP
         raise StoreExpired(EXPIRED)
     if status == 404:  # noqa: PLR2004
-        raise NoSuchArtifact(method)
+        raise NoSuchArtifact(method, words=words)
     if status == 409 and method in _NAMING:  # noqa: PLR2004
         raise NameTaken(method)
 

@@ -18,7 +18,7 @@ _PATIENCE = 100.0  # seconds; a relay that lists a run asks a service, which may
 _SHORT = 12  # hexadecimal digits of a digest, as docker shows them
 _COLUMNS = ("REFERENCE", "DIGEST", "PLATFORMS", "SIZE", "STORED", "AGE", "EXPIRES", "STATE")
 _RIGHT = frozenset({"SIZE", "STORED"})
-_STYLES = {"durable": "green", "failed": "bold red"}  # anything else is on its way
+_STYLES = {"durable": "green", "failed": "bold red", "unreadable": "bold red"}  # anything else is on its way
 _ENDLESS = 10_000  # columns of a line that nobody looks at
 
 

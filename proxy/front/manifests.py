@@ -8,8 +8,9 @@ from http import HTTPStatus
 from aiohttp import web
 from multidict import CIMultiDict
 
+from proxy.artifacts.base import Unreadable
 from proxy.content import Blob, read_all
-from proxy.errors import DigestInvalid
+from proxy.errors import DigestInvalid, ManifestUnknown
 from proxy.front.asked import address_of, content_of, name_of, reference_of, tags_parameter
 from proxy.front.keys import DELETION, DEPARTURES, LOOKUP, PUSH
 from proxy.front.waiting import in_time
@@ -41,8 +42,22 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
-    blob = await request.app[LOOKUP].manifest(name_of(request), reference_of(request))
+    try:
+        blob = await request.app[LOOKUP].manifest(name_of(request), reference_of(request))
+    except Unreadable as error:
+        if request.method == "HEAD" and _is_pushing(request):
+            raise ManifestUnknown(str(error)) from error
+        raise
     return blob, await read_all(blob) if request.method == "GET" else None
+
+
+def _is_pushing(request: web.Request) -> bool:
+    """Tell who asks whether something has to be pushed: containerd and BuildKit name its type, and no other.
+
+    What they hear of what cannot be read is that it is not there, or a push would end at an artifact of no concern.
+    """
+    wanted = {each.strip() for line in request.headers.getall("Accept", []) for each in line.split(",")}
+    return "*/*" in wanted and len(wanted) == 2  # noqa: PLR2004 - the type, and any
 
 
 async def put(request: web.Request) -> web.Response:

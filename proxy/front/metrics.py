@@ -22,6 +22,7 @@ _GAUGES = {
     "open_uploads": "Uploads in progress",
     "pending_manifests": "Manifests that are not in an artifact yet",
     "failed_manifests": "Manifests that could not be stored",
+    "unreadable_artifacts": "Artifacts that could not be read",
     "session_expires_timestamp_seconds": "When the session of the job expires, in seconds since 1970",
 }
 

@@ -1,11 +1,11 @@
 """What a deletion means: whole artifacts go, never a part of one."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from proxy.artifacts.base import StoreRefused
+from proxy.artifacts.base import StoreRefused, Unreadable
 from proxy.catalog import Archive
 from proxy.errors import BlobUnknown, Denied, ManifestUnknown, Unsupported
 from proxy.files import trouble
@@ -47,38 +47,53 @@ class Deletion:
             raise Denied(trouble(self.lookup.spool.root, error)) from error
 
     async def _remove(self, name: Name, reference: Tag | Digest, root: Digest | None = None) -> bool:
-        """Remove what answers for a reference, if it has this root, or any; gives whether there was such an archive."""
+        """Remove what answers for a reference, if it has this root, or any; gives whether there was such an artifact.
+
+        What cannot be read is removed too, as long as its root does not matter.
+        """
         async with self.push.turn(name, reference):
-            archive = await self.lookup.catalog.named(name, reference)
-            if archive is None or root not in {None, archive.index.root}:
-                return False
-            await self.push.secure(name, archive)
-            await self.lookup.catalog.delete(archive)
+            try:
+                archive = await self.lookup.catalog.tagged(name, reference)
+            except Unreadable:
+                if root:
+                    raise
+            else:
+                if archive is None or root not in {None, archive.index.root}:
+                    return False
+                await self.push.secure(name, archive)
+            await self.lookup.catalog.delete(name, reference)
             return True
 
     async def _digest(self, name: Name, digest: Digest) -> None:
-        catalog = self.lookup.catalog
         gone: list[Tag | Digest] = []
         try:
-            async with self.push.turn(name, digest):
-                if await self.push.forsake(name, digest):
-                    gone.append(digest)
-            for archive in await catalog.of(name):
-                if archive.index.root == digest and await self._remove(name, archive.reference, digest):
-                    gone.append(archive.reference)
-            for archive in await catalog.replaced(name, digest):
-                await self._remove_alone(archive)
-                gone.append(digest)
-            if catalog.let_go(name, digest) and not gone:
-                gone.append(digest)
+            async for each in self._removed(name, digest):
+                gone.append(each)
         finally:  # what went before a failure is gone all the same
             _tell(name, digest, gone)
         if gone:
             return
-        if parent := await catalog.holding(name, digest):
+        if parent := await self.lookup.catalog.holding(name, digest):
             whole = label(parent.name, parent.reference)
             raise Unsupported(f"{digest} is part of {whole}; delete that")
         raise ManifestUnknown(f"{label(name, digest)} is not here")
+
+    async def _removed(self, name: Name, digest: Digest) -> AsyncIterator[Tag | Digest]:
+        """Remove whatever has a manifest as its root, and yield each reference when it is gone."""
+        catalog = self.lookup.catalog
+        async with self.push.turn(name, digest):
+            if await self.push.forsake(name, digest):
+                yield digest
+        if await self._remove(name, digest):
+            yield digest
+        for archive in await catalog.of(name):
+            if archive.index.root == digest and await self._remove(name, archive.reference, digest):
+                yield archive.reference
+        for archive in await catalog.replaced(name, digest):
+            await self._remove_alone(archive)
+            yield digest
+        if catalog.let_go(name, digest):
+            yield digest
 
     async def _remove_alone(self, archive: Archive) -> None:
         """Remove what was replaced, and nothing else: its tag stays with what answers for it now."""
@@ -89,12 +104,18 @@ class Deletion:
     async def blob(self, name: Name, digest: Digest) -> None:
         """Remove a blob that no manifest needs; UNSUPPORTED for one in an artifact or of a pending manifest."""
         spool = self.lookup.spool
-        if archive := await self.lookup.catalog.holding(name, digest):
-            raise Unsupported(f"{digest} is part of {label(archive.name, archive.reference)}; delete that")
+        problem = None
+        try:
+            if archive := await self.lookup.catalog.holding(name, digest):
+                raise Unsupported(f"{digest} is part of {label(archive.name, archive.reference)}; delete that")
+        except Unreadable as error:  # what the spool has of it can go all the same
+            problem = error
         for parent, pending in spool.pending.get(name, {}).items():
             if digest in pending.named:
                 raise Unsupported(f"{digest} is part of {label(name, parent)}; delete that")
         if not spool.linked(name, digest):
+            if problem:
+                raise problem
             raise BlobUnknown(f"{name} has no blob {digest}")
         with self._refusals():
             await spool.unlink(name, [digest])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from proxy.artifacts.base import Artifact
+from proxy.artifacts.base import Artifact, Spoilt, told_of
 from proxy.bridge import RangeFile
 from proxy.catalog import Catalog
 from proxy.content import Blob
@@ -114,7 +114,8 @@ class Foreign:
     async def find(self, name: Name, tag: Tag) -> Blob | None:
         """Give the root of an image; None where no artifact has this name.
 
-        MANIFEST_UNKNOWN if the artifact is no such image, StillUnderWay if it takes too long to read it.
+        Raise ManifestUnknown if the artifact is no such image, Unreadable if it did not come as it was stored,
+        StillUnderWay if it takes too long to read it.
         """
         wanted = _wanted(name, tag)
         artifact = await self.catalog.foreign(wanted.artifact) if wanted else None
@@ -157,9 +158,12 @@ class Foreign:
             if await self._held(name, wanted, known):
                 return
             try:
-                unpacked, file = await self._unpacked(wanted, artifact, known, parts)
+                with told_of(artifact):
+                    unpacked, file = await self._unpacked(wanted, artifact, known, parts)
                 found = await offload(images, unpacked.contents)
             except TarballInvalid as error:
+                with told_of(artifact):
+                    await self._compare(artifact)
                 known.refuse(wanted.inside, error)
                 raise
             for digest in {digest for image in found for digest in image.blobs}:
@@ -172,6 +176,15 @@ class Foreign:
             ]
         size, took = artifact.size / 2**20, time.monotonic() - began
         _log.info("read the artifact %s as %s: %.1f MiB in %.2f s", printable(artifact.name), name, size, took)
+
+    async def _compare(self, artifact: Artifact) -> None:
+        """Read all of what seems to be no image; Spoilt if it is not what was stored, as far as the store tells."""
+        if artifact.digest:
+            file = RangeFile(await self.catalog.bytes_of(artifact), 1)
+            try:
+                await in_own_thread(_Hashed(file).check, artifact.digest)
+            finally:
+                file.close()
 
     async def _unpacked(self, wanted: _Wanted, artifact: Artifact, known: _Known, parts: Parts) -> tuple[Unpacked, str]:
         source = await self.catalog.bytes_of(artifact)
@@ -222,11 +235,11 @@ class _Hashed:
         return found
 
     def check(self, digest: str) -> None:
-        """Compare all of it, where the store has told a digest."""
+        """Compare all of it, where the store has told a digest; Spoilt if it is something else."""
         while digest and self.read(2**20):
             pass
         if digest and digest != f"sha256:{self._hash.hexdigest()}":
-            raise TarballInvalid("its bytes are not those that were stored; try again later")
+            raise Spoilt
 
 
 def _chosen(found: list[_Held], wanted: _Wanted, file: str) -> _Held:

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from proxy.artifacts.base import MayBeInside, Unreadable
 from proxy.catalog import Archive, Catalog
 from proxy.content import Blob, read_all
-from proxy.errors import BlobUnknown, ManifestUnknown
+from proxy.errors import BlobUnknown, ContentDamaged, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label, split_host
@@ -47,22 +48,42 @@ class Lookup:
     absence: Callable[[str, str], str] = not_here
 
     async def find(self, name: Name, digest: Digest, *, known: bool = False) -> Blob | None:
-        """Give content of a repository, blob or manifest; None if it has no such content.
+        """Return content of a repository, blob or manifest; None if it has no such content.
 
         `known`: without asking a store that is far. Then None may only mean that a push has to send it once more.
+        Otherwise raise Unreadable if it may be in an artifact that cannot be read, ContentDamaged if that is all it is.
         """
         if pending := await self.spool.held(name, digest):
             return pending
         if self.spool.linked(name, digest) and (found := await self._anywhere(digest, known=known)):
             self.spool.renew(name, digest)
             return found
-        catalog = self.catalog
-        holding = await (catalog.known(name, digest) if known else catalog.holding(name, digest))
-        archive = holding or await catalog.lingering(name, digest)
+        archive, problem = await self._holding(name, digest, known=known)
+        archive = archive or await self.catalog.lingering(name, digest)
         blob = archive.blob(digest) if archive else None
+        if blob is None and not known:
+            self._see_why(name, digest, archive, problem)
         if blob is None or blob.source.local or blob.media_type:
             return blob
         return await self.spool.find(digest) or blob
+
+    async def _holding(self, name: Name, digest: Digest, *, known: bool) -> tuple[Archive | None, Unreadable | None]:
+        try:
+            if known:
+                return await self.catalog.known(name, digest), None
+            return await self.catalog.holding(name, digest), None
+        except Unreadable as error:
+            return None, error
+
+    def _see_why(self, name: Name, digest: Digest, archive: Archive | None, problem: Unreadable | None) -> None:
+        """Raise what speaks against it that content is not there."""
+        if archive:
+            raise ContentDamaged(f"the stored bytes of {digest} are damaged; push the image again")
+        if problem:
+            raise problem
+        if self.spool.linked(name, digest):  # it was lent by another repository
+            for each in self.catalog.unreadable():
+                raise MayBeInside(each.artifact, each.problem)
 
     async def _anywhere(self, digest: Digest, *, known: bool) -> Blob | None:
         if blob := await self.spool.find(digest):
@@ -105,7 +126,9 @@ class Lookup:
         if isinstance(reference, Digest):
             return await self.find(name, reference)
         if archive := await self._tagged(name, reference):
-            return archive.blob(archive.index.root)
+            if blob := archive.blob(archive.index.root):
+                return blob
+            raise ContentDamaged(f"the stored bytes of {label(name, reference)} are damaged; push the image again")
         return await self.foreign.find(name, reference)
 
     async def _tagged(self, name: Name, tag: Tag) -> Archive | None:

@@ -68,12 +68,13 @@ class Facts:
     run: Mapping[str, object] = field(default_factory=dict)
     pending: Sequence[str] = ()
     failed: Sequence[tuple[str, str]] = ()
+    unreadable: Sequence[tuple[str, str]] = ()
     missing: Sequence[Refusal] = ()
     refused: Sequence[tuple[Refusal, int]] = ()
 
     def __bool__(self) -> bool:
         """Is there anything to tell?"""
-        return bool(self.rows or self.pending or self.failed or self.missing or self.refused)
+        return bool(self.rows or self.pending or self.failed or self.unreadable or self.missing or self.refused)
 
 
 def write(facts: Facts) -> str:
@@ -87,6 +88,7 @@ def write(facts: Facts) -> str:
         list(_commands(facts.rows)),
         list(_picture(facts)) if facts.rows else [],
         list(_not_stored(facts)),
+        list(_not_read(facts.unreadable)),
         list(_not_there(facts.missing)),
         list(_refused(facts.refused)),
     ]
@@ -151,6 +153,12 @@ def _not_stored(facts: Facts) -> Iterator[str]:
     if facts.pending:
         yield ("\n" if facts.failed else "") + "Not stored yet:\n"
         yield from _limited(facts.pending, lambda each: f"- {code(each)}")
+
+
+def _not_read(unreadable: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if unreadable:
+        yield "**Cannot be read**, and tried again with the next pull:\n"
+        yield from _limited(unreadable, lambda each: f"- {code(each[0])}: {code(each[1])}")
 
 
 def _not_there(missing: Sequence[Refusal]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from proxy.archive.index import ArchiveInvalid
-from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, StoreRefused
+from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, StoreRefused, Unreadable
 from proxy.catalog import Archive, Catalog
 from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError
 from proxy.files import trouble
@@ -230,7 +230,16 @@ class Push:
         """Return the archive that answers for a tag, and what was looked at; or one that is known to have a digest."""
         if isinstance(reference, Digest):
             return await self.catalog.known(name, digest), frozenset()
-        return await self.catalog.standing(name, reference)
+        try:
+            return await self.catalog.standing(name, reference)
+        except Unreadable as error:  # that is no reason not to store
+            self._check_unreadable(name, reference, error)
+            return None, self.catalog.ids(name, reference)
+
+    def _check_unreadable(self, name: Name, tag: Tag, error: Unreadable) -> None:
+        """Refuse to take a tag over from another job whose image just cannot be read; what is none is nobody's."""
+        if not error.proven and not self.catalog.may_replace(error.artifact):
+            raise Denied(f"{label(name, tag)} belongs to another job of this run, and {error}") from error
 
     async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
         """Take out of the spool what is in an artifact now."""

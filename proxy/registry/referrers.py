@@ -1,5 +1,6 @@
 """Which manifests have another one as their subject (distribution-spec, "Listing Referrers")."""
 
+from proxy.artifacts.base import MayBeInside
 from proxy.content import Blob
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
@@ -23,9 +24,15 @@ async def _pending(lookup: Lookup, name: Name, subject: Digest) -> list[Blob]:
 
 
 async def _durable(lookup: Lookup, name: Name, subject: Digest) -> list[Blob]:
+    """Find those in artifacts. What has no tag may be a signature: one that cannot be read is not left out silently."""
+    archives = await lookup.catalog.of(name)
+    for problem in lookup.catalog.unreadable(name):
+        known = lookup.catalog.reference_of(problem.artifact)
+        if known and isinstance(known[1], Digest):
+            raise MayBeInside(problem.artifact, problem.problem)
     return [
         blob
-        for archive in await lookup.catalog.of(name)
+        for archive in archives
         for digest, entry in archive.index.blobs.items()
         if entry.subject == subject and (blob := archive.blob(digest))
     ]

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 
+from proxy.artifacts.base import Unreadable
 from proxy.catalog import Archive
 from proxy.errors import RegistryError
+from proxy.oci.digest import Digest
 from proxy.oci.names import label
 from proxy.printing import printable
 from proxy.registry.history import History, Refusal
@@ -55,10 +57,18 @@ class Report:
             "store": self.store,
             **self.standing(),
             "pending": [label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
+            "unreadable": [
+                {"artifact": printable(each.artifact.name), "problem": printable(each.problem)}
+                for each in self.unreadable()
+            ],
             "failed": [{"reference": label(each.name, each.reference), "problem": each.problem} for each in failed],
             "refused": [_refusal(each) | {"count": count} for each, count in self.history.refused],
             "missing": [_refusal(each) for each in self.history.missing],
         }
+
+    def unreadable(self) -> list[Unreadable]:
+        """Return why artifacts could not be read, of those that nobody has read since."""
+        return self.lookup.catalog.unreadable()
 
     def gauges(self) -> dict[str, float]:
         """Give what can be measured now."""
@@ -70,6 +80,7 @@ class Report:
             "open_uploads": spool.uploads,
             "pending_manifests": len(self.push.pushed()) - failed,
             "failed_manifests": failed,
+            "unreadable_artifacts": len(self.unreadable()),
         }
         if expires := standing.get("session_expires"):
             measured["session_expires_timestamp_seconds"] = datetime.fromisoformat(str(expires)).timestamp()
@@ -81,16 +92,20 @@ class Report:
         return {"version": _VERSION, "store": self.store}
 
     async def images(self) -> list[dict[str, object]]:
-        """Describe every image: sizes in bytes, `stored` is that of the archive."""
+        """Describe every image: sizes in bytes, `stored` is that of the archive, or of an artifact without an index."""
         durable = [self._described(await self.durable(each), each) for each in await self.lookup.catalog.every()]
-        return durable + [
-            {
-                "references": [label(each.name, each.reference)],
-                "digest": str(each.digest),
-                "state": each.state.value,
-            }
-            for each in self.push.pushed()
-        ]
+        return (
+            durable
+            + [self._nameless(each) for each in self.unreadable()]
+            + [
+                {
+                    "references": [label(each.name, each.reference)],
+                    "digest": str(each.digest),
+                    "state": each.state.value,
+                }
+                for each in self.push.pushed()
+            ]
+        )
 
     async def durable(self, archive: Archive) -> Durable:
         """Describe an image that is in an artifact."""
@@ -112,6 +127,19 @@ class Report:
             "created": _time(artifact.created),
             "state": State.DURABLE.value,
             **more,
+        }
+
+    def _nameless(self, problem: Unreadable) -> dict[str, object]:
+        """Describe an artifact that cannot be read, by what its name tells."""
+        artifact = problem.artifact
+        known = self.lookup.catalog.reference_of(artifact)
+        return {
+            "references": [label(*known) if known else printable(artifact.name)],
+            "digest": str(known[1]) if known and isinstance(known[1], Digest) else "",
+            "stored": artifact.size,
+            "artifact": artifact.name,
+            "problem": printable(problem.problem),
+            "state": "unreadable",
         }
 
     async def _platforms(self, archive: Archive) -> list[str]:

@@ -15,7 +15,7 @@ from proxy.archive.crc64 import joined
 from proxy.archive.index import Index
 from proxy.archive.layout import Content, Image, Literal, Plan, lay_out
 from proxy.archive.loading import names
-from proxy.artifacts.base import Stretch
+from proxy.artifacts.base import MayBeInside, Stretch
 from proxy.content import Blob, cut, read_stored
 from proxy.errors import ManifestBlobUnknown
 from proxy.memory import Memory
@@ -137,7 +137,10 @@ async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest)
 
 async def _child(lookup: Lookup, name: Name, descriptor: Descriptor, tree: Tree) -> list[Manifest]:
     """Take a child of an index in; return it if it is a manifest, which has to be walked down from."""
-    blob = await lookup.find(name, descriptor.digest)
+    try:
+        blob = await lookup.find(name, descriptor.digest)
+    except MayBeInside:  # of an artifact that cannot be read nobody knows, and a push does not wait for it
+        blob = None
     if blob is None:
         tree.missing[descriptor.digest] = descriptor
         return []
@@ -148,7 +151,12 @@ async def _child(lookup: Lookup, name: Name, descriptor: Descriptor, tree: Tree)
 
 async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | None:
     """Give the blob that a manifest names; None only if it is one that may be absent."""
-    blob = await lookup.find(name, descriptor.digest)
+    try:
+        blob = await lookup.find(name, descriptor.digest)
+    except MayBeInside:
+        if not descriptor.may_be_absent:
+            raise
+        blob = None
     if blob is None and not descriptor.may_be_absent:
         raise ManifestBlobUnknown(f"{name} has no blob {descriptor.digest}; push it before its manifest")
     return blob

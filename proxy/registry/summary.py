@@ -45,6 +45,7 @@ class Summary:
                 run=self.report.standing() if self.another else {},
                 pending=[label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
                 failed=[(label(each.name, each.reference), each.problem) for each in failed],
+                unreadable=[(each.artifact.name, each.problem) for each in self.report.unreadable()],
                 missing=self.history.missing,
                 refused=self.history.refused,
             )

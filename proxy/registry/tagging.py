@@ -28,7 +28,7 @@ async def whose(lookup: Lookup, tag: Tag, digest: Digest, manifest: Manifest, be
     """
     if _APPENDED.fullmatch(tag.text):
         return Whose.ANY
-    if before is None or lookup.catalog.may_replace(before):
+    if before is None or lookup.catalog.may_replace(before.artifact):
         return Whose.JOB
     if before.index.root == digest:  # it only has to be stored once more
         return Whose.ANY

@@ -40,6 +40,13 @@ class Zip:
         return [each.filename for each in self._files]
 
     @property
+    def only(self) -> zipfile.ZipInfo:
+        """The only file that is in it; TARBALL_INVALID where there are others, or it has an odd compression."""
+        if len(self._files) != 1:
+            raise TarballInvalid(f"the zip has {len(self._files)} files, where an archive has one")
+        return _checked(self._files[0])
+
+    @property
     def is_layout(self) -> bool:
         """Is the zip itself an OCI layout?"""
         return {INDEX, LAYOUT} <= set(self.names)
@@ -54,12 +61,14 @@ class Zip:
         return self._opened(next(each for each in self._files if each.filename == name))
 
     def _opened(self, entry: zipfile.ZipInfo) -> Readable:
-        if entry.compress_type not in _METHODS:  # of others zipfile does not bound what one read gives
-            raise TarballInvalid(
-                f"the zip has {entry.filename[:80]!r} in a compression that upload-artifact does not use"
-            )
         with _damages():
-            return _Entry(self._zip.open(entry))
+            return _Entry(self._zip.open(_checked(entry)))
+
+
+def _checked(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    if entry.compress_type not in _METHODS:  # of others zipfile does not bound what one read gives
+        raise TarballInvalid(f"the zip has {entry.filename[:80]!r} in a compression that upload-artifact does not use")
+    return entry
 
 
 class _Entry:

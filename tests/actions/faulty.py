@@ -1,7 +1,7 @@
 """The faults that tests play, by names for their ids."""
 
 from proxy.artifacts.retry import Tempo
-from tests.actions.relays import QUICK, WAITS
+from tests.actions.relays import AGAIN, QUICK, WAITS
 from tests.fakes.actions.faults import (
     Answer,
     BodyReset,
@@ -20,9 +20,7 @@ from tests.fakes.actions.faults import (
 )
 
 FOR_EVER = 30.0  # seconds; longer than anybody waits here
-IMPATIENT = Tempo(
-    calls=QUICK, blobs=QUICK, connect=2, call=0.6, finalize=0.6, commit=0.6, transfer=2, stall=0.4, **WAITS
-)
+IMPATIENT = Tempo(QUICK, QUICK, AGAIN, connect=2, call=0.6, finalize=0.6, commit=0.6, transfer=2, stall=0.4, **WAITS)
 
 CONNECTION: dict[str, Fault] = {
     "reset": Reset(),

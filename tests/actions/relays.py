@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 from config import job
 from config.settings import Settings
 from proxy.app import build
-from proxy.artifacts.retry import Policy, Tempo
+from proxy.artifacts.retry import Policy, Rereading, Tempo
 from proxy.front.keys import HANDOVER
 from proxy.front.listening import listen
 from proxy.oci.digest import Digest
@@ -18,8 +18,9 @@ from tests.fakes.actions.emulator import Emulator, Job
 from tests.front.relay import Answer, Relay
 
 QUICK = Policy(attempts=8, first=0.01, longest=0.1)
+AGAIN = Rereading(Policy(attempts=4, first=0.01), rest=0.1)
 WAITS: dict[str, Any] = {"looks": (0.0, 0.05, 0.1, 0.2), "shows": 0.5, "passed": 0.5, "again": (0.02, 0.06)}
-HASTY = Tempo(calls=QUICK, blobs=QUICK, connect=5, call=2, finalize=2, commit=5, transfer=5, stall=0.5, **WAITS)
+HASTY = Tempo(QUICK, QUICK, AGAIN, connect=5, call=2, finalize=2, commit=5, transfer=5, stall=0.5, **WAITS)
 
 
 class Listener(Relay):

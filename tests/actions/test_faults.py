@@ -1,9 +1,11 @@
 """What goes wrong between a relay and the service: an answered push is readable and exact, nothing wrong is served."""
 
+import asyncio
+
 import pytest
 
 from tests.actions.faulty import IMPATIENT, OF_CALLS, OF_RANGES, WITH_EFFECT
-from tests.actions.relays import Relays, pulled
+from tests.actions.relays import AGAIN, Relays, pulled
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import (
     Answer,
@@ -189,19 +191,19 @@ async def test_who_asks_for_patience_gets_it(emulate: Emulate, relays: Relays) -
     await push_through(emulate, relays, kinds.CREATE, rate_limited(1))
 
 
-async def test_an_artifact_that_can_not_be_read_never_lets_an_older_one_answer(
-    emulate: Emulate, relays: Relays
-) -> None:
+async def test_an_artifact_that_cannot_be_read_never_lets_an_older_one_answer(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     first = await relays.start(actions)
     await first.push_image("v1", layers=[b"old"])
     newer = await first.push_image("v1", layers=[b"new"])
     relay = await relays.start(actions, actions.job("deploy"))
-    actions.plan.play(kinds.GET_RANGE, Answer(404), times=2)
+    actions.plan.play(kinds.GET_RANGE, Answer(404), times=4)
 
     refused = await relay.get("v1")
 
     assert refused.error == (403, "DENIED")
+    assert refused.message.startswith("image-app@v1~2 cannot be read: it is listed, and its bytes are not there; ")
+    await asyncio.sleep(AGAIN.rest)
     assert (await relay.get("v1")).body == newer.content
 
 

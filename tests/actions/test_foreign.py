@@ -330,10 +330,12 @@ async def test_what_is_damaged_on_the_way_is_not_served(emulate: Emulate, relays
     relay = await relays.start(actions, actions.job("test"))
     actions.plan.play(kinds.GET_RANGE, Corrupt(600), times=None)
 
-    told = [await refusal(relay, name) for name in ("raw", "zip")]
+    told = [await relay.get("latest", name) for name in ("raw", "zip")]
     actions.plan.clear()
 
-    assert all("cannot be pulled" in each for each in told)
+    assert [each.error for each in told] == [(403, "DENIED")] * 2
+    assert told[0].message.startswith("raw cannot be read: what came is not what was stored; ")
+    assert await image_of(relay, "latest", "raw") == await image_of(relay, "latest", "zip") == IMAGE
 
 
 PNG = b"\x89PNG\r\n" + bytes(1000)

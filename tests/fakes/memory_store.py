@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from zlib import crc32
 
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
+from proxy.artifacts.retry import Policy, Rereading
 from proxy.files import Held
 
 
@@ -17,6 +18,7 @@ class MemoryStore:
     replaces = False
     far = False
     closed = ""
+    rereading = Rereading(Policy(attempts=1), rest=0.0)
 
     def __init__(self, room: int = 1 << 40) -> None:
         self._room = room

@@ -67,9 +67,8 @@ async def test_a_damaged_layer_is_healed_by_pushing_again(relay: Relay, archive:
 
 async def test_a_damaged_manifest_is_healed_by_pushing_again(relay: Relay, archive: Path) -> None:
     damage(archive, image(CONFIG, LAYER).digest)
-    assert (await relay.get("v1")).status == 500
-
-    assert (await relay.get("v1")).status == 404
+    for _ in range(3):
+        assert (await relay.get("v1")).status == 500
     await push_again(relay)
 
     assert (await relay.get("v1")).body == image(CONFIG, LAYER).content

@@ -32,7 +32,7 @@ async def test_a_healthy_relay_says_what_it_is(relay: Relay) -> None:
 
     assert answer.status == 200
     known = {name: answer.json[name] for name in ("version", "uptime")}
-    nothing: dict[str, list[str]] = {key: [] for key in ("pending", "failed", "refused", "missing")}
+    nothing: dict[str, list[str]] = {key: [] for key in ("pending", "unreadable", "failed", "refused", "missing")}
     assert answer.json == {"ready": True, **known, "store": "directory", **nothing}
     assert 0 <= answer.json["uptime"] < 60
     assert (await relay.ask("HEAD", "/relay/health")).status == 200

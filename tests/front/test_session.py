@@ -736,7 +736,7 @@ async def test_bytes_are_not_read_from_another_host(actions: Emulator, tmp_path:
         refused = await relay.get("v1")
 
     assert refused.error == (403, "DENIED")
-    assert refused.message.startswith("the artifact service sends to a host that is not trusted")
+    assert refused.message.startswith("image-app@v1: the artifact service sends to a host that is not trusted")
     assert "sig=" not in refused.message
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from proxy import catalog as catalog_module
 from proxy.archive.index import Index, decode
-from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Claim
+from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Claim, MayBeInside, Unreadable
 from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.naming import Naming
 from proxy.catalog import Catalog
@@ -118,18 +118,79 @@ async def test_of_artifacts_of_the_same_second_and_number_the_greater_id_answers
     ]
 
 
-async def test_an_artifact_without_a_sound_index_is_passed_over(desk: Desk) -> None:
+@pytest.mark.parametrize("size", [0, 100, -1])
+async def test_a_file_without_a_sound_index_is_named_and_no_older_one_answers(desk: Desk, size: int) -> None:
     manifest = await desk.push_image()
     whole = file(desk, "image-app@v1").read_bytes()
-    file(desk, "image-app@v1~2").write_bytes(whole[:-1])
-    file(desk, "image-app@v1~3").write_bytes(b"")
+    file(desk, "image-app@v1~2").write_bytes(whole[:size])
     file(desk, "image-app@v2").write_bytes(noise(MIB))
     catalog = listed_anew(desk)
 
+    with pytest.raises(Unreadable, match="image-app@v1~2 cannot be read: "):
+        await root_of(catalog)
+    with pytest.raises(Unreadable, match=r"image-app@v2 cannot be read: .*the trailer is missing"):
+        await root_of(catalog, V2)
+    with pytest.raises(MayBeInside, match="cannot be read"):
+        await catalog.holding(APP, Digest.of(b"?"))
+    assert await catalog.known(APP, Digest.of(b"?")) is None
+    assert await catalog.tags(APP) == [V1, V2]
+    assert await catalog.every() == []
+    assert await root_of(catalog, V1, Name.parse("other")) is None
+    file(desk, "image-app@v1~2").unlink()
+    catalog.forget_listing()
     assert await root_of(catalog) == manifest.digest
-    assert await root_of(catalog, V2) is None
-    assert [archive.reference for archive in await catalog.of(APP)] == [V1]
-    assert await catalog.tags(APP) == [V1, V2]  # names alone are read, as for what a 404 says there is
+    assert [each.artifact.name for each in catalog.unreadable()] == ["image-app@v2"]
+
+
+async def test_a_file_of_a_newer_format_says_what_to_do(desk: Desk) -> None:
+    await desk.push_image()
+    whole = bytearray(file(desk, "image-app@v1").read_bytes())
+    whole[-12] += 1
+    file(desk, "image-app@v1").write_bytes(whole)
+
+    with pytest.raises(Unreadable, match="format version 2, this image-relay reads version 1; update image-relay"):
+        await root_of(listed_anew(desk))
+
+
+async def test_a_file_that_was_replaced_since_it_was_listed_answers(desk: Desk, other: Desk) -> None:
+    await desk.push_image(b"old")
+    catalog = listed_anew(desk)
+    await catalog.repositories()  # lists, and opens nothing
+    manifest = await other.push_image(b"new")
+
+    drop(file(other, "image-app@v1"), file(desk, "image-app@v1"))
+
+    assert await root_of(catalog) == manifest.digest
+
+
+async def test_hard_links_are_images_of_their_own(desk: Desk) -> None:
+    manifest = await desk.push_image(b"layer")
+    for name in ("image-app@v2", "image-web@v1", "image-app@v1~2"):
+        file(desk, name).hardlink_to(file(desk, "image-app@v1"))
+    catalog = listed_anew(desk)
+
+    assert len(await catalog.every()) == 3
+    assert await root_of(catalog, V2) == await root_of(catalog, V1, Name.parse("web")) == manifest.digest
+    await catalog.delete(APP, V2)
+    assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2", "image-web@v1"]
+
+
+async def test_a_name_that_ends_as_a_file_does_means_what_the_index_says(desk: Desk) -> None:
+    ending = Tag.parse("v1.tar.zst")
+    manifest = await desk.push_image(b"layer")
+    file(desk, "image-app@v1").rename(file(desk, "image-app@v1~2.tar.zst"))
+    other = await desk.push_image(b"other", tags=(ending,))
+    catalog = listed_anew(desk)
+
+    assert await root_of(catalog) == manifest.digest
+    assert await root_of(catalog, ending) == other.digest
+    assert await catalog.tags(APP) == [V1, ending]
+    file(desk, "image-app@v1.tar.zst").write_bytes(b"damaged")
+    catalog.forget_listing()
+    with pytest.raises(Unreadable):
+        await root_of(catalog, ending)
+    await catalog.delete(APP, V1)
+    assert await desk.artifacts() == []
 
 
 async def test_files_of_others_are_no_images(desk: Desk) -> None:
@@ -250,7 +311,7 @@ async def test_deleting_removes_all_artifacts_of_a_tag_and_no_other(desk: Desk) 
     archive = await catalog.tagged(APP, V1)
     assert archive is not None
 
-    await catalog.delete(archive)
+    await catalog.delete(APP, V1)
 
     assert await desk.artifacts() == ["image-app@v2"]
     assert await root_of(catalog) is None
@@ -281,11 +342,11 @@ async def test_the_oldest_artifact_of_a_tag_is_deleted_first_so_that_none_resurf
     store.patience = 5
 
     with pytest.raises(OSError, match="hung up"):
-        await desk.catalog.delete(archive)
+        await desk.catalog.delete(APP, V1)
     assert await root_of(listed_anew(desk)) == newest.digest
 
     store.patience = 99
-    await desk.catalog.delete(archive)
+    await desk.catalog.delete(APP, V1)
     assert store.deleted == ["image-app@v1", *(f"image-app@v1~{number}" for number in range(2, 13))]
     assert await desk.answering() is None
 
@@ -355,7 +416,7 @@ async def test_a_listing_that_is_older_than_a_change_never_undoes_it(tmp_path: P
     assert archive is not None
     manifest = await other.push_image(b"new")
     body = Waiting(file(other, "image-app@v1").read_bytes())
-    change = partial(desk.catalog.put, APP, V1, body) if what == "put" else partial(desk.catalog.delete, archive)
+    change = partial(desk.catalog.put, APP, V1, body) if what == "put" else partial(desk.catalog.delete, APP, V1)
     changing: asyncio.Task[object] = asyncio.create_task(change())
     await asyncio.sleep(0.01)  # it has looked at a fresh listing, and waits for the store
 
@@ -417,10 +478,10 @@ async def test_a_file_of_ours_without_a_sound_index_is_named_once_in_the_log_and
     for _ in range(3):
         assert await desk.catalog.every() == []
 
-    (line,) = [record for record in caplog.records if record.name == "proxy.opening"]
+    (line,) = [record for record in caplog.records if record.name == "proxy.opener"]
     assert line.levelname == "WARNING"
-    assert line.getMessage().startswith("image-app@v1 is passed over: ")
-    assert line.getMessage().endswith("; push the image again or remove it")
+    assert line.getMessage().startswith("image-app@v1 cannot be read: ")
+    assert line.getMessage().endswith("; try again in a minute, or push it again")
 
 
 class CountingNaming(Naming):

@@ -43,7 +43,7 @@ def test_the_entry_is_found_by_the_end_of_the_file(content: bytes, more: int, na
     whole = zipped(content, name)
     tail = whole[-min(len(whole), OVERHEAD + more) :]
 
-    start, stop = payload(tail, len(whole))
+    start, stop = payload(tail, len(whole), name)
 
     assert whole[start:stop] == content
 
@@ -53,7 +53,7 @@ def test_a_file_of_many_gigabytes_is_found_without_reading_it() -> None:
     wrapping = wrap(NAME, size, 1)
     whole = len(wrapping.head) + size + len(wrapping.end)
 
-    assert payload(b"\0" * 9000 + wrapping.end, whole) == (len(wrapping.head), len(wrapping.head) + size)
+    assert payload(b"\0" * 9000 + wrapping.end, whole, NAME) == (len(wrapping.head), len(wrapping.head) + size)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -65,13 +65,13 @@ def test_the_zip_of_another_program_is_none_of_ours(method: int, entries: int) -
             file.writestr(f"{number}.txt", CONTENT)
 
     with pytest.raises(ContainerInvalid):
-        payload(held.getvalue(), len(held.getvalue()))
+        payload(held.getvalue(), len(held.getvalue()), NAME)
 
 
 @given(st.binary(max_size=300))
 def test_anything_else_is_none(content: bytes) -> None:
     with pytest.raises(ContainerInvalid):
-        payload(content, len(content))
+        payload(content, len(content), NAME)
 
 
 def test_a_directory_that_leads_elsewhere_is_none_of_ours() -> None:
@@ -80,7 +80,7 @@ def test_a_directory_that_leads_elsewhere_is_none_of_ours() -> None:
     whole[at + 28 : at + 30] = (60_000).to_bytes(2, "little")  # the length of the name
 
     with pytest.raises(ContainerInvalid):
-        payload(bytes(whole), len(whole))
+        payload(bytes(whole), len(whole), NAME)
 
 
 @given(st.data())
@@ -91,7 +91,7 @@ def test_a_damaged_end_is_none_or_still_lies_within_the_file(data: st.DataObject
     whole[at] ^= 1 << data.draw(st.integers(0, 7))
 
     try:
-        start, stop = payload(bytes(whole), len(whole))
+        start, stop = payload(bytes(whole), len(whole), NAME)
     except ContainerInvalid:
         return
     assert 0 <= start <= stop <= len(whole)
@@ -102,4 +102,4 @@ def test_an_end_that_was_cut_is_none(length: int) -> None:
     whole = zipped()
 
     with pytest.raises(ContainerInvalid):
-        payload(whole[-length:], len(whole))
+        payload(whole[-length:], len(whole), NAME)

@@ -209,7 +209,7 @@ async def test_what_blob_storage_is_told_of_a_bare_archive_can_be_a_header() -> 
     assert told.endswith("filename*=UTF-8''image-%C3%BC%22%0D%0A%40v1.tar.zst")
 
 
-async def test_an_artifact_of_act_that_is_there_and_can_not_be_read_is_not_called_gone(
+async def test_an_artifact_of_act_that_is_there_and_cannot_be_read_is_not_called_gone(
     emulate: Emulate, tmp_path: Path
 ) -> None:
     actions = emulate(flavour=Flavour.ACT)
@@ -219,7 +219,7 @@ async def test_an_artifact_of_act_that_is_there_and_can_not_be_read_is_not_calle
         (artifact,) = await store.listed()
         actions.plan.play("get_*", Answer(503), times=8)
 
-        with pytest.raises(StoreRefused, match="can not be read"):
+        with pytest.raises(StoreRefused, match="cannot be read"):
             await store.open(artifact)
 
 

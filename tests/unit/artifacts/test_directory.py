@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -116,12 +117,57 @@ async def test_only_regular_files_are_artifacts(store: DirectoryStore, tmp_path:
     assert await names(store) == ["image-app@link", "image-app@v1"]
 
 
-async def test_a_file_that_may_not_be_read_counts_as_gone(store: DirectoryStore, tmp_path: Path) -> None:
+async def test_a_file_that_may_not_be_read_is_not_called_gone(store: DirectoryStore, tmp_path: Path) -> None:
     artifact = await store.put("image-app@v1", Bytes(b"x"))
     (tmp_path / "image-app@v1.tar.zst").chmod(0)
 
-    with as_anybody(), pytest.raises(ArtifactGone):
+    with as_anybody(), pytest.raises(StoreRefused, match=r"Permission denied; see to the file image-app@v1\.tar\.zst"):
         await store.open(artifact)
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder to which everybody finds; pytest's are below one that is closed to others."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+async def test_a_folder_that_may_not_be_read_is_not_called_empty(reachable: Path) -> None:
+    store = DirectoryStore(reachable)
+    await store.put("image-app@v1", Bytes(b"x"))
+
+    reachable.chmod(0o711)
+    with as_anybody(), pytest.raises(StoreRefused, match=r"cannot read .*: Permission denied"):
+        await store.listed()
+
+
+async def test_a_file_whose_state_is_not_told_is_listed_and_cannot_be_opened(reachable: Path) -> None:
+    store = DirectoryStore(reachable)
+    artifact = await store.put("image-app@v1", Bytes(b"x"))
+
+    reachable.chmod(0o744)  # names can be read, and nothing else
+    with as_anybody():
+        (listed,) = await store.listed()
+        with pytest.raises(StoreRefused, match="Permission denied"):
+            await store.open(listed)
+    reachable.chmod(0o755)
+
+    assert listed.name == artifact.name
+    with pytest.raises(ArtifactGone):  # it is another one that can be read now
+        await store.open(listed)
+    await store.delete(listed)
+    assert await store.listed() == []
+
+
+async def test_files_that_share_their_content_are_all_found(store: DirectoryStore, tmp_path: Path) -> None:
+    await store.put("image-app@v1", Bytes(b"x"))
+    (tmp_path / "image-app@v2.tar.zst").hardlink_to(tmp_path / "image-app@v1.tar.zst")
+
+    found = await store.listed()
+
+    assert sorted(each.name for each in found) == ["image-app@v1", "image-app@v2"]
+    assert len({each.id for each in found}) == 2
+    assert [await (await store.open(each)).read(0, 9, bytes) for each in found] == [b"x", b"x"]
 
 
 async def test_a_file_that_was_overwritten_in_place_is_another_artifact(store: DirectoryStore, tmp_path: Path) -> None:
@@ -166,11 +212,11 @@ async def test_a_listing_while_files_come_and_go_never_fails(store: DirectorySto
     assert await store.listed() == []
 
 
-async def test_a_file_of_an_odd_time_does_not_hide_the_others(tiny_disk: Path) -> None:
+async def test_a_file_of_an_odd_time_is_there_and_hides_no_others(tiny_disk: Path) -> None:
     store = DirectoryStore(tiny_disk)
     await store.prepare()
     await store.put("image-app@v1", Bytes(b"x"))
     (tiny_disk / "odd.tar.zst").touch()
     os.utime(tiny_disk / "odd.tar.zst", (253402300800, 253402300800))  # the year 10000
 
-    assert await names(store) == ["image-app@v1"]
+    assert await names(store) == ["image-app@v1", "odd"]

@@ -7,12 +7,14 @@ import pytest
 from yarl import URL
 
 from proxy.artifacts.base import StoreExpired, StoreRefused
+from proxy.artifacts.reading import artifact_of
 from proxy.artifacts.results import Listed, NameTaken, NoSuchArtifact, Refused, Unclear
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Answer, Reset, intermediary, no_storage_left, twirp_error
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.unit.artifacts.service import connected, service
+from tests.unit.fakes.caller import Caller
 
 DAY = timedelta(days=1)
 
@@ -57,17 +59,106 @@ async def test_both_spellings_strings_and_numbers_are_read(emulate: Emulate, ent
     assert listed == Listed("r", "j", "5000000001", "image-app@v1", 123, created, "sha256:00")
 
 
-async def test_what_is_absent_has_its_default(emulate: Emulate) -> None:
+COMPLETE = {
+    "workflow_run_backend_id": "r",
+    "workflow_job_run_backend_id": "j",
+    "database_id": "1",
+    "name": "x",
+    "size": "5",
+    "created_at": "2026-01-02T03:04:05Z",
+    "digest": "sha256:00",
+}
+NEEDED = ("workflow_run_backend_id", "database_id", "name", "size", "created_at")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        "odd",
+        {"0": COMPLETE},
+        ["odd"],
+        [COMPLETE, None],
+        *([COMPLETE, {key: value for key, value in COMPLETE.items() if key != lacking}] for lacking in NEEDED),
+        *([COMPLETE | {key: odd}] for key, odd in (("size", "?"), ("size", "-1"), ("created_at", "yesterday"))),
+    ],
+)
+async def test_a_listing_that_makes_no_sense_is_asked_for_again_and_never_believed(
+    emulate: Emulate, entries: object
+) -> None:
     actions = emulate()
-    actions.plan.play(kinds.LIST, answering({"artifacts": [{"name": "x", "size": "?", "created_at": None}, "odd"]}))
+    actions.plan.play(kinds.LIST, answering({"artifacts": entries}), times=9)
+    actions.plan.play(kinds.LIST, answering({"artifacts": [COMPLETE]}), times=1)
+
+    async with connected() as http:
+        with pytest.raises(StoreRefused, match=r"failed \(ListArtifacts: its list .*\); try again later"):
+            await service(http, actions).listed()
+        (listed,) = await service(http, actions).listed()
+
+    assert listed.name == "x"
+
+
+async def test_what_a_server_leaves_out_that_lists_the_unfinished_has_its_default(emulate: Emulate) -> None:
+    actions = emulate()
+    entry = {"workflowRunBackendId": "r", "databaseId": 7, "name": "x", "createdAt": "2026-01-02T03:04:05Z"}
+    actions.plan.play(kinds.LIST, answering({"artifacts": [entry]}))
 
     async with connected() as http:
         (listed,) = await service(http, actions).listed()
 
-    assert listed == Listed("", "", "", "x", 0, datetime.fromtimestamp(0, UTC), "")
+    assert listed == Listed("r", "", "7", "x", 0, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "", finished=False)
 
 
-@pytest.mark.parametrize("document", [{}, {"artifacts": None}, {"artifacts": []}, {"artifacts": "odd"}])
+async def test_what_github_lists_is_finished_also_without_a_digest(emulate: Emulate) -> None:
+    actions = emulate()
+    entry = {key: value for key, value in COMPLETE.items() if key != "digest"}
+    actions.plan.play(kinds.LIST, answering({"artifacts": [entry]}))
+
+    async with connected() as http:
+        (listed,) = await service(http, actions).listed()
+
+    assert listed.finished
+    assert artifact_of(listed).vouched
+
+
+@pytest.mark.parametrize("body", ["<!DOCTYPE html><title>404</title>", '{"code":"bad_route","msg":"no such route"}'])
+async def test_a_404_that_is_not_that_of_gitea_is_no_empty_run(emulate: Emulate, body: str) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.LIST, Answer(404, body), times=3)
+
+    async with connected() as http:
+        with pytest.raises(StoreRefused, match="no artifact service of version 4"):
+            await service(http, actions).listed()
+        assert await service(http, actions).listed() == []
+
+
+async def test_a_server_that_has_shown_artifacts_is_not_believed_to_have_none(emulate: Emulate) -> None:
+    actions = emulate(flavour=Flavour.ACT)
+    await Caller(actions, actions.job()).upload("x", b"content")
+
+    async with connected() as http:
+        knowing, new = service(http, actions), service(http, actions)
+        (before,) = await knowing.listed()
+        actions.plan.play(kinds.LIST, Reset(), times=3)
+        assert await knowing.listed() == [before]
+        actions.plan.play(kinds.LIST, Reset(), times=3)
+        assert await new.listed() == []
+        actions.plan.play(kinds.LIST, Reset(), times=8)
+        with pytest.raises(StoreRefused, match="ListArtifacts"):
+            await knowing.listed()
+
+
+async def test_an_answer_without_an_address_is_asked_for_again(emulate: Emulate) -> None:
+    actions = emulate()
+    actions.plan.play(kinds.SIGN, answering({}), times=2)
+    await Caller(actions, actions.job()).upload("x", b"content")
+
+    async with connected() as http:
+        asked = service(http, actions)
+        (listed,) = await asked.listed()
+        assert (await asked.sign(listed.run, listed.job, listed.name)).query["sp"] == "r"
+
+
+@pytest.mark.parametrize("document", [{}, {"artifacts": None}, {"artifacts": []}])
 async def test_nothing_is_an_empty_list(emulate: Emulate, document: object) -> None:
     actions = emulate()
     actions.plan.play(kinds.LIST, answering(document))
