@@ -15,6 +15,7 @@ import pytest
 from proxy.archive.container import OVERHEAD
 from proxy.archive.index import TAIL
 from proxy.artifacts.retry import Policy, Rereading, Tempo
+from proxy.oci.manifest import OCI_INDEX
 from tests.actions import strangers
 from tests.actions.relays import QUICK, Relays, pulled
 from tests.fakes.actions import kinds
@@ -67,7 +68,7 @@ def listed(change: Callable[[list[dict[str, object]]], object]) -> Callable[[Emu
     """Answer a listing that is changed."""
 
     def fault(actions: Emulator) -> Fault:
-        entries = [
+        entries: list[dict[str, object]] = [
             {
                 "workflow_run_backend_id": each.run,
                 "workflow_job_run_backend_id": each.job,
@@ -160,6 +161,7 @@ async def test_a_bad_answer_is_neither_absence_nor_an_older_image(
 ) -> None:
     actions = emulate()
     writer = await relays.start(actions)
+    pushed = await writer.push_image("v0", layers=[b"another"])
     for number in range(artifacts):  # of two, each is more than what is read of its end
         pushed = await writer.push_image("v1", layers=[str(number).encode(), LARGE[: (artifacts - 1) * MIB]])
     for times in (1, 2, LONGER, None):
@@ -306,9 +308,9 @@ async def test_the_image_of_another_job_that_cannot_be_read_is_not_taken_over(em
 async def test_an_index_is_pushed_whatever_may_be_inside_of_what_cannot_be_read(two: tuple[Emulator, Relay]) -> None:
     actions, relay = two
     children = [{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": "sha256:" + "0" * 64, "size": 7}]
-    content = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": children}
+    content = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}
 
-    answer = await relay.put("sparse", json.dumps(content).encode(), content["mediaType"])
+    answer = await relay.put("sparse", json.dumps(content).encode(), OCI_INDEX)
 
     assert answer.status == 201
     actions.plan.clear()
@@ -331,9 +333,9 @@ async def test_a_run_that_has_artifacts_is_never_taken_for_an_empty_one(emulate:
 async def test_bytes_of_an_older_artifact_of_the_tag_are_not_believed(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     writer = await relays.start(actions)
-    await writer.push_image("v1", layers=[noise(MIB, "old")])
+    await writer.push_image("v1", layers=[noise(MIB, 1)])
     old = actions.ledger.records[-1]
-    pushed = await writer.push_image("v1", layers=[noise(MIB, "new")])
+    pushed = await writer.push_image("v1", layers=[noise(MIB, 2)])
     relay = await relays.start(actions, actions.job("deploy"), tempo=TEMPO)
     signed = await strangers.call(actions, actions.job(), kinds.SIGN, name=old.name)
     actions.plan.play(kinds.SIGN, Answer(200, json.dumps(signed), "application/json"), times=None)
