@@ -1,7 +1,7 @@
 """Artifacts of a run through GitHub's REST API, read-only: what `GITHUB_TOKEN` with `actions: read` gives.
 
 The redirect to the bytes is followed by hand, without the token: storage refuses it, and should not have it. Answers
-come from outside: what is missing in them, or of another kind than documented, is passed over or told, never believed.
+come from outside: what is missing in them, or of another kind than documented, is told, never believed.
 A thousand requests an hour are all that the jobs of a repository have together, so a listing is kept for some seconds.
 """
 
@@ -28,6 +28,7 @@ _PAGES = 100
 _LISTINGS = 3  # of a run whose artifacts change while its pages are read
 _KEPT = 10.0  # seconds for which one listing is good
 _ABSENT = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_NO_SENSE = "GitHub's API listed artifacts in a way that makes no sense; try again later"
 _PERMISSION = 'give the job "permissions: {actions: read}"'
 
 
@@ -136,7 +137,8 @@ class RestReader:
             query = {"per_page": str(_PAGE), "page": str(page)}
             answer = await self._document(self.run.path("runs", self.run.run_id, "artifacts").with_query(query))
             entries = answer.get("artifacts")
-            entries = entries if isinstance(entries, list) else []
+            if not isinstance(entries, list):
+                raise StoreRefused(_NO_SENSE)
             found |= {each.id: each for entry in entries if (each := _artifact(entry))}
             totals.add(str(answer.get("total_count")))
             if len(entries) < _PAGE:
@@ -176,13 +178,18 @@ def _head(fields: Mapping[str, Any]) -> Head:
 
 
 def _artifact(entry: object) -> Artifact | None:
-    """Read an entry of a listing; None for one that has expired, or lacks what is needed to read it."""
-    if not isinstance(entry, dict) or entry.get("expired"):
+    """Read an entry of a listing; None for one that has expired.
+
+    Raise StoreRefused where it lacks what is needed to read it: left out it would be taken for absent.
+    """
+    if not isinstance(entry, dict):
+        raise StoreRefused(_NO_SENSE)
+    if entry.get("expired"):
         return None
     number, size, name = entry.get("id"), entry.get("size_in_bytes"), _text(entry.get("name"))
     created = _time(entry.get("created_at"))
     if type(number) is not int or type(size) is not int or min(number, size) < 0 or not name or created is None:
-        return None
+        raise StoreRefused(_NO_SENSE)
     expires, digest = _time(entry.get("expires_at")), _text(entry.get("digest"))
     return Artifact(name, str(number), created, size, expires=expires, digest=digest)
 

@@ -182,16 +182,23 @@ async def test_a_listing_is_kept_for_some_seconds(
         entry(size_in_bytes=-1),
         entry(created_at=None),
         entry(created_at="yesterday"),
-        entry(expired=True),
     ],
 )
-async def test_an_entry_that_makes_no_sense_is_passed_over(http: ClientSession, odd: object) -> None:
+async def test_an_entry_that_makes_no_sense_is_told_and_not_left_out(http: ClientSession, odd: object) -> None:
     document = {"total_count": 2, "artifacts": [odd, entry(7)]}
 
     async with answering(lambda _: web.json_response(document)) as api:
-        found = await RestReader(Api(http, "t"), Run(api, "octo/relay", "1")).listed()
+        with pytest.raises(StoreRefused, match="listed artifacts in a way that makes no sense"):
+            await RestReader(Api(http, "t"), Run(api, "octo/relay", "1")).listed()
 
-    assert [artifact.id for artifact in found] == ["7"]
+
+async def test_what_has_expired_is_not_there(http: ClientSession) -> None:
+    document = {"total_count": 2, "artifacts": [entry(expired=True), entry(7)]}
+
+    async with answering(lambda _: web.json_response(document)) as api:
+        (found,) = await RestReader(Api(http, "t"), Run(api, "octo/relay", "1")).listed()
+
+    assert found.id == "7"
 
 
 @pytest.mark.parametrize("expires", [None, 7, "tomorrow"])
@@ -208,9 +215,10 @@ async def test_when_an_artifact_expires_need_not_be_known_and_times_are_utc(
 
 
 @pytest.mark.parametrize("artifacts", [None, {}, "text", 1])
-async def test_a_listing_without_a_list_is_empty(http: ClientSession, artifacts: object) -> None:
+async def test_a_listing_without_a_list_is_not_called_empty(http: ClientSession, artifacts: object) -> None:
     async with answering(lambda _: web.json_response({"artifacts": artifacts})) as api:
-        assert await RestReader(Api(http, "t"), Run(api, "octo/relay", "1")).listed() == []
+        with pytest.raises(StoreRefused, match="makes no sense"):
+            await RestReader(Api(http, "t"), Run(api, "octo/relay", "1")).listed()
 
 
 @pytest.mark.parametrize(
