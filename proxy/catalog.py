@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from proxy.artifacts.base import NOBODYS, Artifact, ArtifactStore, Claim, MayBeInside, StoreRefused, Unreadable
+from proxy.artifacts.base import NOBODYS, Artifact, ArtifactStore, Claim, StoreRefused, Unreadable
 from proxy.artifacts.naming import HIGHEST, Naming, meanings, numbered
 from proxy.content import Blob
 from proxy.files import Source
@@ -213,9 +213,7 @@ class Catalog:
 
     def _doubt(self, problem: Unreadable, wanted: str) -> Unreadable:
         """Say that something may be in an artifact; unless the name of that says so anyway."""
-        if wanted in meanings(problem.artifact.name):
-            return problem
-        return MayBeInside(problem.artifact, problem.problem, proven=problem.proven)
+        return problem if wanted in meanings(problem.artifact.name) else problem.as_doubt()
 
     async def opened(self) -> list[Archive]:
         """Give the archives that are known without asking a store that is far, at least; of one that is near, all."""
@@ -304,7 +302,7 @@ class Catalog:
         known = map(self.reference_of, [*clear, *(each.artifact for each in problems)])
         found = [each[1] for each in known if each] + [each.reference for each in opened if each.name == name]
         if problems and not found:
-            raise problems[0]
+            raise problems[0].afresh()
         return sorted({each for each in found if isinstance(each, Tag)})
 
     async def repositories(self) -> list[Name]:

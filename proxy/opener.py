@@ -67,7 +67,7 @@ class Opener:
                 return self.archives.get(artifact.id)
             known = self._problems.get(artifact.id)
             if known and time.monotonic() < known.until:
-                raise known.error
+                raise known.error.afresh()
             try:
                 archive = await self._read(artifact)
             except ArtifactGone:
@@ -99,7 +99,7 @@ class Opener:
         if known is None or known.error.problem != error.problem:
             _log.warning("%s", printable(str(error)))
         until = float("inf") if error.proven else time.monotonic() + self._store.rereading.rest
-        self._problems[error.artifact.id] = Problem(error, until)
+        self._problems[error.artifact.id] = Problem(error.afresh(), until)
 
     async def _read(self, artifact: Artifact) -> Archive | None:
         attempt = partial(self._finished if artifact.vouched else self._unfinished, artifact)

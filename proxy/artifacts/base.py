@@ -131,6 +131,15 @@ class Unreadable(StoreRefused):
         self.artifact = artifact
         self.problem = problem
         self.proven = proven
+        self._verb = verb
+
+    def afresh(self) -> "Unreadable":
+        """Return the same failure, to be raised or kept: one that was raised holds on to all that it went through."""
+        return type(self)(self.artifact, self.problem, proven=self.proven, verb=self._verb)
+
+    def as_doubt(self) -> "MayBeInside":
+        """Return this as a reason why nobody knows whether something is there."""
+        return MayBeInside(self.artifact, self.problem, proven=self.proven, verb=self._verb)
 
 
 class MayBeInside(Unreadable):

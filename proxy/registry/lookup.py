@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.artifacts.base import MayBeInside, Unreadable
+from proxy.artifacts.base import Unreadable
 from proxy.catalog import Archive, Catalog
 from proxy.content import Blob, read_all
 from proxy.errors import BlobUnknown, ContentDamaged, ManifestUnknown
@@ -83,7 +83,7 @@ class Lookup:
             raise problem
         if self.spool.linked(name, digest):  # it was lent by another repository
             for each in self.catalog.unreadable():
-                raise MayBeInside(each.artifact, each.problem)
+                raise each.as_doubt()
 
     async def _anywhere(self, digest: Digest, *, known: bool) -> Blob | None:
         if blob := await self.spool.find(digest):

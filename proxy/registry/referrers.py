@@ -1,6 +1,5 @@
 """Which manifests have another one as their subject (distribution-spec, "Listing Referrers")."""
 
-from proxy.artifacts.base import MayBeInside
 from proxy.content import Blob
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
@@ -29,7 +28,7 @@ async def _durable(lookup: Lookup, name: Name, subject: Digest) -> list[Blob]:
     for problem in lookup.catalog.unreadable(name):
         known = lookup.catalog.reference_of(problem.artifact)
         if known and isinstance(known[1], Digest):
-            raise MayBeInside(problem.artifact, problem.problem)
+            raise problem.as_doubt()
     return [
         blob
         for archive in archives
