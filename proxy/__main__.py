@@ -78,10 +78,11 @@ def _help(_: Sequence[str]) -> None:
 
 
 def _serve(arguments: Sequence[str]) -> None:
-    """Run the registry until SIGTERM or SIGINT."""
+    """Run the registry until SIGTERM or SIGINT; exit status 1 if something that was accepted is not durable then."""
     settings, remarks = _settings(arguments)
 
     import logging
+    import os
 
     from config import job
     from proxy import app, printing
@@ -95,7 +96,7 @@ def _serve(arguments: Sequence[str]) -> None:
     for remark in remarks:
         log.warning("%s", remark)
     try:
-        app.run(settings, job.read())
+        is_durable = app.run(settings, job.read())
     except StoreUnusable as error:
         _fail(str(error), status=2)
     except (CannotListen, FolderInUse) as error:
@@ -104,6 +105,8 @@ def _serve(arguments: Sequence[str]) -> None:
         log.debug("why it ended", exc_info=error)
         where = f"RELAY_DATA (--data) is '{settings.data}'"
         _fail(f"{where}: cannot write there ({error.strerror}); choose another folder or change its owner", status=2)
+    sys.stderr.flush()
+    os._exit(0 if is_durable else 1)  # at once: there may be a second left, and taking an interpreter down needs that
 
 
 def _health(arguments: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -12,15 +13,18 @@ from config.job import Job
 from config.settings import Settings
 from proxy.files import locked, trouble
 from proxy.front import gate, keys
+from proxy.front.ending import Ending
 from proxy.front.errors import as_oci_errors
-from proxy.front.listening import listen, stopped
+from proxy.front.listening import listen, signalled
 from proxy.front.metrics import Metrics
 from proxy.front.routes import ROUTES
 from proxy.front.watching import watch
 from proxy.ledger import Ledger
 from proxy.memory import Memory, share_arenas
 from proxy.oci.manifest import LIMIT
+from proxy.oci.names import Tag, label
 from proxy.offload import Crew
+from proxy.printing import printable
 from proxy.registry.deletion import Deletion
 from proxy.registry.fetching import Fetching
 from proxy.registry.flights import PATIENCE, Flights
@@ -32,6 +36,7 @@ from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.report import Report
+from proxy.registry.states import State
 from proxy.registry.summary import Summary
 from proxy.registry.transfers import Departures
 from proxy.registry.warming import Warming
@@ -41,6 +46,7 @@ from proxy.telling import tell
 
 _log = logging.getLogger(__name__)
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
+_END = 7.0  # seconds for all that is under way or pending when the relay is stopped; `docker stop` kills after 10
 
 
 def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE) -> web.Application:
@@ -65,14 +71,15 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
     journal, pace = Journal(ledger), settings.settle_seconds
     push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal)
     report = Report(lookup, push, stores.kind, stores.standing, history)
-    hosts = [settings.public_host]
-    middlewares = [watch(ledger), *_middlewares(settings, stores, push, hosts)]
+    hosts, ending = [settings.public_host], Ending()
+    middlewares = [watch(ledger), as_oci_errors, ending.middleware, *_middlewares(settings, stores, push, hosts)]
     app = web.Application(middlewares=middlewares, client_max_size=LIMIT)
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
     app[keys.DELETION] = Deletion(lookup, push)
     app[keys.DEPARTURES] = departures
     app[keys.FETCHING] = fetching = Fetching(spool, memory, crew, ledger)
     app[keys.INTAKE], app[keys.HANDOUT] = Intake(spool, push), Handout(lookup, fetching)
+    app[keys.END] = lambda: _end(ending, flights, push)
     app[keys.FLIGHTS], app[keys.METRICS], app[keys.REPORT] = flights, metrics, report
     another = settings.run_id is not None
     app[keys.SUMMARY] = Summary(report, history, departures, stores.place, stores.load, another=another)
@@ -96,7 +103,7 @@ def _renaming(push: Push, hosts: list[str], *, by_hand: bool) -> Callable[[str],
 
 
 async def _life(stores: Stores, push: Push, departures: Departures, crew: Crew) -> AsyncIterator[None]:
-    """Open what the service works with; at its end make durable what is pending, then close."""
+    """Open what the service works with; at its end give up what is not over by then, and say what that is."""
     _log.info("images are kept in: %s (%s)", stores.kind, stores.reason)
     async with stores.opened():
         await push.spool.open()
@@ -109,11 +116,32 @@ async def _life(stores: Stores, push: Push, departures: Departures, crew: Crew) 
             background.append(crew.start(stores.actions.watch()))
         yield
         departures.end()
-        for failed in await push.flush():
-            _log.error("%s@%s is not durable: %s", failed.name, failed.digest, failed.problem)
         for task in background:
             task.cancel()
         await crew.dismiss()
+        _tell_what_is_left(push)
+
+
+async def _end(ending: Ending, flights: Flights, push: Push) -> None:
+    """Make durable what is pending, at once, and let requests under way end, all within the time that there is."""
+    flights.hold()
+    changing, under_way = ending.begin(_END)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_END):
+            await asyncio.gather(push.flush(), *(asyncio.wait([each]) for each in changing))
+            await push.flush()  # what those requests have left pending
+            await asyncio.gather(*(asyncio.wait([each]) for each in under_way))
+
+
+def _tell_what_is_left(push: Push) -> None:
+    """Name what was accepted, or was about to be, and is in no artifact."""
+    for each in push.pushed():
+        if each.state is State.SEALING and isinstance(each.reference, Tag):
+            _log.error("%s was not stored before the end; push it again", label(each.name, each.reference))
+    for each in push.pending():
+        why = each.problem or "there was no time to store it"
+        kept = f"a relay over the same data folder ({push.spool.root.parent}) has it again"
+        _log.error("%s is not durable: %s; %s", label(each.name, each.reference), printable(why), kept)
 
 
 async def _sweep(spool: Spool) -> None:
@@ -126,29 +154,31 @@ async def _sweep(spool: Spool) -> None:
 
 
 def _middlewares(settings: Settings, stores: Stores, push: Push, hosts: Collection[str]) -> list[Middleware]:
-    chosen = [as_oci_errors, gate.hosts(hosts), gate.no_pages]
+    chosen = [gate.hosts(hosts), gate.no_pages]
     if settings.password is not None:
         chosen.append(gate.password(settings.password.get_secret_value(), lambda: push.public_host))
     chosen.append(gate.open_for(stores.closed))
     return chosen
 
 
-def run(settings: Settings, job: Job) -> None:
-    """Serve until SIGTERM or SIGINT, then make durable what is pending."""
+def run(settings: Settings, job: Job) -> bool:
+    """Serve until SIGTERM or SIGINT, then make durable what is pending; return whether all of it is."""
     share_arenas()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a blob or archive that is being read is an open file
     with locked(settings.data):
-        asyncio.run(_serve(settings, job))
+        return asyncio.run(_serve(settings, job))
 
 
-async def _serve(settings: Settings, job: Job) -> None:
-    app = build(settings, job)
+async def _serve(settings: Settings, job: Job) -> bool:
+    app, asked = build(settings, job), signalled()
     async with listen(app, settings.host, settings.port) as port:
         if settings.port != port and "public_host" not in settings.model_fields_set:
             app[keys.PUSH].public_host = f"localhost:{port}"
         where = settings.data if app[keys.REPORT].store == "directory" else "artifacts of the run"
         _log.info("image-relay serves %s, images in %s", app[keys.PUSH].public_host, where)
-        await stopped()
+        await asked.wait()
         _log.info("stopping: what is pending is stored first")
+    left = app[keys.PUSH].pending()
     _log.info("stopped")
+    return not left

@@ -27,12 +27,13 @@ class Inflow:
         self._loop = asyncio.get_running_loop()
         self._held = memoryview(first)
         self._coming: Future[bytes] | None = None
-        self._ended = False
+        self._ended = self._is_closed = False
 
     def read(self, size: int, /) -> bytes:
         """Give 1 to `size` bytes, or none at the end; raises what the chunks raise. Blocks."""
         if not self._held and not self._ended:
-            batch = (self._coming or self._ask()).result()
+            self._coming = self._coming or self._ask()
+            batch = self._coming.result()
             self._coming = self._ask() if batch else None
             self._ended, self._held = not batch, memoryview(batch)
         given, self._held = self._held[:size], self._held[size:]
@@ -46,7 +47,8 @@ class Inflow:
             self._ended = not more
 
     def close(self) -> None:
-        """Wait for no more."""
+        """Wait for no more, and take no chunk any more."""
+        self._is_closed = True
         if self._coming:
             self._coming.cancel()
 
@@ -55,7 +57,9 @@ class Inflow:
 
     async def _gather(self) -> bytes:
         batch, size = list[bytes](), 0
-        while size < _BATCH and len(batch) < _CHUNKS and (chunk := await anext(self._chunks, b"")):
+        while size < _BATCH and len(batch) < _CHUNKS and not self._is_closed:
+            if not (chunk := await anext(self._chunks, b"")):
+                break
             batch.append(chunk)
             size += len(chunk)
         self.received += size

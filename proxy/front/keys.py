@@ -1,5 +1,7 @@
 """What handlers find in the application, under typed keys."""
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
 from proxy.front.metrics import Metrics
@@ -19,6 +21,7 @@ from proxy.store.spool import Spool
 
 DELETION = web.AppKey("deletion", Deletion)
 DEPARTURES = web.AppKey("departures", Departures)
+END = web.AppKey[Callable[[], Awaitable[None]]]("end")
 FETCHING = web.AppKey("fetching", Fetching)
 FLIGHTS = web.AppKey("flights", Flights)
 HANDOUT = web.AppKey("handout", Handout)

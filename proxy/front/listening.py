@@ -6,18 +6,23 @@ Clients try TLS first, dockerd at every command: what is not HTTP is answered at
 import asyncio
 import errno
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from threading import Timer
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from proxy.front.keys import END
 from proxy.printing import printable
 
 _log = logging.getLogger(__name__)
-_GRACE = 5.0  # seconds for answers under way; `docker stop` kills after 10, and the flush needs its part
+_GRACE = 0.3  # seconds for the last bytes of answers, and once more for handlers that do not end
+_LAST = 7.8  # seconds from the signal on, after which the process is over; `docker stop` kills after 10
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 1024  # connections not yet accepted; Docker 20.10 opens a new one for each request
 _SEND_BUFFER = 256 * 1024  # bytes; what is sent stays in the CPU's cache: pulls are a third faster than by default
 _ATTEMPTS = 20  # to find a port that is free at every address
@@ -39,8 +44,8 @@ class PortTaken(CannotListen):
 async def listen(app: web.Application, hosts: Sequence[str], port: int) -> AsyncIterator[int]:
     """Serve at all hosts until the block ends; gives the port, of `0` the one that was found to be free.
 
-    CannotListen if an address is not to be had. At the end no connection is taken any more, answers under way get five
-    seconds, then the clean-up of the application runs.
+    CannotListen if an address is not to be had. At the end no connection is taken any more; then what the application
+    has as its `END` runs, connections are closed, and its clean-up runs.
     """
     with ExitStack() as opened:
         sockets = [opened.enter_context(each) for each in bind_all(hosts, port)]
@@ -57,20 +62,38 @@ async def listen(app: web.Application, hosts: Sequence[str], port: int) -> Async
             for each in sockets:
                 await web.SockSite(runner, each, backlog=_BACKLOG).start()
             yield int(sockets[0].getsockname()[1])
+            for site in runner.sites:
+                await site.stop()
+            if END in app:
+                await app[END]()
         finally:
             await runner.cleanup()
 
 
-async def stopped() -> None:
-    """Wait for SIGTERM or SIGINT; the next one after that ends the process at once."""
+def signalled() -> asyncio.Event:
+    """Return what SIGTERM or SIGINT sets; from then on the process has eight seconds, and ends at once at the next one.
+
+    Both hold whatever a thread waits for, such as a name service that does not answer; the exit status is 1 or that of
+    the signal.
+    """
     loop, asked = asyncio.get_running_loop(), asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, asked.set)
-    try:
-        await asked.wait()
-    finally:
-        for each in (signal.SIGTERM, signal.SIGINT):
+
+    def first() -> None:
+        for each in _SIGNALS:
             loop.remove_signal_handler(each)
+            signal.signal(each, _leave)  # by default nothing happens to the first process of a container
+        last = Timer(_LAST, os._exit, [1])
+        last.daemon = True
+        last.start()
+        asked.set()
+
+    for each in _SIGNALS:
+        loop.add_signal_handler(each, first)
+    return asked
+
+
+def _leave(number: int, _: object) -> None:
+    os._exit(128 + number)
 
 
 def bind(host: str, port: int) -> socket.socket:

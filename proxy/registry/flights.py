@@ -33,6 +33,7 @@ class Flights:
     def __init__(self, crew: Crew, patience: float) -> None:
         self._crew = crew
         self._patience = patience
+        self._is_last = False
         self._flights: dict[Hashable, _Flight] = {}
 
     async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -44,12 +45,18 @@ class Flights:
         redirects = flight.redirects
         hold = None if redirects >= _REDIRECTS else self._patience
         await asyncio.wait({flight.task}, timeout=hold)
+        if self._is_last:
+            await asyncio.wait({flight.task})
         if not flight.task.done():
             flight.redirects = max(flight.redirects, redirects + 1)  # requests that wait side by side count once
             raise StillUnderWay("this takes longer than usual; repeat the request to wait for it")
         self._forget(key, flight)
         result: T = flight.task.result()
         return result
+
+    def hold(self) -> None:
+        """Tell nobody any more to come again: the relay is stopping, and would refuse who does."""
+        self._is_last = True
 
     async def join_to_the_end(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Wait for as long as it takes, for somebody who is no client; gives whether it succeeded."""

@@ -23,6 +23,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
 from proxy.offload import offload
+from proxy.registry.batches import batches
 from proxy.registry.flights import Flights
 from proxy.registry.forerunners import Forerunners
 from proxy.registry.journal import Journal
@@ -147,6 +148,7 @@ class Push:
                 return  # claimed or deleted while this waited
             pushed = self._record(name, reference, digest)
             pushed.happens(Event.SEAL)
+            pushed.takes = frozenset({digest, *(child.digest for child in manifest.children)} if manifest else ())
             try:
                 await self._store(name, reference, digest, manifest or await self._read_back(name, digest))
             except _TROUBLES as error:
@@ -257,7 +259,7 @@ class Push:
             await asyncio.sleep(_TICK)
             self._touched = {name: at for name, at in self._touched.items() if not self._is_quiet(name)}
             for name in [name for name in self.spool.pending if self._is_quiet(name)]:
-                await self._settle(name, again=False)
+                await self._settle(name)
 
     def _is_quiet(self, name: Name) -> bool:
         since = time.monotonic() - self._touched.get(name, float("-inf"))
@@ -265,23 +267,45 @@ class Push:
         return since >= self.settle_seconds and not sealing and not self.spool.is_fed(name)
 
     async def flush(self) -> list[Pushed]:
-        """Seal everything that is pending; gives what could not be stored."""
-        for name in list(self.spool.pending):
-            await self._settle(name, again=True)
+        """Seal everything that is pending; return what could not be stored.
+
+        What goes into an artifact that a tag is getting right now is stored alone only if that fails.
+        """
+        under_way = [each for each in self._pushed.values() if each.takes and each.state is State.SEALING]
+        await self._settle_all()
+        for each in under_way:
+            async with self.turn(each.name, each.reference):
+                pass  # it is free when the seal is over
+        if under_way:
+            await self._settle_all()
         await self.forerunners.remove(all_of_them=True)
+        return self.pending()
+
+    async def _settle_all(self) -> None:
+        found = [(name, digest) for name in self.spool.pending for digest in self._unclaimed(name)]
+        for batch in batches(self.spool, found):
+            await asyncio.gather(*(self._settle_one(*held) for held in batch))
+
+    def pending(self) -> list[Pushed]:
+        """Return what was pushed by digest and is in no artifact yet."""
         return [self._record(name, digest, digest) for name, held in self.spool.pending.items() for digest in held]
 
-    async def _settle(self, name: Name, *, again: bool) -> None:
-        """Seal what no other pending manifest names; what failed only `again`, or after another push."""
-        pending = self.spool.pending.get(name, {})
-        claimed = {child for each in pending.values() for child in each.children}
-        for digest in [digest for digest in pending if digest not in claimed]:
-            if digest not in pending:
-                continue  # claimed or deleted meanwhile
-            if again or self._record(name, digest, digest).state is not State.FAILED:
+    async def _settle(self, name: Name) -> None:
+        """Seal what nothing takes along; what failed not before another push."""
+        for digest in self._unclaimed(name):
+            if self._record(name, digest, digest).state is not State.FAILED:
                 await self._settle_one(name, digest)
 
+    def _unclaimed(self, name: Name) -> list[Digest]:
+        """Return what is pending in a repository, without what a pending manifest, or a tag on its way, takes along."""
+        pending = self.spool.pending.get(name, {})
+        claimed = {child for each in pending.values() for child in each.children}
+        under_way = (each for each in self._pushed.values() if each.name == name and each.state is State.SEALING)
+        claimed.update(*(each.takes for each in under_way))
+        return [digest for digest in pending if digest not in claimed]
+
     async def _settle_one(self, name: Name, digest: Digest) -> bool:
+        """Seal a pending manifest alone, unless it was claimed or deleted meanwhile; return whether that went well."""
         work = partial(self._seal, name, digest, digest, None)
         return await self.flights.join_to_the_end((name, digest, digest), work)
 

@@ -77,6 +77,7 @@ class Pushed:
     digest: Digest
     state: State
     problem: str = ""
+    takes: frozenset[Digest] = frozenset()  # what a tag takes along into its artifact
 
     def happens(self, event: Event, problem: str = "") -> None:
         """Go to the next state."""

@@ -128,6 +128,10 @@ class Spool:
         """Tell how many bytes its blobs have, as they are stored."""
         return sum(entry.stored for entry in self._blobs.values())
 
+    def stored(self, digest: Digest) -> int:
+        """Return how many bytes a blob has as it is stored; 0 if it is not here."""
+        return self._blobs[digest].stored if digest in self._blobs else 0
+
     @property
     def uploads(self) -> int:
         """Tell how many uploads are open."""

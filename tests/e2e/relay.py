@@ -90,9 +90,18 @@ class Relay:
 
     def stop(self) -> int:
         """Ask it to end, and return its exit status."""
+        self.signal()
+        return self.ended(_STOP_SECONDS)
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send it a signal."""
         assert self._process is not None, "it is not running"
-        self._process.send_signal(signal.SIGTERM)
-        status = self._process.wait(_STOP_SECONDS)
+        self._process.send_signal(number)
+
+    def ended(self, seconds: float) -> int:
+        """Wait until it has ended by itself, for so many seconds, and return its exit status."""
+        assert self._process is not None, "it is not running"
+        status = self._process.wait(seconds)
         self._process = None
         return status
 

@@ -2,15 +2,13 @@ import asyncio
 import errno
 import gzip
 import logging
-import os
-import signal
 import socket
 import ssl
 
 import pytest
 from aiohttp import ClientSession, web
 
-from proxy.front.listening import Bind, CannotListen, PortTaken, bind, bind_all, listen, stopped
+from proxy.front.listening import Bind, CannotListen, PortTaken, bind, bind_all, listen
 from tests.machine import require_ipv6
 
 BOTH = ("127.0.0.1", "::1")
@@ -272,13 +270,3 @@ async def test_an_application_that_can_not_start_gives_the_port_back() -> None:
             raise AssertionError("it serves")
 
     bind("127.0.0.1", port).close()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_the_waiting(number: signal.Signals) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        group.create_task(stopped())
-        await asyncio.sleep(0)
-        os.kill(os.getpid(), number)
-    signal.signal(signal.SIGINT, before)

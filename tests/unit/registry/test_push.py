@@ -522,8 +522,8 @@ async def test_flushes_side_by_side_make_one_archive_each(moody_desk: Desk, mood
 
 
 async def test_what_is_deleted_while_others_are_settled_stays_deleted(moody_desk: Desk, moody: MoodyStore) -> None:
-    first = await moody_desk.push_image(b"1", tags=())
-    second = await moody_desk.push_image(b"2", tags=())
+    first = await moody_desk.push_image(noise(5 * MIB, 1), tags=())
+    second = await moody_desk.push_image(noise(6 * MIB, 2), tags=())
     moody.gate.clear()
     flushing = asyncio.create_task(moody_desk.push.flush())
     await until(lambda: moody.asked)
