@@ -8,7 +8,6 @@ import { Failure, group, log } from "./runner.mjs"
 const PULLS = 3 // times that the image is asked for
 const PAUSE = 3_000 // milliseconds between two of them
 const START = 60_000 // milliseconds until it has to answer
-const GRACE = 60 // seconds that it may take to store what came last
 const OWN = new Set(["RELAY_HOST", "RELAY_PORT", "RELAY_DATA", "RELAY_PUBLIC_HOST", "RELAY_STORE", "RELAY_PASSWORD"])
 const PROXIES = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]
 
@@ -121,7 +120,7 @@ function reachable(there, inputs) {
 /** Let it end, show what it said, and leave nothing of it; gives what went wrong with that. */
 export async function stop(id) {
   try {
-    await docker(["stop", "--time", String(GRACE), id])
+    await docker(["stop", id])
     await showLog(id)
     await docker(["rm", "--force", "--volumes", id])
     return []

@@ -74,7 +74,11 @@ async function loadOne(relay, reference, chosen) {
   ])
   if (ended.status === "rejected") throw ended.reason
   if (sent.status === "rejected") throw new Unanswered(sent.reason.message)
-  group(`docker load of ${reference.text}`, said.value.join("").trim().split("\n"))
+  const lines = said.value.join("").trim().split("\n")
+  group(`docker load of ${reference.text}`, lines)
+  const problem = lines.find((line) => /^Error unpacking image/.test(line)) // docker ends well all the same
+  if (problem) throw new EngineError(problem)
+  if (!lines.some((line) => /^Loaded image/.test(line))) throw new EngineError("nothing of an image that is loaded")
 }
 
 /** Let docker work, if there is one, and say of every failure what was wanted and who refused it. */

@@ -89,9 +89,12 @@ export class Relay {
     return parse(await this.send("PUT", image(reference.text), { body: tarball })).images
   }
 
-  /** Give the tarball of an image as a stream: under its own name or a `local` one, of several platforms what `query` names. */
+  /**
+   * Give the tarball of an image as a stream: under its own name or a `local` one, of several platforms what `query` names.
+   * Refused if no engine can load it.
+   */
   async fetch({ text, local }, query) {
-    const wanted = new URLSearchParams({ compression: "none", ...query })
+    const wanted = new URLSearchParams({ compression: "none", loadable: "", ...query })
     const answer = await this.ask("GET", `${image(local ? `${text}=${local}` : text)}?${wanted}`)
     if (answer.statusCode !== 200) throw new Refused(answer.statusCode, sentence(answer, await content(answer)))
     return answer

@@ -99,6 +99,21 @@ def loadable(root: Digest, manifests: Mapping[Digest, Manifest], held: Collectio
     return first
 
 
+def obstacle(root: Digest, manifests: Mapping[Digest, Manifest], held: Collection[Digest]) -> str:
+    """Return in a few words why no engine can load what a manifest names; nothing if one can."""
+    if loadable(root, manifests, held):
+        return ""
+    manifest = manifests[root]
+    if manifest.is_index:
+        return "none of its images is here with all its layers"
+    if manifest.config is None or not manifest.is_image:
+        return f"config type {manifest.config.media_type[:60]}" if manifest.config else "it has no config"
+    for layer in manifest.layers:
+        if not layer.media_type.startswith(_LAYERS):
+            return f"layer type {layer.media_type[:60]}"
+    return "a layer of it is not here, but at an address of others"
+
+
 def _can_be_loaded(manifest: Manifest, held: Collection[Digest]) -> bool:
     return (
         manifest.is_image

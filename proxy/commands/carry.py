@@ -89,7 +89,7 @@ async def load(place: Place, references: Sequence[str], file: str | None, platfo
     async with engine() as target:
         if platform is None:
             query = {"engine": await target.platform()}
-        async with _coming(place, references, query | {"compression": "none"}) as chunks:
+        async with _coming(place, references, query | {"compression": "none", "loadable": "true"}) as chunks:
             for line in await target.load(chunks):
                 print(printable(line))
 

@@ -12,9 +12,12 @@ from proxy.commands.relay import CommandFailed
 _CHUNK = 1024 * 1024  # bytes
 _ARM = re.compile(r"armv([5-9])")
 _ARM_MOST = 7  # variant of 32 bits
+_BRIEF = 160  # characters of what the engine says that are shown
 _UNREACHABLE = 900  # aiodocker's status where no engine answers
 _NONE = "no container engine answers (DOCKER_HOST, /var/run/docker.sock): start it, or use --file"
 _BY_HAND = "docker save IMAGE | image-relay save --file - IMAGE, and image-relay load --file - IMAGE | docker load, do"
+_UNPACKED_NOT = "Error unpacking image"
+_LOADED = re.compile(r"Loaded image(?: ID)?: *(\S+)")
 
 
 class Engine:
@@ -45,12 +48,22 @@ class Engine:
                 yield chunk
 
     async def load(self, tarball: AsyncIterator[bytes]) -> list[str]:
-        """Do as `docker load` does, and give what the engine says of it."""
+        """Do as `docker load` does, and return what the engine says of it; CommandFailed where it has no image then.
+
+        An engine with containerd's image store tells among other lines, and ends well, that it could not unpack one.
+        """
         said: list[str] = []
         message: Any
         async for message in self._docker.images.import_image(tarball, stream=True):
-            if text := str(message.get("stream", "")).strip():
-                said.append(text)
+            said += filter(None, (line.strip() for line in str(message.get("stream", "")).splitlines()))
+        for line in said:
+            if line.startswith(_UNPACKED_NOT):
+                raise _failure(line)
+        loaded = [match[1] for line in said if (match := _LOADED.match(line))]
+        if not loaded:
+            raise CommandFailed("the container engine took the tarball, and says of no image that it is loaded")
+        for reference in loaded:
+            await self._docker.images.inspect(reference)
         return said
 
 
@@ -66,8 +79,12 @@ async def engine() -> AsyncIterator[Engine]:
     try:
         yield Engine(docker)
     except aiodocker.DockerError as error:
-        raise CommandFailed(
-            _NONE if error.status == _UNREACHABLE else f"the container engine says: {error.message}"
-        ) from error
+        raise (CommandFailed(_NONE) if error.status == _UNREACHABLE else _failure(error.message)) from error
     finally:
         await docker.close()
+
+
+def _failure(said: str) -> CommandFailed:
+    """Return what the engine said as a failure, of a long text its ends: what is wrong mostly stands last."""
+    brief = said if len(said) <= _BRIEF else f"{said[:50]} … {said[-100:]}"
+    return CommandFailed(f"the container engine says: {brief}")

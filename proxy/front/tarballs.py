@@ -85,7 +85,8 @@ async def _tell(response: web.StreamResponse, *parts: str) -> None:
 async def get(request: web.Request) -> web.StreamResponse:
     """Hand out one image, or several with commas between them: `?compression=`, and `?platform=` or `?engine=`.
 
-    Each is called what it was asked for as, or what stands behind a `=`.
+    Each is called what it was asked for as, or what stands behind a `=`. `?loadable` refuses what no engine can load,
+    before one is asked to.
     """
     public_host = request.app[PUSH].public_host
     wanted = _distinct(_asked(text, public_host) for text in request.match_info["images"].split(","))
@@ -95,6 +96,8 @@ async def get(request: web.Request) -> web.StreamResponse:
     for each in wanted:
         request.app[PUSH].touch(each.name)
     tarball = await request.app[HANDOUT].tarball(wanted, compression, _choice(request))
+    if "loadable" in request.query:
+        tarball.check_loadable()
     headers = {
         "Content-Type": _TYPES[compression],
         "Content-Disposition": f'attachment; filename="{tarball.file}"',

@@ -11,11 +11,12 @@ from enum import Enum
 
 from isal import isal_zlib
 
+from proxy.archive import loading
 from proxy.archive.frames import decompress
 from proxy.archive.layout import Copy, Image, Literal, lay_out, lay_out_tar
 from proxy.archive.limits import PIECE
 from proxy.content import Blob, read_plain, read_proven
-from proxy.errors import ManifestUnknown
+from proxy.errors import ManifestUnknown, Unsupported
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, escape, label
 from proxy.offload import offload
@@ -67,6 +68,12 @@ class Tarball:
     segments: tuple[Literal | Copy, ...]
     blobs: dict[Digest, Blob]
     fetching: Fetching
+    obstacles: tuple[str, ...] = ()
+
+    def check_loadable(self) -> None:
+        """Refuse what no engine can load: UNSUPPORTED."""
+        if self.obstacles:
+            raise Unsupported(self.obstacles[0])
 
     def parts(self) -> AsyncGenerator[bytes | memoryview]:
         """Give the bytes in order; what is damaged ends in CONTENT_DAMAGED before it is whole."""
@@ -123,7 +130,7 @@ class Handout:
         MANIFEST_UNKNOWN if an image, or a child of its index, is not there.
         """
         blobs: dict[Digest, Blob] = {}
-        images, handed = [], []
+        images, handed, obstacles = [], [], list[str]()
         for each in wanted:
             tree = await self._tree(each, choice)
             blobs |= tree.blobs
@@ -132,11 +139,13 @@ class Handout:
             images.append(Image(each.name, tag, root, tree.contents, each.names))
             size = sum(content.size for content in tree.contents.values())
             handed.append(Handed(label(each.name, each.reference), root, size, len(tree.contents)))
+            if why := _obstacle(tree, root):
+                obstacles.append(f"{label(each.name, each.reference)} is no image that an engine can load ({why})")
         segments = await offload(_segments, images, compression)
         file = "images" if len(images) > 1 else _file(wanted[0])
         known = None if compression is Compression.GZIP else sum(_size(each, blobs, compression) for each in segments)
         file = f"{file}.tar{compression.value}"
-        return Tarball(file, known, tuple(handed), compression, segments, blobs, self.fetching)
+        return Tarball(file, known, tuple(handed), compression, segments, blobs, self.fetching, tuple(obstacles))
 
     async def _tree(self, wanted: Wanted, choice: Choice | None) -> Tree:
         name = wanted.name
@@ -163,6 +172,11 @@ def _incomplete(reference: str, tree: Tree) -> ManifestUnknown:
     absent = [f"{child.platform or 'no platform'} ({digest})" for digest, child in tree.missing.items()]
     more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
     return ManifestUnknown(f"{reference} is incomplete: {absent[0]}{more} is missing; push it, or choose ?platform=")
+
+
+def _obstacle(tree: Tree, root: Digest) -> str:
+    manifests = {digest: held.manifest for digest, held in tree.contents.items() if held.manifest}
+    return loading.obstacle(root, manifests, tree.contents.keys())
 
 
 def _segments(images: Sequence[Image], compression: Compression) -> tuple[Literal | Copy, ...]:

@@ -12,7 +12,7 @@ from tests.action.runner import Step
 from tests.e2e import building, steps
 from tests.e2e.bridged import Bridged
 from tests.e2e.clients import Toolbox
-from tests.e2e.engines import Docker20, Docker26, Engine
+from tests.e2e.engines import Docker20, Docker26, Engine, FullDisk
 from tests.e2e.images import KINDS, Image
 from tests.e2e.jobs import Jobs
 from tests.e2e.outside import artifact_service
@@ -86,6 +86,12 @@ def docker20(toolbox: Toolbox) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def docker26(toolbox: Toolbox) -> Iterator[Engine]:
     yield from _running(Docker26(toolbox))
+
+
+@pytest.fixture
+def full(toolbox: Toolbox) -> Iterator[Engine]:
+    """An engine whose disk takes nothing large."""
+    yield from _running(FullDisk(toolbox))
 
 
 @pytest.fixture(scope="session")

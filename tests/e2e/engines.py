@@ -195,6 +195,18 @@ class Docker26(Engine):
         return [*self.toolbox.entering(), docker, "--host", f"unix://{self.socket}"]
 
 
+class FullDisk(Docker26):
+    """The same on a disk that is full as soon as a larger image is unpacked."""
+
+    name = "full"
+    size = 64  # MiB
+
+    def command(self) -> list[str]:
+        data = f"{self.folder}/data"
+        mounted = f'mkdir -p {data} && mount -t tmpfs -o size={self.size}m tmpfs {data} && exec "$@"'
+        return [*self.toolbox.entering(), "sh", "-c", mounted, "sh", require_trixie("dockerd")]
+
+
 def reported_digest(said: str) -> str:
     found = _DIGEST.search(said)
     assert found, f"no digest in: {said}"

@@ -1,21 +1,26 @@
 """`image-relay save`, `load` and `wait`, between real engines and a relay; started as `main` starts them."""
 
+import gzip
+import hashlib
+import json
 import os
 import secrets
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from proxy.__main__ import main
+from tests import tarballs
 from tests.e2e.clients import Toolbox
 from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
-from tests.e2e.images import dockerfile, several_layers
+from tests.e2e.images import CONFIG, MANIFEST, dockerfile, several_layers
+from tests.e2e.impatient import ImpatientClient
 from tests.e2e.relay import Relay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -66,17 +71,66 @@ def test_what_the_engine_does_not_have_is_told(
     assert failed(capsys, relay, "load", "nothing:v1").startswith("nothing:v1 is not here")
 
 
-def test_what_the_engine_cannot_load_is_told(
-    docker20: Engine, relay: Relay, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("types", "reason"),
+    [
+        ((None,), "it has no config"),
+        (("application/vnd.cncf.helm.config.v1+json",), "config type application/vnd.cncf.helm.config.v1+json"),
+        (("application/octet-stream",), "config type application/octet-stream"),
+        ((CONFIG, "application/vnd.dev.cosign.simplesigning.v1+json"), "layer type application/vnd.dev.cosign."),
+        ((CONFIG, "application/vnd.oci.image.layer.nondistributable.v1.tar"), "a layer of it is not here"),
+    ],
+)
+def test_what_no_engine_can_load_is_refused_and_can_be_had_as_a_file(
+    types: Sequence[str | None],
+    reason: str,
+    engine: Engine,
+    relay: Relay,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{docker20.socket}")
-    chart = b'{"schemaVersion":2,"artifactType":"application/vnd.example","layers":[]}'
-    headers = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
-    assert relay.request("PUT", "/v2/chart/manifests/v1", headers, chart)[0] == 201
+    config, *layers = types
+    client = ImpatientClient(relay, "chart")
+    foreign = {"digest": f"sha256:{'0' * 64}", "size": 1, "urls": ["https://example.org/layer"]}
+    document: dict[str, object] = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/vnd.example"}
+    document["layers"] = [
+        {"mediaType": each} | (foreign if "nondist" in str(each) else client.push([b"x"], str(each))) for each in layers
+    ]
+    if config:
+        document["config"] = client.push([b"{}"], config)
+    body = json.dumps(document).encode()
+    assert relay.request("PUT", "/v2/chart/manifests/v1", {"Content-Type": MANIFEST}, body)[0] == 201
 
     said = failed(capsys, relay, "load", "chart:v1")
+    call(relay, "load", "chart:v1", "--file", str(tmp_path / "chart.tar"))
+
+    assert said.startswith(f"chart:v1 is no image that an engine can load ({reason}")
+    assert (tmp_path / "chart.tar").stat().st_size > 0
+    assert engine.docker("image", "ls", "--quiet") == ""
+
+
+@pytest.mark.parametrize("fill", [bytes, os.urandom], ids=["unpacked", "stored"])
+def test_a_disk_that_is_full_is_a_failure(
+    fill: Callable[[int], bytes],
+    full: Engine,
+    relay: Relay,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{full.socket}")
+    layer = tarballs.tar({"large": fill(100 << 20)})
+    diff = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff]}}
+    client = ImpatientClient(relay, "large")
+    packed = client.push([gzip.compress(layer, 1)], "application/vnd.oci.image.layer.v1.tar+gzip")
+    described = client.push([json.dumps(config).encode()], CONFIG)
+    body = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": described, "layers": [packed]}).encode()
+    assert relay.request("PUT", "/v2/large/manifests/v1", {"Content-Type": MANIFEST}, body)[0] == 201
+
+    said = failed(capsys, relay, "load", "large:v1")
 
     assert said.startswith("the container engine says: ")
+    assert "no space left on device" in said
 
 
 def test_without_an_engine_that_is_told(
