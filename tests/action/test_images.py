@@ -1,18 +1,24 @@
 """Images in the life of a step: awaited, listed, stored at the end, or not."""
 
 import json
+import os
+import shutil
+import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
 from tests.action.conftest import Use
 from tests.e2e.images import INDEX, digest_of
+from tests.e2e.impatient import ImpatientClient
 from tests.e2e.jobs import Jobs
 from tests.e2e.relay import Relay
 from tests.fakes.actions.faults import no_storage_left
 
 pytestmark = pytest.mark.timeout(120)
 
+ROOT = Path(__file__).parents[2]
 _NOTHING = b'{"schemaVersion":2,"manifests":[]}'  # an index of nothing: the smallest thing that a registry takes
 
 
@@ -182,3 +188,38 @@ def test_a_mistaken_input_is_one_error_that_says_how_it_should_look(
     assert said in main.error
     assert len(main.annotations) == 1
     assert json.loads(relay.request("GET", "/relay/health")[2])["session"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("Loaded image: app:v1", ""),
+        (
+            "Error unpacking image app:v1: no space left on device\nLoaded image: app:v1",
+            "Error unpacking image app:v1: ",
+        ),
+        ("", "nothing of an image that is loaded"),
+    ],
+)
+def test_a_load_that_ends_well_and_says_otherwise_has_failed(
+    said: str, problem: str, relay: Relay, use: Use, tmp_path: Path, jobs: Jobs
+) -> None:
+    """Engines from 28 on say it so; the ones that the tests have end with 1."""
+    use(relay.port).main()
+    client = ImpatientClient(relay, "app")
+    client.tag("v1", [client.push([b"layer"])])
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(f"#!/bin/sh\n[ $1 = load ] && cat > /dev/null && printf '%s\\n' '{said}'\nexit 0\n")
+    docker.chmod(0o755)
+
+    script = (
+        f'import {{ load }} from "{ROOT}/action/images.mjs"; import {{ Relay }} from "{ROOT}/action/relay.mjs"; '
+        f'await load(new Relay("http://127.0.0.1:{relay.port}"), [{{ text: "app:v1" }}])'
+    )
+    node = [shutil.which("node") or "node", "--input-type=module", "--eval", script]
+    told = {**os.environ, "PATH": f"{docker.parent}:/usr/bin:/bin"}
+    ended = subprocess.run(node, check=False, env=told, capture_output=True, text=True, timeout=60)  # noqa: S603
+
+    assert bool(ended.returncode) == bool(problem)
+    assert not problem or f"load: app:v1: docker says: {problem}" in ended.stderr
