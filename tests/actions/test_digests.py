@@ -1,6 +1,6 @@
 """A run with a hundred artifacts, a tenth of a second for each request: what a lookup by digest and a listing cost."""
 
-import time
+import asyncio
 
 from proxy.front.keys import LOOKUP
 from proxy.oci.names import Name, Tag
@@ -12,6 +12,7 @@ from tests.fakes.actions.fixtures import Emulate
 from tests.front.relay import Answer, Pushed, Relay, image
 
 _MANY = 100
+_RETRIED = 5  # requests that a busy machine may make twice
 _EACH = 0.1  # seconds for a request
 _READING = (kinds.LIST, kinds.SIGN, kinds.GET_RANGE)
 
@@ -31,13 +32,10 @@ async def slow_reader(actions: Emulator, relays: Relays) -> Relay:
     return reader
 
 
-async def timed(relay: Relay, actions: Emulator, path: str) -> tuple[Answer, float, int]:
-    """Ask, and tell the seconds it took and how many requests were made for it."""
-    began = time.monotonic()
+async def counted(relay: Relay, actions: Emulator, path: str) -> tuple[Answer, int]:
+    """Ask, and return how many requests were made for it."""
     answer = await relay.ask("GET", path)
-    calls = actions.traffic.total(*_READING)
-    print(f"{path}: {answer.status}, {time.monotonic() - began:.2f} s, {calls} requests")  # noqa: T201 - for the report
-    return answer, time.monotonic() - began, calls
+    return answer, actions.traffic.total(*_READING)
 
 
 async def test_what_was_pushed_by_digest_is_found_by_its_name_as_fast_as_a_tag(
@@ -49,11 +47,10 @@ async def test_what_was_pushed_by_digest_is_found_by_its_name_as_fast_as_a_tag(
     await filled(actions, relays)
     reader = await slow_reader(actions, relays)
 
-    answer, seconds, calls = await timed(reader, actions, f"/v2/app/manifests/{pushed.digest}")
+    answer, calls = await counted(reader, actions, f"/v2/app/manifests/{pushed.digest}")
 
     assert answer.body == pushed.content
     assert calls == 3  # as many as for a tag: a listing, a signature, a range
-    assert seconds < 10 * _EACH
 
 
 async def test_the_digest_of_a_tag_costs_the_fewer_requests_the_newer_it_is_and_never_a_walk_one_by_one(
@@ -62,15 +59,14 @@ async def test_the_digest_of_a_tag_costs_the_fewer_requests_the_newer_it_is_and_
     actions = emulate()
     pushed = await filled(actions, relays)
 
-    for back, most_calls, most_seconds in ((1, 3, 2.0), (2, 10, 3.0), (_MANY, 1 + 2 * _MANY, 10.0)):
+    for back, most_calls, at_once in ((1, 3, 1), (2, 10, 1), (_MANY, 1 + 2 * _MANY + _RETRIED, 8)):
         reader = await slow_reader(actions, relays)
         wanted = pushed[-back]
-        answer, seconds, calls = await timed(reader, actions, f"/v2/app/manifests/{wanted.digest}")
+        answer, calls = await counted(reader, actions, f"/v2/app/manifests/{wanted.digest}")
 
         assert answer.body == wanted.content
         assert calls <= most_calls
-        assert seconds < most_seconds  # one by one: 20 s for the last
-        assert actions.traffic.peak[kinds.SIGN] <= 16
+        assert at_once <= actions.traffic.peak[kinds.SIGN] <= 16
 
 
 async def test_what_answers_for_a_tag_is_looked_into_before_what_was_replaced(emulate: Emulate, relays: Relays) -> None:
@@ -81,7 +77,7 @@ async def test_what_answers_for_a_tag_is_looked_into_before_what_was_replaced(em
         await writer.push_image("latest", layers=[f"{number}".encode()])
     reader = await slow_reader(actions, relays)
 
-    answer, _, calls = await timed(reader, actions, f"/v2/app/manifests/{wanted.digest}")
+    answer, calls = await counted(reader, actions, f"/v2/app/manifests/{wanted.digest}")
 
     assert answer.body == wanted.content
     assert calls <= 10  # of 43: the first was in vain, the second it was, and few were begun beside it
@@ -92,13 +88,12 @@ async def test_tags_and_repositories_are_listed_by_one_request(emulate: Emulate,
     await filled(actions, relays)
     reader = await slow_reader(actions, relays)
 
-    tags, seconds, _ = await timed(reader, actions, "/v2/app/tags/list")
-    catalog, _, calls = await timed(reader, actions, "/v2/_catalog")
+    tags, _ = await counted(reader, actions, "/v2/app/tags/list")
+    catalog, calls = await counted(reader, actions, "/v2/_catalog")
 
     assert tags.json["tags"] == sorted(f"v{number}" for number in range(_MANY))
     assert catalog.json["repositories"] == ["app"]
     assert calls == actions.traffic.calls[kinds.LIST] == 1
-    assert seconds < 1.0
 
 
 async def test_what_refers_to_an_image_is_looked_for_in_several_artifacts_at_once(
@@ -111,11 +106,11 @@ async def test_what_refers_to_an_image_is_looked_for_in_several_artifacts_at_onc
     await relays.started[0].push(signature)
     reader = await slow_reader(actions, relays)
 
-    answer, seconds, calls = await timed(reader, actions, f"/v2/app/referrers/{pushed[0].digest}")
+    answer, calls = await counted(reader, actions, f"/v2/app/referrers/{pushed[0].digest}")
 
     assert [each["digest"] for each in answer.json["manifests"]] == [str(signature.digest)]
-    assert calls == 1 + 2 * (_MANY + 1)
-    assert seconds < 10.0  # one by one: 20 s
+    assert calls <= 1 + 2 * (_MANY + 1) + _RETRIED
+    assert 8 <= actions.traffic.peak[kinds.SIGN] <= 16
 
 
 async def test_only_shortened_names_that_may_be_of_the_repository_are_read_for_its_tags(
@@ -129,8 +124,8 @@ async def test_only_shortened_names_that_may_be_of_the_repository_are_read_for_i
     await writer.push_image("v2")
     reader = await slow_reader(actions, relays)
 
-    short, _, of_short = await timed(reader, actions, "/v2/app/tags/list")
-    tags, _, of_long = await timed(reader, actions, f"/v2/{long}/tags/list")
+    short, of_short = await counted(reader, actions, "/v2/app/tags/list")
+    tags, of_long = await counted(reader, actions, f"/v2/{long}/tags/list")
 
     assert short.json["tags"] == ["v2"]
     assert of_short == 1
@@ -161,4 +156,6 @@ async def test_an_artifact_that_cannot_be_read_hides_nothing_but_what_it_may_hav
     actions.plan.play(kinds.SIGN, twirp_error(400, "malformed", "no"))
     refused = await reader.get(newest.digest)
     assert refused.error == (403, "DENIED")
-    assert (await reader.get(newest.digest)).body == newest.content
+    async with asyncio.timeout(10):  # a failure is remembered for a moment
+        while (await reader.get(newest.digest)).body != newest.content:  # noqa: ASYNC110 - it is a server's
+            await asyncio.sleep(0.05)

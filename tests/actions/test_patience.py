@@ -2,6 +2,7 @@
 
 import pytest
 
+from proxy import catalog
 from tests.actions.relays import Relays
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Answer as Answered
@@ -60,7 +61,10 @@ async def test_who_asks_for_a_layer_is_not_kept_waiting_and_it_is_downloaded_onc
     assert actions.traffic.calls[kinds.GET_RANGE] == 2
 
 
-async def test_who_pushes_by_digest_is_not_kept_waiting(emulate: Emulate, relays: Relays) -> None:
+async def test_who_pushes_by_digest_is_not_kept_waiting(
+    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "_FRESH", 0.0)
     actions = emulate()
     relay = await relays.start(actions, patience=PATIENCE)
     await relay.push_blob(b"config")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import archives
-from tests.e2e.clients import Toolbox, require
+from tests.e2e.clients import Toolbox
 from tests.e2e.couriers import COURIERS, regctl
 from tests.e2e.engines import Engine
 from tests.e2e.images import PRINT_TOKEN, Image, Layout, attested_index, base_layers, several_layers
@@ -17,6 +17,7 @@ from tests.e2e.jobs import Jobs
 from tests.e2e.relay import PUBLIC_HOST, Relay
 from tests.fakes.actions.fixtures import require_tools
 from tests.fakes.actions.official import OfficialClient
+from tests.machine import require
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
