@@ -85,8 +85,8 @@ class Copies:
 
 
 def copies(blob: Blob, archives: Iterable[Archive]) -> Copies | None:
-    """Return in which archives the very pieces of a blob are, with checksums; None if in none."""
-    crc64, sources = None, list[tuple[CopySource, int]]()
+    """Return in which archives the very pieces of a blob are, with its checksums or else theirs; None if in none."""
+    crc64, sources = blob.crc64, list[tuple[CopySource, int]]()
     for archive in archives:
         entry = archive.index.blobs.get(blob.digest)
         if not (entry and entry.crc64 and entry.pieces == blob.pieces and archive.is_sound(blob.digest)):
@@ -94,7 +94,7 @@ def copies(blob: Blob, archives: Iterable[Archive]) -> Copies | None:
         if isinstance(archive.source, CopySource) and crc64 in {None, entry.crc64}:
             crc64 = entry.crc64
             sources.append((archive.source, entry.offset))
-    return Copies(crc64, tuple(sources)) if crc64 else None
+    return Copies(crc64, tuple(sources)) if crc64 and sources else None
 
 
 @dataclass(slots=True)

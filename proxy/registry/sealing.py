@@ -55,6 +55,7 @@ class Body:
     blobs: dict[Digest, Blob]
     memory: Memory
     find: Callable[[Mapping[Digest, Blob]], Awaitable[Mapping[Digest, Copies]]]
+    _copied: set[Digest] = field(default_factory=set)  # what storage may have copied: nobody here has seen those bytes
 
     @property
     def index(self) -> Index:
@@ -91,6 +92,7 @@ class Body:
     async def stretches(self) -> AsyncGenerator[bytes | Stretch]:
         """Yield the bytes in order, but large ones that the run has already as stretches, which storage may copy."""
         copies = await self.find(self.blobs)
+        self._copied.update(copies)
         for segment in self.plan.segments:
             if isinstance(segment, Literal):
                 yield segment.content
@@ -115,8 +117,8 @@ class Body:
         )
 
     def proven(self) -> set[Digest]:
-        """Name the blobs whose digest this process has checked."""
-        return {digest for digest, blob in self.blobs.items() if digest in blob.findings.proven}
+        """Return the blobs whose digest this process has checked, over the very bytes that were sent."""
+        return {digest for digest, blob in self.blobs.items() if digest in blob.findings.proven} - self._copied
 
 
 async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest) -> Tree:

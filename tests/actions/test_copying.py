@@ -2,6 +2,8 @@
 
 import pytest
 
+from proxy.front.keys import LOOKUP
+from proxy.oci.names import Name, Tag
 from tests.actions.relays import Relays, pulled
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
@@ -157,3 +159,40 @@ async def test_ten_images_on_one_base_send_little_more_than_the_base_and_what_is
     reader = await relays.start(actions, actions.job("deploy"))
     for name, tag, image in pushed:
         assert (await pulled(reader, tag, name))["manifest"] == image.content
+
+
+async def test_a_source_whose_checksums_are_not_those_of_what_was_pushed_is_not_copied_from(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    image = await pushed_before(actions, relays)
+    relay = await relays.start(actions, actions.job("promote"))
+    assert (await relay.get("v1")).status == 200
+    archive = await relay.app[LOOKUP].catalog.tagged(Name.parse("app"), Tag.parse("v1"))
+    assert archive
+    layers = [entry for entry in archive.index.blobs.values() if entry.size > MIB]
+    for entry in layers:  # an index that somebody else has made may say anything
+        entry.__dict__["crc64"] = bytes(len(entry.crc64 or b""))
+
+    await relay.push_image("v1", name="other", layers=[noise(3 * MIB, 1), noise(5 * MIB, 2)])
+
+    assert actions.traffic.calls[kinds.COPY_BLOCK] == 0
+    assert (await pulled(await relays.start(actions, actions.job("deploy")), "v1", "other"))[
+        "manifest"
+    ] == image.content
+
+
+async def test_what_storage_has_copied_counts_as_unseen_until_it_is_pulled(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await pushed_before(actions, relays)
+    relay = await relays.start(actions, actions.job("promote"))
+    image = await relay.push_image("v1", name="other", layers=[noise(3 * MIB, 1), noise(5 * MIB, 2)])
+    assert actions.traffic.calls[kinds.COPY_BLOCK] == 2
+    archive = await relay.app[LOOKUP].catalog.tagged(Name.parse("other"), Tag.parse("v1"))
+    assert archive
+    layers = {digest for digest, entry in archive.index.blobs.items() if entry.size > MIB}
+
+    assert archive.findings.proven.isdisjoint(layers)
+    (relay.data / "spool" / "blobs").rename(relay.data / "away")
+    await pulled(relay, image.digest, "other")
+    assert archive.findings.proven >= layers
