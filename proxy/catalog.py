@@ -39,6 +39,7 @@ _LACKED = 60.0  # seconds for which it may lack what an earlier one had
 _HELD = 200_000  # pieces in the indexes that are held of a store that is far: some 40 MiB of memory
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
 _SURVEYED = 64  # artifacts that are opened at most to find what a push need not upload
+_SURVEY = 10.0  # seconds that may take; what is not found by then is uploaded
 _SEVERAL = 16  # artifacts that are opened at once, by all who look for something that has no name of its own
 _AHEAD = 100  # artifacts of a repository that are opened before anything is looked for in them
 _LOOKS = 3  # at listings that change while they are worked on
@@ -269,8 +270,9 @@ class Catalog:
         """Open what was not opened yet, until it is known where the missing blobs are; what cannot be read is left."""
         ours = [each for each in self._listed.values() if each.id not in self._archives and self._is_ours(each)]
         newest = sorted(ours, key=order, reverse=True)[:_SURVEYED]
-        with suppress(StoreRefused):
-            async with aclosing(self._each([partial(self._opener.open, each) for each in newest])) as archives:
+        with suppress(StoreRefused, TimeoutError):
+            works = [partial(self._opener.open, each) for each in newest]
+            async with asyncio.timeout(_SURVEY), aclosing(self._each(works)) as archives:
                 async for archive in archives:
                     missing -= archive.index.blobs.keys()
                     if not missing:
