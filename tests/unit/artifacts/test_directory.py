@@ -136,7 +136,7 @@ async def test_a_folder_that_may_not_be_read_is_not_called_empty(reachable: Path
     store = DirectoryStore(reachable)
     await store.put("image-app@v1", Bytes(b"x"))
 
-    reachable.chmod(0o711)
+    reachable.chmod(0o311)
     with as_anybody(), pytest.raises(StoreRefused, match=r"cannot read .*: Permission denied"):
         await store.listed()
 
@@ -145,7 +145,7 @@ async def test_a_file_whose_state_is_not_told_is_listed_and_cannot_be_opened(rea
     store = DirectoryStore(reachable)
     artifact = await store.put("image-app@v1", Bytes(b"x"))
 
-    reachable.chmod(0o744)  # names can be read, and nothing else
+    reachable.chmod(0o444)  # names can be read, and nothing else
     with as_anybody():
         (listed,) = await store.listed()
         with pytest.raises(StoreRefused, match="Permission denied"):
