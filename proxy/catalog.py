@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from proxy.artifacts.base import NOBODYS, Artifact, ArtifactStore, Claim, StoreRefused, Unreadable
+from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, ArtifactStore, Claim, StoreRefused, Unreadable
 from proxy.artifacts.naming import HIGHEST, Naming, meanings, numbered
 from proxy.content import Blob
 from proxy.files import Source
@@ -98,6 +98,18 @@ class Catalog:
     async def _standing(self, wanted: str) -> tuple[Archive | None, frozenset[str]]:
         same = [each for each in self._listed.values() if wanted in meanings(each.name)]
         return await self._newest(wanted, same), frozenset(each.id for each in same)
+
+    async def confirmed(self, archive: Archive) -> bool:
+        """Return whether an archive is there: what the last listing lacks is late in it, or was deleted by others."""
+        key = archive.artifact.id
+        since = self._stored.get(key)
+        if key not in self._lacked and (since is None or time.monotonic() - since < _FRESH):
+            return True
+        try:
+            await self._store.open(archive.artifact)
+        except ArtifactGone:
+            return False
+        return True
 
     def _has_just_stored(self, wanted: str) -> bool:
         fresh = [self._listed[key] for key, at in self._stored.items() if time.monotonic() - at < _FRESH]
@@ -182,6 +194,12 @@ class Catalog:
             first.setdefault(_plain(each), each.id)
         answering = set(first.values())
         return [each for each in newest if each.id in answering], [each for each in newest if each.id not in answering]
+
+    async def versions(self, name: Name, reference: Tag | Digest) -> list[Archive]:
+        """Return all archives of a reference that can be read, also those that were replaced."""
+        wanted = self._naming.encode(name, reference)
+        same = [each for each in self._listed.values() if wanted in meanings(each.name)]
+        return await self._all([partial(self._opener.open, artifact) for artifact in same])
 
     async def replaced(self, name: Name, root: Digest) -> list[Archive]:
         """Return the archives of a repository that have this root, and a newer one under their reference."""

@@ -230,7 +230,7 @@ class ActionsStore:
         finishing = Finishing(service, full, uploaded, partial(self._is_whole, service), contest.allow)
         try:
             found = await finishing.once(look=appends(created.url))
-            artifact = await contest.settle(self._stored(service, full, found, began, uploaded))
+            artifact = await self._settled(contest, full, self._stored(service, full, found, began, uploaded))
         except Contested:
             await self._withdraw(contest, full)
             raise Contested(service.chance.uniform(*service.tempo.again)) from None
@@ -239,6 +239,13 @@ class ActionsStore:
         await self._reserved.drop(full)
         self._keep(artifact, uploaded, wrapping, body.size)
         return artifact
+
+    async def _settled(self, contest: Contest, full: str, artifact: Artifact) -> Artifact:
+        try:
+            return await contest.settle(artifact)
+        except StoreRefused:  # it is finished all the same, and other jobs have it
+            self._unfinished.discard(full)
+            raise
 
     async def _withdraw(self, contest: Contest, full: str) -> None:
         """Delete what this push has finished, or may have, of a tag that is another job's."""

@@ -7,6 +7,7 @@ has copied, and that is the one which the index of the source promises. Whatever
 import base64
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 from http import HTTPStatus
 
@@ -20,6 +21,7 @@ from proxy.artifacts.retry import Again, asked_wait, is_worth_another, patiently
 
 _log = logging.getLogger(__name__)
 _LONGEST = 2048  # characters of a URL to copy from (Put Block From URL, `x-ms-copy-source`)
+_ATTEMPTS = 4  # at a copy that storage cannot make just now: the bytes can be sent instead
 _TRIES = 2  # of one source: a refusal is believed when a fresh URL is refused as well
 _CRC64 = "x-ms-content-crc64"
 _OTHER_BYTES = "Crc64Mismatch"  # the code of a 400
@@ -28,7 +30,7 @@ _OTHER_BYTES = "Crc64Mismatch"  # the code of a 400
 class _Outcome(Enum):
     COPIED = auto()
     REFUSED = auto()  # this storage may not copy from that one
-    WRONG = auto()  # the source has other bytes than its index says
+    WRONG = auto()  # the source has other bytes than its index says, is gone, or cannot be read now
 
 
 class Copying:
@@ -38,6 +40,7 @@ class Copying:
         self._storage = storage
         self._url = url
         self._timely = timely
+        self._gave_up = False  # has storage failed to copy for as long as we are patient?
 
     @property
     def possible(self) -> bool:
@@ -47,9 +50,10 @@ class Copying:
     async def copied(self, put: URL, stretch: Stretch) -> bool:
         """Let storage copy a stretch as the block that `put` names; return False if the bytes have to be sent."""
         for source, offset in stretch.sources:
-            outcome = await self._from(put, stretch, source, source.place(offset))
-            if outcome is not _Outcome.WRONG:
-                return outcome is _Outcome.COPIED
+            if self._gave_up:
+                return False
+            if await self._from(put, stretch, source, source.place(offset)) is _Outcome.COPIED:
+                return True
         return False
 
     async def _from(self, put: URL, stretch: Stretch, source: CopySource, at: int) -> _Outcome:
@@ -66,7 +70,8 @@ class Copying:
         except (ArtifactGone, StoreRefused):
             return _Outcome.WRONG
         except Again as fault:
-            _log.info("storage does not copy now (%s); the bytes are sent", fault)
+            _log.info("storage does not copy now (%s); the bytes of this upload are sent", fault)
+            self._gave_up = True
             return _Outcome.REFUSED
         if url is not None:
             self._storage.refusing.add(self._pair(url))
@@ -85,7 +90,8 @@ class Copying:
             return await self._once(put, stretch, source, at)
 
         storage = self._storage
-        return await patiently(storage.tempo.blobs, storage.chance, attempt, storage.retrying)
+        policy = replace(storage.tempo.blobs, attempts=min(_ATTEMPTS, storage.tempo.blobs.attempts))
+        return await patiently(policy, storage.chance, attempt, storage.retrying)
 
     async def _once(self, put: URL, stretch: Stretch, source: URL, at: int) -> _Outcome:
         storage = self._storage

@@ -60,7 +60,9 @@ class Deletion:
             else:
                 if archive is None or root not in {None, archive.index.root}:
                     return False
-                await self.push.secure(name, archive)
+                if any(self.lookup.spool.pending.values()):
+                    for each in await self.lookup.catalog.versions(name, reference):
+                        await self.push.secure(name, each)
             await self.lookup.catalog.delete(name, reference)
             return True
 

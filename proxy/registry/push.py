@@ -9,12 +9,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from weakref import WeakValueDictionary
 
 from proxy.archive.index import ArchiveInvalid
-from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, StoreRefused, Unreadable
+from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, MayBeInside, StoreRefused, Unreadable
 from proxy.catalog import Archive, Catalog
 from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError
 from proxy.files import trouble
@@ -90,7 +91,13 @@ class Push:
         """
         self._retry_failed(name)
         await self.flights.join((name, *tags, digest), partial(self._seal_each, name, tags, digest, manifest))
-        return [tag for tag in tags if await self._answering(name, tag, digest, manifest)]
+        return [tag for tag in tags if await self._is_durable(name, tag, digest, manifest)]
+
+    async def _is_durable(self, name: Name, tag: Tag, digest: Digest, manifest: Manifest) -> bool:
+        try:
+            return await self._answering(name, tag, digest, manifest) is not None
+        except Denied:  # it is another job's, and cannot be read
+            return False
 
     def _retry_failed(self, name: Name) -> None:
         """Let what could not be settled before be tried again: a push is the occasion."""
@@ -190,7 +197,11 @@ class Push:
 
     async def _store_once(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
         before, known = await self._standing(name, reference, digest)
-        if before is not None and answers(before, reference, digest, manifest):
+        if (
+            before is not None
+            and answers(before, reference, digest, manifest)
+            and await self._stands(name, before, manifest)
+        ):
             await self._claim(name, before.index.blobs)
             self.journal.unchanged(label(name, reference), digest)
             return
@@ -205,6 +216,23 @@ class Push:
             await self._archive(name, reference, digest, tree, began, claim)
         finally:
             await offload(tree.blobs.clear)  # closes as many files
+
+    async def _stands(self, name: Name, before: Archive, manifest: Manifest) -> bool:
+        """Return whether an archive of this manifest is still there, and has all of it that the repository has."""
+        return not await self._has_more(name, before, manifest) and await self.catalog.confirmed(before)
+
+    async def _has_more(self, name: Name, before: Archive, manifest: Manifest) -> bool:
+        """Return whether the repository has by now what an archive lacks: an index may come before what it names."""
+        waiting = [manifest]
+        while waiting:
+            parent = waiting.pop()
+            for digest in parent.named - before.index.blobs.keys():
+                with suppress(MayBeInside):
+                    if await self.lookup.find(name, digest):
+                        return True
+            inner = [blob for child in parent.children if (blob := before.blob(child.digest)) and blob.media_type]
+            waiting += [child for each in inner if (child := await self.lookup.parsed(each)).is_index]
+        return False
 
     async def _archive(
         self, name: Name, reference: Tag | Digest, digest: Digest, tree: Tree, began: float, claim: Claim

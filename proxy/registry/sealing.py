@@ -139,10 +139,7 @@ async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest)
 
 async def _child(lookup: Lookup, name: Name, descriptor: Descriptor, tree: Tree) -> list[Manifest]:
     """Take a child of an index in; return it if it is a manifest, which has to be walked down from."""
-    try:
-        blob = await lookup.find(name, descriptor.digest)
-    except MayBeInside:  # of an artifact that cannot be read nobody knows, and a push does not wait for it
-        blob = None
+    blob = await lookup.find(name, descriptor.digest)  # where that cannot be told, better no artifact than a hollow one
     if blob is None:
         tree.missing[descriptor.digest] = descriptor
         return []

@@ -21,7 +21,16 @@ _MOST_FILES = 10_000
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _SHOWN = 5  # names in a message
 _ENDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
-_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+_DAMAGES = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OSError,
+)
 
 
 class Zip:
@@ -30,7 +39,7 @@ class Zip:
     def __init__(self, file: RangeFile) -> None:
         with _damages():
             self._zip = zipfile.ZipFile(cast("IO[bytes]", file))
-        self._files = [each for each in self._zip.infolist() if not each.is_dir()]
+            self._files = [each for each in self._zip.infolist() if not each.is_dir()]  # fails on an empty name
         if len(self._files) > _MOST_FILES:
             raise TarballInvalid(f"the zip has more than {_MOST_FILES} files")
 

@@ -10,7 +10,7 @@ import pytest
 from proxy.oci.digest import Digest
 from tests.actions.relays import Relays, pulled
 from tests.fakes.actions.fixtures import Emulate
-from tests.front.relay import Pushed, Relay, index, noise, running
+from tests.front.relay import Pushed, Relay, image, index, noise, running
 from tests.front.test_tarballs import files_of
 
 
@@ -109,3 +109,33 @@ async def test_after_any_sequence_of_pushes_merges_re_tags_and_deletions_every_l
     assert await tags(relay) == sorted(there)
     for tag, root in there.items():
         await is_whole(relay, tag, root)
+
+
+async def test_an_index_that_came_before_what_it_names_is_whole_when_it_is_pushed_again(relay: Relay) -> None:
+    children = [image(b"{}", noise(300_000, each)) for each in range(2)]
+    root = index(*(child.descriptor() for child in children))
+    await relay.push(root, "v1")
+    for each in range(2):
+        await relay.push_blob(b"{}")
+        await relay.push_blob(noise(300_000, each))
+        await relay.push(children[each], f"child{each}")
+
+    await relay.push(root, "v1")
+
+    for each in range(2):
+        assert await delete(relay, f"child{each}") == 202
+    await is_whole(relay, "v1", root)
+
+
+async def test_what_waits_by_digest_survives_the_deletion_of_a_tag_whose_replaced_image_it_needs(relay: Relay) -> None:
+    layer = noise(300_000, 1)
+    await relay.push_image("v1", layers=[layer])
+    waiting = image(b"{}", layer)
+    await relay.push_blob(b"{}")
+    await relay.push(waiting)
+    await relay.push_image("v1", layers=[b"another"])
+
+    assert await delete(relay, "v1") == 202
+
+    assert (await relay.flush()).status == 200
+    assert len(await pulled(relay, waiting.digest)) == 3

@@ -205,3 +205,18 @@ async def test_a_listing_that_was_made_before_a_push_ended_never_undoes_it(
     pushed = await pushing
 
     assert (await relay.get("v1")).body == pushed.content
+
+
+async def test_a_push_of_what_another_job_has_deleted_meanwhile_is_stored_again(
+    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "_FRESH", 0.0)
+    actions = emulate()
+    first, second = await relays.start(actions), await relays.start(actions, actions.job("clean-up"))
+    pushed = await first.push_image("v1")
+    assert (await second.ask("DELETE", "/v2/app/manifests/v1")).status == 202
+
+    await first.push_image("v1")
+
+    late = await relays.start(actions, actions.job("late"))
+    assert (await late.get("v1")).body == pushed.content
