@@ -71,15 +71,16 @@ def _parser(command: str) -> ArgumentParser:
     if command == "load":
         parser.add_argument("--platform", help=_PLATFORM)
     if command == "wait":
-        parser.add_argument("--timeout", type=_seconds, default=_PATIENCE, metavar="SECONDS", help="300 by default")
+        parser.add_argument("--timeout", type=seconds, default=_PATIENCE, metavar="SECONDS", help="300 by default")
     return parser
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < math.inf:
+def seconds(text: str) -> float:
+    """Read a time to wait; argparse shows the name of this function where that fails."""
+    read = float(text)
+    if not 0 <= read < math.inf:
         raise ValueError
-    return seconds
+    return read
 
 
 def _place(chosen: Namespace) -> Place:
