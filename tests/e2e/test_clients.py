@@ -151,7 +151,10 @@ def test_an_artifact_by_oras_is_found_again_with_what_was_attached_to_it(
 
     referrers = found.get("referrers") or found["manifests"]
     assert [each["artifactType"] for each in referrers] == ["application/vnd.example.note"]
-    assert digest_of(report) in archives.blobs(relay.archive_of("reports"))
+    (tagged,) = [
+        path for path in relay.archives() if path.name.startswith("image-reports@v1.")
+    ]  # beside what refers to it
+    assert digest_of(report) in archives.blobs(tagged)
     assert relay.tags() == [("reports", "v1")]
 
 
