@@ -20,13 +20,14 @@ from typing import Any, TypeVar
 
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, ArtifactStore, Claim, StoreRefused, Unreadable
 from proxy.artifacts.naming import HIGHEST, Naming, meanings, numbered
+from proxy.artifacts.ranking import order, ranked
 from proxy.content import Blob
 from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.offload import Several
 from proxy.opener import Opener
-from proxy.opening import LEAST_COPIED, Archive, Copies, Replaced, Sealed, copies, order, ranked
+from proxy.opening import LEAST_COPIED, Archive, Copies, Replaced, Sealed, copies
 
 __all__ = ["Archive", "Catalog"]
 
@@ -92,11 +93,14 @@ class Catalog:
 
     def ids(self, name: Name, reference: Tag | Digest) -> frozenset[str]:
         """Return the ids of all artifacts of a reference in the last listing."""
-        wanted = self._naming.encode(name, reference)
-        return frozenset(each.id for each in self._listed.values() if wanted in meanings(each.name))
+        return frozenset(each.id for each in self._same(self._naming.encode(name, reference)))
+
+    def _same(self, wanted: str) -> list[Artifact]:
+        """Return what, by its name, may be of an encoded reference."""
+        return [each for each in self._listed.values() if wanted in meanings(each.name)]
 
     async def _standing(self, wanted: str) -> tuple[Archive | None, frozenset[str]]:
-        same = [each for each in self._listed.values() if wanted in meanings(each.name)]
+        same = self._same(wanted)
         return await self._newest(wanted, same), frozenset(each.id for each in same)
 
     async def confirmed(self, archive: Archive) -> bool:
@@ -197,8 +201,7 @@ class Catalog:
 
     async def versions(self, name: Name, reference: Tag | Digest) -> list[Archive]:
         """Return all archives of a reference that can be read, also those that were replaced."""
-        wanted = self._naming.encode(name, reference)
-        same = [each for each in self._listed.values() if wanted in meanings(each.name)]
+        same = self._same(self._naming.encode(name, reference))
         return await self._all([partial(self._opener.open, artifact) for artifact in same])
 
     async def replaced(self, name: Name, root: Digest) -> list[Archive]:
@@ -401,8 +404,7 @@ class Catalog:
         """Delete all artifacts of a reference, the oldest first; also what cannot be read."""
         wanted = self._naming.encode(name, reference)
         await self._refresh()
-        same = [each for each in self._listed.values() if wanted in meanings(each.name)]
-        for artifact in reversed(ranked(same)):
+        for artifact in reversed(ranked(self._same(wanted))):
             if await self._means(artifact, wanted):
                 await self.remove(artifact)
         gone = (name, reference)
@@ -498,8 +500,11 @@ class Catalog:
         return await look()
 
     async def _newest(self, wanted: str, artifacts: Iterable[Artifact]) -> Archive | None:
-        """Give the newest archive of an encoded reference; Unreadable if it cannot be read."""
-        for artifact in ranked(each for each in artifacts if wanted in meanings(each.name)):
+        """Return the newest archive of an encoded reference, which artifacts may be of by their names.
+
+        Raise Unreadable if it cannot be read.
+        """
+        for artifact in ranked(artifacts):
             try:
                 archive = await self._opener.open(artifact)
             except Unreadable as error:

@@ -9,15 +9,13 @@ from typing import Protocol
 from proxy.archive.index import TAIL, ArchiveInvalid, Index, decode, metadata_length
 from proxy.artifacts.base import Artifact, ArtifactStore, Body, CopySource
 from proxy.artifacts.naming import Naming, meanings
-from proxy.artifacts.ranking import order, ranked
+from proxy.artifacts.ranking import order
 from proxy.artifacts.zipped import is_zip, unzipped
 from proxy.content import Blob, Findings
 from proxy.files import Source
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, parse_label
 from proxy.offload import offload
-
-__all__ = ["Archive", "Replaced", "Sealed", "order", "ranked", "read"]
 
 LEAST_COPIED = 1024 * 1024  # bytes; what is smaller is sent as fast as storage is asked to copy it
 _INTERIM = 25.0  # seconds after its creation for which an index may take the place of what it names

@@ -71,6 +71,11 @@ class Image:
     contents: Mapping[Digest, Content]
     names: tuple[str, ...]
 
+    @property
+    def manifests(self) -> dict[Digest, Manifest]:
+        """Those of its contents that were pushed as manifests."""
+        return {digest: held.manifest for digest, held in self.contents.items() if held.manifest}
+
 
 class _Tape:
     """A tar as it grows: segments, and plain bytes that wait to share one frame."""
@@ -198,8 +203,7 @@ def _is_interim(image: Image) -> bool | None:
 
 
 def _entry(image: Image) -> loading.Fields | None:
-    manifests = {digest: held.manifest for digest, held in image.contents.items() if held.manifest}
-    found = loading.loadable(image.root, manifests, image.contents.keys())
+    found = loading.loadable(image.root, image.manifests, image.contents.keys())
     return loading.entry(found, image.names) if found else None
 
 

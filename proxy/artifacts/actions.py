@@ -262,7 +262,7 @@ class ActionsStore:
         """Have an artifact open for its first reader."""
         file = self._file(artifact)
         start = len(wrapping.head)
-        file.lies(start, start + size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)])
+        file.place(start, start + size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)])
         self._own[artifact.id] = file
         while len(self._own) > _KEPT:
             del self._own[next(iter(self._own))]

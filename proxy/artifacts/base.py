@@ -90,7 +90,7 @@ class CopySource(Protocol):
     async def signed(self, refused: URL | None = None) -> URL:
         """Return a URL to read the artifact with, another one than the one that was refused; raise ArtifactGone."""
 
-    def place(self, offset: int) -> int:
+    def position(self, offset: int) -> int:
         """Return where in the artifact a byte of the archive is."""
 
 

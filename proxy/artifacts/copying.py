@@ -52,7 +52,7 @@ class Copying:
         for source, offset in stretch.sources:
             if self._gave_up:
                 return False
-            if await self._from(put, stretch, source, source.place(offset)) is _Outcome.COPIED:
+            if await self._from(put, stretch, source, source.position(offset)) is _Outcome.COPIED:
                 return True
         return False
 

@@ -137,11 +137,11 @@ class RemoteFile:
         """Return a URL that storage can copy from, another one than the one that was refused; raise ArtifactGone."""
         return await self._link.renewed(refused)
 
-    def place(self, offset: int) -> int:
+    def position(self, offset: int) -> int:
         """Return where in the artifact a byte of the archive is."""
         return self._start + offset
 
-    def lies(self, start: int, stop: int, tail: bytes) -> None:
+    def place(self, start: int, stop: int, tail: bytes) -> None:
         """Say where in the artifact the archive is, and what its last bytes are."""
         self._start, self.size = start, stop - start
         self._tails.keep(self, tail[-self.size :] if self.size else b"")
@@ -162,7 +162,7 @@ class RemoteFile:
             start, stop = payload(tail, size, artifact.name + SUFFIX)
         except ContainerInvalid:
             start, stop = 0, size  # not wrapped, or by somebody else
-        self.lies(start, stop, tail[: len(tail) - (size - stop)])
+        self.place(start, stop, tail[: len(tail) - (size - stop)])
 
     async def is_all_of(self, size: int) -> bool:
         """Has the artifact this many bytes, whatever the listing says? Reads it, on a server that gives no ranges."""

@@ -139,8 +139,8 @@ class Handout:
             images.append(Image(each.name, tag, root, tree.contents, each.names))
             size = sum(content.size for content in tree.contents.values())
             handed.append(Handed(label(each.name, each.reference), root, size, len(tree.contents)))
-            if why := _obstacle(tree, root):
-                obstacles.append(f"{label(each.name, each.reference)} is no image that an engine can load ({why})")
+            if why := loading.obstacle(root, images[-1].manifests, tree.contents.keys()):
+                obstacles.append(f"{handed[-1].reference} is no image that an engine can load ({why})")
         segments = await offload(_segments, images, compression)
         file = "images" if len(images) > 1 else _file(wanted[0])
         known = None if compression is Compression.GZIP else sum(_size(each, blobs, compression) for each in segments)
@@ -172,11 +172,6 @@ def _incomplete(reference: str, tree: Tree) -> ManifestUnknown:
     absent = [f"{child.platform or 'no platform'} ({digest})" for digest, child in tree.missing.items()]
     more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
     return ManifestUnknown(f"{reference} is incomplete: {absent[0]}{more} is missing; push it, or choose ?platform=")
-
-
-def _obstacle(tree: Tree, root: Digest) -> str:
-    manifests = {digest: held.manifest for digest, held in tree.contents.items() if held.manifest}
-    return loading.obstacle(root, manifests, tree.contents.keys())
 
 
 def _segments(images: Sequence[Image], compression: Compression) -> tuple[Literal | Copy, ...]:

@@ -164,7 +164,6 @@ def test_a_later_job_with_an_empty_disk_is_sent_no_layer_that_the_run_has(
 
     made = RE_TAGS[way](toolbox, docker26, later.host)
 
-    print(f"{way}: {_received(later)} bytes came, {traffic.received['put_block']} went up")  # noqa: T201 - for the report
     assert _received(later) < _MANIFESTS
     assert traffic.received["put_block"] < _MANIFESTS * len(made)  # the rest was copied inside the storage
     later.kill()

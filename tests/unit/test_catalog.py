@@ -15,10 +15,10 @@ from proxy.archive.index import Index, decode
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Claim, MayBeInside, Unreadable
 from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.naming import Naming
+from proxy.artifacts.ranking import order
 from proxy.catalog import Catalog
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
-from proxy.opening import order
 from tests.desk import APP, MIB, V1, V2, Desk, image, index, noise, plain, until
 from tests.fakes.memory_store import Bytes, MemoryStore
 

@@ -95,7 +95,10 @@ class BlobProxy:
 
     def _passed_on(self, request: web.Request) -> dict[str, str]:
         """Return the headers for Azurite, which copies from itself alone."""
-        headers = _passed_on(request)
+        dropped = _HOP_BY_HOP | {"expect"}
+        if isinstance(request[SEEN].fault, RangeIgnored):
+            dropped |= {name.lower() for name in _RANGES}
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
         for name in [name for name in headers if name.lower() == _SOURCE]:
             headers[name] = self._azurite + str(URL(headers[name], encoded=True).raw_path_qs)
         return headers
@@ -131,13 +134,6 @@ def azure_error(status: int, code: str, message: str, detail: str = "") -> web.R
         f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message>{detail}</Error>'
     )
     return web.Response(status=status, text=body, content_type="application/xml", headers={"x-ms-error-code": code})
-
-
-def _passed_on(request: web.Request) -> dict[str, str]:
-    dropped = _HOP_BY_HOP | {"expect"}
-    if isinstance(request[SEEN].fault, RangeIgnored):
-        dropped |= {name.lower() for name in _RANGES}
-    return {name: value for name, value in request.headers.items() if name.lower() not in dropped}
 
 
 def _query(request: web.Request, name: str) -> str | None:
