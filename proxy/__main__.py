@@ -57,10 +57,10 @@ def _print_version() -> None:
 
 
 def _fail(*sentences: str, status: int = 1) -> NoReturn:
-    from proxy.printing import printable
+    from proxy.text import safe_text
 
     for sentence in sentences:
-        print(f"image-relay: {printable(sentence)}", file=sys.stderr)
+        print(f"image-relay: {safe_text(sentence)}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -85,12 +85,13 @@ def _serve(arguments: Sequence[str]) -> None:
     import os
 
     from config import job
-    from proxy import app, printing
-    from proxy.files import FolderInUse
-    from proxy.front.listening import CannotListen
-    from proxy.stores import StoreUnusable
+    from proxy import app
+    from proxy.api.server import CannotListen
+    from proxy.backends import StoreUnusable
+    from proxy.reporting.log_format import configure
+    from proxy.runtime.files import FolderInUse
 
-    printing.configure(settings.log_format, settings.log_level)
+    configure(settings.log_format, settings.log_level)
     log = logging.getLogger(__name__)
     log.info("settings: %s", " ".join(f"{name}={value}" for name, value in [*settings.describe(), *job.describe()]))
     for remark in remarks:

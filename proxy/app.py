@@ -11,38 +11,38 @@ from aiohttp.typedefs import Middleware
 
 from config.job import Job
 from config.settings import Settings
-from proxy.files import locked, trouble
-from proxy.front import gate, keys
-from proxy.front.ending import Ending
-from proxy.front.errors import as_oci_errors
-from proxy.front.listening import listen, signalled
-from proxy.front.metrics import Metrics
-from proxy.front.routes import ROUTES
-from proxy.front.watching import watch
-from proxy.ledger import Ledger
-from proxy.memory import Memory, share_arenas
+from proxy.api import access, keys
+from proxy.api.access_log import watch
+from proxy.api.errors import as_oci_errors
+from proxy.api.routes import ROUTES
+from proxy.api.server import listen, signalled
+from proxy.api.shutdown import Shutdown
+from proxy.backends import Stores, choose
+from proxy.events import EventBus
 from proxy.oci.manifest import LIMIT
 from proxy.oci.names import Tag, label
-from proxy.offload import Crew
-from proxy.printing import printable
 from proxy.registry.deletion import Deletion
-from proxy.registry.fetching import Fetching
-from proxy.registry.flights import PATIENCE, Flights
-from proxy.registry.foreign import Foreign
-from proxy.registry.handout import Handout
-from proxy.registry.history import History
-from proxy.registry.intake import Intake
-from proxy.registry.journal import Journal
+from proxy.registry.downloads import Downloads
+from proxy.registry.external_artifacts import ExternalArtifacts
+from proxy.registry.image_export import ImageExport
+from proxy.registry.image_import import ImageImport
 from proxy.registry.lookup import Lookup
+from proxy.registry.prefetch import Prefetch
 from proxy.registry.push import Push
-from proxy.registry.report import Report
-from proxy.registry.states import State
-from proxy.registry.summary import Summary
-from proxy.registry.transfers import Departures
-from proxy.registry.warming import Warming
-from proxy.store.spool import Spool
-from proxy.stores import Stores, choose
-from proxy.telling import tell
+from proxy.registry.push_events import PushEvents
+from proxy.registry.push_state import State
+from proxy.registry.singleflight import PATIENCE, SingleFlight
+from proxy.reporting.event_log import log_event
+from proxy.reporting.history import History
+from proxy.reporting.job_summary import JobSummary
+from proxy.reporting.metrics import Metrics
+from proxy.reporting.pulls import PullTracker
+from proxy.reporting.status import Status
+from proxy.runtime.files import locked, trouble
+from proxy.runtime.memory import MemoryBudget, share_arenas
+from proxy.runtime.tasks import TaskSet
+from proxy.spool.spool import Spool
+from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
@@ -54,8 +54,8 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
 
     `patience` is how many seconds a request waits for an artifact until its client is told to come again.
     """
-    memory, history, metrics = Memory(settings.memory_budget), History(), Metrics()
-    ledger = Ledger(tell, history.take, metrics.take)
+    memory, history, metrics = MemoryBudget(settings.memory_budget), History(), Metrics()
+    ledger = EventBus(log_event, history.handle, metrics.handle)
     stores = choose(settings, job or Job(), memory, ledger)
     spool = Spool(
         settings.data / "spool",
@@ -63,26 +63,26 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
         memory=memory,
         cache_limit=settings.spool_limit if stores.actions else 0,
     )
-    crew, departures = Crew(), Departures(ledger)
-    flights = Flights(crew, patience)
-    foreign = Foreign(stores.catalog, spool, flights, memory)
-    warming, level = Warming(stores.catalog, crew), settings.compression_level
+    crew, departures = TaskSet(), PullTracker(ledger)
+    flights = SingleFlight(crew, patience)
+    foreign = ExternalArtifacts(stores.catalog, spool, flights, memory)
+    warming, level = Prefetch(stores.catalog, crew), settings.compression_level
     lookup = Lookup(spool, stores.catalog, foreign, level, warming, stores.absence)
-    journal, pace = Journal(ledger), settings.settle_seconds
+    journal, pace = PushEvents(ledger), settings.settle_seconds
     push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal)
-    report = Report(lookup, push, stores.kind, stores.standing, history)
-    hosts, ending = [settings.public_host], Ending()
+    report = Status(lookup, push, stores.kind, stores.standing, history)
+    hosts, ending = [settings.public_host], Shutdown()
     middlewares = [watch(ledger), as_oci_errors, ending.middleware, *_middlewares(settings, stores, push, hosts)]
     app = web.Application(middlewares=middlewares, client_max_size=LIMIT)
     app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
     app[keys.DELETION] = Deletion(lookup, push)
     app[keys.DEPARTURES] = departures
-    app[keys.FETCHING] = fetching = Fetching(spool, memory, crew, ledger)
-    app[keys.INTAKE], app[keys.HANDOUT] = Intake(spool, push), Handout(lookup, fetching)
+    app[keys.FETCHING] = fetching = Downloads(spool, memory, crew, ledger)
+    app[keys.INTAKE], app[keys.HANDOUT] = ImageImport(spool, push), ImageExport(lookup, fetching)
     app[keys.END] = lambda: _end(ending, flights, push)
     app[keys.FLIGHTS], app[keys.METRICS], app[keys.REPORT] = flights, metrics, report
     another = settings.run_id is not None
-    app[keys.SUMMARY] = Summary(report, history, departures, stores.place, stores.load, another=another)
+    app[keys.SUMMARY] = JobSummary(report, history, departures, stores.place, stores.load, another=another)
     if stores.actions:
         app[keys.HANDOVER] = stores.actions.handover
         stores.actions.handover.rename = _renaming(push, hosts, by_hand="public_host" in settings.model_fields_set)
@@ -102,27 +102,27 @@ def _renaming(push: Push, hosts: list[str], *, by_hand: bool) -> Callable[[str],
     return rename
 
 
-async def _life(stores: Stores, push: Push, departures: Departures, crew: Crew) -> AsyncIterator[None]:
+async def _life(stores: Stores, push: Push, departures: PullTracker, crew: TaskSet) -> AsyncIterator[None]:
     """Open what the service works with; at its end give up what is not over by then, and say what that is."""
     _log.info("images are kept in: %s (%s)", stores.kind, stores.reason)
     async with stores.opened():
         await push.spool.open()
         push.restore()
         background = [
-            crew.start(work)
-            for work in (push.settle(), push.forerunners.watch(), departures.watch(), _sweep(push.spool))
+            crew.spawn(work)
+            for work in (push.seal_idle(), push.forerunners.watch(), departures.watch(), _sweep(push.spool))
         ]
         if stores.actions:
-            background.append(crew.start(stores.actions.watch()))
+            background.append(crew.spawn(stores.actions.watch()))
         yield
         departures.end()
         for task in background:
             task.cancel()
-        await crew.dismiss()
+        await crew.cancel_all()
         _tell_what_is_left(push)
 
 
-async def _end(ending: Ending, flights: Flights, push: Push) -> None:
+async def _end(ending: Shutdown, flights: SingleFlight, push: Push) -> None:
     """Make durable what is pending, at once, and let requests under way end, all within the time that there is."""
     flights.hold()
     changing, under_way = ending.begin(_END)
@@ -141,7 +141,7 @@ def _tell_what_is_left(push: Push) -> None:
     for each in push.pending():
         why = each.problem or "there was no time to store it"
         kept = f"a relay over the same data folder ({push.spool.root.parent}) has it again"
-        _log.error("%s is not durable: %s; %s", label(each.name, each.reference), printable(why), kept)
+        _log.error("%s is not durable: %s; %s", label(each.name, each.reference), safe_text(why), kept)
 
 
 async def _sweep(spool: Spool) -> None:
@@ -154,10 +154,10 @@ async def _sweep(spool: Spool) -> None:
 
 
 def _middlewares(settings: Settings, stores: Stores, push: Push, hosts: Collection[str]) -> list[Middleware]:
-    chosen = [gate.hosts(hosts), gate.no_pages]
+    chosen = [access.hosts(hosts), access.no_pages]
     if settings.password is not None:
-        chosen.append(gate.password(settings.password.get_secret_value(), lambda: push.public_host))
-    chosen.append(gate.open_for(stores.closed))
+        chosen.append(access.password(settings.password.get_secret_value(), lambda: push.public_host))
+    chosen.append(access.open_for(stores.closed))
     return chosen
 
 

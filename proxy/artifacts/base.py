@@ -12,7 +12,7 @@ from yarl import URL
 from proxy.archive.index import ArchiveInvalid
 from proxy.artifacts.retry import Rereading
 from proxy.errors import Denied, ManifestUnknown
-from proxy.files import Source
+from proxy.runtime.files import Source
 
 ADVICE = "try again in a minute, or push it again"
 _SHOWN = 70  # characters of the name of an artifact in a message, so that the reason has room behind it
@@ -44,7 +44,7 @@ class Contested(StoreRefused):
         self.pause = pause
 
 
-class Whose(Enum):
+class Ownership(Enum):
     """Who may store something else under the name of an artifact."""
 
     NOBODY = "nobody"  # a digest: who else stores it stores the same
@@ -56,7 +56,7 @@ class Whose(Enum):
 class Claim:
     """What was decided about a name; `known` are the ids of what was there then. Anything else came meanwhile."""
 
-    whose: Whose = Whose.NOBODY
+    whose: Ownership = Ownership.NOBODY
     known: frozenset[str] = frozenset()
 
 
@@ -69,7 +69,7 @@ class Artifact:
 
     The size is in bytes, of what the store keeps: an archive may be wrapped in more. `owner` is who stored it, where
     the store tells: nobody else may put something different under the same reference. The clock is the store's, and
-    estimated for what was stored a moment ago. Without `vouched` the artifact may be unfinished: this store lists all.
+    estimated for what was stored a moment ago. Without `finalized` it may be unfinished: this store lists all.
     It goes by itself when it `expires`, if that is known; `digest` is the sha256 of what is kept, where that is told.
     """
 
@@ -78,7 +78,7 @@ class Artifact:
     created: datetime = field(compare=False)
     size: int
     owner: str = field(default="", repr=False)
-    vouched: bool = field(default=True, compare=False)
+    finalized: bool = field(default=True, compare=False)
     expires: datetime | None = field(default=None, compare=False)
     digest: str = field(default="", compare=False)
 
@@ -109,14 +109,14 @@ class Stretch:
     parts: Callable[[], AsyncGenerator[bytes]]
 
 
-class Spoilt(ArchiveInvalid):
+class CorruptDownload(ArchiveInvalid):
     """What came of an artifact are not the bytes that were stored, by their digest; reading again may help."""
 
     def __init__(self) -> None:
         super().__init__("what came is not what was stored")
 
 
-class Unreadable(StoreRefused):
+class UnreadableArtifact(StoreRefused):
     """An artifact is listed, and nothing can be made of what was read of it; `problem` says why, and what to do.
 
     `proven`: what was read are the very bytes that were stored, so that reading again gives nothing else.
@@ -133,7 +133,7 @@ class Unreadable(StoreRefused):
         self.proven = proven
         self._verb = verb
 
-    def afresh(self) -> "Unreadable":
+    def afresh(self) -> "UnreadableArtifact":
         """Return the same failure, to be raised or kept: one that was raised holds on to all that it went through."""
         return type(self)(self.artifact, self.problem, proven=self.proven, verb=self._verb)
 
@@ -142,23 +142,23 @@ class Unreadable(StoreRefused):
         return MayBeInside(self.artifact, self.problem, proven=self.proven, verb=self._verb)
 
 
-class MayBeInside(Unreadable):
+class MayBeInside(UnreadableArtifact):
     """What was asked for is in no artifact that can be read; it may be in this one."""
 
 
 @contextmanager
 def told_of(artifact: Artifact) -> Iterator[None]:
-    """Say of which artifact it is that something cannot be read (Unreadable)."""
+    """Say of which artifact it is that something cannot be read (UnreadableArtifact)."""
     try:
         yield
-    except (StoreExpired, Unreadable):
+    except (StoreExpired, UnreadableArtifact):
         raise
     except StoreRefused as error:
-        raise Unreadable(artifact, str(error), verb="") from error  # which says so itself
-    except Spoilt as error:
-        raise Unreadable(artifact, f"{error}; {ADVICE}") from error
+        raise UnreadableArtifact(artifact, str(error), verb="") from error  # which says so itself
+    except CorruptDownload as error:
+        raise UnreadableArtifact(artifact, f"{error}; {ADVICE}") from error
     except OSError as error:
-        raise Unreadable(artifact, f"{error.strerror or type(error).__name__}; {ADVICE}") from error
+        raise UnreadableArtifact(artifact, f"{error.strerror or type(error).__name__}; {ADVICE}") from error
 
 
 class Body(Protocol):
@@ -182,10 +182,10 @@ class Body(Protocol):
 class ArtifactStore(Protocol):
     """Whole files under names. Whatever is listed can be read to its end."""
 
-    replaces: bool
+    overwrites: bool
     """Does a new artifact take the place of one of the same name? Otherwise both stay."""
 
-    far: bool
+    is_remote: bool
     """Does it take requests to other machines to list and to read it?"""
 
     @property

@@ -18,8 +18,8 @@ from aiofiles.os import makedirs
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
 from proxy.artifacts.naming import SUFFIX
 from proxy.artifacts.retry import Policy, Rereading
-from proxy.files import LocalFile, NewFile, identity, trouble
-from proxy.offload import offload
+from proxy.runtime.files import LocalFile, NewFile, identity, trouble
+from proxy.runtime.tasks import run_in_thread
 
 _INCOMING = ".incoming"  # files being written; a name no archive can have
 _BATCH = 4 * 1024 * 1024  # bytes per write; small parts are gathered
@@ -30,8 +30,8 @@ _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzin
 class DirectoryStore:
     """Artifacts as files of one folder."""
 
-    replaces = True
-    far = False
+    overwrites = True
+    is_remote = False
     closed = ""
     rereading = Rereading(Policy(attempts=1), rest=2.0)  # what is read here does not change on its way
 
@@ -40,7 +40,7 @@ class DirectoryStore:
 
     async def prepare(self) -> None:
         """Make the folder, and remove what a process that died was writing."""
-        await offload(shutil.rmtree, self._root / _INCOMING, ignore_errors=True)
+        await run_in_thread(shutil.rmtree, self._root / _INCOMING, ignore_errors=True)
         await makedirs(self._root / _INCOMING, exist_ok=True)
 
     def may_replace(self, artifact: Artifact) -> bool:
@@ -53,7 +53,7 @@ class DirectoryStore:
 
     async def listed(self) -> list[Artifact]:
         """Return all artifacts, in no particular order; raise StoreRefused if the folder cannot be read."""
-        return await offload(self._scan)
+        return await run_in_thread(self._scan)
 
     def _scan(self) -> list[Artifact]:
         try:
@@ -78,7 +78,7 @@ class DirectoryStore:
         part = self._root / _INCOMING / str(uuid.uuid4())
         try:
             status = await self._write(part, body)
-            await offload(part.rename, self._path(name))
+            await run_in_thread(part.rename, self._path(name))
             return _artifact(name, status)
         except OSError as error:
             if error.errno is None:  # not of this disk: the body has failed
@@ -86,11 +86,11 @@ class DirectoryStore:
             raise StoreRefused(trouble(self._root, error)) from error
         finally:
             with suppress(OSError):  # the failure before this one is told; the next start removes the rest
-                await offload(part.unlink, missing_ok=True)
+                await run_in_thread(part.unlink, missing_ok=True)
 
     async def _write(self, part: Path, body: Body) -> os.stat_result:
         await makedirs(part.parent, exist_ok=True)  # somebody may have tidied up
-        file = await offload(NewFile, part)
+        file = await run_in_thread(NewFile, part)
         try:
             batch: list[bytes | bytearray | memoryview] = []
             held = written = 0
@@ -98,17 +98,17 @@ class DirectoryStore:
                 batch.append(piece)
                 held += len(piece)
                 if held >= _BATCH:
-                    await offload(file.write, batch, written)
+                    await run_in_thread(file.write, batch, written)
                     written, held, batch = written + held, 0, []
-            await offload(file.write, batch, written)
-            return await offload(file.status)
+            await run_in_thread(file.write, batch, written)
+            return await run_in_thread(file.status)
         finally:
-            await offload(file.close)
+            await run_in_thread(file.close)
 
     async def open(self, artifact: Artifact) -> LocalFile:
         """Open the file, if it still is the one that was listed."""
         try:
-            file = await offload(LocalFile.open, self._path(artifact.name))
+            file = await run_in_thread(LocalFile.open, self._path(artifact.name))
         except OSError as error:
             if error.errno in _NOWHERE:
                 raise ArtifactGone(artifact.name) from error
@@ -120,7 +120,7 @@ class DirectoryStore:
     async def delete(self, artifact: Artifact) -> None:
         """Remove the file, if it still is the one that was listed."""
         try:
-            await offload(self._remove, artifact)
+            await run_in_thread(self._remove, artifact)
         except OSError as error:
             raise StoreRefused(trouble(self._root, error)) from error
 

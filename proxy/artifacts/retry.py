@@ -24,7 +24,7 @@ class Policy:
     factor: float = 2.0
     longest: float = 20.0
 
-    def waits(self, chance: random.Random) -> Iterator[float]:
+    def backoff(self, chance: random.Random) -> Iterator[float]:
         """Give the waits between the attempts: growing, each spread over half of itself, so that jobs part."""
         wait = self.first
         for _ in range(self.attempts - 1):
@@ -48,7 +48,7 @@ class Rereading:
 
 
 @dataclass(frozen=True, slots=True)
-class Tempo:
+class Timeouts:
     """How patient and how hasty requests to the artifact service are; limits in seconds."""
 
     calls: Policy = CALLS
@@ -66,7 +66,7 @@ class Tempo:
     again: tuple[float, float] = (1.0, 3.0)  # from and to; before a push that collided begins again
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """One try failed in a way that another may mend; no URL is in the message. `wait`: what the server asked for."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
@@ -78,18 +78,18 @@ def _untold() -> None:
     pass
 
 
-async def patiently(
+async def retry(
     policy: Policy, chance: random.Random, attempt: Callable[[], Awaitable[T]], retrying: Callable[[], None] = _untold
 ) -> T:
-    """Try until it goes well; raises the last Again when patience ends, and at once whatever else is raised.
+    """Try until it goes well; raises the last RetryableError when patience ends, and at once whatever else is raised.
 
     `retrying` is told of every try after the first.
     """
-    waits = policy.waits(chance)
+    waits = policy.backoff(chance)
     while True:
         try:
             return await attempt()
-        except Again as fault:
+        except RetryableError as fault:
             wait = next(waits, None)
             if wait is None:
                 raise
@@ -98,12 +98,12 @@ async def patiently(
         retrying()
 
 
-def is_worth_another(status: int, body: str = "") -> bool:
+def is_retryable(status: int, body: str = "") -> bool:
     """Can the same request succeed later? A 403 is a fault between GitHub's services, unless it names the quota."""
     return status in _AGAIN or status >= 520 or (status == 403 and _QUOTA not in body)  # noqa: PLR2004 - HTTP
 
 
-def asked_wait(headers: Mapping[str, str]) -> float:
+def retry_after(headers: Mapping[str, str]) -> float:
     """Read `Retry-After` (RFC 9110, 10.2.3) in seconds; 0 where it is absent or makes no sense."""
     text = headers.get("Retry-After", "")
     if text.isascii() and text.isdigit():

@@ -7,9 +7,9 @@ from collections.abc import Coroutine, Sequence
 from config.address import reachable
 from config.reading import read
 from proxy.commands import images
-from proxy.commands.carry import load, save, send
 from proxy.commands.listing import show
 from proxy.commands.relay import Place
+from proxy.commands.save_load import load, save, send
 from proxy.commands.wait import wait
 
 _ABOUT = {

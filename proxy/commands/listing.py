@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.commands.relay import Place, RelayClient
-from proxy.figures import size, span
-from proxy.printing import printable
+from proxy.text import format_size, format_span, safe_text
 
 _PATIENCE = 100.0  # seconds; a relay that lists a run asks a service, which may not be there for a while
 _SHORT = 12  # hexadecimal digits of a digest, as docker shows them
@@ -92,14 +91,14 @@ def _row(image: _Image, reference: str, now: datetime, *, full: bool, between: s
     """Give what stands in each column; `between` platforms stands a comma, or each has a line of its own."""
     name, at, digest = reference.partition("@")
     return {
-        "REFERENCE": printable(reference if full else name + at + _cut(digest)),
-        "DIGEST": printable(image.digest if full else _cut(image.digest).partition(":")[2]),
-        "PLATFORMS": between.join(map(printable, image.platforms)) or "-",
-        "SIZE": "-" if image.size is None else size(image.size),
-        "STORED": "-" if image.stored is None else size(image.stored),
-        "AGE": "-" if image.created is None else span(max(0.0, (now - image.created).total_seconds())),
+        "REFERENCE": safe_text(reference if full else name + at + _cut(digest)),
+        "DIGEST": safe_text(image.digest if full else _cut(image.digest).partition(":")[2]),
+        "PLATFORMS": between.join(map(safe_text, image.platforms)) or "-",
+        "SIZE": "-" if image.size is None else format_size(image.size),
+        "STORED": "-" if image.stored is None else format_size(image.stored),
+        "AGE": "-" if image.created is None else format_span(max(0.0, (now - image.created).total_seconds())),
         "EXPIRES": _remaining(image.expires, now),
-        "STATE": printable(image.state),
+        "STATE": safe_text(image.state),
     }
 
 
@@ -112,4 +111,4 @@ def _remaining(expires: datetime | None, now: datetime) -> str:
     if expires is None:
         return "-"
     left = (expires - now).total_seconds()
-    return span(left) if left > 0 else "over"
+    return format_span(left) if left > 0 else "over"

@@ -5,7 +5,7 @@ import time
 from collections.abc import Coroutine, Sequence
 
 from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient
-from proxy.printing import printable
+from proxy.text import safe_text
 
 _FOR_EVER = {400, 401, 405}  # no reference, no password, no image-relay
 _LEAST = 2.0  # seconds for an answer, even if there is no time left
@@ -22,10 +22,10 @@ async def wait(place: Place, references: Sequence[str], seconds: float) -> None:
                 if time.monotonic() + _PAUSE > until:
                     raise CommandFailed(f"{reference} did not come within {seconds:g} seconds: {problem}")
                 if problem != told:
-                    print(printable(f"waiting for {reference}: {problem}"), flush=True)
+                    print(safe_text(f"waiting for {reference}: {problem}"), flush=True)
                     told = problem
                 await asyncio.sleep(_PAUSE)
-            print(printable(f"{reference} is there"))
+            print(safe_text(f"{reference} is there"))
 
 
 async def _in_time(asking: Coroutine[None, None, str], until: float, place: Place) -> str:

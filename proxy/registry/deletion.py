@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from proxy.artifacts.base import StoreRefused, Unreadable
-from proxy.catalog import Archive
+from proxy.artifacts.base import StoreRefused, UnreadableArtifact
+from proxy.catalog.catalog import Archive
 from proxy.errors import BlobUnknown, Denied, ManifestUnknown, Unsupported
-from proxy.files import trouble
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
+from proxy.runtime.files import trouble
 
 _log = logging.getLogger(__name__)
 
@@ -51,10 +51,10 @@ class Deletion:
 
         What cannot be read is removed too, as long as its root does not matter.
         """
-        async with self.push.turn(name, reference):
+        async with self.push.lock(name, reference):
             try:
-                archive = await self.lookup.catalog.tagged(name, reference)
-            except Unreadable:
+                archive = await self.lookup.catalog.resolve_tag(name, reference)
+            except UnreadableArtifact:
                 if root:
                     raise
             else:
@@ -62,7 +62,7 @@ class Deletion:
                     return False
                 if any(self.lookup.spool.pending.values()):
                     for each in await self.lookup.catalog.versions(name, reference):
-                        await self.push.secure(name, each)
+                        await self.push.seal_dependents(name, each)
             await self.lookup.catalog.delete(name, reference)
             return True
 
@@ -75,7 +75,7 @@ class Deletion:
             _tell(name, digest, gone)
         if gone:
             return
-        if parent := await self.lookup.catalog.holding(name, digest):
+        if parent := await self.lookup.catalog.find(name, digest):
             whole = label(parent.name, parent.reference)
             raise Unsupported(f"{digest} is part of {whole}; delete that")
         raise ManifestUnknown(f"{label(name, digest)} is not here")
@@ -83,24 +83,24 @@ class Deletion:
     async def _removed(self, name: Name, digest: Digest) -> AsyncIterator[Tag | Digest]:
         """Remove whatever has a manifest as its root, and yield each reference when it is gone."""
         catalog = self.lookup.catalog
-        async with self.push.turn(name, digest):
-            if await self.push.forsake(name, digest):
+        async with self.push.lock(name, digest):
+            if await self.push.drop_pending(name, digest):
                 yield digest
         if await self._remove(name, digest):
             yield digest
-        for archive in await catalog.of(name):
+        for archive in await catalog.archives_in(name):
             if archive.index.root == digest and await self._remove(name, archive.reference, digest):
                 yield archive.reference
         for archive in await catalog.replaced(name, digest):
             await self._remove_alone(archive)
             yield digest
-        if catalog.let_go(name, digest):
+        if catalog.forget_replaced(name, digest):
             yield digest
 
     async def _remove_alone(self, archive: Archive) -> None:
         """Remove what was replaced, and nothing else: its tag stays with what answers for it now."""
-        async with self.push.turn(archive.name, archive.reference):
-            await self.push.secure(archive.name, archive)
+        async with self.push.lock(archive.name, archive.reference):
+            await self.push.seal_dependents(archive.name, archive)
             await self.lookup.catalog.remove(archive.artifact)
 
     async def blob(self, name: Name, digest: Digest) -> None:
@@ -108,9 +108,9 @@ class Deletion:
         spool = self.lookup.spool
         problem = None
         try:
-            if archive := await self.lookup.catalog.holding(name, digest):
+            if archive := await self.lookup.catalog.find(name, digest):
                 raise Unsupported(f"{digest} is part of {label(archive.name, archive.reference)}; delete that")
-        except Unreadable as error:  # what the spool has of it can go all the same
+        except UnreadableArtifact as error:  # what the spool has of it can go all the same
             problem = error
         for parent, pending in spool.pending.get(name, {}).items():
             if digest in pending.named:

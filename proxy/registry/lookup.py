@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.artifacts.base import Unreadable
-from proxy.catalog import Archive, Catalog
-from proxy.content import Blob, read_all
+from proxy.artifacts.base import UnreadableArtifact
+from proxy.blob import Blob, read_all
+from proxy.catalog.catalog import Archive, Catalog
 from proxy.errors import BlobUnknown, ContentDamaged, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label, split_host
-from proxy.offload import offload
-from proxy.registry.foreign import Foreign
-from proxy.registry.warming import Warming
-from proxy.store.spool import Spool
+from proxy.registry.external_artifacts import ExternalArtifacts
+from proxy.registry.prefetch import Prefetch
+from proxy.runtime.tasks import run_in_thread
+from proxy.spool.spool import Spool
 
 _LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
 _LOOK = 1.0  # seconds between two looks for what takes the place of something interim
@@ -33,7 +33,7 @@ def _farness(name: Name, wanted: Name) -> int:
 
 async def read_manifest(content: bytes, content_type: str) -> Manifest:
     """Read a manifest (`oci.manifest.parse`): one that names thousands takes a tenth of a second, so in a thread."""
-    return await offload(parse, content, content_type) if len(content) > _LARGE else parse(content, content_type)
+    return await run_in_thread(parse, content, content_type) if len(content) > _LARGE else parse(content, content_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,40 +42,42 @@ class Lookup:
 
     spool: Spool
     catalog: Catalog
-    foreign: Foreign
+    foreign: ExternalArtifacts
     level: int  # zstd's, of manifests that are not in their stored form yet
-    warming: Warming
+    warming: Prefetch
     absence: Callable[[str, str], str] = not_here
 
     async def find(self, name: Name, digest: Digest, *, known: bool = False) -> Blob | None:
         """Return content of a repository, blob or manifest; None if it has no such content.
 
         `known`: without asking a store that is far. Then None may only mean that a push has to send it once more.
-        Otherwise raise Unreadable if it may be in an artifact that cannot be read, ContentDamaged if that is all it is.
+        Otherwise raise UnreadableArtifact if an unreadable artifact may have it, ContentDamaged if that is all.
         """
-        if pending := await self.spool.held(name, digest):
+        if pending := await self.spool.get_pending(name, digest):
             return pending
         if self.spool.linked(name, digest) and (found := await self._anywhere(digest, known=known)):
-            self.spool.renew(name, digest)
+            self.spool.refresh_link(name, digest)
             return found
         archive, problem = await self._holding(name, digest, known=known)
-        archive = archive or await self.catalog.lingering(name, digest)
+        archive = archive or await self.catalog.find_replaced(name, digest)
         blob = archive.blob(digest) if archive else None
         if blob is None and not known:
             self._see_why(name, digest, archive, problem)
-        if blob is None or blob.source.local or blob.media_type:
+        if blob is None or blob.source.is_local or blob.media_type:
             return blob
         return await self.spool.find(digest) or blob
 
-    async def _holding(self, name: Name, digest: Digest, *, known: bool) -> tuple[Archive | None, Unreadable | None]:
+    async def _holding(
+        self, name: Name, digest: Digest, *, known: bool
+    ) -> tuple[Archive | None, UnreadableArtifact | None]:
         try:
             if known:
-                return await self.catalog.known(name, digest), None
-            return await self.catalog.holding(name, digest), None
-        except Unreadable as error:
+                return await self.catalog.find_cached(name, digest), None
+            return await self.catalog.find(name, digest), None
+        except UnreadableArtifact as error:
             return None, error
 
-    def _see_why(self, name: Name, digest: Digest, archive: Archive | None, problem: Unreadable | None) -> None:
+    def _see_why(self, name: Name, digest: Digest, archive: Archive | None, problem: UnreadableArtifact | None) -> None:
         """Raise what speaks against it that content is not there."""
         if archive:
             raise ContentDamaged(f"the stored bytes of {digest} are damaged; push the image again")
@@ -88,7 +90,9 @@ class Lookup:
     async def _anywhere(self, digest: Digest, *, known: bool) -> Blob | None:
         if blob := await self.spool.find(digest):
             return blob
-        for archives in (self.catalog.opened,) if known else (self.catalog.opened, self.catalog.every):
+        for archives in (
+            (self.catalog.cached_archives,) if known else (self.catalog.cached_archives, self.catalog.all_archives)
+        ):
             for archive in await archives():
                 if blob := archive.blob(digest):
                     return blob
@@ -97,7 +101,7 @@ class Lookup:
     async def sent(self, name: Name, digest: Digest) -> Blob | None:
         """Return content that a client need not send, since its repository has it; None if it has to be sent.
 
-        Waits for what is in artifacts, as long as `Warming` does.
+        Waits for what is in artifacts, as long as `Prefetch` does.
         """
         if found := await self.find(name, digest, known=True):
             return found
@@ -133,10 +137,10 @@ class Lookup:
 
     async def _tagged(self, name: Name, tag: Tag) -> Archive | None:
         """Return what answers for a tag; wait a while for what a client of another job may put in its place."""
-        archive = await self.catalog.tagged(name, tag)
+        archive = await self.catalog.resolve_tag(name, tag)
         while archive and (left := self.catalog.interim(archive)):
             await asyncio.sleep(min(left, _LOOK))
-            archive = await self.catalog.tagged(name, tag)
+            archive = await self.catalog.resolve_tag(name, tag)
         return archive
 
     async def parsed(self, blob: Blob) -> Manifest:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from proxy.content import read_all
+from proxy.blob import read_all
 from proxy.errors import ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Descriptor, Manifest

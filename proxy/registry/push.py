@@ -15,24 +15,24 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from proxy.archive.index import ArchiveInvalid
-from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, MayBeInside, StoreRefused, Unreadable
-from proxy.catalog import Archive, Catalog
+from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, MayBeInside, StoreRefused, UnreadableArtifact
+from proxy.catalog.catalog import Archive, Catalog
 from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError
-from proxy.files import trouble
-from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
-from proxy.offload import offload
-from proxy.registry.batches import batches
-from proxy.registry.flights import Flights
-from proxy.registry.forerunners import Forerunners
-from proxy.registry.journal import Journal
 from proxy.registry.lookup import Lookup
+from proxy.registry.pending_groups import batches
+from proxy.registry.push_events import PushEvents
+from proxy.registry.push_state import Event, Pushed, State
 from proxy.registry.sealing import Tree, body_of, gather, present
-from proxy.registry.states import Event, Pushed, State
-from proxy.registry.tagging import TagTaken, answers, whose
-from proxy.store.spool import Spool
+from proxy.registry.singleflight import SingleFlight
+from proxy.registry.superseded import Superseded
+from proxy.registry.tag_rules import TagTaken, answers, whose
+from proxy.runtime.files import trouble
+from proxy.runtime.memory import MemoryBudget
+from proxy.runtime.tasks import run_in_thread
+from proxy.spool.spool import Spool
 
 _log = logging.getLogger(__name__)
 _TROUBLES = (RegistryError, StoreRefused, ArtifactGone, ArchiveInvalid, OSError)  # of a seal
@@ -47,19 +47,19 @@ class Push:
     spool: Spool
     catalog: Catalog
     lookup: Lookup
-    flights: Flights
+    flights: SingleFlight
     public_host: str
     settle_seconds: float
-    memory: Memory
-    journal: Journal = field(default_factory=Journal)
-    forerunners: Forerunners = field(init=False)
+    memory: MemoryBudget
+    journal: PushEvents = field(default_factory=PushEvents)
+    forerunners: Superseded = field(init=False)
     _pushed: dict[tuple[Name, Tag | Digest, Digest], Pushed] = field(default_factory=dict)
     _touched: dict[Name, float] = field(default_factory=dict)
     _turns: WeakValueDictionary[tuple[Name, Tag | Digest], asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self) -> None:
         """Join what belongs to it."""
-        self.forerunners = Forerunners(self.catalog)
+        self.forerunners = Superseded(self.catalog)
 
     def touch(self, name: Name) -> None:
         """Note a request to a repository: it is not quiet."""
@@ -90,7 +90,7 @@ class Push:
         As `put`; DENIED when the store can keep none of them; StillUnderWay.
         """
         self._retry_failed(name)
-        await self.flights.join((name, *tags, digest), partial(self._seal_each, name, tags, digest, manifest))
+        await self.flights.run((name, *tags, digest), partial(self._seal_each, name, tags, digest, manifest))
         return [tag for tag in tags if await self._is_durable(name, tag, digest, manifest)]
 
     async def _is_durable(self, name: Name, tag: Tag, digest: Digest, manifest: Manifest) -> bool:
@@ -103,7 +103,7 @@ class Push:
         """Let what could not be settled before be tried again: a push is the occasion."""
         for digest in self.spool.pending.get(name, {}):
             if (pushed := self._record(name, digest, digest)).state is State.FAILED:
-                pushed.happens(Event.HOLD)
+                pushed.advance(Event.HOLD)
 
     async def _check(self, name: Name, manifest: Manifest) -> None:
         for descriptor in {each.digest: each for each in manifest.blobs}.values():
@@ -112,10 +112,10 @@ class Push:
                 raise ManifestInvalid(f"{descriptor.digest} has {blob.size} bytes, not {descriptor.size}")
 
     async def _hold(self, name: Name, digest: Digest, manifest: Manifest) -> None:
-        async with self.turn(name, digest):
+        async with self.lock(name, digest):
             if await self._answering(name, digest, digest, manifest) is None:
-                await self.spool.hold(name, digest, manifest)
-                self._record(name, digest, digest).happens(Event.HOLD)
+                await self.spool.add_pending(name, digest, manifest)
+                self._record(name, digest, digest).advance(Event.HOLD)
 
     def _record(self, name: Name, reference: Tag | Digest, digest: Digest) -> Pushed:
         fresh = Pushed(name, reference, digest, State.UPLOADED)
@@ -125,10 +125,10 @@ class Push:
         """Take up the pending manifests that an earlier process left in the spool."""
         for name, pending in self.spool.pending.items():
             for digest in pending:
-                self._record(name, digest, digest).happens(Event.HOLD)
+                self._record(name, digest, digest).advance(Event.HOLD)
             self.touch(name)
 
-    def turn(self, name: Name, reference: Tag | Digest) -> asyncio.Lock:
+    def lock(self, name: Name, reference: Tag | Digest) -> asyncio.Lock:
         """Give the lock under which what a reference answers is changed, in the order of the requests."""
         return self._turns.setdefault((name, reference), asyncio.Lock())
 
@@ -147,14 +147,14 @@ class Push:
 
     async def _seal(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest | None) -> None:
         """Make an artifact of a manifest; of one that is pending it need not be given."""
-        async with self.turn(name, reference):
+        async with self.lock(name, reference):
             if manifest:
                 await self._check(name, manifest)  # not before: turns are taken in the order of the requests
                 self.journal.accepted(name, reference, digest, manifest)
             elif digest not in self.spool.pending.get(name, {}):
                 return  # claimed or deleted while this waited
             pushed = self._record(name, reference, digest)
-            pushed.happens(Event.SEAL)
+            pushed.advance(Event.SEAL)
             pushed.takes = frozenset({digest, *(child.digest for child in manifest.children)} if manifest else ())
             try:
                 await self._store(name, reference, digest, manifest or await self._read_back(name, digest))
@@ -167,18 +167,18 @@ class Push:
                 self._fail(pushed, "this is a fault of image-relay; its log says more")
                 _log.exception("sealing %s failed", label(name, reference))
                 raise
-            pushed.happens(Event.STORE)
+            pushed.advance(Event.STORE)
             self._forget(name, reference)
 
     async def _read_back(self, name: Name, digest: Digest) -> Manifest:
-        held = await self.spool.held(name, digest)
+        held = await self.spool.get_pending(name, digest)
         if held is None:
             raise ManifestUnknown("its manifest is gone from the disk; push it again")
         return await self.lookup.parsed(held)
 
     def _fail(self, pushed: Pushed, problem: str) -> None:
         if pushed.state is not State.DURABLE:  # else a tag has claimed it meanwhile
-            pushed.happens(Event.FAIL, problem)
+            pushed.advance(Event.FAIL, problem)
             self.journal.failed(label(pushed.name, pushed.reference), problem)
 
     def _forget(self, name: Name, reference: Tag | Digest) -> None:
@@ -212,10 +212,10 @@ class Push:
         tree = await gather(self.lookup, name, digest, manifest)
         try:
             if before is not None and isinstance(reference, Tag):
-                await self.secure(name, before, tree.contents)
+                await self.seal_dependents(name, before, tree.contents)
             await self._archive(name, reference, digest, tree, began, claim)
         finally:
-            await offload(tree.blobs.clear)  # closes as many files
+            await run_in_thread(tree.blobs.clear)  # closes as many files
 
     async def _stands(self, name: Name, before: Archive, manifest: Manifest) -> bool:
         """Return whether an archive of this manifest is still there, and has all of it that the repository has."""
@@ -242,7 +242,7 @@ class Push:
         known = self.catalog.known_of(tree.contents)
         async with self.journal.storing(label(name, reference), body) as archived:
             archive = await self.catalog.put(name, reference, archived, claim)
-        archive.findings.proven.update(body.proven())
+        archive.findings.verified.update(body.proven())
         self.forerunners.follow(archive)
         await self._claim(name, tree.contents)
         self.journal.stored(archive, known, body.size, time.monotonic() - began)
@@ -259,29 +259,29 @@ class Push:
     ) -> tuple[Archive | None, frozenset[str]]:
         """Return the archive that answers for a tag, and what was looked at; or one that is known to have a digest."""
         if isinstance(reference, Digest):
-            return await self.catalog.known(name, digest), frozenset()
+            return await self.catalog.find_cached(name, digest), frozenset()
         try:
             return await self.catalog.standing(name, reference)
-        except Unreadable as error:  # that is no reason not to store
+        except UnreadableArtifact as error:  # that is no reason not to store
             self._check_unreadable(name, reference, error)
             return None, self.catalog.ids(name, reference)
 
-    def _check_unreadable(self, name: Name, tag: Tag, error: Unreadable) -> None:
+    def _check_unreadable(self, name: Name, tag: Tag, error: UnreadableArtifact) -> None:
         """Refuse to take a tag over from another job whose image just cannot be read; what is none is nobody's."""
         if not error.proven and not self.catalog.may_replace(error.artifact):
             raise Denied(f"{label(name, tag)} belongs to another job of this run, and {error}") from error
 
     async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
         """Take out of the spool what is in an artifact now."""
-        for digest in await self.spool.release(name, durable):
-            self._record(name, digest, digest).happens(Event.STORE)
+        for digest in await self.spool.remove_pending(name, durable):
+            self._record(name, digest, digest).advance(Event.STORE)
             self._forget(name, digest)
-        needed = self.spool.needed(name)  # by what is still pending, and must outlive this artifact
+        needed = self.spool.pending_digests(name)  # by what is still pending, and must outlive this artifact
         await self.spool.unlink(name, [digest for digest in durable if digest not in needed])
 
     # Settling what was pushed by digest
 
-    async def settle(self) -> None:
+    async def seal_idle(self) -> None:
         """Seal, for ever, what nothing claims and whose repository is quiet."""
         while True:
             await asyncio.sleep(_TICK)
@@ -302,7 +302,7 @@ class Push:
         under_way = [each for each in self._pushed.values() if each.takes and each.state is State.SEALING]
         await self._settle_all()
         for each in under_way:
-            async with self.turn(each.name, each.reference):
+            async with self.lock(each.name, each.reference):
                 pass  # it is free when the seal is over
         if under_way:
             await self._settle_all()
@@ -335,9 +335,9 @@ class Push:
     async def _settle_one(self, name: Name, digest: Digest) -> bool:
         """Seal a pending manifest alone, unless it was claimed or deleted meanwhile; return whether that went well."""
         work = partial(self._seal, name, digest, digest, None)
-        return await self.flights.join_to_the_end((name, digest, digest), work)
+        return await self.flights.wait((name, digest, digest), work)
 
-    async def secure(self, name: Name, going: Archive, claimed: Collection[Digest] = ()) -> None:
+    async def seal_dependents(self, name: Name, going: Archive, claimed: Collection[Digest] = ()) -> None:
         """Seal what is pending and needs content of an archive that is about to go; DENIED if that fails.
 
         Other repositories may need it too, by a mount.
@@ -350,11 +350,11 @@ class Push:
                 whole = label(going.name, going.reference)
                 raise Denied(f"{whole} is still needed by {label(each, digest)}, which could not be stored")
 
-    async def forsake(self, name: Name, digest: Digest) -> bool:
+    async def drop_pending(self, name: Name, digest: Digest) -> bool:
         """Drop a pending manifest that was deleted; gives whether there was one."""
-        if not await self.spool.release(name, [digest]):
+        if not await self.spool.remove_pending(name, [digest]):
             return False
-        self._record(name, digest, digest).happens(Event.DELETE)
+        self._record(name, digest, digest).advance(Event.DELETE)
         del self._pushed[name, digest, digest]
         return True
 

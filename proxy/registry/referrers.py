@@ -1,6 +1,6 @@
 """Which manifests have another one as their subject (distribution-spec, "Listing Referrers")."""
 
-from proxy.content import Blob
+from proxy.blob import Blob
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name
@@ -19,12 +19,12 @@ async def referrers(lookup: Lookup, name: Name, subject: Digest) -> list[dict[st
 async def _pending(lookup: Lookup, name: Name, subject: Digest) -> list[Blob]:
     pending = lookup.spool.pending.get(name, {})
     wanted = [digest for digest, each in pending.items() if each.subject == subject]
-    return [blob for digest in wanted if (blob := await lookup.spool.held(name, digest))]
+    return [blob for digest in wanted if (blob := await lookup.spool.get_pending(name, digest))]
 
 
 async def _durable(lookup: Lookup, name: Name, subject: Digest) -> list[Blob]:
     """Find those in artifacts. What has no tag may be a signature: one that cannot be read is not left out silently."""
-    archives = await lookup.catalog.of(name)
+    archives = await lookup.catalog.archives_in(name)
     for problem in lookup.catalog.unreadable(name):
         known = lookup.catalog.reference_of(problem.artifact)
         if known and isinstance(known[1], Digest):

@@ -16,16 +16,16 @@ from proxy.archive.index import Index
 from proxy.archive.layout import Content, Image, Literal, Plan, lay_out
 from proxy.archive.loading import names
 from proxy.artifacts.base import MayBeInside, Stretch
-from proxy.content import Blob, cut, read_stored
+from proxy.blob import Blob, cut, read_stored
+from proxy.catalog.archive import LEAST_COPIED, Copies
 from proxy.errors import ManifestBlobUnknown
-from proxy.memory import Memory
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Descriptor, Manifest
 from proxy.oci.names import Name, Tag
-from proxy.offload import offload
-from proxy.opening import LEAST_COPIED, Copies
 from proxy.registry.lookup import Lookup
-from proxy.store.spool import in_memory
+from proxy.runtime.memory import MemoryBudget
+from proxy.runtime.tasks import run_in_thread
+from proxy.spool.spool import in_memory
 
 _MOST_COPIED = 100 * 1024 * 1024  # bytes that storage copies with one request (Put Block From URL)
 
@@ -49,11 +49,11 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The archive as a file to be (`catalog.Sealed`). `find` tells where else the run has the stored bytes of blobs."""
+    """The archive as a file to be (`catalog.ArchiveBody`). `find` tells where the run has the stored bytes of blobs."""
 
     plan: Plan
     blobs: dict[Digest, Blob]
-    memory: Memory
+    memory: MemoryBudget
     find: Callable[[Mapping[Digest, Blob]], Awaitable[Mapping[Digest, Copies]]]
     _copied: set[Digest] = field(default_factory=set)  # what storage may have copied: nobody here has seen those bytes
 
@@ -112,13 +112,13 @@ class Body:
             length=part.stored,
             crc64=joined(part.crc64 or b"", [piece.stored for piece in part.pieces]),
             sources=tuple((source, offset + at) for source, offset in same.sources),
-            local=part.source.local,
+            local=part.source.is_local,
             parts=partial(read_stored, part, self.memory),
         )
 
     def proven(self) -> set[Digest]:
         """Return the blobs whose digest this process has checked, over the very bytes that were sent."""
-        return {digest for digest, blob in self.blobs.items() if digest in blob.findings.proven} - self._copied
+        return {digest for digest, blob in self.blobs.items() if digest in blob.findings.verified} - self._copied
 
 
 async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest) -> Tree:
@@ -162,9 +162,9 @@ async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | 
 
 
 async def body_of(
-    tree: Tree, name: Name, reference: Tag | Digest, public_host: str, lookup: Lookup, memory: Memory
+    tree: Tree, name: Name, reference: Tag | Digest, public_host: str, lookup: Lookup, memory: MemoryBudget
 ) -> Body:
     """Lay an archive out."""
     tag, root = reference if isinstance(reference, Tag) else None, next(iter(tree.contents))
     image = Image(name, tag, root, tree.contents, names(name, tag, public_host))
-    return Body(await offload(lay_out, image), tree.blobs, memory, lookup.catalog.copies)
+    return Body(await run_in_thread(lay_out, image), tree.blobs, memory, lookup.catalog.copies)

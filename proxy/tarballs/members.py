@@ -9,7 +9,6 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from proxy.archive.tar import BLOCK
 from proxy.errors import TarballInvalid
 from proxy.tarballs.streams import Readable, up_to
 
@@ -64,13 +63,13 @@ def members(source: Readable) -> Iterator[Member]:
             yield member
         while member.read(_SKIP):  # what nobody wanted
             pass
-        _exactly(source, -member.size % BLOCK)
+        _exactly(source, -member.size % tarfile.BLOCKSIZE)
     raise TarballInvalid(f"the tarball has more than {_MOST} members")
 
 
 def _header(source: Readable, *, first: bool) -> tarfile.TarInfo | None:
     """Read a header; None at the end."""
-    block = up_to(BLOCK, source)
+    block = up_to(tarfile.BLOCKSIZE, source)
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:  # the end is two blocks of zeros; some tools write none
@@ -89,7 +88,7 @@ def _extension(source: Readable, header: tarfile.TarInfo) -> dict[str, str]:
     if header.size > _EXTENSION:
         raise TarballInvalid(f"the tarball has an extended header of {header.size} bytes")
     content = _exactly(source, header.size)
-    _exactly(source, -header.size % BLOCK)
+    _exactly(source, -header.size % tarfile.BLOCKSIZE)
     if header.type in _LONG:
         return {_LONG[header.type]: content.rstrip(b"\0").decode(errors="surrogateescape")}
     return {} if header.type == tarfile.XGLTYPE else {key: value for key, value in _records(content) if key in _WANTED}

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, cast
 
-from proxy.bridge import RangeFile
 from proxy.errors import TarballInvalid
+from proxy.runtime.thread_io import RangeFile
 from proxy.tarballs.images import INDEX, LAYOUT
 from proxy.tarballs.members import Member
 from proxy.tarballs.streams import Readable

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.artifacts.actions import ActionsStore
+from proxy.artifacts.actions.azure import BlobStorage
+from proxy.artifacts.actions.results import ResultsService
+from proxy.artifacts.actions.session import read
+from proxy.artifacts.actions.store import ActionsStore
+from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, StoreRefused
-from proxy.artifacts.blobs import BlobStorage
 from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.naming import numbered
-from proxy.artifacts.results import ResultsService
-from proxy.artifacts.trust import Trust
-from proxy.files import Source
-from proxy.memory import Memory
-from proxy.session import read
-from tests.actions.relays import HASTY
+from proxy.runtime.files import Source
+from proxy.runtime.memory import MemoryBudget
+from tests.actions_store.relays import HASTY
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.fixtures import azurite, emulate
 from tests.fakes.actions.options import Flavour
@@ -61,9 +61,9 @@ async def memory(_: Path) -> ArtifactStore:
 
 async def actions(emulator: Emulator, stack: AsyncExitStack, folder: Path) -> ArtifactStore:
     http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-    storage = BlobStorage(Memory(64 * MIB), tempo=HASTY)
+    storage = BlobStorage(MemoryBudget(64 * MIB), tempo=HASTY)
     storage.http = http
-    store = ActionsStore(storage, Trust(frozenset(emulator.trusted_hosts.split(","))), folder)
+    store = ActionsStore(storage, TrustedHosts(frozenset(emulator.trusted_hosts.split(","))), folder)
     session = read(emulator.job().token, emulator.origin)
     store.open_with(ResultsService(http, session, HASTY), timedelta(days=1))
     return store
@@ -274,7 +274,7 @@ async def test_a_second_artifact_of_one_name_takes_its_place_or_gets_the_next_nu
     new = await store.put("image-app@v1", Bytes(b"newer"))
 
     listed = await store.listed()
-    if store.replaces:
+    if store.overwrites:
         assert listed == [new]
         with pytest.raises(ArtifactGone):
             await store.open(old)

@@ -10,10 +10,10 @@ import pytest
 
 from tests.e2e import archives
 from tests.e2e.clients import Toolbox
-from tests.e2e.couriers import COURIERS, regctl
 from tests.e2e.engines import Engine
 from tests.e2e.images import PRINT_TOKEN, Image, Layout, attested_index, base_layers, several_layers
 from tests.e2e.jobs import Jobs
+from tests.e2e.push_pull_clients import COURIERS, regctl
 from tests.e2e.relay import PUBLIC_HOST, Relay
 from tests.fakes.actions.fixtures import require_tools
 from tests.fakes.actions.official import OfficialClient

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import Toolbox
-from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
 from tests.e2e.images import PRINT_TOKEN, Image, Layer, Layout, base_layers, dockerfile, layer, several_layers
 from tests.e2e.jobs import Jobs
+from tests.e2e.push_pull_clients import COURIERS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import ClientError, Toolbox, run
-from tests.e2e.couriers import COURIERS, regctl
 from tests.e2e.engines import Engine
 from tests.e2e.images import Image, blobs_of, dockerfile, several_layers
 from tests.e2e.jobs import NO_SESSION, Jobs
+from tests.e2e.push_pull_clients import COURIERS, regctl
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.machine import require

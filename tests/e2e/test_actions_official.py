@@ -9,11 +9,11 @@ import pytest
 
 from tests.e2e import archives
 from tests.e2e.clients import Toolbox
-from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
 from tests.e2e.images import Image, several_layers
 from tests.e2e.impatient import ImpatientClient, noise
 from tests.e2e.jobs import Jobs
+from tests.e2e.push_pull_clients import COURIERS
 from tests.e2e.relay import PUBLIC_HOST
 from tests.fakes.actions import azurite as azurite_process
 from tests.fakes.actions import kinds

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import Toolbox
-from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
 from tests.e2e.images import Image, blobs_of, several_layers
 from tests.e2e.impatient import ImpatientClient, noise
 from tests.e2e.jobs import Jobs
+from tests.e2e.push_pull_clients import COURIERS
 from tests.fakes.actions.faults import (
     Answer,
     BodyReset,

@@ -12,9 +12,9 @@ import pytest
 from proxy.archive.index import decode
 from tests.e2e import archives
 from tests.e2e.clients import ClientError, Toolbox
-from tests.e2e.couriers import COURIERS
 from tests.e2e.images import Image, several_layers
 from tests.e2e.jobs import Jobs
+from tests.e2e.push_pull_clients import COURIERS
 from tests.e2e.relay import Relay
 from tests.fakes.actions import tokens
 from tests.fakes.actions.faults import Answer, Fault, no_storage_left, twirp_error

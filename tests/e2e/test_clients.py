@@ -9,9 +9,9 @@ import pytest
 
 from tests.e2e import archives
 from tests.e2e.clients import Toolbox
-from tests.e2e.couriers import COURIERS, regctl
 from tests.e2e.engines import Engine
 from tests.e2e.images import KINDS, Image, blobs_of, digest_of
+from tests.e2e.push_pull_clients import COURIERS, regctl
 from tests.e2e.relay import Relay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]

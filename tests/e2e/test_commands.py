@@ -17,10 +17,10 @@ import pytest
 from proxy.__main__ import main
 from tests import tarballs
 from tests.e2e.clients import Toolbox
-from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
 from tests.e2e.images import CONFIG, MANIFEST, dockerfile, several_layers
 from tests.e2e.impatient import ImpatientClient
+from tests.e2e.push_pull_clients import COURIERS
 from tests.e2e.relay import Relay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]

@@ -10,8 +10,8 @@ import pytest
 
 from tests.e2e import archives
 from tests.e2e.clients import Toolbox
-from tests.e2e.couriers import COURIERS
 from tests.e2e.images import Image, several_layers
+from tests.e2e.push_pull_clients import COURIERS
 from tests.e2e.relay import Relay
 from tests.machine import require
 

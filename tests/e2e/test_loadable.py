@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import Toolbox
-from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
 from tests.e2e.images import KINDS, Image
+from tests.e2e.push_pull_clients import COURIERS
 from tests.e2e.relay import PUBLIC_HOST, Relay
 from tests.machine import require
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import Toolbox
-from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
 from tests.e2e.images import dockerfile, several_layers
 from tests.e2e.jobs import Jobs
+from tests.e2e.push_pull_clients import COURIERS
 from tests.e2e.relay import Relay
 from tests.fakes.actions.fixtures import require_tools
 from tests.fakes.actions.official import OfficialClient

@@ -6,7 +6,7 @@ from zlib import crc32
 
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
 from proxy.artifacts.retry import Policy, Rereading
-from proxy.files import Held
+from proxy.runtime.files import Held
 
 
 class MemoryStore:
@@ -15,8 +15,8 @@ class MemoryStore:
     Creation times are whole seconds, so that what answers for a tag has to be told by its number.
     """
 
-    replaces = False
-    far = False
+    overwrites = False
+    is_remote = False
     closed = ""
     rereading = Rereading(Policy(attempts=1), rest=0.0)
 

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from proxy.__main__ import main
+from proxy.api import access
+from proxy.api.errors import as_oci_errors
+from proxy.api.server import listen
 from proxy.errors import Denied, RegistryError
-from proxy.front import gate
-from proxy.front.errors import as_oci_errors
-from proxy.front.listening import listen
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "ab" * 32
@@ -47,7 +47,7 @@ def relay(images: object, password: str = "", uptime: int = 0, session: str = "a
         return web.json_response({"images": images})
 
     app = web.Application(
-        middlewares=[as_oci_errors, *([gate.password(password, lambda: "localhost:5000")] if password else [])]
+        middlewares=[as_oci_errors, *([access.password(password, lambda: "localhost:5000")] if password else [])]
     )
     app.router.add_get("/relay/health", health)
     app.router.add_get("/relay/images", listing)

@@ -9,17 +9,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.archive.pieces import (
-    PIECE,
-    Framing,
-    Piece,
-    PieceDamaged,
-    check,
-    choose,
-    covering,
-    frame,
-    unframe,
-)
+from proxy.archive.pieces import PIECE, Framing, Piece, PieceDamaged, check, choose, covering, frame, unframe
 from tests.machine import require
 from tests.unit.archive.samples import KINDS, blob, piece_of
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import aiohttp
 
-from proxy.artifacts.actions import ActionsStore
-from proxy.artifacts.blobs import BlobStorage
-from proxy.artifacts.results import ResultsService
-from proxy.artifacts.trust import Trust
-from proxy.memory import Memory
-from proxy.session import read
-from tests.actions.relays import HASTY
+from proxy.artifacts.actions.azure import BlobStorage
+from proxy.artifacts.actions.results import ResultsService
+from proxy.artifacts.actions.session import read
+from proxy.artifacts.actions.store import ActionsStore
+from proxy.artifacts.actions.trusted_hosts import TrustedHosts
+from proxy.runtime.memory import MemoryBudget
+from tests.actions_store.relays import HASTY
 from tests.fakes.actions.emulator import Emulator, Job
 
 MIB = 1024 * 1024
@@ -36,8 +36,8 @@ async def opened(
 ) -> AsyncIterator[ActionsStore]:
     """Open a store with a session of a job, of `build` where none is named."""
     async with connected() as http:
-        storage = BlobStorage(Memory(64 * MIB), tempo=HASTY)
+        storage = BlobStorage(MemoryBudget(64 * MIB), tempo=HASTY)
         storage.http = http
-        store = ActionsStore(storage, Trust(frozenset(actions.trusted_hosts.split(","))), folder, **settings)
+        store = ActionsStore(storage, TrustedHosts(frozenset(actions.trusted_hosts.split(","))), folder, **settings)
         store.open_with(service(http, actions, job), timedelta(days=1))
         yield store

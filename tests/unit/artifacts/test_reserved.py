@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.artifacts.reserved import Reserved
+from proxy.artifacts.actions.reserved_names import ReservedNames
 
 
 @pytest.fixture
@@ -12,8 +12,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "reserved.json"
 
 
-def reserved(path: Path, owner: str = "run:job") -> Reserved:
-    made = Reserved(path)
+def reserved(path: Path, owner: str = "run:job") -> ReservedNames:
+    made = ReservedNames(path)
     made.begin(owner)
     return made
 

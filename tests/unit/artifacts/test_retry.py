@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from proxy.artifacts.retry import BLOBS, CALLS, Again, Policy, asked_wait, is_worth_another, patiently
+from proxy.artifacts.retry import BLOBS, CALLS, Policy, RetryableError, is_retryable, retry, retry_after
 
 
 def dice(seed: int) -> random.Random:
@@ -17,7 +17,7 @@ def dice(seed: int) -> random.Random:
 @pytest.mark.parametrize("policy", [CALLS, BLOBS])
 @pytest.mark.parametrize("seed", range(20))
 def test_in_production_at_least_five_tries_are_spread_over_at_least_a_minute(policy: Policy, seed: int) -> None:
-    waits = list(policy.waits(dice(seed)))
+    waits = list(policy.backoff(dice(seed)))
 
     assert len(waits) + 1 >= 5
     assert 60 <= sum(waits) <= 180
@@ -26,24 +26,24 @@ def test_in_production_at_least_five_tries_are_spread_over_at_least_a_minute(pol
 def test_waits_grow_up_to_the_longest_and_differ_from_job_to_job() -> None:
     policy = Policy(attempts=6, first=1, factor=2, longest=5)
 
-    for low, wait in zip([1, 2, 4, 5, 5], policy.waits(dice(1)), strict=True):
+    for low, wait in zip([1, 2, 4, 5, 5], policy.backoff(dice(1)), strict=True):
         assert 0.75 * low <= wait <= 1.25 * low
-    assert list(policy.waits(dice(1))) != list(policy.waits(dice(2)))
+    assert list(policy.backoff(dice(1))) != list(policy.backoff(dice(2)))
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 529])
 def test_what_may_pass_is_worth_another_try(status: int) -> None:
-    assert is_worth_another(status)
+    assert is_retryable(status)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 412, 413, 501])
 def test_what_stays_as_it_is_is_not(status: int) -> None:
-    assert not is_worth_another(status)
+    assert not is_retryable(status)
 
 
 def test_a_403_is_a_fault_unless_it_names_the_quota() -> None:
-    assert is_worth_another(403, 'Error from intermediary with HTTP status code 403 "Forbidden"')
-    assert not is_worth_another(403, "insufficient usage to create artifact")
+    assert is_retryable(403, 'Error from intermediary with HTTP status code 403 "Forbidden"')
+    assert not is_retryable(403, "insufficient usage to create artifact")
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_a_403_is_a_fault_unless_it_names_the_quota() -> None:
     ],
 )
 def test_retry_after_is_read_and_bounded(text: str, seconds: float) -> None:
-    assert asked_wait({"Retry-After": text} if text else {}) == seconds
+    assert retry_after({"Retry-After": text} if text else {}) == seconds
 
 
 @pytest.mark.parametrize("zone", ["GMT", "-0000"])
 def test_retry_after_may_be_a_date(zone: str) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True).replace("GMT", zone)
 
-    assert 20 < asked_wait({"Retry-After": date}) <= 30
+    assert 20 < retry_after({"Retry-After": date}) <= 30
 
 
 async def test_patience_ends_with_the_last_fault() -> None:
@@ -76,10 +76,10 @@ async def test_patience_ends_with_the_last_fault() -> None:
     async def attempt() -> None:
         nonlocal tries
         tries += 1
-        raise Again(f"fault {tries}")
+        raise RetryableError(f"fault {tries}")
 
-    with pytest.raises(Again, match="fault 3"):
-        await patiently(Policy(attempts=3, first=0.0), dice(1), attempt)
+    with pytest.raises(RetryableError, match="fault 3"):
+        await retry(Policy(attempts=3, first=0.0), dice(1), attempt)
 
 
 async def test_what_is_no_fault_is_not_tried_again() -> None:
@@ -87,16 +87,16 @@ async def test_what_is_no_fault_is_not_tried_again() -> None:
         raise LookupError("for good")
 
     with pytest.raises(LookupError):
-        await patiently(Policy(), dice(1), attempt)
+        await retry(Policy(), dice(1), attempt)
 
 
 async def test_the_longer_of_two_waits_is_kept() -> None:
     began = asyncio.get_running_loop().time()
-    faults = [Again("busy", wait=0.05)]
+    faults = [RetryableError("busy", wait=0.05)]
 
     async def attempt() -> float:
         if faults:
             raise faults.pop()
         return asyncio.get_running_loop().time() - began
 
-    assert await patiently(Policy(first=0.0), dice(1), attempt) >= 0.05
+    assert await retry(Policy(first=0.0), dice(1), attempt) >= 0.05

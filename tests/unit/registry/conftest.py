@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk import Desk
+from tests.registry_harness import Desk
 
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     desk = await Desk.open(tmp_path)
     yield desk
-    await desk.crew.dismiss()
+    await desk.crew.cancel_all()

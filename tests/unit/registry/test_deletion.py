@@ -9,9 +9,9 @@ import pytest
 from proxy.errors import BlobUnknown, ManifestUnknown, Unsupported
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name
-from tests.desk import APP, V1, V2, Desk, described, document, image, index, until
+from tests.fakes.faulty_stores import MoodyStore
 from tests.fakes.memory_store import MemoryStore
-from tests.fakes.moody_stores import MoodyStore
+from tests.registry_harness import APP, V1, V2, Desk, described, document, image, index, until
 
 OTHER = Name.parse("other")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import ManifestUnknown
 from proxy.oci.names import Name, Tag
-from tests.desk import Desk
+from tests.registry_harness import Desk
 from tests.tarballs import COMPRESSIONS, legacy_save, oci_save, sample, zipped
 
 IMAGE = sample(b"foreign")
@@ -37,7 +37,7 @@ def test_damage_anywhere_is_told_and_never_becomes_another_image(data: st.DataOb
         with suppress(ManifestUnknown):
             assert set(IMAGE.layers) <= set((await desk.pull(LATEST, EVIL)).values())
         assert desk.files("uploads") == []
-        await desk.crew.dismiss()
+        await desk.crew.cancel_all()
 
     asyncio.run(pull())
 
@@ -47,4 +47,4 @@ async def test_a_file_of_the_folder_is_an_image_too(tmp_path: Path) -> None:
     await asyncio.to_thread((tmp_path / "evil.tar.zst").write_bytes, COMPRESSIONS["zstd"](TARBALLS[1]))
 
     assert set(IMAGE.layers) <= set((await desk.pull(LATEST, EVIL)).values())
-    await desk.crew.dismiss()
+    await desk.crew.cancel_all()

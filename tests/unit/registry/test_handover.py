@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.artifacts.actions.handover import Offer, _read
 from proxy.errors import SessionRefused
-from proxy.registry.handover import Offer, _read
 from tests.fakes.actions import tokens
 
 RESULTS = "https://results-receiver.actions.githubusercontent.com/"

@@ -8,7 +8,7 @@ from proxy.errors import BlobUnknown, ManifestInvalid, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.registry.lookup import read_manifest
-from tests.desk import APP, V1, V2, Desk, image, index, noise, plain
+from tests.registry_harness import APP, V1, V2, Desk, image, index, noise, plain
 
 OTHER = Name.parse("other")
 

@@ -18,13 +18,27 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest, parse
 from proxy.oci.names import Name, Tag
 from proxy.registry import push as push_module
-from proxy.registry.journal import Progress
-from proxy.registry.states import State
-from proxy.store import spool as spool_module
-from proxy.store import upload as upload_module
-from tests.desk import APP, CONFIG, MIB, V1, V2, Desk, chunks, described, document, image, index, noise, until
+from proxy.registry.push_events import Progress
+from proxy.registry.push_state import State
+from proxy.spool import spool as spool_module
+from proxy.spool import upload as upload_module
+from tests.fakes.faulty_stores import MoodyStore
 from tests.fakes.memory_store import MemoryStore
-from tests.fakes.moody_stores import MoodyStore
+from tests.registry_harness import (
+    APP,
+    CONFIG,
+    MIB,
+    V1,
+    V2,
+    Desk,
+    chunks,
+    described,
+    document,
+    image,
+    index,
+    noise,
+    until,
+)
 
 OTHER = Name.parse("other")
 
@@ -41,7 +55,7 @@ async def moody_desk(moody: MoodyStore, tmp_path: Path) -> AsyncIterator[Desk]:
     desk = await Desk.open(tmp_path, moody)
     yield desk
     moody.gate.set()
-    await desk.crew.dismiss()
+    await desk.crew.cancel_all()
 
 
 @pytest.fixture
@@ -73,7 +87,7 @@ async def test_re_tagging_a_b_a_ends_with_a_and_every_reader_finishes(tmp_path: 
     readers, roots = [], []
     for each in "aba":
         roots.append((await desk.push_image(layers[each])).digest)
-        archive = await desk.catalog.tagged(APP, V1)
+        archive = await desk.catalog.resolve_tag(APP, V1)
         assert archive is not None
         blob = archive.blob(Digest.of(layers[each]))
         assert blob is not None
@@ -161,7 +175,7 @@ async def test_a_push_that_takes_long_is_told_to_come_again_and_goes_on(moody: M
 
     assert moody.asked == ["image-app@v1"]
     assert await desk.answering() == manifest.digest
-    await desk.crew.dismiss()
+    await desk.crew.cancel_all()
 
 
 async def is_done(desk: Desk, manifest: Manifest) -> bool:
@@ -211,7 +225,7 @@ async def test_a_layer_that_is_kept_elsewhere_may_be_absent(desk: Desk) -> None:
 
     await desk.put(manifest, V1)
 
-    archive = await desk.catalog.tagged(APP, V1)
+    archive = await desk.catalog.resolve_tag(APP, V1)
     assert archive is not None
     assert Digest.of(b"far away") not in archive.index.blobs
 
@@ -225,7 +239,7 @@ async def test_a_child_of_an_index_may_be_absent_or_a_blob(desk: Desk) -> None:
     await desk.put(cache, V2)
 
     assert await desk.answering() == sparse.digest
-    archive = await desk.catalog.tagged(APP, V2)
+    archive = await desk.catalog.resolve_tag(APP, V2)
     assert archive is not None
     assert Digest.of(b"a cache layer") in archive.index.blobs
 
@@ -538,10 +552,10 @@ async def test_what_is_deleted_while_others_are_settled_stays_deleted(moody_desk
 
 async def test_what_goes_while_its_settling_waits_for_its_turn_is_not_stored(desk: Desk) -> None:
     manifest = await desk.push_image(b"layer", tags=())
-    async with desk.push.turn(APP, manifest.digest):
+    async with desk.push.lock(APP, manifest.digest):
         flushing = asyncio.create_task(desk.push.flush())
         await asyncio.sleep(0.01)
-        assert await desk.push.forsake(APP, manifest.digest)
+        assert await desk.push.drop_pending(APP, manifest.digest)
 
     assert await flushing == []
     assert await desk.artifacts() == []
@@ -677,7 +691,7 @@ async def test_a_disk_that_is_full_while_sealing_keeps_the_spool_and_leaves_no_p
     (tiny_disk / "filler").unlink()
     await desk.put(manifest, V1)
     assert set(await desk.pull(V1)) == {manifest.digest, *manifest.named}
-    await desk.crew.dismiss()
+    await desk.crew.cancel_all()
 
 
 async def test_a_blob_that_is_damaged_in_the_spool_never_gets_into_an_archive(desk: Desk) -> None:

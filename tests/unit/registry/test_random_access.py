@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from proxy.archive.pieces import PIECE
-from proxy.content import read_plain
-from proxy.memory import Memory
+from proxy.blob import read_plain
 from proxy.oci.digest import Digest
-from tests.desk import APP, MIB, V1, Desk, described, document, image
-from tests.fakes.moody_stores import CountingStore
+from proxy.runtime.memory import MemoryBudget
+from tests.fakes.faulty_stores import CountingStore
+from tests.registry_harness import APP, MIB, V1, Desk, described, document, image
 
 KIB = 1024
 LAYERS = 4
@@ -57,7 +57,7 @@ async def fill(root: Path) -> None:
     config = described(b"{}", "application/vnd.oci.image.config.v1+json")
     await desk.upload(b"{}")
     await desk.put(document(image().media_type, config=config, layers=layers), V1)
-    await desk.crew.dismiss()
+    await desk.crew.cancel_all()
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_a_range_of_1_mib_of_a_layer_takes_less_than_6_mib(desk: Desk, sto
     store.read = 0
 
     taken = b""
-    async with aclosing(read_plain(layer, start, start + MIB, Memory(64 * MIB))) as parts:
+    async with aclosing(read_plain(layer, start, start + MIB, MemoryBudget(64 * MIB))) as parts:
         async for views in parts:
             taken += b"".join(views)
 

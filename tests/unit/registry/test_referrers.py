@@ -4,7 +4,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_MANIFEST, Manifest
 from proxy.oci.names import Name
 from proxy.registry.referrers import referrers
-from tests.desk import APP, V1, Desk, described, document
+from tests.registry_harness import APP, V1, Desk, described, document
 
 
 def about(subject: Manifest, **more: object) -> Manifest:
@@ -37,7 +37,7 @@ async def test_referrers_are_found_pending_and_durable_each_once_and_by_digest(d
         },
     ]
     durable = await referrers(desk.lookup, APP, subject.digest)
-    await desk.spool.hold(APP, signed.digest, signed)
+    await desk.spool.add_pending(APP, signed.digest, signed)
     both = await referrers(desk.lookup, APP, subject.digest)
     assert pending == half == durable == both == sorted(expected, key=lambda each: str(each["digest"]))
 

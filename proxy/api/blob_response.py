@@ -1,0 +1,116 @@
+"""The body of an answer with bytes of a blob, at the pace of its client.
+
+A client that takes nothing for a moment gives its piece back, which is read again when it goes on; one that takes
+nothing for minutes is left. So a crowd of clients that do not read holds no more than what the connections buffer.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
+
+from aiohttp import web
+
+from proxy.blob import Blob, piece_of, read_plain, within_reach
+from proxy.errors import Stalled
+from proxy.runtime.memory import MemoryBudget
+from proxy.runtime.tasks import TaskSet
+
+if TYPE_CHECKING:
+    from aiohttp.http import StreamWriter
+
+STALL = 300.0  # seconds without a byte being taken, after which the client is left; as for bodies of requests
+_PAUSE = 0.5  # seconds until a client that takes nothing gives its piece back
+_SLICE = 256 * 1024  # bytes that are given to the connection at once: as many as a socket buffers
+_BUFFERED = 64 * 1024  # bytes in the buffer of a connection, above which asyncio asks to wait
+
+
+async def write(response: web.StreamResponse, part: bytes | memoryview) -> None:
+    """Give a part to a client that takes it in time; nothing can be written after it did not."""
+    try:
+        async with asyncio.timeout(STALL):
+            await response.write(part)
+    except TimeoutError as error:
+        raise _stalled() from error
+
+
+def _stalled() -> Stalled:
+    return Stalled(f"the client has taken nothing for {STALL:g} seconds")
+
+
+class Sending:
+    """One body on its way; `went` is told how many bytes were given to the connection."""
+
+    def __init__(
+        self, request: web.Request, response: web.StreamResponse, memory: MemoryBudget, went: Callable[[int], None]
+    ) -> None:
+        self._request = request
+        self._response = response
+        self._memory = memory
+        self._went = went
+        self._crew = TaskSet()
+        self._draining: asyncio.Task[None] | None = None
+
+    async def send(self, blob: Blob, start: int, stop: int) -> None:
+        """Send the plain bytes [start, stop); the head goes out with the first of them.
+
+        So a blob whose first piece is damaged still gets a readable answer.
+        """
+        try:
+            async with aclosing(read_plain(blob, start, stop, self._memory)) as pieces:
+                while start < stop:
+                    start = await self._send_piece(pieces, blob, start)
+                async for _ in pieces:  # of an empty blob there is nothing but its digest to check
+                    pass
+        finally:
+            await self._crew.cancel_all()
+
+    async def _send_piece(self, pieces: AsyncGenerator[list[memoryview]], blob: Blob, start: int) -> int:
+        """Send the next piece; gives where the one after it starts."""
+        await within_reach(blob, start)  # without a turn: storage may take its time
+        async with self._memory.slots:
+            views = await anext(pieces)
+            stop = start + sum(map(len, views))
+            start = await self._write(views, start)
+        while self._draining:
+            if not await self._drained(STALL):
+                raise _stalled()
+            if start < stop:
+                async with self._memory.slots:
+                    start = await self._write(await piece_of(blob, start, stop), start)
+        return start
+
+    async def _write(self, views: list[memoryview], start: int) -> int:
+        """Write until the client pauses, and let go of what is left then; gives where that begins."""
+        if not self._response.prepared:
+            await self._response.prepare(self._request)
+        writer = cast("StreamWriter", self._request.writer)
+        for part in _slices(views):
+            await writer.write(part, drain=False)  # aiohttp's waiting does not survive a time limit
+            self._went(len(part))
+            start += len(part)
+            if self._is_full() and not await self._drained(_PAUSE):
+                break
+        views.clear()
+        return start
+
+    def _is_full(self) -> bool:
+        transport = self._request.transport
+        return transport is not None and transport.get_write_buffer_size() > _BUFFERED
+
+    async def _drained(self, patience: float) -> bool:
+        """Wait for the client to take what is in the buffer; tells whether it did within so many seconds."""
+        if self._draining is None:
+            self._draining = self._crew.spawn(self._request.writer.drain())
+        done, _ = await asyncio.wait({self._draining}, timeout=patience)
+        if not done:
+            return False
+        drained, self._draining = self._draining, None
+        drained.result()
+        return True
+
+
+def _slices(views: list[memoryview]) -> Iterator[memoryview]:
+    for view in views:
+        for at in range(0, len(view), _SLICE):
+            yield view[at : at + _SLICE]

@@ -1,0 +1,60 @@
+"""Blobs: GET, HEAD and DELETE (distribution-spec, endpoints end-2 and end-10)."""
+
+from functools import partial
+from http import HTTPStatus
+
+from aiohttp import web
+
+from proxy.api.blob_response import Sending
+from proxy.api.deadline import within
+from proxy.api.keys import DELETION, DEPARTURES, FETCHING, LOOKUP, MEMORY
+from proxy.api.params import digest_of, name_of
+from proxy.api.ranges import requested
+from proxy.blob import Blob, within_reach
+
+
+async def get(request: web.Request) -> web.StreamResponse:
+    """Answer with a blob, or a range of it."""
+    blob, span = await within(request, partial(_found, request))
+    start, stop = span or (0, blob.size)
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Content-Length": str(stop - start),
+        "Docker-Content-Digest": str(blob.digest),
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{blob.digest}"',
+    }
+    if span:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
+    status = HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK
+    if request.method == "HEAD":
+        return web.Response(status=status, headers=headers)
+    return await _send(request, blob, (start, stop), web.StreamResponse(status=status, headers=headers))
+
+
+async def _found(request: web.Request) -> tuple[Blob, tuple[int, int] | None]:
+    """Give a blob, and which range of it is wanted; of one that is wanted whole the first piece is there already."""
+    known = request.method == "HEAD"  # who pushes asks for every blob; who pulls has got the manifest first
+    blob = await request.app[LOOKUP].blob(name_of(request), digest_of(request), known=known)
+    span = requested(request.headers.get("Range"), blob.size)
+    if known or span:
+        return blob, span
+    near = await request.app[FETCHING].cached(blob)
+    await within_reach(near, 0)
+    return near, None
+
+
+async def _send(
+    request: web.Request, blob: Blob, span: tuple[int, int], response: web.StreamResponse
+) -> web.StreamResponse:
+    with request.app[DEPARTURES].blob(name_of(request), blob.digest) as went:
+        await Sending(request, response, request.app[MEMORY], went).send(blob, *span)
+    await response.prepare(request)  # of what is empty
+    await response.write_eof()
+    return response
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Remove a blob that nothing needs."""
+    await request.app[DELETION].blob(name_of(request), digest_of(request))
+    return web.Response(status=HTTPStatus.ACCEPTED)

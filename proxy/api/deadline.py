@@ -1,0 +1,29 @@
+"""Answers that would begin later than clients wait: those are told to come again, and wait for the same work."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from aiohttp import web
+
+from proxy.api.keys import FLIGHTS
+from proxy.errors import StillUnderWay
+
+T = TypeVar("T")
+
+_TICKET = "waiting"
+
+
+async def within(request: web.Request, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Do what has to be done before an answer can begin; StillUnderWay if it takes too long, and it goes on.
+
+    Each request does work of its own, and so knows of all that was answered before it came. Only who was told to come
+    again, under a ticket, joins what he has begun.
+    """
+    ticket = request.query.get(_TICKET) or uuid4().hex
+    try:
+        asked = (request.method, request.path, request.headers.get("Range"), request.headers.get("Content-Type"))
+        return await request.app[FLIGHTS].run((*asked, ticket), work)
+    except StillUnderWay as told:
+        told.headers["Location"] = str(request.rel_url.update_query({_TICKET: ticket}))
+        raise

@@ -1,0 +1,146 @@
+"""Tarballs of images: PUT takes in what `docker save` wrote, GET hands out what `docker load` reads."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable
+from contextlib import aclosing
+from http import HTTPStatus
+
+from aiohttp import web
+
+from proxy.api.blob_response import write
+from proxy.api.keys import DEPARTURES, HANDOUT, INTAKE, PUSH
+from proxy.api.params import chunks_of
+from proxy.errors import NameInvalid, RegistryError, TagInvalid, Unsupported
+from proxy.oci.names import Name, Tag
+from proxy.oci.references import Reference
+from proxy.registry.image_export import Compression, Wanted
+from proxy.registry.image_import import Progress, Taken
+from proxy.registry.platforms import Choice
+from proxy.runtime.tasks import TaskSet
+from proxy.text import safe_text
+
+_TICK = 1.0  # seconds between two lines for who watches
+_MIB = 2**20
+_COMPRESSIONS = {each.name.lower(): each for each in Compression}
+_TYPES = {
+    Compression.NONE: "application/x-tar",
+    Compression.GZIP: "application/gzip",
+    Compression.ZSTD: "application/zstd",
+}
+
+
+async def put(request: web.Request) -> web.StreamResponse:
+    """Take a tarball in, under the reference in the path, or under the names in it.
+
+    `?progress` answers at once, with lines for a terminal; when something fails, that answer is cut.
+    """
+    progress = Progress()
+    work = request.app[INTAKE].take(chunks_of(request), _wanted(request), progress)
+    if "progress" in request.query:
+        return await _watched(request, work, progress)
+    taken = [
+        {"reference": each.reference, "digest": str(each.digest), "size": each.size, "stored": each.stored}
+        for each in await work
+    ]
+    return web.json_response({"images": taken}, status=HTTPStatus.CREATED)
+
+
+def _wanted(request: web.Request) -> tuple[Name, Tag] | None:
+    if not (text := request.match_info.get("image", "")):
+        return None
+    reference = Reference.parse(text)
+    name = reference.name(request.app[PUSH].public_host)
+    if isinstance(tag := reference.wanted, Tag):
+        return name, tag
+    raise TagInvalid(f"a tarball is taken in under a tag, such as {name}:latest")
+
+
+async def _watched(
+    request: web.Request, work: Coroutine[None, None, list[Taken]], progress: Progress
+) -> web.StreamResponse:
+    """Tell once a second how far it is, and at the end what came of it."""
+    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+    await response.prepare(request)
+    crew = TaskSet()
+    task = crew.spawn(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=_TICK))[0]:
+            await _tell(response, f"received {progress.received / _MIB:.0f} MiB", *progress.storing)
+        for each in task.result():
+            sizes = f"{each.size / _MIB:.1f} MiB, stored in {each.stored / _MIB:.1f} MiB"
+            await _tell(response, f"{each.reference} {each.digest}: {sizes}")
+    except RegistryError as error:
+        await _tell(response, f"error: {error.message}")
+        raise
+    finally:
+        await crew.cancel_all()
+    return response
+
+
+async def _tell(response: web.StreamResponse, *parts: str) -> None:
+    await response.write((safe_text(", ".join(parts)) + "\n").encode())
+
+
+async def get(request: web.Request) -> web.StreamResponse:
+    """Hand out one image, or several with commas between them: `?compression=`, and `?platform=` or `?engine=`.
+
+    Each is called what it was asked for as, or what stands behind a `=`. `?loadable` refuses what no engine can load,
+    before one is asked to.
+    """
+    public_host = request.app[PUSH].public_host
+    wanted = _distinct(_asked(text, public_host) for text in request.match_info["images"].split(","))
+    compression = _COMPRESSIONS.get(request.query.get("compression", "zstd"))
+    if compression is None:
+        raise Unsupported(f"?compression= is one of {', '.join(_COMPRESSIONS)}")
+    for each in wanted:
+        request.app[PUSH].touch(each.name)
+    tarball = await request.app[HANDOUT].tarball(wanted, compression, _choice(request))
+    if "loadable" in request.query:
+        tarball.check_loadable()
+    headers = {
+        "Content-Type": _TYPES[compression],
+        "Content-Disposition": f'attachment; filename="{tarball.file}"',
+    }
+    if tarball.size is not None:
+        headers["Content-Length"] = str(tarball.size)
+    if request.method == "HEAD":
+        return web.Response(headers=headers)
+    response, began = web.StreamResponse(headers=headers), time.monotonic()
+    async with request.app[HANDOUT].turns, aclosing(tarball.parts()) as parts:
+        async for part in parts:
+            if not response.prepared:
+                await response.prepare(request)
+            await write(response, part)
+    await response.write_eof()
+    request.app[DEPARTURES].tarball(tarball.images, time.monotonic() - began)
+    return response
+
+
+def _asked(text: str, relay: str) -> Wanted:
+    """Read `reference` or `reference=local`, what it is to be called; without that an image by digest has no name."""
+    source, equals, local = text.partition("=")
+    reference = Reference.parse(source)
+    called = Reference.parse(local) if equals else reference
+    if equals and called.digest:
+        raise TagInvalid(
+            f"an engine knows an image by a tag, not by a digest: write {source[:80]}={called.path[:80]}:latest"
+        )
+    names = () if called.digest else (str(called),)
+    return Wanted(reference.name(relay), reference.wanted, names)
+
+
+def _distinct(asked: Iterable[Wanted]) -> list[Wanted]:
+    """Return each image once; NAME_INVALID where two are to have one name."""
+    wanted = list(dict.fromkeys(asked))
+    names = [name for each in wanted for name in each.names]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise NameInvalid(f"two images cannot both be called {min(twice)[:120]}; load one of them as NAME=ANOTHER")
+    return wanted
+
+
+def _choice(request: web.Request) -> Choice | None:
+    if platform := request.query.get("platform"):
+        return Choice(platform)
+    engine = request.query.get("engine")
+    return Choice(engine, own=True) if engine else None

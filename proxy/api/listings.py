@@ -1,0 +1,55 @@
+"""Listings: tags, repositories, referrers (distribution-spec, endpoints end-8 and end-12; `_catalog` is Docker's)."""
+
+import json
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from proxy.api.keys import LOOKUP
+from proxy.api.params import digest_of, name_of, page_of
+from proxy.errors import NameUnknown
+from proxy.oci.manifest import OCI_INDEX
+from proxy.oci.names import is_path
+from proxy.registry.referrers import referrers
+
+
+async def tags(request: web.Request) -> web.Response:
+    """List the tags of a repository."""
+    name = name_of(request)
+    found = [str(tag) for tag in await request.app[LOOKUP].catalog.tags(name)]
+    if not found and not await request.app[LOOKUP].knows(name):
+        raise NameUnknown(f"nothing was pushed to {name}")
+    page, headers = _page(request, found)
+    return web.json_response({"name": request.match_info["name"], "tags": page}, headers=headers)
+
+
+async def repositories(request: web.Request) -> web.Response:
+    """List the repositories, but for those of registries with a port: they are no path that could be pulled."""
+    names = [name.text for name in await request.app[LOOKUP].repositories() if is_path(name.text)]
+    page, headers = _page(request, names)
+    return web.json_response({"repositories": page}, headers=headers)
+
+
+def _page(request: web.Request, entries: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Cut sorted entries as `n` and `last` ask for; where some are left, a Link names the next page."""
+    number, last = page_of(request)
+    rest = [entry for entry in entries if entry > last] if last else list(entries)
+    page = rest if number is None else rest[:number]
+    if not page or len(page) == len(rest):
+        return page, {}
+    registry = {"ns": request.query["ns"]} if "ns" in request.query else {}
+    following = urlencode({**registry, "n": number, "last": page[-1]})
+    return page, {"Link": f'<{request.path}?{following}>; rel="next"'}
+
+
+async def referring(request: web.Request) -> web.Response:
+    """List the manifests whose subject is the given one, as an image index."""
+    found = await referrers(request.app[LOOKUP], name_of(request), digest_of(request))
+    wanted = request.query.get("artifactType")
+    headers = {"Content-Type": OCI_INDEX}
+    if wanted:
+        found = [descriptor for descriptor in found if descriptor.get("artifactType") == wanted]
+        headers["OCI-Filters-Applied"] = "artifactType"
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}
+    return web.Response(body=json.dumps(index).encode(), headers=headers)

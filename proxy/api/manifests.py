@@ -1,0 +1,99 @@
+"""Manifests: GET, HEAD, PUT and DELETE (distribution-spec, endpoints end-3, end-7 and end-9)."""
+
+import re
+from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.api.deadline import within
+from proxy.api.keys import DELETION, DEPARTURES, LOOKUP, PUSH
+from proxy.api.params import address_of, content_of, name_of, reference_of, tags_parameter
+from proxy.artifacts.base import UnreadableArtifact
+from proxy.blob import Blob, read_all
+from proxy.errors import DigestInvalid, ManifestUnknown
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest
+from proxy.oci.names import Tag
+from proxy.registry.lookup import read_manifest
+
+# Docker 23 to 28.1 with the containerd store, and buildx before 0.22: they push what an index names under its tag, and
+# the index last (https://github.com/moby/moby/pull/49949, https://github.com/docker/buildx/pull/3024).
+_TAGS_CHILDREN = re.compile(r"docker/(2[3-7]|28\.[01])\.\S* .*containerd-client/|containerd/(1|2\.0)\.")
+
+
+async def get(request: web.Request) -> web.Response:
+    """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
+    name, reference, departures = name_of(request), reference_of(request), request.app[DEPARTURES]
+    blob, content = await within(request, partial(_found, request))
+    headers = {
+        "Content-Type": blob.media_type or "",
+        "Content-Length": str(blob.size),
+        "Docker-Content-Digest": str(blob.digest),
+        "ETag": f'"{blob.digest}"',
+    }
+    if content is None:
+        departures.resolve(name, reference, blob.digest)
+    else:
+        departures.manifest(name, reference, blob.digest, content)
+    return web.Response(body=content, headers=headers)
+
+
+async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
+    try:
+        blob = await request.app[LOOKUP].manifest(name_of(request), reference_of(request))
+    except UnreadableArtifact as error:
+        if request.method == "HEAD" and _is_pushing(request):
+            raise ManifestUnknown(str(error)) from error
+        raise
+    return blob, await read_all(blob) if request.method == "GET" else None
+
+
+def _is_pushing(request: web.Request) -> bool:
+    """Tell who asks whether something has to be pushed: containerd and BuildKit name its type, and no other.
+
+    What they hear of what cannot be read is that it is not there, or a push would end at an artifact of no concern.
+    """
+    wanted = {each.strip() for line in request.headers.getall("Accept", []) for each in line.split(",")}
+    return "*/*" in wanted and len(wanted) == 2  # noqa: PLR2004 - the type, and any
+
+
+async def put(request: web.Request) -> web.Response:
+    """Take a manifest in, by tag, by digest, or by digest with tags."""
+    name, reference = name_of(request), reference_of(request)
+    tags = tags_parameter(request)
+    content = await content_of(request)
+    digest = Digest.of(content, reference.algorithm if isinstance(reference, Digest) else "sha256")
+    if isinstance(reference, Digest) and reference != digest:
+        raise DigestInvalid(f"the manifest has {digest}, not {reference}")
+    manifest = await read_manifest(content, request.headers.get("Content-Type", ""))
+    if isinstance(reference, Tag) and _may_be_a_child(request, manifest):
+        manifest = replace(manifest, interim=True)
+    if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
+        durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest)
+        return _created(request, digest, manifest, [tag for tag in tags if tag in durable])
+    await within(request, partial(request.app[PUSH].put, name, digest, manifest))
+    return _created(request, digest, manifest, [])
+
+
+def _may_be_a_child(request: web.Request, manifest: Manifest) -> bool:
+    """Return whether an index of this manifest may follow, from the same client and under the same tag."""
+    return not manifest.is_index and bool(_TAGS_CHILDREN.match(request.headers.get("User-Agent", "")))
+
+
+def _created(request: web.Request, digest: Digest, manifest: Manifest, tags: list[Tag]) -> web.Response:
+    location = address_of(request, f"manifests/{digest}")
+    headers = CIMultiDict({"Location": location, "Docker-Content-Digest": str(digest)})
+    if manifest.subject:
+        headers["OCI-Subject"] = str(manifest.subject.digest)
+    for tag in tags:
+        headers.add("OCI-Tag", str(tag))
+    return web.Response(status=HTTPStatus.CREATED, headers=headers)
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Remove a tag or a manifest."""
+    await request.app[DELETION].manifest(name_of(request), reference_of(request))
+    return web.Response(status=HTTPStatus.ACCEPTED)

@@ -1,0 +1,103 @@
+"""What a request names, read once and checked: nothing below the front sees raw text."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from proxy.api.keys import PUSH
+from proxy.errors import DigestInvalid, PaginationNumberInvalid, Stalled
+from proxy.oci.digest import Digest, hashing
+from proxy.oci.names import Name, Tag, is_path, parse_reference, split_host
+from proxy.oci.references import repository_below
+
+STALL = 300.0  # seconds without a byte of a body; also how aiohttp's C parser shows a chunk that is malformed
+_NUMBER = re.compile(r"[0-9]{1,40}")
+
+
+def name_of(request: web.Request) -> Name:
+    """Read the repository, in the registry of `?ns=`; a request keeps what is pending there from being settled."""
+    push = request.app[PUSH]
+    name = repository_below(request.match_info["name"], request.query.get("ns", ""), push.public_host)
+    push.touch(name)
+    return name
+
+
+def repository_in(request: web.Request, text: str) -> Name:
+    """Read a repository that a parameter names."""
+    return repository_below(text, "", request.app[PUSH].public_host)
+
+
+def address_of(request: web.Request, what: str) -> str:
+    """Return the address of something in the repository of a request; a registry with a port is no part of a path."""
+    name = name_of(request).text
+    if is_path(name):
+        return f"/v2/{name}/{what}"
+    host, path = split_host(name)
+    return f"/v2/{path}/{what}?{urlencode({'ns': host})}"
+
+
+def digest_of(request: web.Request) -> Digest:
+    """Read the digest in the path."""
+    return Digest.parse(request.match_info["digest"])
+
+
+def reference_of(request: web.Request) -> Tag | Digest:
+    """Read the tag or digest in the path."""
+    return parse_reference(request.match_info["reference"])
+
+
+def digest_parameter(request: web.Request) -> Digest:
+    """Read `?digest=`, which has to stand there once."""
+    given = request.query.getall("digest", [])
+    if len(given) != 1:
+        raise DigestInvalid("the upload has to end with one ?digest=<digest of the content>")
+    return Digest.parse(given[0])
+
+
+def algorithm_parameter(request: web.Request) -> str:
+    """Read `?digest-algorithm=` of an upload to be; who uses another digest than sha256 often does not say so."""
+    algorithm = request.query.get("digest-algorithm", "sha256")
+    hashing(algorithm)
+    return algorithm
+
+
+def tags_parameter(request: web.Request) -> list[Tag]:
+    """Read every `?tag=` of a manifest, each once."""
+    return [Tag.parse(text) for text in dict.fromkeys(request.query.getall("tag", []))]
+
+
+async def content_of(request: web.Request) -> bytes:
+    """Read a body that is small; SIZE_INVALID if it is not, or stops coming."""
+    async with _moving():
+        return await request.read()
+
+
+async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
+    """Give a body as it comes; SIZE_INVALID if it stops coming."""
+    while True:
+        async with _moving():
+            chunk = await request.content.readany()
+        if not chunk:
+            return
+        yield chunk
+
+
+@asynccontextmanager
+async def _moving() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(STALL):
+            yield
+    except TimeoutError as error:
+        raise Stalled(f"the rest of the body did not come within {STALL:g} seconds") from error
+
+
+def page_of(request: web.Request) -> tuple[int | None, str]:
+    """Read `?n=` and `?last=` of a listing; no number means all."""
+    number = request.query.get("n")
+    if number is not None and not _NUMBER.fullmatch(number):
+        raise PaginationNumberInvalid(f"n={number[:40]!r} is not a number of results")
+    return None if number is None else int(number), request.query.get("last", "")

@@ -1,0 +1,162 @@
+"""Sockets: every address that was asked for, or a sentence that says which one is not to be had, and what to do.
+
+Clients try TLS first, dockerd at every command: what is not HTTP is answered at once, without a traceback in the log.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from threading import Timer
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from proxy.api.keys import END
+from proxy.text import safe_text
+
+_log = logging.getLogger(__name__)
+_GRACE = 0.3  # seconds for the last bytes of answers, and once more for handlers that do not end
+_LAST = 7.8  # seconds from the signal on, after which the process is over; `docker stop` kills after 10
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_BACKLOG = 1024  # connections not yet accepted; Docker 20.10 opens a new one for each request
+_SEND_BUFFER = 256 * 1024  # bytes; what is sent stays in the CPU's cache: pulls are a third faster than by default
+_ATTEMPTS = 20  # to find a port that is free at every address
+_OPTIONAL = frozenset({"::1", "::"})  # machines without IPv6 are common, and 127.0.0.1 does for them
+_NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+Bind = Callable[[str, int], socket.socket]
+
+
+class CannotListen(Exception):
+    """An address is not to be had; the message says why, and what to do."""
+
+
+class PortTaken(CannotListen):
+    """Another program listens on this port."""
+
+
+@asynccontextmanager
+async def listen(app: web.Application, hosts: Sequence[str], port: int) -> AsyncIterator[int]:
+    """Serve at all hosts until the block ends; gives the port, of `0` the one that was found to be free.
+
+    CannotListen if an address is not to be had. At the end no connection is taken any more; then what the application
+    has as its `END` runs, connections are closed, and its clean-up runs.
+    """
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(each) for each in bind_all(hosts, port)]
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,  # bytes are kept as they came, and nothing can blow up
+            handler_cancellation=False,  # a push goes on when its client has left
+            shutdown_timeout=_GRACE,
+            logger=_protocol_log(),
+        )
+        try:
+            await runner.setup()
+            for each in sockets:
+                await web.SockSite(runner, each, backlog=_BACKLOG).start()
+            yield int(sockets[0].getsockname()[1])
+            for site in runner.sites:
+                await site.stop()
+            if END in app:
+                await app[END]()
+        finally:
+            await runner.cleanup()
+
+
+def signalled() -> asyncio.Event:
+    """Return what SIGTERM or SIGINT sets; from then on the process has eight seconds, and ends at once at the next one.
+
+    Both hold whatever a thread waits for, such as a name service that does not answer; the exit status is 1 or that of
+    the signal.
+    """
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+
+    def first() -> None:
+        for each in _SIGNALS:
+            loop.remove_signal_handler(each)
+            signal.signal(each, _leave)  # by default nothing happens to the first process of a container
+        last = Timer(_LAST, os._exit, [1])
+        last.daemon = True
+        last.start()
+        asked.set()
+
+    for each in _SIGNALS:
+        loop.add_signal_handler(each, first)
+    return asked
+
+
+def _leave(number: int, _: object) -> None:
+    os._exit(128 + number)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Open a socket that waits at one address, of IPv6 without what IPv4 there is in it. OSError if that fails."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # connections inherit it
+    return opened
+
+
+def bind_all(hosts: Sequence[str], port: int, bind: Bind = bind) -> list[socket.socket]:
+    """Open a socket at each host, all with the same port; CannotListen if that is not possible."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return _bind_once(hosts, port, bind)
+        except PortTaken:
+            if port:
+                raise
+    raise PortTaken(f"no port is free at all of {', '.join(hosts)}; see RELAY_HOST")
+
+
+def _bind_once(hosts: Sequence[str], port: int, bind: Bind) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    with ExitStack() as opened:
+        for host in hosts:
+            try:
+                sockets.append(opened.enter_context(bind(host, port)))
+            except OSError as error:
+                if host not in _OPTIONAL or error.errno not in _NOT_HERE:
+                    raise _refusal(host, port, error) from error
+                _log.info("this machine has no IPv6 address %s; it is passed over", host)
+            else:
+                port = sockets[0].getsockname()[1]
+        if not sockets:
+            raise CannotListen(f"this machine has no address {', '.join(hosts)}; see RELAY_HOST")
+        opened.pop_all()
+    return sockets
+
+
+def _refusal(host: str, port: int, error: OSError) -> CannotListen:
+    match error.errno:
+        case errno.EADDRINUSE:
+            who = " (macOS: AirPlay Receiver)" if port == 5000 else ""  # noqa: PLR2004 - known for this one
+            return PortTaken(f"port {port} is taken{who}; use RELAY_PORT={port % 65535 + 1}")
+        case errno.EACCES:
+            return CannotListen(f"port {port} needs special rights; use RELAY_PORT=5000")
+        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
+            return CannotListen(f"this machine has no address {host}; see RELAY_HOST")
+        case _:
+            return CannotListen(f"cannot listen at {host} port {port}: {error.strerror}")
+
+
+def _protocol_log() -> logging.Logger:
+    """Give aiohttp a logger for what is wrong below the handlers."""
+    log = logging.getLogger(f"{__name__}.protocol")
+    log.addFilter(_without_foreign_protocols)
+    return log
+
+
+def _without_foreign_protocols(record: logging.LogRecord) -> bool:
+    """Keep a client that speaks TLS, HTTP/2 or nonsense to one line of the debug log."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        _log.debug("a request is not HTTP/1.1, which is harmless: clients try TLS first (%s)", safe_text(error.message))
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The store that keeps archives as artifacts of a workflow run."""

@@ -1,0 +1,301 @@
+"""Uploads: blocks of 4 MiB and the list of them (Azure's Put Block and Put Block List, REST API 2020-10-02).
+
+On Azure several blocks are on their way side by side, and each is sent again until it has arrived. Servers that are not
+Azure may append blocks as they come: there one follows the other, and none is ever sent twice.
+"""
+
+import asyncio
+import base64
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import overload
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from proxy.artifacts.actions.azure import VERSION, BlobStorage, appends, broken, once
+from proxy.artifacts.actions.block_copy import Copying
+from proxy.artifacts.base import StoreRefused, Stretch
+from proxy.artifacts.retry import Policy, RetryableError, retry, retry_after
+from proxy.runtime.memory import ReadAhead
+from proxy.runtime.tasks import TaskSet, run_in_thread
+
+_log = logging.getLogger(__name__)
+BLOCK = 4 * 1024 * 1024  # bytes
+MOST_BYTES = 50_000 * BLOCK  # Azure's limit is one of blocks
+_DATED_BACK = 5.0  # seconds; by which a URL says to be good before it was made
+_MARGIN = 60.0  # seconds before an upload URL expires, at most a tenth of its life
+_SLICE = 256 * 1024  # bytes
+_ONCE = Policy(attempts=1)
+
+
+class UploadLost(Exception):
+    """These bytes can not be stored under this name any more: start again under another one.
+
+    `was_patient` is false where they were refused at once, which may be over soon.
+    """
+
+    def __init__(self, message: str, *, was_patient: bool = True) -> None:
+        super().__init__(message)
+        self.was_patient = was_patient
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What was stored: how many bytes, their SHA-256 in hexadecimal digits, and the last of them.
+
+    The SHA-256 is None where some bytes were copied in storage and never came by here.
+    """
+
+    size: int
+    sha256: str | None
+    tail: bytes = field(repr=False)
+
+
+class Upload:
+    """One blob on its way to one signed URL."""
+
+    def __init__(self, storage: BlobStorage, url: URL, headers: dict[str, str]) -> None:
+        self._storage = storage
+        self._url = url
+        self._headers = headers
+        self._in_order = appends(url)
+        self._until = _deadline(url)
+        self._prefix = uuid.uuid4()  # old servers keep the blocks of all artifacts together
+        self._ids: list[list[str]] = []  # of the blocks, by the places in which they follow each other
+        self._count = 0
+        self._copying = Copying(storage, url, self._check_time)
+
+    async def send(self, stretches: AsyncIterator[bytes | Stretch], keep: int) -> Uploaded:
+        """Store the bytes, and remember the last `keep` ones; UploadLost, or StoreRefused when nothing helps."""
+        seen = _Seen(keep)
+        async with self._lanes() as lanes:
+            async for block in _blocks(stretches if self._copying.possible else _sent(stretches)):
+                place: list[str] = []
+                self._ids.append(place)
+                await seen.take(block)
+                work = self._copy(place, block) if isinstance(block, Stretch) else self._put_block(place, block)
+                await lanes.add(work)
+        await self._commit()
+        return Uploaded(seen.size, seen.digest.hexdigest() if seen.digest else None, seen.tail)
+
+    def _next_id(self) -> str:
+        """Give ids of one length, as Azure wants them."""
+        self._count += 1
+        return base64.b64encode(f"{self._prefix}{self._count:012}".encode()).decode()
+
+    @asynccontextmanager
+    async def _lanes(self) -> AsyncIterator["_Lanes"]:
+        """Run requests side by side, as many as memory allows; at the end all are done, or none runs any more."""
+        storage = self._storage
+        with ReadAhead(storage.memory, 2 * BLOCK, 0 if self._in_order else storage.up - 1) as more:
+            lanes = _Lanes(more)
+            try:
+                yield lanes
+                await lanes.drain(0)
+            finally:
+                await lanes.crew.cancel_all()
+
+    async def _copy(self, place: list[str], stretch: Stretch) -> None:
+        """Let the storage copy a stretch, or send its bytes."""
+        block_id = self._next_id()
+        if await self._copying.copied(_with_query(self._url, _block_query(block_id)), stretch):
+            place.append(block_id)
+            return
+        async with aclosing(stretch.parts()) as parts:
+            async for block in _blocks(parts):
+                await self._put_block(place, block)
+
+    async def _put_block(self, place: list[str], block: bytes) -> None:
+        place.append(self._next_id())
+        md5 = base64.b64encode(await run_in_thread(_md5, block)).decode()
+        headers = {"Content-Type": "application/octet-stream", "Content-MD5": md5}
+        policy = _ONCE if self._in_order else self._storage.tempo.blobs
+        await self._put(_block_query(place[-1]), block, headers, policy, self._storage.tempo.transfer)
+
+    async def _commit(self) -> None:
+        listed = "".join(f"<Latest>{block_id}</Latest>" for place in self._ids for block_id in place)
+        body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode()
+        headers = {"Content-Type": "application/xml", **self._headers}
+        tempo = self._storage.tempo
+        await self._put("comp=blocklist", body, headers, tempo.blobs, tempo.commit)
+
+    async def _put(self, query: str, data: bytes, headers: dict[str, str], policy: Policy, limit: float) -> None:
+        url = _with_query(self._url, query)
+
+        async def attempt() -> None:
+            self._check_time()
+            await self._put_once(url, data, headers, limit)
+
+        try:
+            await retry(policy, self._storage.chance, attempt, self._storage.retrying)
+        except RetryableError as fault:
+            raise UploadLost(str(fault)) from None
+
+    def _check_time(self) -> None:
+        if time.monotonic() >= self._until:
+            raise UploadLost("its upload took longer than the URL for it is good")
+
+    async def _put_once(self, url: URL, data: bytes, headers: dict[str, str], limit: float) -> None:
+        storage = self._storage
+        timeout = aiohttp.ClientTimeout(total=limit, sock_connect=storage.tempo.connect)
+        headers = VERSION | headers | {"Content-Length": str(len(data))}
+        try:
+            with storage.call(_method(url)) as call:
+                async with storage.http.put(
+                    url,
+                    data=_slices(data),
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    middlewares=(once,),
+                ) as response:
+                    status = call.status = response.status
+                    call.sent = len(data)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise broken(error) from None
+        if status in {200, 201}:
+            return
+        if status == 413:  # noqa: PLR2004 - HTTP; Forgejo's quota
+            raise StoreRefused("the storage for artifacts is used up; delete some artifacts, or ask for more")
+        if status in {401, 403}:
+            raise UploadLost("blob storage does not take the URL for it", was_patient=False)
+        # Anything else may be a damaged request (Md5Mismatch is a 400): the next one may arrive whole.
+        fault = RetryableError(f"blob storage answered {status}", retry_after(response.headers))
+        _log.info("uploading: %s", fault)
+        raise fault
+
+
+@dataclass(slots=True)
+class _Lanes:
+    """Requests under way side by side."""
+
+    more: ReadAhead
+    crew: TaskSet = field(default_factory=TaskSet)
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def add(self, request: Coroutine[None, None, None]) -> None:
+        """Start a request, when a lane is free."""
+        self._running.add(self.crew.spawn(request))
+        await self.drain(self.more.grow())
+
+    async def drain(self, left: int) -> None:
+        """Wait until at most so many requests run; raises what one of them raised."""
+        while len(self._running) > left:
+            done, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of bytes that went by: how many, the last `keep` of them, and the SHA-256 if all were seen."""
+
+    keep: int
+    size: int = 0
+    tail: bytes = b""
+    digest: "hashlib._Hash | None" = field(default_factory=hashlib.sha256)
+
+    async def take(self, block: bytes | Stretch) -> None:
+        """Note a block; the bytes of a stretch are read for it if they are on this machine."""
+        if isinstance(block, bytes):
+            await self._add(block)
+        elif block.local:
+            async with aclosing(block.parts()) as parts:
+                async for part in parts:
+                    await self._add(part)
+        else:
+            self.size, self.tail, self.digest = self.size + block.length, b"", None
+
+    async def _add(self, block: bytes) -> None:
+        self.size += len(block)
+        self.tail = (self.tail + block[-self.keep :])[-self.keep :]
+        if self.digest:
+            await run_in_thread(self.digest.update, block)
+
+
+async def _sent(stretches: AsyncIterator[bytes | Stretch]) -> AsyncIterator[bytes]:
+    """Yield the bytes of stretches as well."""
+    async for stretch in stretches:
+        if isinstance(stretch, bytes):
+            yield stretch
+            continue
+        async with aclosing(stretch.parts()) as parts:
+            async for part in parts:
+                yield part
+
+
+@overload
+def _blocks(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]: ...
+@overload
+def _blocks(parts: AsyncIterator[bytes | Stretch]) -> AsyncIterator[bytes | Stretch]: ...
+async def _blocks(parts: AsyncIterator[bytes | Stretch]) -> AsyncIterator[bytes | Stretch]:
+    """Cut a stream into blocks of one size, shorter where a stretch follows and at the end."""
+    held: list[bytes] = []
+    size = 0
+    async for part in parts:
+        if isinstance(part, Stretch):
+            if size:
+                yield b"".join(held)
+            held, size = [], 0
+            yield part
+            continue
+        held.append(part)
+        size += len(part)
+        if size >= BLOCK:
+            joined = b"".join(held)
+            for at in range(0, size - size % BLOCK, BLOCK):
+                yield joined[at : at + BLOCK]
+            held, size = [joined[size - size % BLOCK :]], size % BLOCK
+    if size:
+        yield b"".join(held)
+
+
+async def _slices(data: bytes) -> AsyncIterator[memoryview]:
+    """Give a block to the connection as fast as it takes it: all at once it would be copied."""
+    view = memoryview(data)
+    for at in range(0, len(view), _SLICE):
+        yield view[at : at + _SLICE]
+
+
+def _block_query(block_id: str) -> str:
+    return f"comp=block&blockid={quote(block_id, safe='')}"
+
+
+def _method(url: URL) -> str:
+    return "PutBlockList" if url.query.get("comp") == "blocklist" else "PutBlock"
+
+
+def _with_query(url: URL, query: str) -> URL:
+    """Append to the raw text: parsing and writing it again may change what the signature covers."""
+    text = str(url)
+    return URL(f"{text}{'&' if '?' in text else '?'}{query}", encoded=True)
+
+
+def _deadline(url: URL) -> float:
+    """Say until when, by the monotonic clock, a request to an upload URL is in time (`st` and `se` of a SAS).
+
+    The life of the URL counts, not the clock of this machine, which may be wrong.
+    """
+    start, end = _time(url.query.get("st", "")) or datetime.now(UTC), _time(url.query.get("se", ""))
+    life = (end - start).total_seconds() - _DATED_BACK if end else 0.0
+    return time.monotonic() + life - min(_MARGIN, life / 10) if life > 0 else float("inf")
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time_read = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time_read if time_read.tzinfo else time_read.replace(tzinfo=UTC)
+
+
+def _md5(block: bytes) -> bytes:
+    return hashlib.md5(block, usedforsecurity=False).digest()

@@ -1,0 +1,71 @@
+"""The last step of a push: an artifact is finished once, and it is known that it was.
+
+Finalize is not idempotent: repeated after a lost answer it makes a second artifact. So whoever does not know looks
+first. And some servers say yes to what they did not finish.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from proxy.artifacts.actions.block_upload import Uploaded, UploadLost
+from proxy.artifacts.actions.results import Listed, NameTaken, NoSuchArtifact, Refused, ResultsService, Unclear
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Finalizer:
+    """One artifact that was uploaded. `is_whole` says whether a listed one, without a digest, has all of its bytes."""
+
+    service: ResultsService
+    name: str
+    uploaded: Uploaded
+    is_whole: Callable[[Listed, int], Awaitable[bool]]
+    may: Callable[[], Awaitable[None]]
+
+    async def once(self, *, look: bool) -> Listed | str:
+        """Finish it; gives its id, or how it is listed where that is known. UploadLost if its name has to be given up.
+
+        `look`: this server may say yes to what it has not finished. `may` is asked before each try, and raises
+        Contested where another job has the tag by now.
+        """
+        for wait in self.service.waits():
+            await self.may()
+            agreed, wait_asked = "", 0.0
+            try:
+                agreed = await self.service.finalize(self.name, self.uploaded.size, self.uploaded.sha256)
+            except Unclear as doubt:
+                wait_asked = doubt.wait
+            except (NameTaken, NoSuchArtifact, Refused) as error:
+                _log.info("finishing %s: %s", self.name, type(error).__name__)
+                return await self._found_or_lost()
+            if agreed and not look:
+                return agreed
+            if agreed and (found := await self._found()):
+                return found
+            await asyncio.sleep(max(wait, wait_asked))
+            if found := await self._found():
+                return found
+            self.service.retrying()
+        raise UploadLost("the artifact service does not finish it")
+
+    async def _found_or_lost(self) -> Listed:
+        if found := await self._found():
+            return found
+        raise UploadLost("the artifact service has lost it")
+
+    async def _found(self) -> Listed | None:
+        """Look for the finished artifact; the newest, if there are several."""
+        for found in reversed(await self.service.listed()):
+            if found.name == self.name and found.run == self.service.session.run and await self._is_it(found):
+                return found
+        return None
+
+    async def _is_it(self, found: Listed) -> bool:
+        if self.uploaded.sha256 is None:
+            return found.job == self.service.session.job and found.size == self.uploaded.size
+        if found.digest:
+            return found.digest == f"sha256:{self.uploaded.sha256}"
+        return found.size > 0 and await self.is_whole(found, self.uploaded.size)

@@ -1,0 +1,118 @@
+"""Requests to GitHub's REST API: repeated while that can help, within its rate limits, redirects not followed.
+
+The token goes to the address of the API and nowhere else. Answers are not believed to be small, nor well-formed.
+"""
+
+import asyncio
+import logging
+import random
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import aiohttp
+from yarl import URL
+
+from proxy.artifacts.actions.http import bearer
+from proxy.artifacts.base import StoreRefused
+from proxy.artifacts.retry import CALLS, Policy, RetryableError, is_retryable, retry
+from proxy.events import EventBus, Retried
+
+_log = logging.getLogger(__name__)
+_SERVICE = "api"  # in the ledger
+_PATIENCE = 20.0  # seconds; a rate limit that ends later is told, not waited for: clients give up after 30
+_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=15)
+_LARGEST = 16 * 1024 * 1024  # bytes of an answer; a page of artifacts has about a hundred thousand
+_HEADERS = {
+    "Accept": "application/vnd.github+json",
+    "User-Agent": "image-relay",
+    "X-GitHub-Api-Version": "2022-11-28",
+}
+_LIMITING = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
+_SECONDS = re.compile(r"[0-9]{1,12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, read to its end; it may hold a signed URL, and is never shown."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class GitHubApi:
+    """Asks with one token."""
+
+    http: aiohttp.ClientSession
+    token: str = field(repr=False)
+    policy: Policy = CALLS
+    ledger: EventBus = field(default_factory=EventBus)
+    _blocked_until: float = float("-inf")  # by the clock of `time.time`
+    _chance: random.Random = field(default_factory=random.Random)
+
+    async def get(self, url: URL) -> Answer:
+        """Ask until there is an answer that another try would not change; StoreRefused if there is none."""
+
+        async def attempt() -> Answer:
+            return await self._get_once(url)
+
+        try:
+            return await retry(self.policy, self._chance, attempt, lambda: self.ledger.emit(Retried(_SERVICE)))
+        except RetryableError as fault:
+            raise StoreRefused(f"GitHub's API failed ({fault}); try again later") from None
+
+    def _keep_limit(self) -> float:
+        """Give the seconds until GitHub takes requests again; StoreRefused if that is not soon."""
+        wait = max(0.0, self._blocked_until - time.time())
+        if wait > _PATIENCE:
+            minutes = max(1, round(wait / 60))
+            raise StoreRefused(f"GitHub's API takes no more requests of this repository for {minutes} min (rate limit)")
+        return wait
+
+    async def _get_once(self, url: URL) -> Answer:
+        await asyncio.sleep(self._keep_limit())
+        token = (bearer(self.token),)
+        try:
+            with self.ledger.call(_SERVICE, "GET") as call:
+                async with self.http.get(
+                    url, headers=_HEADERS, timeout=_TIMEOUT, allow_redirects=False, middlewares=token
+                ) as response:
+                    call.status = response.status
+                    answer = Answer(response.status, response.headers, await _body(response))
+                    call.received = len(answer.body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _noted(type(error).__name__) from None
+        if answer.status in _LIMITING and (wait := _limit(answer.headers)) is not None:
+            self._blocked_until = time.time() + wait
+            raise _noted("it takes no more requests", self._keep_limit())
+        if answer.status != HTTPStatus.FORBIDDEN and is_retryable(answer.status):
+            raise _noted(f"it answered {answer.status}")
+        return answer
+
+
+def _noted(problem: str, wait: float = 0.0) -> RetryableError:
+    _log.info("GitHub's API: %s", problem)
+    return RetryableError(problem, wait)
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _LARGEST:
+            raise StoreRefused("GitHub's API answered with more than it should")
+    return bytes(body)
+
+
+def _limit(headers: Mapping[str, str]) -> float | None:
+    """Give the seconds until a rate limit ends; None where a refusal is about something else."""
+    after, reset = headers.get("Retry-After", ""), headers.get("x-ratelimit-reset", "")
+    if _SECONDS.fullmatch(after):
+        return float(after)
+    if headers.get("x-ratelimit-remaining") == "0" and _SECONDS.fullmatch(reset):
+        return max(float(reset) - time.time(), 1.0)
+    return None

@@ -1,0 +1,43 @@
+"""Which artifacts there are, and where their bytes are: what the Actions store asks of a run."""
+
+from typing import Protocol
+
+from yarl import URL
+
+from proxy.artifacts.actions.results import Listed, NoSuchArtifact, ResultsService
+from proxy.artifacts.base import Artifact
+
+
+class Reader(Protocol):
+    """Access to finished artifacts: through the results service, or the REST API."""
+
+    async def listed(self) -> list[Artifact]:
+        """Give all finished artifacts."""
+
+    async def sign(self, artifact: Artifact) -> URL:
+        """Give a URL that is good for some minutes; NoSuchArtifact."""
+
+
+class RunReader:
+    """Reads the artifacts of a run through the results service."""
+
+    def __init__(self, service: ResultsService) -> None:
+        self._service = service
+
+    async def listed(self) -> list[Artifact]:
+        """Give all finished artifacts, of earlier attempts too where the service shows them."""
+        return [artifact_of(each) for each in await self._service.listed()]
+
+    async def sign(self, artifact: Artifact) -> URL:
+        """Give a URL that is good for some minutes; the service wants the ids of the job that stored the artifact."""
+        run, _, job = artifact.owner.partition(":")
+        if not run:
+            raise NoSuchArtifact(artifact.name)
+        return await self._service.sign(run, job, artifact.name)
+
+
+def artifact_of(found: Listed) -> Artifact:
+    """Describe an artifact as listed. Servers that list unfinished ones give an id again (act)."""
+    number = found.id if found.finished else f"{found.id}.{found.created.timestamp():.0f}"
+    owner = f"{found.run}:{found.job}"
+    return Artifact(found.name, number, found.created, found.size, owner, finalized=found.finished, digest=found.digest)

@@ -1,0 +1,315 @@
+"""The Actions store: archives as artifacts of the workflow run, each in a zip of its own, or bare.
+
+Artifacts are immutable and their names are taken for good, so a tag that is pushed again gets the next `~N`. Everything
+about an archive is known before its artifact is created: upload URLs live an hour, and cannot be renewed.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from yarl import URL
+
+from proxy.archive.container import OVERHEAD, Wrapping, wrap
+from proxy.archive.index import TAIL
+from proxy.artifacts.actions.azure import BlobStorage, appends
+from proxy.artifacts.actions.block_upload import MOST_BYTES, Upload, Uploaded, UploadLost
+from proxy.artifacts.actions.finalize import Finalizer
+from proxy.artifacts.actions.name_claim import NameClaim
+from proxy.artifacts.actions.remote_file import Link, RemoteFile, Tails
+from proxy.artifacts.actions.reserved_names import ReservedNames
+from proxy.artifacts.actions.results import Created, Listed, NoSuchArtifact, ResultsService
+from proxy.artifacts.actions.run_reader import Reader, RunReader, artifact_of
+from proxy.artifacts.actions.trusted_hosts import TrustedHosts, Untrusted
+from proxy.artifacts.base import (
+    NOBODYS,
+    Artifact,
+    ArtifactGone,
+    Body,
+    Claim,
+    Contested,
+    Ownership,
+    StoreRefused,
+    Stretch,
+)
+from proxy.artifacts.naming import SUFFIX
+from proxy.artifacts.retry import Rereading
+
+_log = logging.getLogger(__name__)
+NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
+_UPLOADS = 3  # of one push to Azure that have tried long enough
+_TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
+_KEPT = 100  # artifacts of our own that nobody has opened yet
+
+
+class ActionsStore:
+    """Artifacts of one workflow run; empty and closed until a session opens it."""
+
+    overwrites = False
+    is_remote = True
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        trust: TrustedHosts,
+        folder: Path,
+        *,
+        any_job: bool = False,
+        form: Literal["zip", "raw"] = "zip",
+        reserved: Path | None = None,
+    ) -> None:
+        self.closed = NO_SESSION
+        self.any_job = any_job
+        self._storage = storage
+        self._trust = trust
+        self._folder = folder
+        self._raw = form == "raw"
+        self._retention = timedelta(days=3)
+        self._service: ResultsService | None = None
+        self._reader: Reader | None = None
+        self._tails = Tails()
+        self._reserved = ReservedNames(reserved or folder / "reserved.json")
+        self._seen: list[Artifact] = []  # the newest listing
+        self._latest = datetime.fromtimestamp(0, UTC)  # creation of what is known
+        self._has_listed = False
+        self._unfinished: set[str] = set()  # names that this relay reserved; some servers list them
+        self._used: set[str] = set()  # names that this relay reserved, and has not freed
+        self._unlisted: dict[str, Artifact] = {}  # by id; what was stored, and no listing has shown yet
+        self._deleted: set[str] = set()  # ids of what a listing may still show
+        self._own: dict[str, RemoteFile] = {}  # by id; of what was stored, until somebody opens it
+
+    def open_with(self, service: ResultsService, retention: timedelta) -> None:
+        """Use a session, to read and to write, from now on."""
+        if self._service and self._service.session.run == service.session.run:
+            service.has_artifacts = service.has_artifacts or self._service.has_artifacts
+        self._service, self._retention = service, retention
+        self._reader, self.closed, self._has_listed = RunReader(service), "", False
+        self._reserved.begin(service.session.owner)
+
+    def read_with(self, reader: Reader, closed: str) -> None:
+        """Read through something else; `closed` is what a push is told."""
+        self._reader, self.closed = reader, closed
+
+    def may_replace(self, artifact: Artifact) -> bool:
+        """Refuse what another job of the same attempt has stored; a later attempt replaces what an earlier one did."""
+        if self.any_job or self._service is None:
+            return True
+        run, _, job = artifact.owner.partition(":")
+        session = self._service.session
+        return run != session.run or job == session.job
+
+    def now(self) -> datetime:
+        """Return the time by the clock of the service; without a session, by ours."""
+        return self._service.now() if self._service else datetime.now(UTC)
+
+    @property
+    def rereading(self) -> Rereading:
+        """How often, and when, an artifact is read again whose bytes are not what they have to be."""
+        return self._storage.tempo.rereading
+
+    # Reading
+
+    async def listed(self) -> list[Artifact]:
+        """Give all finished artifacts of the run, but none that this relay has not finished itself."""
+        owner = self._service.session.owner if self._service else ""
+        return [each for each in await self._all() if each.name not in self._unfinished or each.owner != owner]
+
+    async def _all(self) -> list[Artifact]:
+        """List what is there, also what this relay has begun and is not sure of."""
+        found = await self._reader.listed() if self._reader else []
+        self._latest = max([self._latest, *(each.created for each in found)])
+        self._has_listed = True
+        for each in found:
+            self._unlisted.pop(each.id, None)
+        self._seen = [each for each in found if each.id not in self._deleted]
+        return self._seen
+
+    async def open(self, artifact: Artifact) -> RemoteFile:
+        """Read the end of an artifact.
+
+        Raise ArtifactGone if it is there no more, CorruptDownload if what came is known to be something else.
+        """
+        if file := self._own.pop(artifact.id, None):
+            return file
+        file = self._file(artifact)
+        try:
+            await file.look()
+        except StoreRefused:
+            if artifact.finalized or any(each.id == artifact.id for each in await self.listed()):
+                raise
+            raise ArtifactGone(artifact.name) from None  # act falls over when it is asked for what is not there
+        return file
+
+    def _file(self, artifact: Artifact) -> RemoteFile:
+        return RemoteFile(artifact, Link(artifact, self._sign, self._storage), self._storage, self._tails, self._folder)
+
+    async def _sign(self, artifact: Artifact) -> URL:
+        if self._reader is None:
+            raise ArtifactGone(artifact.name)
+        return self._checked(await self._reader.sign(artifact))
+
+    def _checked(self, url: URL) -> URL:
+        try:
+            self._trust.check_signed(url, self._service.session.origin if self._service else None)
+        except Untrusted as error:
+            raise StoreRefused(str(error)) from None
+        return url
+
+    async def delete(self, artifact: Artifact) -> None:
+        """Delete an artifact; one that is not there any more is no error."""
+        service = self._writing()
+        if artifact.id in self._deleted:
+            return  # its name may be another one's by now
+        self._own.pop(artifact.id, None)
+        run, _, job = artifact.owner.partition(":")
+        for _ in range(_TWINS):
+            is_listed = any(each.id == artifact.id for each in await self._all())
+            if not is_listed and not (run and artifact.finalized):  # its name may be another one's by now
+                break
+            if await service.delete(run, job, artifact.name):  # a listing that lags may lack it
+                self._unlisted.pop(artifact.id, None)
+            elif not is_listed:
+                break
+        if artifact.id in self._unlisted:
+            raise StoreRefused(f"the artifact service does not know {artifact.name} yet; delete it again in a minute")
+        if artifact.finalized:  # else id and name may be given again
+            self._deleted.add(artifact.id)
+            self._used.discard(artifact.name)
+        self._seen = [each for each in self._seen if each.id != artifact.id]
+
+    def _writing(self) -> ResultsService:
+        if self._service is None or self.closed:
+            raise StoreRefused(self.closed)
+        return self._service
+
+    # Storing
+
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
+        """Store an archive under a name, or `name~N` where that is taken."""
+        service = self._writing()
+        if body.size + OVERHEAD > MOST_BYTES:
+            raise StoreRefused(f"the image has {body.size} bytes, an artifact takes {MOST_BYTES}")
+        if not self._has_listed:
+            await self.listed()
+        contest = self._contest(service, name, claim)
+        problem, tries = "", 0
+        for wait in service.waits():
+            full, created = await self._create(service, contest)
+            try:
+                return await self._store(service, contest, full, created, body)
+            except UploadLost as lost:
+                problem, tries = str(lost), tries + lost.was_patient
+            _log.warning("%s has to be given up (%s); the upload starts again under another name", full, problem)
+            if not appends(created.url) and tries == _UPLOADS:
+                break
+            await asyncio.sleep(wait)
+            service.retrying()
+        raise StoreRefused(f"the image was not stored, under any of several names ({problem}); try again later")
+
+    def _contest(self, service: ResultsService, name: str, claim: Claim) -> NameClaim:
+        claim = Claim(Ownership.ANY) if self.any_job and claim.whose is Ownership.JOB else claim
+        seen = [*self._seen, *self._unlisted.values()]
+        return NameClaim(name, claim, service.session, service.tempo, seen, self._all)
+
+    async def _create(self, service: ResultsService, contest: NameClaim) -> tuple[str, Created]:
+        async def create(full: str) -> Created:
+            try:
+                created = await service.create(full, self._retention, raw=self._raw)
+            except asyncio.CancelledError:
+                self._unfinished.add(full)  # maybe
+                raise
+            self._unfinished.add(full)
+            self._checked(created.url)
+            return created
+
+        return await contest.take(create, self._reserved, self._used)
+
+    async def _store(
+        self, service: ResultsService, contest: NameClaim, full: str, created: Created, body: Body
+    ) -> Artifact:
+        """Upload and finish one artifact. Raise UploadLost if its name has to be given up, Contested."""
+        began = service.now()
+        wrapping = Wrapping(b"", b"") if created.raw else wrap(full + SUFFIX, body.size, body.crc)
+        upload = Upload(self._storage, created.url, _described(full, raw=created.raw))
+        uploaded = await upload.send(_around(wrapping, body), TAIL + len(wrapping.end))
+        finishing = Finalizer(service, full, uploaded, partial(self._is_whole, service), contest.allow)
+        try:
+            found = await finishing.once(look=appends(created.url))
+            artifact = await self._settled(contest, full, self._stored(service, full, found, began, uploaded))
+        except Contested:
+            await self._withdraw(contest, full)
+            raise Contested(service.chance.uniform(*service.tempo.again)) from None
+        self._unfinished.discard(full)
+        self._seen = [*(each for each in self._seen if each.id != artifact.id), artifact]
+        await self._reserved.drop(full)
+        self._keep(artifact, uploaded, wrapping, body.size)
+        return artifact
+
+    async def _settled(self, contest: NameClaim, full: str, artifact: Artifact) -> Artifact:
+        try:
+            return await contest.settle(artifact)
+        except StoreRefused:  # it is finished all the same, and other jobs have it
+            self._unfinished.discard(full)
+            raise
+
+    async def _withdraw(self, contest: NameClaim, full: str) -> None:
+        """Delete what this push has finished, or may have, of a tag that is another job's."""
+        for artifact in await contest.finished(full):
+            try:
+                await self.delete(artifact)
+            except StoreRefused as error:
+                _log.warning("%s should not be there, since its tag is another job's: %s", full, error)
+            else:  # the next holder of the name is another one
+                self._unfinished.discard(full)
+                await self._reserved.drop(full)
+
+    def _keep(self, artifact: Artifact, uploaded: Uploaded, wrapping: Wrapping, size: int) -> None:
+        """Have an artifact open for its first reader."""
+        file = self._file(artifact)
+        start = len(wrapping.head)
+        file.place(start, start + size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)])
+        self._own[artifact.id] = file
+        while len(self._own) > _KEPT:
+            del self._own[next(iter(self._own))]
+
+    def _stored(
+        self, service: ResultsService, full: str, found: Listed | str, began: datetime, uploaded: Uploaded
+    ) -> Artifact:
+        """Describe what was stored. It was created after all that are known, whatever clocks say."""
+        if isinstance(found, Listed):
+            return artifact_of(found)
+        self._latest = max(self._latest, began)
+        artifact = Artifact(full, found, self._latest, uploaded.size, service.session.owner)
+        self._unlisted[found] = artifact
+        return artifact
+
+    async def _is_whole(self, service: ResultsService, found: Listed, size: int) -> bool:
+        """Can an artifact be read, and has it all bytes? act lists the size of a folder instead."""
+        try:
+            if found.size == size:
+                await service.sign(found.run, found.job, found.name)
+                return True
+            return await self._file(artifact_of(found)).is_all_of(size)
+        except (NoSuchArtifact, ArtifactGone):  # Forgejo lists what is not confirmed
+            return False
+
+
+def _described(name: str, *, raw: bool) -> dict[str, str]:
+    """Tell storage what the bytes are, for those who download them by hand (RFC 6266)."""
+    if not raw:
+        return {"x-ms-blob-content-type": "application/zip"}
+    file = name + SUFFIX
+    disposition = f"attachment; filename=\"{quote(file, safe='@~+=^ ')}\"; filename*=UTF-8''{quote(file, safe='')}"
+    return {"x-ms-blob-content-type": "application/octet-stream", "x-ms-blob-content-disposition": disposition}
+
+
+async def _around(wrapping: Wrapping, body: Body) -> AsyncIterator[bytes | Stretch]:
+    yield wrapping.head
+    async for stretch in body.stretches():
+        yield stretch
+    yield wrapping.end

@@ -1,0 +1,1 @@
+"""Which artifact answers for a reference: listings, and the indexes of archives."""

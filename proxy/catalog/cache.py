@@ -1,0 +1,55 @@
+"""Archives whose index was read, as many as memory has room for."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from proxy.catalog.archive import Archive
+
+_BLOB = 8  # pieces that weigh as much as what else there is of a blob
+
+
+class ArchiveCache:
+    """Archives by artifact id; None stands for what is none.
+
+    Each weighs as many pieces as it has, and some more. Beyond the limit the least recently used are given up, but
+    never the one that came last: an index can be read again.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._weight = 0
+        self._held: OrderedDict[str, Archive | None] = OrderedDict()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._held
+
+    def get(self, key: str) -> Archive | None:
+        """Give an archive, which counts as used."""
+        if key in self._held:
+            self._held.move_to_end(key)
+        return self._held.get(key)
+
+    def archives(self) -> list[Archive]:
+        """Give all archives; none counts as used."""
+        return [archive for archive in self._held.values() if archive]
+
+    def put(self, key: str, archive: Archive | None) -> None:
+        """Take an archive in."""
+        self.remove(key)
+        self._held[key] = archive
+        self._weight += _weight(archive)
+        while self._weight > self._limit and len(self._held) > 1:
+            self.remove(next(iter(self._held)))
+
+    def remove(self, key: str) -> None:
+        """Give an archive up, if it is here."""
+        self._weight -= _weight(self._held.pop(key, None))
+
+    def keep(self, wanted: Callable[[str, Archive | None], bool]) -> None:
+        """Give up what is not wanted."""
+        for key in [key for key, archive in self._held.items() if not wanted(key, archive)]:
+            self.remove(key)
+
+
+def _weight(archive: Archive | None) -> int:
+    return sum(_BLOB + len(entry.pieces) for entry in archive.index.blobs.values()) if archive else 0

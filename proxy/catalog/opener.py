@@ -1,0 +1,147 @@
+"""Opens the artifacts of a store, each once: archives that were read, and those that could not be read just now.
+
+Of a finished artifact an end that makes no sense is a failure, not an absence: something older would answer in its
+place. It is read again, with pauses; then whoever asks is told at once, for a while. A server that lists what is
+unfinished may have an end that is still to come: there it is passed over.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Container
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from proxy.archive.container import OVERHEAD
+from proxy.archive.index import TAIL, ArchiveInvalid, FormatUnknown
+from proxy.artifacts.base import (
+    ADVICE,
+    Artifact,
+    ArtifactGone,
+    ArtifactStore,
+    CorruptDownload,
+    UnreadableArtifact,
+    told_of,
+)
+from proxy.artifacts.naming import Naming
+from proxy.artifacts.retry import RetryableError, retry
+from proxy.catalog.archive import Archive, read
+from proxy.catalog.cache import ArchiveCache
+from proxy.text import safe_text
+
+_log = logging.getLogger(__name__)
+_CHECKED = TAIL + OVERHEAD  # bytes of an artifact that is read whole, and compared with its digest
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why an artifact could not be read, and until when (monotonic seconds) it is not tried again."""
+
+    error: UnreadableArtifact
+    until: float
+
+
+class Opener:
+    """Reads the indexes of one store.
+
+    `limit` is how many pieces the indexes that are held may have; `is_there` tells, by a new listing, whether an
+    artifact is there that could not be opened; `folder` takes what has to be unpacked.
+    """
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        naming: Naming,
+        limit: float,
+        is_there: Callable[[Artifact], Awaitable[bool]],
+        folder: Path | None,
+    ) -> None:
+        self.archives = ArchiveCache(limit)
+        self._store = store
+        self._naming = naming
+        self._is_there = is_there
+        self._folder = folder
+        self._chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._problems: dict[str, Problem] = {}  # by the id of the artifact
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def open(self, artifact: Artifact) -> Archive | None:
+        """Return an archive; None if it is gone, is none, or is unfinished. Raise UnreadableArtifact, StoreExpired."""
+        async with self._opening.setdefault(artifact.id, asyncio.Lock()):
+            if artifact.id in self.archives:
+                return self.archives.get(artifact.id)
+            known = self._problems.get(artifact.id)
+            if known and time.monotonic() < known.until:
+                raise known.error.afresh()
+            try:
+                archive = await self._read(artifact)
+            except ArtifactGone:
+                return None
+            except UnreadableArtifact as error:
+                self._remember(error)
+                raise
+            if self._problems.pop(artifact.id, None):
+                _log.info("%s can be read again", safe_text(artifact.name))
+            self.archives.put(artifact.id, archive)
+            return archive
+
+    def problems(self) -> list[UnreadableArtifact]:
+        """Return why artifacts could not be read, of those that nobody has read since."""
+        return [each.error for each in self._problems.values()]
+
+    def forget(self, artifact: str) -> None:
+        """Forget what is known of an artifact, by its id."""
+        self.archives.remove(artifact)
+        self._problems.pop(artifact, None)
+
+    def keep(self, settled: Callable[[str, Archive | None], bool], listed: Container[str]) -> None:
+        """Give up archives that are not settled, and problems of what is not listed any more."""
+        self.archives.keep(settled)
+        self._problems = {key: each for key, each in self._problems.items() if key in listed}
+
+    def _remember(self, error: UnreadableArtifact) -> None:
+        known = self._problems.get(error.artifact.id)
+        if known is None or known.error.problem != error.problem:
+            _log.warning("%s", safe_text(str(error)))
+        until = float("inf") if error.proven else time.monotonic() + self._store.rereading.rest
+        self._problems[error.artifact.id] = Problem(error.afresh(), until)
+
+    async def _read(self, artifact: Artifact) -> Archive | None:
+        attempt = partial(self._finished if artifact.finalized else self._unfinished, artifact)
+        with told_of(artifact):
+            try:
+                return await retry(self._store.rereading.policy, self._chance, attempt)
+            except RetryableError as fault:
+                raise UnreadableArtifact(artifact, str(fault)) from None
+
+    async def _finished(self, artifact: Artifact) -> Archive | None:
+        """Read what has to be an archive; RetryableError if it comes as something else."""
+        try:
+            return await read(self._store, self._naming, artifact, self._folder)
+        except ArtifactGone:
+            if not await self._is_there(artifact):
+                raise
+            raise RetryableError(f"it is listed, and its bytes are not there; {ADVICE}") from None
+        except FormatUnknown as error:
+            raise RetryableError(f"{error}; update image-relay") from error
+        except CorruptDownload as error:
+            raise RetryableError(f"{error}; {ADVICE}") from error
+        except ArchiveInvalid as error:
+            if artifact.digest and artifact.size <= _CHECKED:
+                raise UnreadableArtifact(artifact, f"{error}; push it again, or remove it", proven=True) from error
+            raise RetryableError(f"{error}; {ADVICE}") from error
+
+    async def _unfinished(self, artifact: Artifact) -> Archive | None:
+        """Read what may be unfinished; what came from far away may have been damaged on its way."""
+        for _ in range(2 if self._store.is_remote else 1):
+            try:
+                return await read(self._store, self._naming, artifact, self._folder)
+            except ArtifactGone:
+                if not await self._is_there(artifact):
+                    raise
+            except ArchiveInvalid:
+                pass
+        return None

@@ -1,0 +1,187 @@
+"""Images as tarballs for `docker load`: what an archive holds, put together anew while it is sent, and checked.
+
+As it is stored, in zstd, nothing is decompressed; as a plain tar, for engines older than Docker 23, or in gzip, it is.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from enum import Enum
+
+from isal import isal_zlib
+
+from proxy.archive import loading
+from proxy.archive.frames import decompress
+from proxy.archive.layout import Copy, Image, Literal, lay_out, lay_out_tar
+from proxy.archive.limits import PIECE
+from proxy.blob import Blob, read_plain, read_proven
+from proxy.errors import ManifestUnknown, Unsupported
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name, Tag, escape, label
+from proxy.registry.downloads import Downloads
+from proxy.registry.lookup import Lookup
+from proxy.registry.platforms import Choice
+from proxy.registry.sealing import Tree, gather
+from proxy.runtime.tasks import run_in_thread
+
+_AT_ONCE = 8  # tarballs on their way out
+_GZIP_LEVEL = 1  # ISA-L's; there it takes a tenth of the time of the default
+_GZIP = 31  # window bits of a stream with the header of gzip (zlib's manual, `deflateInit2`)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An image that is asked for, and what it is to be called after loading."""
+
+    name: Name
+    reference: Tag | Digest
+    names: tuple[str, ...]
+
+
+class Compression(Enum):
+    """How a tarball is compressed, and how a file of that kind ends."""
+
+    NONE = ""
+    GZIP = ".gz"
+    ZSTD = ".zst"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedImage:
+    """An image in a tarball; `size` in plain bytes."""
+
+    reference: str
+    digest: Digest
+    size: int
+    blobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tarball:
+    """A file on its way out: its name, its size in bytes if that is known beforehand, and which images are in it."""
+
+    file: str
+    size: int | None
+    images: tuple[ExportedImage, ...]
+    compression: Compression
+    segments: tuple[Literal | Copy, ...]
+    blobs: dict[Digest, Blob]
+    fetching: Downloads
+    obstacles: tuple[str, ...] = ()
+
+    def check_loadable(self) -> None:
+        """Refuse what no engine can load: UNSUPPORTED."""
+        if self.obstacles:
+            raise Unsupported(self.obstacles[0])
+
+    def parts(self) -> AsyncGenerator[bytes | memoryview]:
+        """Give the bytes in order; what is damaged ends in CONTENT_DAMAGED before it is whole."""
+        if self.compression is Compression.ZSTD:
+            return self._stored()
+        return self._plain() if self.compression is Compression.NONE else self._gzipped()
+
+    async def _stored(self) -> AsyncGenerator[bytes | memoryview]:
+        for segment in self.segments:
+            if isinstance(segment, Literal):
+                yield segment.content
+                continue
+            blob = await self.fetching.cached(self.blobs[segment.digest])
+            async with aclosing(read_proven(blob, self.fetching.memory)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _plain(self) -> AsyncGenerator[bytes | memoryview]:
+        for segment in self.segments:
+            if isinstance(segment, Literal):
+                yield _unpacked(segment)
+                continue
+            blob = await self.fetching.cached(self.blobs[segment.digest])
+            async with aclosing(read_plain(blob, 0, blob.size, self.fetching.memory)) as pieces:
+                async for views in pieces:
+                    for view in views:
+                        yield view
+
+    async def _gzipped(self) -> AsyncGenerator[bytes | memoryview]:
+        packer = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP)
+        async for part in self._plain():
+            if packed := await run_in_thread(packer.compress, part):
+                yield packed
+        yield await run_in_thread(packer.flush)
+
+
+def _unpacked(segment: Literal) -> bytes:
+    return decompress(segment.content, PIECE)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageExport:
+    """Makes tarballs of what there is; whoever sends one takes one of the `turns`, since it holds some pieces."""
+
+    lookup: Lookup
+    fetching: Downloads
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    async def tarball(
+        self, wanted: Sequence[Wanted], compression: Compression, choice: Choice | None = None
+    ) -> Tarball:
+        """Put one or several images into one tarball, of an index all of it or what is chosen.
+
+        MANIFEST_UNKNOWN if an image, or a child of its index, is not there.
+        """
+        blobs: dict[Digest, Blob] = {}
+        images, handed, obstacles = [], [], list[str]()
+        for each in wanted:
+            tree = await self._tree(each, choice)
+            blobs |= tree.blobs
+            root = next(iter(tree.contents))
+            tag = each.reference if isinstance(each.reference, Tag) else None
+            images.append(Image(each.name, tag, root, tree.contents, each.names))
+            size = sum(content.size for content in tree.contents.values())
+            handed.append(ExportedImage(label(each.name, each.reference), root, size, len(tree.contents)))
+            if why := loading.obstacle(root, images[-1].manifests, tree.contents.keys()):
+                obstacles.append(f"{handed[-1].reference} is no image that an engine can load ({why})")
+        segments = await run_in_thread(_segments, images, compression)
+        file = "images" if len(images) > 1 else _file(wanted[0])
+        known = None if compression is Compression.GZIP else sum(_size(each, blobs, compression) for each in segments)
+        file = f"{file}.tar{compression.value}"
+        return Tarball(file, known, tuple(handed), compression, segments, blobs, self.fetching, tuple(obstacles))
+
+    async def _tree(self, wanted: Wanted, choice: Choice | None) -> Tree:
+        name = wanted.name
+        blob = await self.lookup.manifest(name, wanted.reference)
+        manifest = await self.lookup.parsed(blob)
+        if choice:
+            digest = await choice.of(self.lookup, name, manifest, label(name, wanted.reference))
+            if digest != manifest.digest:
+                blob = await self.lookup.manifest(name, digest)
+                manifest = await self.lookup.parsed(blob)
+        tree = await gather(self.lookup, name, blob.digest, manifest)
+        if tree.missing:
+            raise _incomplete(label(name, wanted.reference), tree)
+        return tree
+
+
+def _file(wanted: Wanted) -> str:
+    """Name the file of one image."""
+    return f"{escape(wanted.name.text)}@{str(wanted.reference).replace(':', '+')}"
+
+
+def _incomplete(reference: str, tree: Tree) -> ManifestUnknown:
+    """Say which children of an index are missing: an engine would load less than the image, or nothing, in silence."""
+    absent = [f"{child.platform or 'no platform'} ({digest})" for digest, child in tree.missing.items()]
+    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    return ManifestUnknown(f"{reference} is incomplete: {absent[0]}{more} is missing; push it, or choose ?platform=")
+
+
+def _segments(images: Sequence[Image], compression: Compression) -> tuple[Literal | Copy, ...]:
+    """Lay out; one image in zstd is the very file that is stored, if that was sealed under the same settings."""
+    if len(images) == 1 and compression is Compression.ZSTD:
+        return lay_out(images[0]).segments
+    return lay_out_tar(images)
+
+
+def _size(segment: Literal | Copy, blobs: dict[Digest, Blob], compression: Compression) -> int:
+    if isinstance(segment, Literal):
+        return len(segment.content if compression is Compression.ZSTD else _unpacked(segment))
+    return segment.length if compression is Compression.ZSTD else blobs[segment.digest].size

@@ -1,0 +1,63 @@
+"""What artifacts have is looked up when a push begins: what is in the run already, its client need not send.
+
+Clients ask for each blob before they send it, and must not wait long. So the indexes of a repository are read once for
+a whole push, in the background, and nobody who asks waits for them longer than a few seconds: whatever is not known by
+then is sent once more.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from proxy.catalog.catalog import Catalog
+from proxy.errors import RegistryError
+from proxy.oci.names import Name
+from proxy.runtime.tasks import TaskSet
+
+_log = logging.getLogger(__name__)
+_PATIENCE = 5.0  # seconds from the beginning of a push for which its requests wait at most
+_GOOD = 30.0  # seconds for which what was read is good, and for which a failure is not tried again
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    task: asyncio.Task[None]
+    began: float  # monotonic seconds
+
+
+class Prefetch:
+    """Reads the indexes of repositories to which somebody pushes."""
+
+    def __init__(self, catalog: Catalog, crew: TaskSet, patience: float = _PATIENCE) -> None:
+        self._catalog = catalog
+        self._crew = crew
+        self._patience = patience
+        self._readings: dict[Name, _Reading] = {}
+
+    def begin(self, name: Name) -> None:
+        """Begin to read the indexes of a repository, unless that was done a moment ago."""
+        if self._catalog.closed:
+            return  # nobody can push; a session may come at any time
+        now = time.monotonic()
+        self._readings = {
+            each: reading
+            for each, reading in self._readings.items()
+            if not reading.task.done() or now - reading.began < _GOOD
+        }
+        if name not in self._readings:
+            self._readings[name] = _Reading(self._crew.spawn(self._read(name)), now)
+
+    async def wait(self, name: Name) -> None:
+        """Begin as well, and return when all indexes are read, or when that takes too long for who pushes."""
+        self.begin(name)
+        if reading := self._readings.get(name):
+            left = reading.began + self._patience - time.monotonic()
+            await asyncio.wait({reading.task}, timeout=max(0.0, left))
+
+    async def _read(self, name: Name) -> None:
+        try:
+            await self._catalog.open_all(name)
+        except (RegistryError, OSError) as error:  # nothing is refused for it: clients send what they need not
+            reason = error.strerror if isinstance(error, OSError) else error
+            _log.warning("not all that the artifacts of %s have is known, so it is sent again: %s", name, reason)

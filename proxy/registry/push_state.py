@@ -1,0 +1,91 @@
+"""The life of a pushed reference, from the bytes of its manifest to an artifact, as one table.
+
+A push by tag is *uploaded*, then *sealing*, then *durable* or *failed*; its tag answers only when it is durable. A push
+by digest is *pending* first, and visible by its digest from then on. A pair that is not in the table cannot happen.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name, Tag
+
+
+class State(Enum):
+    """Where a pushed reference is."""
+
+    UPLOADED = "uploaded"
+    PENDING = "pending"
+    SEALING = "sealing"
+    DURABLE = "durable"
+    FAILED = "failed"
+    DELETED = "deleted"
+
+
+class Event(Enum):
+    """What happens to it."""
+
+    HOLD = "hold"  # pushed by digest: kept in the spool
+    SEAL = "seal"  # pushed by tag, claimed, settled or flushed
+    STORE = "store"  # the artifact is finished, alone or as part of one that claimed it
+    FAIL = "fail"
+    DELETE = "delete"
+
+
+_NEXT = {
+    (State.UPLOADED, Event.HOLD): State.PENDING,
+    (State.UPLOADED, Event.SEAL): State.SEALING,
+    (State.PENDING, Event.HOLD): State.PENDING,
+    (State.PENDING, Event.SEAL): State.SEALING,
+    (State.PENDING, Event.STORE): State.DURABLE,
+    (State.PENDING, Event.DELETE): State.DELETED,
+    (State.SEALING, Event.HOLD): State.SEALING,
+    (State.SEALING, Event.SEAL): State.SEALING,
+    (State.SEALING, Event.STORE): State.DURABLE,
+    (State.SEALING, Event.FAIL): State.FAILED,
+    (State.FAILED, Event.HOLD): State.PENDING,
+    (State.FAILED, Event.SEAL): State.SEALING,
+    (State.FAILED, Event.STORE): State.DURABLE,
+    (State.FAILED, Event.DELETE): State.DELETED,
+    (State.DURABLE, Event.HOLD): State.DURABLE,
+    (State.DURABLE, Event.SEAL): State.DURABLE,
+    (State.DURABLE, Event.STORE): State.DURABLE,
+    (State.DURABLE, Event.DELETE): State.DELETED,
+    (State.DELETED, Event.HOLD): State.PENDING,
+    (State.DELETED, Event.SEAL): State.SEALING,
+}
+
+
+class Impossible(Exception):
+    """An event that cannot happen in a state: a defect of this program."""
+
+
+def after(state: State, event: Event) -> State:
+    """Give the state that follows."""
+    try:
+        return _NEXT[state, event]
+    except KeyError:
+        raise Impossible(f"{event.value} while {state.value}") from None
+
+
+@dataclass(slots=True)
+class Pushed:
+    """A reference that was pushed, where it is in its life, and why it failed if it did."""
+
+    name: Name
+    reference: Tag | Digest
+    digest: Digest
+    state: State
+    problem: str = ""
+    takes: frozenset[Digest] = frozenset()  # what a tag takes along into its artifact
+
+    def advance(self, event: Event, problem: str = "") -> None:
+        """Go to the next state."""
+        self.state = after(self.state, event)
+        self.problem = problem
+
+
+def answers(state: State, *, by_digest: bool) -> bool:
+    """Is the reference visible to a pull? By digest as soon as it is safe in the spool, by tag only when durable."""
+    held = {State.PENDING, State.SEALING, State.FAILED} if by_digest else set()
+    return state in held | {State.DURABLE}

@@ -1,0 +1,1 @@
+"""What a relay reports about itself: log, metrics, status, job summary."""

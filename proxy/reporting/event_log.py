@@ -1,0 +1,100 @@
+"""The log of what is in the ledger: a line for each push, seal and pull, with digest, size, time and rate."""
+
+import logging
+from dataclasses import asdict
+from functools import singledispatch
+
+from proxy.events import Accepted, Called, Event, NotStored, Pulled, Received, Stored, Storing, Unchanged
+from proxy.text import format_duration, format_rate, format_size, safe_text
+
+_log = logging.getLogger(__name__)
+_INSTANT = 0.01  # seconds; what took less has no rate that means anything
+_LEVELS: dict[type[Event], int] = {NotStored: logging.ERROR, Called: logging.DEBUG}  # of others it is INFO
+
+
+def log_event(event: Event) -> None:
+    """Write the line of an event, if it has one. A log in JSON has its fields beside the words."""
+    if words := _words(event):
+        fields = {"event": type(event).__name__.lower(), **asdict(event), **_rate(event)}
+        _log.log(_LEVELS.get(type(event), logging.INFO), "%s", words, extra={"fields": fields})
+
+
+@singledispatch
+def _words(_: Event) -> str:
+    """Say an event in words; nothing of a request, which is told of where it is answered or tried again."""
+    return ""
+
+
+@_words.register
+def _(event: Received) -> str:
+    return f"received a tarball: {format_size(event.size)}{_pace(event)}"
+
+
+@_words.register
+def _(event: Accepted) -> str:
+    came = "" if event.received >= event.size else f", {format_size(event.received)} of it sent now,"
+    return f"accepted {event.reference}: {format_size(event.size)}{came}{_pace(event)}{_digest(event)}"
+
+
+@_words.register
+def _(event: Storing) -> str:
+    share = f"{format_size(event.done)} of {format_size(event.size)} ({100 * event.done // event.size} %)"
+    return f"storing {event.reference}: {share}{_pace(event)}"
+
+
+@_words.register
+def _(event: Stored) -> str:
+    kept = f", {format_size(event.reused)} of it re-used," if event.reused else ""
+    return (
+        f"stored {event.reference}: {format_size(event.size)}{kept}{_pace(event)} as {event.artifact}{_digest(event)}"
+    )
+
+
+@_words.register
+def _(event: Unchanged) -> str:
+    return f"{event.reference} is stored already{_digest(event)}"
+
+
+@_words.register
+def _(event: NotStored) -> str:
+    return f"{event.reference} was not stored: {safe_text(event.problem)}"
+
+
+@_words.register
+def _(event: Pulled) -> str:
+    blobs = f"{event.blobs} blob{'' if event.blobs == 1 else 's'}"
+    return f"pulled {event.reference}: {format_size(event.size)} with {blobs}{_pace(event)}{_digest(event)}"
+
+
+@_words.register
+def _(event: Called) -> str:
+    return f"{event.service} {event.method}: {event.outcome} in {format_duration(event.seconds)}"
+
+
+def _moved(event: Event) -> int | None:
+    """Give the bytes whose rate is told."""
+    match event:
+        case Accepted():
+            return event.received
+        case Storing():
+            return event.done
+        case Received() | Stored() | Pulled():
+            return event.size
+        case _:
+            return None
+
+
+def _rate(event: Event) -> dict[str, int]:
+    moved, seconds = _moved(event), getattr(event, "seconds", 0.0)
+    return {} if moved is None or not seconds else {"bytes_per_second": round(moved / seconds)}
+
+
+def _pace(event: Received | Accepted | Storing | Stored | Pulled) -> str:
+    """Say how long it took, and at which rate unless that would mean nothing."""
+    took = f" in {format_duration(event.seconds)}"
+    return took if event.seconds < _INSTANT else f"{took} ({format_rate(_moved(event) or 0, event.seconds)})"
+
+
+def _digest(event: Accepted | Stored | Unchanged | Pulled) -> str:
+    """Give the digest, where the reference does not say it already."""
+    return "" if event.reference.endswith(event.digest) else f", {event.digest}"

@@ -1,0 +1,163 @@
+"""What this relay has handled since its start, read off the ledger: images, bytes, and what was refused.
+
+All of it is bounded: of images, and of different refusals, the last ones are kept.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any
+
+from proxy.events import Answered, Called, Event, Pulled, Stored, Unchanged
+
+_IMAGES = 1000  # kept at most
+_REFUSALS = 20  # different ones, kept at most; more would not be read
+_TRIED = frozenset({404, 405, 416})  # what clients find out by trying: nothing is wrong then
+_REGISTRY = "/v2"
+_TARBALLS = "/relay/images"
+_MANIFEST = "/v2/{name}/manifests/{reference}"
+_UPLOAD = "{upload}"
+
+
+@dataclass(slots=True)
+class Handled:
+    """An image that was pushed to this relay, or pulled from it; times in seconds, None if that did not happen."""
+
+    reference: str
+    digest: str
+    new: int = 0
+    reused: int = 0
+    stored_in: float | None = None
+    pulled_in: float | None = None
+    pushed: bool = False
+    pulls: int = 0
+
+
+@dataclass(slots=True)
+class Moved:
+    """Bytes that went from one place to another."""
+
+    received: int = 0  # from clients
+    sent: int = 0  # to clients
+    new: int = 0  # into artifacts, for the first time
+    reused: int = 0  # into artifacts, out of others
+    fetched: int = 0  # from artifacts that are far
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What was asked, and what was answered; status 0 if there was no answer."""
+
+    method: str
+    path: str
+    status: int
+    message: str
+
+
+@dataclass(slots=True)
+class History:
+    """A reader of the ledger that remembers."""
+
+    moved: Moved = field(default_factory=Moved)
+    forgotten: int = 0
+    _images: OrderedDict[str, Handled] = field(default_factory=OrderedDict)
+    _refused: OrderedDict[Refusal, int] = field(default_factory=OrderedDict)
+    _challenged: OrderedDict[Refusal, int] = field(default_factory=OrderedDict)
+    _missing: OrderedDict[str, Refusal] = field(default_factory=OrderedDict)
+
+    def images(self, under_way: Iterable[Pulled] = ()) -> list[Handled]:
+        """Give what was handled, in the order in which it came; with pulls that are not over yet."""
+        known = History(_images=OrderedDict((key, replace(image)) for key, image in self._images.items()))
+        for pull in under_way:
+            known.handle(pull)
+        return list(known._images.values())
+
+    @property
+    def refused(self) -> list[tuple[Refusal, int]]:
+        """Give what was refused or got no answer, and how often, the last one last."""
+        return [*self._refused.items(), *self._challenged.items()]
+
+    @property
+    def missing(self) -> list[Refusal]:
+        """Give the tags that were asked for, were not there, and still are not."""
+        return list(self._missing.values())
+
+    def handle(self, event: Event) -> None:
+        """Remember what an event says."""
+        match event:
+            case Stored():
+                self._store(event)
+            case Unchanged():
+                self._image(event.reference, event.digest).pushed = True
+            case Pulled():
+                image = self._image(event.reference, event.digest)
+                image.pulls += 1
+                image.pulled_in = event.seconds
+            case Called(service="storage"):
+                self.moved.fetched += event.received
+            case Answered():
+                if _carries_images(event):
+                    self.moved.received += event.received
+                    self.moved.sent += event.sent
+                self._answer(event)
+            case _:
+                pass
+
+    def _store(self, event: Stored) -> None:
+        image = self._image(event.reference, event.digest)
+        image.pushed, image.stored_in = True, event.seconds
+        image.new, image.reused = event.new, event.reused
+        self.moved.new += event.new
+        self.moved.reused += event.reused
+
+    def _image(self, reference: str, digest: str) -> Handled:
+        """Give what is known of an image; a tag that has moved is another image."""
+        image = self._images.get(reference)
+        if image is None or image.digest != digest:
+            image = self._images[reference] = Handled(reference, digest)
+            self._images.move_to_end(reference)
+        if len(self._images) > _IMAGES:
+            self._images.popitem(last=False)
+            self.forgotten += 1
+        return image
+
+    # What was refused
+
+    def _answer(self, event: Answered) -> None:
+        status, refusal = event.status, Refusal(event.method, _shown(event), event.status, event.message)
+        if event.route == _MANIFEST and ":" not in event.path.rpartition("/")[2]:
+            self._ask_for_tag(refusal)
+        if status == HTTPStatus.UNAUTHORIZED and not event.credentials:
+            _count(self._challenged, refusal)
+        elif (not status and event.message) or (status >= HTTPStatus.BAD_REQUEST and status not in _TRIED):
+            _count(self._refused, refusal)
+        elif event.credentials and event.route.startswith(_REGISTRY):
+            self._challenged.clear()  # a client asks first whether it has to log in, and then does
+
+    def _ask_for_tag(self, refusal: Refusal) -> None:
+        """Remember a tag that is not there, until it is: who pushes asks for it first."""
+        self._missing.pop(refusal.path, None)
+        if refusal.status == HTTPStatus.NOT_FOUND:
+            self._missing[refusal.path] = refusal
+            _limit(self._missing)
+
+
+def _count(table: OrderedDict[Refusal, int], refusal: Refusal) -> None:
+    table[refusal] = table.pop(refusal, 0) + 1
+    _limit(table)
+
+
+def _limit(table: OrderedDict[Any, Any]) -> None:
+    while len(table) > _REFUSALS:
+        table.popitem(last=False)
+
+
+def _carries_images(event: Answered) -> bool:
+    lists = event.route == _TARBALLS and event.method == "GET"
+    return event.route.startswith((_REGISTRY, _TARBALLS)) and not lists
+
+
+def _shown(event: Answered) -> str:
+    """Give a path without the id of an upload, of which each is another one."""
+    return event.path.rpartition("/")[0] + "/…" if event.route.endswith(_UPLOAD) else event.path

@@ -1,0 +1,124 @@
+"""Figures in the text format of Prometheus, read off the ledger, or measured when they are asked for.
+
+A label has few values, all of them our own: names of repositories would make a series each, for ever.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Summary
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from proxy.events import Accepted, Answered, Called, Event, Fetched, NotStored, Pulled, Retried, Stored, Unchanged
+
+MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4  # what every version of Prometheus reads
+_PREFIX = "image_relay"
+_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)  # of pushes, seals and pulls
+_GAUGES = {
+    "ready": "Can images be read from the store? 1 or 0",
+    "spool_bytes": "Bytes of blobs on local disk, stored in artifacts already or not",
+    "open_uploads": "Uploads in progress",
+    "pending_manifests": "Manifests that are not in an artifact yet",
+    "failed_manifests": "Manifests that could not be stored",
+    "unreadable_artifacts": "Artifacts that could not be read",
+    "session_expires_timestamp_seconds": "When the session of the job expires, in seconds since 1970",
+}
+
+
+class _Reading(Collector):
+    """All figures at one moment; of those that were counted, without the time at which each series was made."""
+
+    def __init__(self, counted: CollectorRegistry, info: Mapping[str, str], gauges: Mapping[str, float]) -> None:
+        self._counted = counted
+        self._info = info
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Metric]:
+        """Give them; a gauge that is absent is left out."""
+        yield InfoMetricFamily(_PREFIX, "Which image-relay this is", value=dict(self._info))
+        for name, text in _GAUGES.items():
+            if name in self._gauges:
+                yield GaugeMetricFamily(f"{_PREFIX}_{name}", text, value=self._gauges[name])
+        for metric in self._counted.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
+
+
+class Metrics:
+    """A reader of the ledger that counts."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        counter, seconds = self._counter, self._seconds
+        self._requests = counter("requests", "Requests that are over; status 0 got no answer", "method route status")
+        self._received = counter("received_bytes", "Bytes of bodies that clients sent")
+        self._sent = counter("sent_bytes", "Bytes of answers to clients")
+        self._pushes = seconds("push_seconds", "From the first blob of a push until its manifest was accepted")
+        self._pushed = counter("push_bytes", "Bytes of blobs that came for accepted manifests")
+        self._seals = seconds("seal_seconds", "From an accepted manifest until its artifact was stored")
+        self._sealed = counter("seal_bytes", "Bytes of archives that were stored", "origin")
+        self._outcomes = counter("seals", "Pushes by what became of them", "outcome")
+        self._pulls = seconds("pull_seconds", "From a manifest until the last of its blobs that was wanted")
+        self._pulled = counter("pull_bytes", "Bytes of manifests and blobs that were pulled")
+        self._calls = Summary(
+            f"{_PREFIX}_call_seconds",
+            "Requests to the artifact service, to blob storage and to GitHub's API",
+            ["service", "method", "outcome"],
+            registry=self._registry,
+        )
+        self._moved = counter("call_bytes", "Bytes of bodies of those requests", "service direction")
+        self._retries = counter("retries", "Requests that were made once more", "service")
+        self._fetches = counter(
+            "far_blobs", "Blobs that were wanted of artifacts far away, by where they were", "result"
+        )
+
+    def _counter(self, name: str, text: str, labels: str = "") -> Counter:
+        return Counter(f"{_PREFIX}_{name}", text, labels.split(), registry=self._registry)
+
+    def _seconds(self, name: str, text: str) -> Histogram:
+        return Histogram(f"{_PREFIX}_{name}", text, buckets=_SECONDS, registry=self._registry)
+
+    def handle(self, event: Event) -> None:
+        """Count an event."""
+        match event:
+            case Answered():
+                method = event.method if event.method in _METHODS else "other"
+                self._requests.labels(method, event.route, event.status).inc()
+                self._received.inc(event.received)
+                self._sent.inc(event.sent)
+            case Called():
+                self._calls.labels(event.service, event.method, event.outcome).observe(event.seconds)
+                self._moved.labels(event.service, "sent").inc(event.sent)
+                self._moved.labels(event.service, "received").inc(event.received)
+            case Retried():
+                self._retries.labels(event.service).inc()
+            case Fetched():
+                self._fetches.labels(event.result).inc()
+            case _:
+                self._take_image(event)
+
+    def _take_image(self, event: Event) -> None:
+        match event:
+            case Accepted():
+                self._pushes.observe(event.seconds)
+                self._pushed.inc(event.received)
+            case Stored():
+                self._outcomes.labels("stored").inc()
+                self._seals.observe(event.seconds)
+                self._sealed.labels("new").inc(event.new)
+                self._sealed.labels("reused").inc(event.reused)
+            case Unchanged():
+                self._outcomes.labels("unchanged").inc()
+            case NotStored():
+                self._outcomes.labels("failed").inc()
+            case Pulled():
+                self._pulls.observe(event.seconds)
+                self._pulled.inc(event.size)
+            case _:
+                pass
+
+    def text(self, info: Mapping[str, str], gauges: Mapping[str, float]) -> bytes:
+        """Give all figures: what was counted, `info` about this relay, and what was measured just now."""
+        return generate_latest(_Reading(self._registry, info, gauges))

@@ -1,0 +1,139 @@
+"""Requests for manifests and blobs, grouped into pulls.
+
+A registry sees single requests. A pull begins with a manifest, and nothing marks its end: clients leave out the blobs
+that they have. So a pull is over when nothing of it was requested for a while.
+"""
+
+import asyncio
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from proxy.events import EventBus, Pulled
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name, Tag, label
+from proxy.registry.image_export import ExportedImage
+
+_QUIET = 2.0  # seconds without a request after which a pull is over
+_TICK = 0.5  # seconds between two looks at that
+_PULLS = 200  # open at most
+_NAMED = 50_000  # digests that open pulls name, at most; 140 bytes each
+_RESOLVED = 1000  # tags whose digest was told, remembered at most
+_DIGEST = re.compile(rb"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
+
+
+@dataclass(slots=True)
+class _Pull:
+    """A manifest that was handed out, and what was taken of what it names."""
+
+    name: Name
+    reference: Tag | Digest
+    digest: Digest
+    began: float
+    last: float
+    named: set[bytes] = field(default_factory=set)
+    size: int = 0
+    blobs: int = 0
+    under_way: int = 0
+
+    @property
+    def told(self) -> Pulled:
+        """Tell of it as it is now."""
+        name, took = label(self.name, self.reference), self.last - self.began
+        return Pulled(name, str(self.digest), self.size, self.blobs, took)
+
+
+@dataclass(slots=True)
+class PullTracker:
+    """Pulls that are not over yet."""
+
+    ledger: EventBus
+    clock: Callable[[], float] = time.monotonic
+    _open: OrderedDict[tuple[Name, Digest], _Pull] = field(default_factory=OrderedDict)
+    _resolved: OrderedDict[tuple[Name, Digest], Tag] = field(default_factory=OrderedDict)
+
+    def resolve(self, name: Name, reference: Tag | Digest, digest: Digest) -> None:
+        """Note what a client was told that a tag is: it asks for the digest next."""
+        if isinstance(reference, Tag):
+            self._resolved[name, digest] = reference
+            if len(self._resolved) > _RESOLVED:
+                self._resolved.popitem(last=False)
+
+    def manifest(self, name: Name, reference: Tag | Digest, digest: Digest, content: bytes) -> None:
+        """Note a manifest that is handed out: it begins a pull, or belongs to one."""
+        self.resolve(name, reference, digest)
+        now, named = self.clock(), set(_DIGEST.findall(content))
+        pull = self._open.get((name, digest))
+        if pull and pull.blobs and not pull.under_way:  # it had all that it wanted: this is another one
+            self._end(pull)
+            pull = None
+        pull = pull or self._of(name, digest)
+        if pull is None:
+            tag = self._resolved.get((name, digest))
+            pull = self._open[name, digest] = _Pull(name, tag or reference, digest, now, now)
+        pull.named |= named
+        pull.size += len(content)
+        pull.last = now
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """End the oldest pulls while there are too many, or they name too much."""
+        named = sum(len(pull.named) for pull in self._open.values())
+        while len(self._open) > 1 and (len(self._open) > _PULLS or named > _NAMED):
+            oldest = next(iter(self._open.values()))
+            named -= len(oldest.named)
+            self._end(oldest)
+
+    def tarball(self, images: Iterable[ExportedImage], seconds: float) -> None:
+        """Note images that were handed out whole, in a tarball."""
+        for each in images:
+            self.ledger.emit(Pulled(each.reference, str(each.digest), each.size, each.blobs, seconds))
+
+    @contextmanager
+    def blob(self, name: Name, digest: Digest) -> Iterator[Callable[[int], None]]:
+        """Note a blob that is handed out within the block; what it gives is told how many bytes went."""
+        pull = self._of(name, digest)
+        if pull is None:  # by somebody who has the manifest from elsewhere
+            yield lambda _: None
+            return
+
+        def went(size: int) -> None:
+            pull.size += size
+
+        pull.blobs += 1
+        pull.under_way += 1
+        try:
+            yield went
+        finally:
+            pull.under_way -= 1
+            pull.last = self.clock()
+
+    def _of(self, name: Name, digest: Digest) -> _Pull | None:
+        """Give the newest pull that names some content."""
+        wanted = str(digest).encode()
+        return next(
+            (each for each in reversed(self._open.values()) if each.name == name and wanted in each.named), None
+        )
+
+    async def watch(self) -> None:
+        """End, for ever, the pulls of which nothing was asked for a while."""
+        while True:
+            await asyncio.sleep(_TICK)
+            self.end(quiet=_QUIET)
+
+    def end(self, quiet: float = 0.0) -> None:
+        """End the pulls of which nothing is under way, and nothing was asked for so many seconds."""
+        for pull in list(self._open.values()):
+            if not pull.under_way and self.clock() - pull.last >= quiet:
+                self._end(pull)
+
+    def under_way(self) -> list[Pulled]:
+        """Tell of the pulls that are not over how far they are."""
+        return [pull.told for pull in self._open.values()]
+
+    def _end(self, pull: _Pull) -> None:
+        del self._open[pull.name, pull.digest]
+        self.ledger.emit(pull.told)

@@ -1,0 +1,1 @@
+"""Threads, tasks, memory and files, for a service that runs in one event loop."""

@@ -1,0 +1,81 @@
+"""The one door to the thread pool, and the one keeper of background tasks."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import Any, Generic, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_SLOW = 1.0  # seconds without an end after which more works begin
+
+
+async def run_in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking call in a thread and give its result."""
+    return await asyncio.to_thread(call, *args, **kwargs)  # noqa: TID251 - this is the door
+
+
+async def run_in_dedicated_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a call that waits for this loop in a thread of its own: it could use up the threads of `run_in_thread`."""
+    own = ThreadPoolExecutor(1)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(own, partial(call, *args, **kwargs))
+    finally:
+        own.shutdown(wait=False)
+
+
+class TaskSet:
+    """Owner of background tasks.
+
+    Not a TaskGroup: one task that fails must not take the others, and the service, with it.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin the work; the task is kept until it has ended."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def cancel_all(self) -> None:
+        """Cancel what still runs, and wait until it has ended."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class Several(Generic[T]):
+    """Does works several at once, `most` at most, for all who ask together."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._turns = asyncio.Semaphore(most)
+
+    async def ended(self, works: Iterable[Callable[[], Coroutine[Any, Any, T]]]) -> AsyncGenerator[asyncio.Task[T]]:
+        """Yield works as tasks that are done, in the order in which they end.
+
+        One begins alone, then twice as many are under way with every end: who stops at the first result has begun
+        little in vain. What is under way when the caller stops is cancelled.
+        """
+        crew, waiting, running, width = TaskSet(), iter(works), set[asyncio.Task[T]](), 1
+        try:
+            while True:
+                running |= {crew.spawn(self._in_turn(work)) for work in islice(waiting, width - len(running))}
+                if not running:
+                    return
+                done, running = await asyncio.wait(running, timeout=_SLOW, return_when=asyncio.FIRST_COMPLETED)
+                width = min(2 * width, self._most)
+                for task in done:
+                    yield task
+        finally:
+            await crew.cancel_all()
+
+    async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async with self._turns:
+            return await work()

@@ -1,0 +1,1 @@
+"""The folder where uploads, pending manifests and cached blobs are."""

@@ -1,0 +1,108 @@
+"""Content on its way into the spool, written by a thread: what a tarball holds, before it is known what it is good for.
+
+One thread reads and hashes, as many others as there are processors frame; the pieces are those of an upload.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proxy.archive.index import Entry
+from proxy.archive.pieces import PIECE, Framed, Piece, pack, unframe
+from proxy.oci.digest import Digest, hashing
+from proxy.runtime.files import NewFile
+from proxy.spool.upload import footer
+from proxy.tarballs.streams import Readable, up_to
+
+WIDTH = os.cpu_count() or 1  # pieces that are framed at once, at most
+_LOOK = 64 * 1024 * 1024  # bytes between two looks at the disk
+_HEAD = 16  # bytes; enough to tell how something is compressed
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A blob file that no table knows: where it is, what it holds, and how that begins."""
+
+    path: Path
+    digest: Digest
+    entry: Entry
+    head: bytes
+
+    def read(self) -> bytes:
+        """Give the whole content, of something small. Blocks."""
+        with self.path.open("rb") as file:
+            return b"".join(b"".join(unframe(file.read(piece.stored), piece)) for piece in self.entry.pieces)
+
+
+class StagingArea:
+    """Makes parts, and removes those that nobody has moved elsewhere when it is closed. All of it blocks.
+
+    `new_path` names a file to be, `check_room` refuses when the disk is full; `width` pieces are framed at once.
+    """
+
+    def __init__(self, new_path: Callable[[], Path], check_room: Callable[[], None], *, level: int, width: int) -> None:
+        self._new_path = new_path
+        self._check_room = check_room
+        self._level = level
+        self._width = width
+        self._pool = ThreadPoolExecutor(width, "framing")
+        self._made: list[Path] = []
+        self._unseen = 0  # bytes
+
+    def close(self) -> None:
+        """Remove what is left."""
+        self._pool.shutdown(cancel_futures=True)
+        for path in self._made:
+            path.unlink(missing_ok=True)
+
+    def _count(self, size: int) -> None:
+        """Count what goes to the disk, and see now and then whether there is room for more."""
+        self._unseen += size
+        if self._unseen > _LOOK:
+            self._check_room()
+            self._unseen = 0
+
+    def write(self, source: Readable, algorithm: str = "sha256") -> Part:
+        """Write everything that is left of a source."""
+        path = self._new_path()
+        self._made.append(path)
+        with closing(NewFile(path)) as file:
+            written, digest = _Written(file, self._count), hashing(algorithm)
+            head, coming = b"", deque[Future[Framed]]()
+            while plain := up_to(PIECE, source):
+                digest.update(plain)
+                head = head or plain[:_HEAD]
+                coming.append(self._pool.submit(pack, plain, self._level))
+                if len(coming) > self._width:
+                    written.add(coming.popleft().result())
+            for framed in coming:
+                written.add(framed.result())
+            return written.finish(path, Digest.finished(algorithm, digest), head)
+
+
+@dataclass(slots=True)
+class _Written:
+    """The pieces that a file has by now."""
+
+    file: NewFile
+    count: Callable[[int], None]
+    pieces: list[Piece] = field(default_factory=list)
+    crc64: bytearray = field(default_factory=bytearray)
+    end: int = 0
+
+    def add(self, framed: Framed) -> None:
+        self.count(framed.piece.stored)
+        self.file.write(framed.parts, self.end)
+        self.pieces.append(framed.piece)
+        self.crc64 += framed.crc64
+        self.end += framed.piece.stored
+
+    def finish(self, path: Path, digest: Digest, head: bytes) -> Part:
+        size = sum(piece.plain for piece in self.pieces)
+        entry = Entry(size=size, offset=0, pieces=tuple(self.pieces), crc64=bytes(self.crc64))
+        self.file.write([footer(digest, entry)], self.end)
+        return Part(path, digest, entry, head)

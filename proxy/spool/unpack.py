@@ -1,0 +1,61 @@
+"""The files of a tarball, each made a part of the spool as it comes by; nothing is unpacked to a tree."""
+
+import posixpath
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from proxy.errors import TarballInvalid
+from proxy.oci.digest import Digest
+from proxy.spool.staging import Part, StagingArea
+from proxy.tarballs.images import Contents, File
+from proxy.tarballs.members import Member, members
+from proxy.tarballs.streams import Begun, Readable, compression, plain, up_to
+
+_MOST_FILES = 5000
+_UNWANTED = {"VERSION", "json", "repositories"}  # what Docker before 25 writes for Docker before 1.10
+_PADDING = 1024 * 1024  # bytes behind the end of a tar that are looked at, so that a checksum at the very end is
+_NO_LAYER_TYPE = {"bzip2", "xz"}  # such a layer is stored plain
+
+
+@dataclass(slots=True)
+class Unpacked:
+    """What was in a tarball: its contents for `images`, and the parts, by digest."""
+
+    contents: Contents
+    parts: dict[Digest, Part] = field(default_factory=dict)
+
+
+def unpack(source: Readable, parts: StagingArea, came: Callable[[], int] | None = None) -> Unpacked:
+    """Read a tarball to its end, compressed or not; TARBALL_INVALID. Blocks. `came` as in `streams.plain`."""
+    stream = plain(source, came)
+    unpacked = gather(members(stream), parts)
+    up_to(_PADDING, stream)
+    return unpacked
+
+
+def gather(found: Iterable[Member], parts: StagingArea) -> Unpacked:
+    """Make parts of files, wherever they come from; TARBALL_INVALID. Blocks."""
+    files: dict[str, File] = {}
+    links: dict[str, str] = {}
+    unpacked = Unpacked(Contents(files, links, lambda digest: unpacked.parts[digest].read()))
+    for member in found:
+        if member.link:
+            links[member.name] = member.link
+        elif posixpath.basename(member.name) not in _UNWANTED:
+            part = _part(member, parts)
+            file = File(part.digest, part.entry.size, part.head)
+            if files.setdefault(member.name, file) != file:
+                raise TarballInvalid(f"the tarball has two different files {member.name[:80]!r}")
+            unpacked.parts.setdefault(part.digest, part)
+        if len(files) + len(links) > _MOST_FILES:
+            raise TarballInvalid(f"the tarball has more than {_MOST_FILES} files")
+    return unpacked
+
+
+def _part(member: Member, parts: StagingArea) -> Part:
+    """Write one file: a blob of a layout as it is, anything else without a compression that no registry knows."""
+    folder, _, rest = member.name.partition("/")
+    if folder == "blobs":
+        return parts.write(member, "sha512" if rest.startswith("sha512/") else "sha256")
+    begun = Begun(member)
+    return parts.write(plain(begun) if compression(begun.peek(6)) in _NO_LAYER_TYPE else begun)

@@ -1,0 +1,237 @@
+"""One upload in progress: bytes come in, and lie on disk in pieces, hashed and framed on the way.
+
+All pieces but the last have 2 MiB of plain bytes, however the client cut its requests: a short last piece is read back
+when more follows. So the same blob is the same stored bytes whoever pushed it.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from proxy.archive.crc64 import WIDTH
+from proxy.archive.index import Entry, Index, encode
+from proxy.archive.pieces import PIECE, Piece, pack, unframe
+from proxy.errors import BlobUploadInvalid, BlobUploadUnknown, DigestInvalid
+from proxy.oci.digest import Digest, Hash, hashing
+from proxy.oci.names import Name
+from proxy.runtime.files import NewFile
+from proxy.runtime.memory import MemoryBudget
+from proxy.runtime.tasks import TaskSet, run_in_thread
+
+_FED = 5.0  # seconds without a request after which nobody may come any more
+_CHUNKS = 512  # of a piece before they are joined: a crowd of one-byte chunks costs 60 bytes each
+
+
+def footer(digest: Digest, entry: Entry) -> bytes:
+    """Give the end of a file that holds the pieces of one blob."""
+    index = Index(references=(), root=digest, blobs={digest: entry})
+    return encode(index, metadata=entry.stored, at=entry.stored)
+
+
+@dataclass(slots=True)
+class PieceWriter:
+    """The blocking half: turns plain bytes into pieces of an open file. One call at a time."""
+
+    file: NewFile
+    level: int
+    algorithm: str
+    digest: Hash
+    pieces: list[Piece] = field(default_factory=list)
+    crc64: bytearray = field(default_factory=bytearray)  # of the pieces, eight bytes each
+    end: int = 0  # stored bytes so far
+
+    def add(self, part: "_Part") -> None:
+        """Hash and write one piece, in the place of a short last one that it begins with."""
+        plain = memoryview(b"".join(part.chunks))
+        if part.hashed:
+            self.end -= self.pieces.pop().stored
+            del self.crc64[-WIDTH:]
+        self.digest.update(plain[part.hashed :])
+        framed = pack(plain, self.level)
+        self.file.write(framed.parts, self.end)
+        self.pieces.append(framed.piece)
+        self.crc64 += framed.crc64
+        self.end += framed.piece.stored
+
+    def reopen(self) -> bytes:
+        """Give the plain bytes of a short last piece, nothing if the last piece is full."""
+        if not self.pieces or self.pieces[-1].plain == PIECE:
+            return b""
+        last = self.pieces[-1]
+        return b"".join(unframe(self.file.read(last.stored, self.end - last.stored), last))
+
+    def rehash(self, algorithm: str) -> Digest:
+        """Compute another digest of the bytes on disk: sha512 is not announced by those who use it."""
+        if algorithm == self.algorithm:
+            return Digest.finished(algorithm, self.digest)
+        digest, at = hashing(algorithm), 0
+        for piece in self.pieces:
+            for view in unframe(self.file.read(piece.stored, at), piece):
+                digest.update(view)
+            at += piece.stored
+        return Digest.finished(algorithm, digest)
+
+    def complete(self, digest: Digest) -> Entry:
+        """Write the footer that makes the file readable by itself."""
+        entry = Entry(size=self.size, offset=0, pieces=tuple(self.pieces), crc64=bytes(self.crc64))
+        self.file.end_at(self.end)
+        self.file.write([footer(digest, entry)], self.end)
+        return entry
+
+    @property
+    def size(self) -> int:
+        """How many plain bytes the pieces have in all."""
+        return sum(piece.plain for piece in self.pieces)
+
+
+class Upload:
+    """An upload session (distribution-spec, "Pushing blobs"); `offset` is how many bytes it has taken.
+
+    Making one opens its file, and blocks; an unknown algorithm is DIGEST_INVALID.
+    """
+
+    def __init__(self, name: Name, path: Path, *, algorithm: str, level: int, memory: MemoryBudget) -> None:
+        digest = hashing(algorithm)
+        self.name = name
+        self.id = path.name
+        self.path = path
+        self.offset = 0
+        self.began = self.used = time.monotonic()
+        self._memory = memory
+        self._busy = self._closed = False
+        self._crew = TaskSet()
+        self._writing: asyncio.Task[None] | None = None
+        self._work = PieceWriter(NewFile(path), level, algorithm, digest)
+
+    async def append(self, chunks: AsyncIterator[bytes]) -> None:
+        """Take bytes until there are no more; what came before the client left stays."""
+        with self.alone(), self._memory.try_reserve(2 * PIECE) as ahead:
+            await self._written()
+            gathered = ChunkBuffer(await run_in_thread(self._work.reopen))
+            try:
+                async for chunk in chunks:
+                    self._continue()
+                    self.offset += len(chunk)
+                    gathered.add(chunk)
+                    while gathered.size >= PIECE:
+                        await self._write(gathered)
+                        if not ahead:
+                            await self._written()
+            finally:
+                await self._write_rest(gathered)
+
+    def _continue(self) -> None:
+        """Note that the client is alive, unless the session was given up meanwhile."""
+        if self._closed:
+            raise BlobUploadUnknown("the upload was given up; start a new one")
+        self.used = time.monotonic()
+
+    async def finish(self, digest: Digest) -> Entry:
+        """Check the digest and complete the file; another digest than that of the content is DIGEST_INVALID.
+
+        To be called within `alone`.
+        """
+        found = await run_in_thread(self._work.rehash, digest.algorithm)
+        if found != digest:
+            raise DigestInvalid(f"the content has {found}, not {digest}")
+        if self._work.size != self.offset:  # hashed, but a write has failed
+            raise BlobUploadInvalid("bytes of this upload were lost; start a new one")
+        return await run_in_thread(self._work.complete, digest)
+
+    @property
+    def is_fed(self) -> bool:
+        """Is a request open that brings bytes, or was one a moment ago?"""
+        return self._busy or time.monotonic() - self.used < _FED
+
+    @property
+    def torn(self) -> bool:
+        """Has a write failed, so that not all bytes that were taken are on disk?"""
+        writing = self._writing
+        return writing is not None and writing.done() and writing.exception() is not None
+
+    async def close(self) -> None:
+        """Take no more bytes, and close the file."""
+        self._closed = True
+        await run_in_thread(self._work.file.close)
+
+    async def _write_rest(self, gathered: "ChunkBuffer") -> None:
+        try:
+            while gathered.new and not self._closed:
+                await self._write(gathered)
+            await self._written()
+        finally:
+            self.offset -= gathered.new  # none, unless this was cancelled as well
+
+    async def _write(self, gathered: "ChunkBuffer") -> None:
+        """Begin to write the next piece."""
+        await self._written()
+        self._writing = self._crew.spawn(run_in_thread(self._work.add, gathered.take()))
+
+    async def _written(self) -> None:
+        """Wait for the piece that is being written; after a failure nothing follows it."""
+        if self._writing is None:
+            return
+        try:
+            await asyncio.shield(self._writing)  # a thread goes on when its request is cancelled
+        except OSError:
+            self._continue()
+            raise
+        self._writing = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other request write within the block."""
+        if self._busy or self._closed:
+            raise BlobUploadInvalid("another request is writing to this upload")
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+            self.used = time.monotonic()
+
+
+class _Part(NamedTuple):
+    """The plain bytes of one piece, in chunks; the first `hashed` of them are not new."""
+
+    chunks: list[bytes | memoryview]
+    hashed: int
+
+
+class ChunkBuffer:
+    """Bytes that came and are not being written yet; `size` is how many."""
+
+    def __init__(self, reopened: bytes) -> None:
+        self._chunks: deque[bytes | memoryview] = deque([reopened])
+        self.size = self._hashed = len(reopened)
+
+    @property
+    def new(self) -> int:
+        """How many bytes are not on disk yet."""
+        return self.size - self._hashed
+
+    def add(self, chunk: bytes) -> None:
+        """Take a chunk."""
+        self._chunks.append(chunk)
+        self.size += len(chunk)
+        if len(self._chunks) > _CHUNKS:
+            self._chunks = deque([b"".join(self._chunks)])
+
+    def take(self) -> _Part:
+        """Give the bytes of the next piece."""
+        part = _Part([], self._hashed)
+        room = PIECE
+        while self._chunks and room:
+            chunk = memoryview(self._chunks.popleft())
+            if len(chunk) > room:
+                self._chunks.appendleft(chunk[room:])
+            part.chunks.append(chunk[:room])
+            room -= len(part.chunks[-1])
+        self.size -= PIECE - room
+        self._hashed = 0
+        return part

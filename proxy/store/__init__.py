@@ -1,1 +1,0 @@
-"""Local disk: the spool with its uploads in progress."""

@@ -1,0 +1,72 @@
+"""Text for people: foreign text made harmless, and sizes, rates and times written in units.
+
+From outside comes text that would forge a line of a log, or command a terminal or the runner of a CI.
+"""
+
+import re
+
+LIMIT = 200  # characters; enough for a reference and a sentence
+_STAND_IN = "\N{REPLACEMENT CHARACTER}"
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_KILO = 1024
+_SPANS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))  # seconds
+
+
+def safe_text(text: str) -> str:
+    """Give at most 200 characters of a text, on one line, as they may be shown to a person."""
+    shown = sanitize(text[: LIMIT + 1])
+    return shown if len(shown) <= LIMIT else shown[: LIMIT - 1] + "…"
+
+
+def sanitize(text: str) -> str:
+    """Give a text of any length without line breaks, control characters, bidi overrides, `##[` and a leading `::`.
+
+    The last two are commands of the GitHub Actions runner.
+    """
+    visible = "".join(each if each.isprintable() else _STAND_IN for each in text)
+    broken = visible.replace("##[", "# #[")
+    start = broken.lstrip()
+    return ": :" + start[2:] if start.startswith("::") else broken
+
+
+def code(text: str) -> str:
+    """Give at most 200 characters of a text as a code span of Markdown, such that nothing in it is Markdown or HTML.
+
+    It may stand in a cell of a table: those are cut at every `|`, in code too, and readers do not agree on how to write
+    one, so none is written.
+    """
+    shown = safe_text(text).replace("|", "\N{BROKEN BAR}") or " "
+    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+    space = " " if shown.strip() and {shown[0], shown[-1]} & {"`", " "} else ""  # readers take one away at both ends
+    return f"{fence}{space}{shown}{space}{fence}"
+
+
+def format_size(count: float) -> str:
+    """Write a number of bytes in the unit that suits it: `512 B`, `3.4 MiB`."""
+    if round(count) < _KILO:
+        return f"{count:.0f} B"
+    count, exponent = count / _KILO, 0
+    while round(count, 1) >= _KILO and exponent < len(_UNITS) - 1:
+        count, exponent = count / _KILO, exponent + 1
+    return f"{count:.1f} {_UNITS[exponent]}"
+
+
+def format_rate(count: float, seconds: float) -> str:
+    """Write how many bytes there were in a second, of what took any time."""
+    return f"{format_size(count / seconds)}/s"
+
+
+def format_duration(seconds: float) -> str:
+    """Write how long something took: `0.52 s`, `12.3 s`, `2 min 5 s`."""
+    if seconds < 10:  # noqa: PLR2004 - from here on hundredths say nothing
+        return f"{seconds:.2f} s"
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def format_span(seconds: float) -> str:
+    """Write a time in its largest unit alone, and shortly: `3d`, `5m`."""
+    length, unit = next((each for each in _SPANS if seconds >= each[0]), _SPANS[-1])
+    return f"{int(seconds // length)}{unit}"

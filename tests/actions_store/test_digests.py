@@ -1,0 +1,161 @@
+"""A run with a hundred artifacts, a tenth of a second for each request: what a lookup by digest and a listing cost."""
+
+import asyncio
+
+from proxy.api.keys import LOOKUP
+from proxy.oci.names import Name, Tag
+from tests.actions_store.relays import Relays
+from tests.api.relay import Answer, Pushed, Relay, image
+from tests.fakes.actions import kinds
+from tests.fakes.actions.emulator import Emulator
+from tests.fakes.actions.faults import Delay, twirp_error
+from tests.fakes.actions.fixtures import Emulate
+
+_MANY = 100
+_RETRIED = 5  # requests that a busy machine may make twice
+_EACH = 0.1  # seconds for a request
+_READING = (kinds.LIST, kinds.SIGN, kinds.GET_RANGE)
+
+
+async def filled(actions: Emulator, relays: Relays) -> list[Pushed]:
+    """Push images under a tag each, from the oldest to the newest."""
+    writer = await relays.start(actions)
+    return [await writer.push_image(f"v{number}") for number in range(_MANY)]
+
+
+async def slow_reader(actions: Emulator, relays: Relays) -> Relay:
+    """Start the relay of a later job; from now on requests are slow, and counted."""
+    reader = await relays.start(actions, actions.job("deploy"))
+    for kind in _READING:
+        actions.plan.play(kind, Delay(_EACH), times=None)
+    actions.traffic.reset()
+    return reader
+
+
+async def counted(relay: Relay, actions: Emulator, path: str) -> tuple[Answer, int]:
+    """Ask, and return how many requests were made for it."""
+    answer = await relay.ask("GET", path)
+    return answer, actions.traffic.total(*_READING)
+
+
+async def test_what_was_pushed_by_digest_is_found_by_its_name_as_fast_as_a_tag(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    pushed = await (await relays.start(actions)).push_image()
+    assert (await relays.started[0].flush()).status == 200
+    await filled(actions, relays)
+    reader = await slow_reader(actions, relays)
+
+    answer, calls = await counted(reader, actions, f"/v2/app/manifests/{pushed.digest}")
+
+    assert answer.body == pushed.content
+    assert calls == 3  # as many as for a tag: a listing, a signature, a range
+
+
+async def test_the_digest_of_a_tag_costs_the_fewer_requests_the_newer_it_is_and_never_a_walk_one_by_one(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    pushed = await filled(actions, relays)
+
+    for back, most_calls, at_once in ((1, 3, 1), (2, 10, 1), (_MANY, 1 + 2 * _MANY + _RETRIED, 8)):
+        reader = await slow_reader(actions, relays)
+        wanted = pushed[-back]
+        answer, calls = await counted(reader, actions, f"/v2/app/manifests/{wanted.digest}")
+
+        assert answer.body == wanted.content
+        assert calls <= most_calls
+        assert at_once <= actions.traffic.peak[kinds.SIGN] <= 16
+
+
+async def test_what_answers_for_a_tag_is_looked_into_before_what_was_replaced(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    writer = await relays.start(actions)
+    wanted = await writer.push_image("stable")
+    for number in range(20):
+        await writer.push_image("latest", layers=[f"{number}".encode()])
+    reader = await slow_reader(actions, relays)
+
+    answer, calls = await counted(reader, actions, f"/v2/app/manifests/{wanted.digest}")
+
+    assert answer.body == wanted.content
+    assert calls <= 10  # of 43: the first was in vain, the second it was, and few were begun beside it
+
+
+async def test_tags_and_repositories_are_listed_by_one_request(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await filled(actions, relays)
+    reader = await slow_reader(actions, relays)
+
+    tags, _ = await counted(reader, actions, "/v2/app/tags/list")
+    catalog, calls = await counted(reader, actions, "/v2/_catalog")
+
+    assert tags.json["tags"] == sorted(f"v{number}" for number in range(_MANY))
+    assert catalog.json["repositories"] == ["app"]
+    assert calls == actions.traffic.calls[kinds.LIST] == 1
+
+
+async def test_what_refers_to_an_image_is_looked_for_in_several_artifacts_at_once(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    pushed = await filled(actions, relays)
+    signature = image(b"{}", subject=pushed[0].descriptor())
+    await relays.started[0].push_blob(b"{}")
+    await relays.started[0].push(signature)
+    reader = await slow_reader(actions, relays)
+
+    answer, calls = await counted(reader, actions, f"/v2/app/referrers/{pushed[0].digest}")
+
+    assert [each["digest"] for each in answer.json["manifests"]] == [str(signature.digest)]
+    assert calls <= 1 + 2 * (_MANY + 1) + _RETRIED
+    assert 8 <= actions.traffic.peak[kinds.SIGN] <= 16
+
+
+async def test_only_shortened_names_that_may_be_of_the_repository_are_read_for_its_tags(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    writer = await relays.start(actions)
+    long = "team/" + "long-" * 40 + "name"
+    for name in (long, long[:-1], "other/" + long):
+        await writer.push_image("v1", name=name)
+    await writer.push_image("v2")
+    reader = await slow_reader(actions, relays)
+
+    short, of_short = await counted(reader, actions, "/v2/app/tags/list")
+    tags, of_long = await counted(reader, actions, f"/v2/{long}/tags/list")
+
+    assert short.json["tags"] == ["v2"]
+    assert of_short == 1
+    assert tags.json["tags"] == ["v1"]
+    assert of_long == 1 + 2 * 2
+
+
+async def test_an_artifact_that_cannot_be_read_hides_nothing_but_what_it_may_have(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    writer = await relays.start(actions)
+    wanted, newest = await writer.push_image("v1"), await writer.push_image("v2")
+    reader = await relays.start(actions, actions.job("deploy"))
+
+    actions.plan.play(kinds.SIGN, twirp_error(400, "malformed", "no"))  # of the newest, which is looked into first
+    assert (await reader.get(wanted.digest)).body == wanted.content
+
+    reader = await relays.start(actions, actions.job("deploy"))
+    catalog = reader.app[LOOKUP].catalog
+    archive = await catalog.resolve_tag(Name.parse("app"), Tag.parse("v1"))
+    assert archive
+    archive.findings.corrupt.add(wanted.digest)  # it may come whole next time, if nobody else has it
+    actions.plan.play(kinds.SIGN, twirp_error(400, "malformed", "no"))
+    assert (await reader.get(wanted.digest)).body == wanted.content
+
+    reader = await relays.start(actions, actions.job("deploy"))
+    actions.plan.play(kinds.SIGN, twirp_error(400, "malformed", "no"))
+    refused = await reader.get(newest.digest)
+    assert refused.error == (403, "DENIED")
+    async with asyncio.timeout(10):  # a failure is remembered for a moment
+        while (await reader.get(newest.digest)).body != newest.content:  # noqa: ASYNC110 - it is a server's
+            await asyncio.sleep(0.05)

@@ -1,0 +1,24 @@
+"""A relay for each test, over the directory store in a folder of the test. A blocking call in a coroutine fails."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.relay import Relay, running
+from tests.blocking import no_blocking
+from tests.fakes.actions.fixtures import azurite, emulate
+
+__all__ = ["azurite", "emulate", "no_blocking_calls", "relay"]
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[None]:
+    with no_blocking():
+        yield
+
+
+@pytest.fixture
+async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
+    async with running(tmp_path / "data") as relay:
+        yield relay

@@ -1,0 +1,73 @@
+"""The surface: what is there, under which methods, and what is said of all else."""
+
+import pytest
+
+from proxy.oci.digest import Digest
+from tests.api.relay import Relay
+
+DIGEST = Digest.of(b"")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/v2/", "/v2"])
+async def test_this_is_a_registry(relay: Relay, method: str, path: str) -> None:
+    answer = await relay.ask(method, path)
+
+    assert answer.status == 200
+    assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert answer.body == (b"{}" if method == "GET" else b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/v2/", "GET,HEAD"),
+        ("POST", "/v2/_catalog", "GET,HEAD"),
+        ("GET", "/v2/app/blobs/uploads/", "POST"),
+        ("POST", "/v2/app/blobs/uploads/0", "DELETE,GET,HEAD,PATCH,PUT"),
+        ("PUT", f"/v2/app/blobs/{DIGEST}", "DELETE,GET,HEAD"),
+        ("PATCH", "/v2/app/manifests/v1", "DELETE,GET,HEAD,PUT"),
+        ("DELETE", "/v2/app/tags/list", "GET,HEAD"),
+        ("PUT", f"/v2/app/referrers/{DIGEST}", "GET,HEAD"),
+        ("DELETE", "/relay/health", "GET,HEAD"),
+        ("OPTIONS", "/v2/", "GET,HEAD"),
+        ("TRACE", "/v2/", "GET,HEAD"),
+    ],
+)
+async def test_what_is_there_under_other_methods_names_them(relay: Relay, method: str, path: str, allowed: str) -> None:
+    answer = await relay.ask(method, path)
+
+    assert answer.error == (405, "UNSUPPORTED")
+    assert ",".join(sorted(answer.headers["Allow"].split(","))) == allowed
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1/", "/v2/app", "/v2/app/", "/v2/app/tags", "/v2/app/manifests/", "/v2/tags/list", "/relay/"]
+)
+async def test_elsewhere_is_nothing(relay: Relay, path: str) -> None:
+    answer = await relay.ask("GET", path)
+
+    assert answer.error == (404, "NAME_UNKNOWN")
+    assert path in answer.message
+
+
+@pytest.mark.parametrize(
+    "name", ["a/blobs", "a/uploads", "a/blobs/uploads", "manifests", "a/manifests", "v2/v2", "a/tags/list", "tags/list"]
+)
+async def test_a_repository_may_be_named_like_a_part_of_the_path(relay: Relay, name: str) -> None:
+    pushed = await relay.push_image("tags", "list", "blobs", name=name)
+
+    for reference in ("tags", "list", "blobs", pushed.digest):
+        assert (await relay.get(reference, name)).body == pushed.content
+    assert (await relay.ask("GET", f"/v2/{name}/tags/list")).json == {"name": name, "tags": ["blobs", "list", "tags"]}
+    assert (await relay.ask("GET", f"/v2/{name}/referrers/{pushed.digest}")).json["manifests"] == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_a_slash_of_a_name_may_be_encoded(relay: Relay, method: str) -> None:
+    await relay.push_image("v1", name="a/b")
+
+    answer = await relay.ask(method, "/v2/a%2Fb/manifests/v2", data=b"{}" if method == "PUT" else None)
+
+    assert answer.error in {(404, "MANIFEST_UNKNOWN"), (400, "MANIFEST_INVALID")}

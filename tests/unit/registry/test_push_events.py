@@ -1,0 +1,141 @@
+"""What a push tells of itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.artifacts.base import NOBODYS, Artifact, Body, Claim
+from proxy.artifacts.directory import DirectoryStore
+from proxy.errors import Denied
+from proxy.events import Accepted, Event, NotStored, Stored, Storing, Unchanged
+from proxy.oci.digest import Digest
+from tests.fakes.faulty_stores import MoodyStore
+from tests.registry_harness import APP, CONFIG, MIB, V1, V2, Desk, noise, until
+
+
+def kinds(events: list[Event]) -> list[type[Event]]:
+    return [type(each) for each in events]
+
+
+async def test_a_push_is_accepted_and_then_stored(desk: Desk) -> None:
+    manifest = await desk.push_image(noise(300_000))
+
+    accepted, stored = desk.events
+
+    assert isinstance(accepted, Accepted)
+    assert (accepted.reference, accepted.digest) == ("app:v1", str(manifest.digest))
+    assert accepted.size == 300_000 + len(CONFIG) + len(manifest.content)
+    (artifact,) = await desk.store.listed()
+    assert isinstance(stored, Stored)
+    assert (stored.reference, stored.digest, stored.artifact) == ("app:v1", str(manifest.digest), "image-app@v1")
+    assert (stored.size, stored.new, stored.reused) == (artifact.size, artifact.size, 0)
+
+
+async def test_what_other_archives_have_already_is_re_used(desk: Desk) -> None:
+    base = noise(300_000)
+    await desk.push_image(base)
+    desk.events.clear()
+
+    await desk.push_image(base, b"more", tags=(V2,))
+
+    stored = desk.events[-1]
+    assert isinstance(stored, Stored)
+    assert 300_000 < stored.reused < 301_000
+    assert stored.new == stored.size - stored.reused
+
+
+async def test_a_push_of_what_is_there_is_unchanged(desk: Desk) -> None:
+    manifest = await desk.push_image(b"layer")
+    desk.events.clear()
+
+    await desk.put(manifest, V1)
+
+    assert kinds(desk.events) == [Accepted, Unchanged]
+
+
+async def test_a_push_by_digest_is_accepted_and_stored_when_it_is_flushed(desk: Desk) -> None:
+    manifest = await desk.push_image(b"layer", tags=())
+    assert [each.reference for each in desk.events if isinstance(each, Accepted)] == [f"app@{manifest.digest}"]
+    assert kinds(desk.events) == [Accepted]
+
+    await desk.push.flush()
+
+    assert kinds(desk.events) == [Accepted, Stored]
+
+
+async def test_what_could_not_be_stored_is_told_with_the_reason(tmp_path: Path) -> None:
+    moody = MoodyStore(tmp_path)
+    await moody.prepare()
+    desk = await Desk.open(tmp_path, moody)
+    manifest = await desk.prepare(b"layer")
+    moody.refuse()
+
+    with pytest.raises(Denied):
+        await desk.put(manifest, V1)
+
+    assert desk.events[-1] == NotStored("app:v1", "the storage quota is used up; delete some artifacts")
+
+
+class SlowStore(DirectoryStore):
+    """Takes the first part of a file, and goes on when it may."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk.root)
+        self.may_go_on = asyncio.Event()
+
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
+        return await super().put(name, _Slow(body, self.may_go_on), claim)
+
+
+class _Slow:
+    def __init__(self, body: Body, may_go_on: asyncio.Event) -> None:
+        self.size, self.crc = body.size, body.crc
+        self._body = body
+        self._may_go_on = may_go_on
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        taken = 0
+        async for part in self._body.parts():
+            taken += len(part)
+            yield part
+            if taken > 2 * MIB:
+                await self._may_go_on.wait()
+
+    def stretches(self) -> AsyncIterator[bytes]:
+        return self.parts()
+
+
+async def test_a_long_seal_tells_how_far_it_is_until_it_is_over(desk: Desk) -> None:
+    slow = SlowStore(desk)
+    desk.catalog._store = slow
+    desk.push.journal.every = 0.001
+    manifest = await desk.prepare(noise(5 * MIB))
+
+    sealing = asyncio.ensure_future(desk.put(manifest, V1))
+    await until(lambda: [each for each in desk.events if isinstance(each, Storing) and each.done > 2 * MIB])
+    slow.may_go_on.set()
+    await sealing
+    told = len(desk.events)
+
+    on_its_way = [each for each in desk.events if isinstance(each, Storing)]
+    stored = desk.events[-1]
+    assert isinstance(stored, Stored)
+    assert {(each.reference, each.size) for each in on_its_way} == {("app:v1", stored.size)}
+    assert any(2 * MIB < each.done < stored.size for each in on_its_way)
+    assert [each.done for each in on_its_way] == sorted(each.done for each in on_its_way)
+    await desk.upload(b"something else, meanwhile")
+    assert len(desk.events) == told
+
+
+async def test_blobs_that_came_count_for_the_manifest_that_names_them(desk: Desk) -> None:
+    manifest = await desk.prepare(b"layer")
+    desk.push.journal.arrivals.add(APP, Digest.of(b"layer"), 5, 0.0)
+
+    await desk.put(manifest, V1)
+
+    accepted = desk.events[0]
+    assert isinstance(accepted, Accepted)
+    assert accepted.received == len(manifest.content) + 5
+    assert accepted.seconds > 0

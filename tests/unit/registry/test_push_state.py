@@ -1,0 +1,133 @@
+"""The life of a pushed reference: every pair of the table, and random walks beside a model that knows no table."""
+
+from dataclasses import dataclass
+from itertools import product
+
+import pytest
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from proxy.registry.push_state import Event, Impossible, State, after, answers
+
+TABLE = {
+    #                  HOLD       SEAL       STORE      FAIL      DELETE
+    State.UPLOADED: ("pending", "sealing", None, None, None),
+    State.PENDING: ("pending", "sealing", "durable", None, "deleted"),
+    State.SEALING: ("sealing", "sealing", "durable", "failed", None),
+    State.DURABLE: ("durable", "durable", "durable", None, "deleted"),
+    State.FAILED: ("pending", "sealing", "durable", None, "deleted"),
+    State.DELETED: ("pending", "sealing", None, None, None),
+}
+PAIRS = list(product(State, Event))
+
+
+@pytest.mark.parametrize(("state", "event"), PAIRS, ids=lambda each: each.value)
+def test_every_pair_of_state_and_event_leads_where_the_table_says(state: State, event: Event) -> None:
+    expected = TABLE[state][list(Event).index(event)]
+
+    if expected is None:
+        with pytest.raises(Impossible, match=f"{event.value} while {state.value}"):
+            after(state, event)
+    else:
+        assert after(state, event) is State(expected)
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_tag_answers_only_when_durable_and_a_digest_from_pending_on(state: State) -> None:
+    assert answers(state, by_digest=False) == (state is State.DURABLE)
+    assert answers(state, by_digest=True) == (state not in {State.UPLOADED, State.DELETED})
+
+
+@dataclass
+class Model:
+    """What is true of a reference, without states."""
+
+    held: bool = False  # in the spool, by digest
+    stored: bool = False
+    sealing: bool = False
+    deleted: bool = False
+
+    @property
+    def is_there(self) -> bool:
+        return self.held or self.stored
+
+
+class _Walk(RuleBasedStateMachine):
+    """A reference that is pushed, sealed, lost and deleted in every order that can happen."""
+
+    by_digest: bool
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = State.UPLOADED
+        self.model = Model()
+
+    def happens(self, event: Event) -> None:
+        self.state = after(self.state, event)
+
+    @precondition(lambda self: self.by_digest)
+    @rule()
+    def push_by_digest(self) -> None:
+        self.happens(Event.HOLD)
+        self.model.held, self.model.deleted = not self.model.stored, False
+
+    @precondition(lambda self: not self.by_digest or self.model.is_there)
+    @rule()
+    def seal(self) -> None:
+        self.happens(Event.SEAL)
+        self.model.sealing, self.model.deleted = not self.model.stored, False
+
+    @precondition(lambda self: self.model.sealing or (self.by_digest and self.model.is_there))
+    @rule()
+    def finish(self) -> None:
+        self.happens(Event.STORE)
+        self.model = Model(stored=True)
+
+    @precondition(lambda self: self.model.sealing)
+    @rule()
+    def fail(self) -> None:
+        self.happens(Event.FAIL)
+        self.model.sealing = False
+
+    @precondition(lambda self: self.model.is_there and not self.model.sealing)
+    @rule()
+    def delete(self) -> None:
+        self.happens(Event.DELETE)
+        self.model = Model(deleted=True)
+
+    @precondition(lambda self: not self.model.sealing)
+    @rule()
+    def what_was_not_begun_can_not_fail(self) -> None:
+        with pytest.raises(Impossible):
+            after(self.state, Event.FAIL)
+
+    @precondition(lambda self: not self.model.is_there and not self.model.sealing and self.state is not State.FAILED)
+    @rule()
+    def what_is_not_there_can_be_neither_stored_nor_deleted(self) -> None:
+        for event in (Event.STORE, Event.DELETE):
+            with pytest.raises(Impossible):
+                after(self.state, event)
+
+    @invariant()
+    def a_tag_answers_only_when_durable(self) -> None:
+        assert answers(self.state, by_digest=False) == self.model.stored
+
+    @invariant()
+    def what_was_deleted_never_answers(self) -> None:
+        assert not (self.model.deleted and answers(self.state, by_digest=True))
+
+    @invariant()
+    def by_digest_it_answers_from_the_push_on(self) -> None:
+        if self.by_digest:
+            assert answers(self.state, by_digest=True) == self.model.is_there
+
+
+class DigestWalk(_Walk):
+    by_digest = True
+
+
+class TagWalk(_Walk):
+    by_digest = False
+
+
+TestDigestWalk = DigestWalk.TestCase
+TestTagWalk = TagWalk.TestCase

@@ -1,0 +1,138 @@
+"""What the report says of images, and of what is not durable."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import OCI_MANIFEST, Manifest
+from proxy.reporting.status import Status
+from tests.fakes.faulty_stores import MoodyStore
+from tests.registry_harness import APP, CONFIG, MIB, V1, V2, Desk, described, document, image, index, noise
+
+
+def report(desk: Desk) -> Status:
+    return Status(desk.lookup, desk.push, "directory")
+
+
+async def push_config(desk: Desk, config: bytes) -> Manifest:
+    await desk.upload(config)
+    manifest = image(config=config)
+    await desk.put(manifest, V1)
+    return manifest
+
+
+async def platforms(desk: Desk) -> object:
+    (row,) = await report(desk).images()
+    return row["platforms"]
+
+
+async def test_a_durable_image_is_described(desk: Desk) -> None:
+    manifest = await desk.push_image(noise(300_000))
+    (artifact,) = await desk.store.listed()
+
+    (row,) = await report(desk).images()
+
+    assert row.pop("created") == artifact.created.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert row == {
+        "references": ["app:v1"],
+        "digest": str(manifest.digest),
+        "platforms": ["linux/amd64"],
+        "size": 300_000 + len(CONFIG) + len(manifest.content),
+        "stored": artifact.size,
+        "artifact": "image-app@v1",
+        "state": "durable",
+    }
+
+
+async def test_of_an_index_the_platforms_of_its_children_are_told_but_not_of_attestations(desk: Desk) -> None:
+    child = await desk.push_image(tags=())
+    rows = [described(child.content, OCI_MANIFEST) | {"platform": each} for each in PLATFORMS]
+    await desk.put(document(index(child).media_type, manifests=rows), V1)
+
+    assert await platforms(desk) == ["linux/amd64", "linux/arm/v7"]
+
+
+PLATFORMS = [
+    {"os": "linux", "architecture": "amd64"},
+    {"os": "linux", "architecture": "arm", "variant": "v7"},
+    {"os": "unknown", "architecture": "unknown"},
+]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (b'{"os":"linux","architecture":"arm","variant":"v6"}', ["linux/arm/v6"]),
+        (b'{"os":7,"architecture":"arm"}', ["arm"]),
+        (b"[]", []),
+        (b"not JSON", []),
+        (b"\xff", []),
+        (b"[" * 100_000, []),
+        (json.dumps({"os": "linux", "x": "y" * 5 * MIB}).encode(), []),
+    ],
+    ids=["variant", "wrong type", "list", "text", "binary", "deep", "huge"],
+)
+async def test_a_config_is_read_with_care(desk: Desk, config: bytes, expected: list[str]) -> None:
+    await push_config(desk, config)
+
+    assert await platforms(desk) == expected
+
+
+async def test_what_is_no_image_has_no_platform(desk: Desk) -> None:
+    await desk.upload(b"{}")
+    await desk.put(document(OCI_MANIFEST, config=described(b"{}", "application/vnd.example"), layers=[]), V1)
+    await desk.put(document(OCI_MANIFEST, layers=[]), V2)
+
+    assert [row["platforms"] for row in await report(desk).images()] == [[], []]
+
+
+async def test_a_damaged_archive_is_listed_all_the_same(desk: Desk) -> None:
+    await push_config(desk, b'{"os":"linux","architecture":"' + noise(200_000).hex().encode() + b'"}')
+    path = desk.root / "image-app@v1.tar.zst"
+    content = bytearray(path.read_bytes())
+    content[5000:100_000] = bytes(95_000)
+    path.write_bytes(content)
+
+    assert await platforms(await desk.reopened()) == []
+
+
+async def test_what_is_not_durable_is_told(tmp_path: Path) -> None:
+    store = MoodyStore(tmp_path)
+    await store.prepare()
+    desk = await Desk.open(tmp_path, store)
+    failed = await desk.push_image(b"failed", tags=())
+    store.refuse()
+    await desk.push.flush()
+    manifest = document(OCI_MANIFEST, layers=[])
+    await desk.spool.add_pending(APP, manifest.digest, manifest)
+    desk.push.restore()  # what failed is tried again after a restart
+    await desk.push.flush()
+    held = document(OCI_MANIFEST, layers=[], annotations={"a": "b"})
+    await desk.spool.add_pending(APP, held.digest, held)
+    desk.push._record(APP, held.digest, held.digest)
+
+    health = report(desk).health()
+
+    assert health["ready"] is True
+    assert health["store"] == "directory"
+    assert health["pending"] == [f"app@{held.digest}"]
+    assert health["failed"] == [
+        {"reference": f"app@{each.digest}", "problem": "the storage quota is used up; delete some artifacts"}
+        for each in (failed, manifest)
+    ]
+    assert [(row["digest"], row["state"]) for row in await report(desk).images()] == [
+        (str(failed.digest), "failed"),
+        (str(manifest.digest), "failed"),
+        (str(held.digest), "uploaded"),
+    ]
+
+
+async def test_an_archive_whose_root_is_not_inside_has_no_platform(desk: Desk) -> None:
+    await desk.push_image()
+    archive = await desk.catalog.resolve_tag(APP, V1)
+    assert archive is not None
+    object.__setattr__(archive.index, "root", Digest.of(b"?"))
+
+    assert await report(desk)._platforms(archive) == []
