@@ -66,7 +66,7 @@ def test_where_nothing_may_be_skipped_what_is_missing_is_a_failure(tmp_path: Pat
 
 def test_the_tests_raise_the_limit_of_open_files_and_skip_where_they_may_not(tmp_path: Path) -> None:
     require_open_files()
-    select = ("tests/unit/store/test_upload.py", "-k", "a_thousand_sessions")
+    select = ("tests/unit/spool/test_upload.py", "-k", "a_thousand_sessions")
 
     environment = bare(tmp_path)
 

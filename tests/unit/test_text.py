@@ -97,7 +97,7 @@ def test_a_record_is_one_harmless_line_whatever_it_holds(formatter: logging.Form
     assert "##[" not in line
     assert "Traceback" in line
     assert "ValueError" in line
-    assert "test_printing.py" in line
+    assert "test_text.py" in line
 
 
 @pytest.fixture
