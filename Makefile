@@ -28,12 +28,7 @@ actions-emulator: actions-tools $(BIN)/.ready ## GitHub's artifact service on th
 # The pages of docs/ are read in any locale.
 test: export PYTHONUTF8 = 1
 test: $(BIN)/.ready ## all tests that this machine can run; with REQUIRE_TOOLS=1 all of them, and coverage
-ifeq ($(REQUIRE_TOOLS),1)
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report
-else
-	$(BIN)/pytest
-endif
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(if $(filter 1,$(REQUIRE_TOOLS)),--cov=proxy --cov=config)
 
 check: $(BIN)/.ready ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
