@@ -71,6 +71,8 @@ def _base64(value: bytes) -> str:
     return b64encode(value).decode()
 
 
+HINT = 16  # hexadecimal digits of a digest
+Hint = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{HINT}}}$")]
 Checksums = Annotated[bytes, PlainValidator(_checksums), PlainSerializer(_base64)]
 
 
@@ -120,6 +122,7 @@ class Index(_Part):
     root: DigestText
     blobs: dict[DigestText, Entry]
     interim: bool | None = None  # its client may be about to store, under the same tag, the index that it belongs to
+    siblings: dict[Text, tuple[Hint, ...]] | None = None  # manifests of other artifacts of the repository, by name
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -5,7 +5,7 @@ are copied as they are stored; only what lies between them is made here. Equal i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.archive import limits, loading, tar
 from proxy.archive.frames import compressor
@@ -62,7 +62,8 @@ class Plan:
 class Image:
     """What is to become one file.
 
-    `contents` are the root and everything it needs, in tree order; `names` is what it is called after loading.
+    `contents` are the root and everything it needs, in tree order; `names` is what it is called after loading;
+    `siblings` are hints for readers (`archive.index.Index`).
     """
 
     name: Name
@@ -70,6 +71,7 @@ class Image:
     root: Digest
     contents: Mapping[Digest, Content]
     names: tuple[str, ...]
+    siblings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def manifests(self) -> dict[Digest, Manifest]:
@@ -141,6 +143,7 @@ def lay_out(image: Image) -> Plan:
         root=image.root,
         blobs=blobs,
         interim=_is_interim(image),
+        siblings=dict(image.siblings) or None,
     )
     tape.put(encode(index, _start_of_metadata(tape.segments[near:], tape.size), tape.size))
     return Plan(tuple(tape.segments), index, tape.size)

@@ -53,6 +53,11 @@ class Archive:
         """Tell whether it holds this content, undamaged as far as is known: else a push has to send it again."""
         return digest in self.index.blobs and digest not in self.findings.corrupt
 
+    @property
+    def manifests(self) -> list[Digest]:
+        """Return the digests of the root and of the other manifests in it."""
+        return [self.index.root, *(each for each, entry in self.index.blobs.items() if entry.media_type)]
+
     def interim(self, now: datetime) -> float:
         """Return for how many seconds from now an index may take its place; 0 for what is meant to stay."""
         age = (now - self.artifact.created).total_seconds()

@@ -52,4 +52,7 @@ class ArchiveCache:
 
 
 def _weight(archive: Archive | None) -> int:
-    return sum(_BLOB + len(entry.pieces) for entry in archive.index.blobs.values()) if archive else 0
+    if archive is None:
+        return 0
+    blobs = sum(_BLOB + len(entry.pieces) for entry in archive.index.blobs.values())
+    return blobs + len(archive.index.siblings or ())

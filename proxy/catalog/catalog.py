@@ -12,12 +12,23 @@ import math
 import re
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Container, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Container,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from proxy.archive.index import HINT
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, ArtifactStore, Claim, StoreRefused, UnreadableArtifact
 from proxy.artifacts.naming import HIGHEST, Naming, meanings, numbered
 from proxy.artifacts.ranking import order, ranked
@@ -43,6 +54,9 @@ _SURVEYED = 64  # artifacts that are opened at most to find what a push need not
 _SURVEY = 10.0  # seconds that may take; what is not found by then is uploaded
 _SEVERAL = 16  # artifacts that are opened at once, by all who look for something that has no name of its own
 _AHEAD = 100  # artifacts of a repository that are opened before anything is looked for in them
+_SIBLINGS = 200  # artifacts of a repository, the newest, that an archive has hints about
+_MANIFESTS = 16  # of each of them
+_HINTED = 3  # artifacts that are opened, one after the other, because of hints
 _LOOKS = 3  # at listings that change while they are worked on
 
 
@@ -171,9 +185,11 @@ class Catalog:
         return self._known(name, digest) or await self._looked(partial(self._holder, name, digest))
 
     async def _holder(self, name: Name, digest: Digest) -> Archive | None:
-        last_resort, works = None, [partial(self._opener.open, each) for each in self._likeliest(name, digest)]
+        if archive := await self._hinted(name, digest):
+            return archive
+        last_resort = None
         try:
-            async with aclosing(self._each(works)) as archives:
+            async with aclosing(self._each(self._openings(name, digest))) as archives:
                 async for archive in archives:
                     if archive.name == name and archive.is_sound(digest):
                         return archive
@@ -183,6 +199,60 @@ class Catalog:
             if last_resort is None:
                 raise self._doubt(problem, self._naming.encode(name, digest)) from problem
         return last_resort
+
+    async def _hinted(self, name: Name, digest: Digest) -> Archive | None:
+        """Return the archive that has a manifest by what the likeliest one and those opened before say of others.
+
+        A hint is not believed: what it names is opened, and its own index decides. None too if that cannot be read.
+        """
+        if not self._store.is_remote:
+            return None
+        likeliest = self._likeliest(name, digest)
+        found = await self._first_sound(name, digest, likeliest[:1])
+        if found is None:
+            named = self._named_by_hints(name, digest)
+            found = await self._first_sound(name, digest, [each for each in likeliest if each.name in named][:_HINTED])
+        return found
+
+    def _named_by_hints(self, name: Name, digest: Digest) -> set[str]:
+        """Return the names of artifacts that have a manifest, as the archives of its repository that are open say."""
+        hint, siblings = digest.hex[:HINT], [each.index.siblings or {} for each in self._held() if each.name == name]
+        return {artifact for hints in siblings for artifact, digests in hints.items() if hint in digests}
+
+    def _openings(self, name: Name, digest: Digest) -> Iterator[Callable[[], Coroutine[Any, Any, Archive | None]]]:
+        """Yield openings of what may have content: the likeliest first, by what is known when the next one begins."""
+        rest = self._likeliest(name, digest)
+        while rest:
+            named = self._named_by_hints(name, digest) if self._store.is_remote else ()
+            artifact = next((each for each in rest if each.name in named), rest[0])
+            rest.remove(artifact)
+            yield partial(self._opener.open, artifact)
+
+    async def _first_sound(self, name: Name, digest: Digest, artifacts: Iterable[Artifact]) -> Archive | None:
+        """Open artifacts one after the other, until one has some content undamaged; pass over what cannot be read."""
+        for artifact in artifacts:
+            with suppress(UnreadableArtifact):
+                archive = await self._opener.open(artifact)
+                if archive and archive.name == name and archive.is_sound(digest):
+                    return archive
+        return None
+
+    def siblings(self, name: Name) -> dict[str, tuple[str, ...]]:
+        """Return hints for the readers of a new archive: which manifests the other artifacts of its repository have.
+
+        By name of the artifact the first digits of digests, of what was opened and what that says of others; none of a
+        local store, which is read as a whole.
+        """
+        if not self._store.is_remote:
+            return {}
+        opened = [each for each in self._held() if each.name == name]
+        known = {key: said for each in opened for key, said in (each.index.siblings or {}).items()}
+        for each in opened:
+            known[each.artifact.name] = tuple(
+                dict.fromkeys(digest.hex[:HINT] for digest in each.manifests[:_MANIFESTS])
+            )
+        newest = sorted(self._candidates(name), key=order, reverse=True)
+        return {each.name: known[each.name] for each in newest[:_SIBLINGS] if each.name in known}
 
     def _likeliest(self, name: Name, digest: Digest | None = None) -> list[Artifact]:
         """Sort what may have content: what is named by it, what answers for a reference, the rest; the newest first."""

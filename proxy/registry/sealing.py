@@ -166,5 +166,6 @@ async def body_of(
 ) -> Body:
     """Lay an archive out."""
     tag, root = reference if isinstance(reference, Tag) else None, next(iter(tree.contents))
-    image = Image(name, tag, root, tree.contents, names(name, tag, public_host))
+    siblings = lookup.catalog.siblings(name)
+    image = Image(name, tag, root, tree.contents, names(name, tag, public_host), siblings)
     return Body(await run_in_thread(lay_out, image), tree.blobs, memory, lookup.catalog.copies)
