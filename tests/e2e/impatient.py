@@ -20,7 +20,7 @@ _CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff
 _MIB = 1 << 20
 
 
-def noise(mebibytes: int) -> Iterator[bytes]:
+def random_mebibytes(mebibytes: int) -> Iterator[bytes]:
     """Yield content that does not compress, and of which no two mebibytes are the same; as fast as can be."""
     same = os.urandom(_MIB - 8)
     for number in range(mebibytes):

@@ -11,7 +11,7 @@ from tests.e2e import archives
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
 from tests.e2e.images import Image, several_layers
-from tests.e2e.impatient import ImpatientClient, noise
+from tests.e2e.impatient import ImpatientClient, random_mebibytes
 from tests.e2e.jobs import Jobs
 from tests.e2e.push_pull_clients import COURIERS
 from tests.e2e.relay import PUBLIC_HOST
@@ -138,7 +138,7 @@ def test_an_archive_over_four_gibibytes_is_unzipped_by_the_official_client_and_s
 ) -> None:
     relay = on_disk.relay("build")
     client = ImpatientClient(relay, "large")
-    client.tag("v1", [client.push(noise(_OVER_4_GIB))])
+    client.tag("v1", [client.push(random_mebibytes(_OVER_4_GIB))])
     relay.kill()
     (tmp_path / "relay0" / "spool").rename(tmp_path / "done")
     official = _official(on_disk, tmp_path, 300.0)

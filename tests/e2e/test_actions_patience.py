@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
 from tests.e2e.images import Image, blobs_of, several_layers
-from tests.e2e.impatient import ImpatientClient, noise
+from tests.e2e.impatient import ImpatientClient, random_mebibytes
 from tests.e2e.jobs import Jobs
 from tests.e2e.push_pull_clients import COURIERS
 from tests.fakes.actions.faults import (
@@ -51,7 +51,7 @@ _FAULTS: list[Fault] = [
 def test_a_commit_of_ninety_seconds_does_not_fail_a_client_that_waits_thirty(jobs: Jobs) -> None:
     relay = jobs.relay("build")
     client = ImpatientClient(relay, "app")
-    layer = client.push(noise(5))
+    layer = client.push(random_mebibytes(5))
     jobs.actions.plan.play("put_block_list", Delay(_COMMIT))
 
     pushed = client.tag("v1", [layer])

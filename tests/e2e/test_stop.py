@@ -14,7 +14,7 @@ import pytest
 
 from tests import tarballs
 from tests.e2e.images import CONFIG, MANIFEST, Descriptor, digest_of
-from tests.e2e.impatient import ImpatientClient, noise
+from tests.e2e.impatient import ImpatientClient, random_mebibytes
 from tests.e2e.jobs import Jobs
 from tests.e2e.relay import DIRECTORY, Relay
 from tests.fakes.actions.faults import Delay
@@ -47,7 +47,7 @@ def put(relay: Relay, name: str, reference: str, manifest: bytes, patience: floa
 def uploaded(relay: Relay, name: str, mebibytes: int = 1) -> bytes:
     """Upload what a manifest names, and return the manifest."""
     client = ImpatientClient(relay, name)
-    return manifest_of(client.push([_CONFIG], CONFIG), client.push(noise(mebibytes)))
+    return manifest_of(client.push([_CONFIG], CONFIG), client.push(random_mebibytes(mebibytes)))
 
 
 def pushed_by_digest(relay: Relay, promises: Promises, name: str, mebibytes: int = 1) -> str:
