@@ -90,6 +90,9 @@ class CopySource(Protocol):
     async def signed(self, refused: URL | None = None) -> URL:
         """Return a URL to read the artifact with, another one than the one that was refused; raise ArtifactGone."""
 
+    async def is_listed(self) -> bool:
+        """Return whether a new listing has the artifact."""
+
     def position(self, offset: int) -> int:
         """Return where in the artifact a byte of the archive is."""
 

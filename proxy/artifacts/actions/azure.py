@@ -3,6 +3,7 @@
 import random
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -67,6 +68,14 @@ async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) 
 def broken(error: Exception) -> RetryableError:
     """Say without a URL how a request failed."""
     return RetryableError(str(error) if isinstance(error, _Broken) else type(error).__name__)
+
+
+def content_headers(file: str, *, is_raw: bool) -> dict[str, str]:
+    """Return what tells storage the type and name of a file, for those who download it by hand (RFC 6266)."""
+    if not is_raw:
+        return {"x-ms-blob-content-type": "application/zip"}
+    disposition = f"attachment; filename=\"{quote(file, safe='@~+=^ ')}\"; filename*=UTF-8''{quote(file, safe='')}"
+    return {"x-ms-blob-content-type": "application/octet-stream", "x-ms-blob-content-disposition": disposition}
 
 
 def appends(url: URL) -> bool:

@@ -22,7 +22,7 @@ from proxy.artifacts.retry import RetryableError, is_retryable, retry, retry_aft
 _log = logging.getLogger(__name__)
 _LONGEST = 2048  # characters of a URL to copy from (Put Block From URL, `x-ms-copy-source`)
 _ATTEMPTS = 4  # at a copy that storage cannot make just now: the bytes can be sent instead
-_TRIES = 2  # of one source: a refusal is believed when a fresh URL is refused as well
+_TRIES = 2  # of one source: a refusal is believed when a fresh URL of a listed artifact is refused as well
 _CRC64 = "x-ms-content-crc64"
 _OTHER_BYTES = "Crc64Mismatch"  # the code of a 400
 
@@ -67,16 +67,16 @@ class Copying:
                 outcome = await self._patiently(put, stretch, url, at)
                 if outcome is not _Outcome.REFUSED:
                     return outcome
+            if url and await source.is_listed():  # else it was deleted, and is signed all the same
+                self._storage.refusing.add(self._pair(url))
+                _log.info("this storage copies nothing from that of another artifact; the bytes are sent")
+                return _Outcome.REFUSED
         except (ArtifactGone, StoreRefused):
-            return _Outcome.WRONG
+            pass
         except RetryableError as fault:
             _log.info("storage does not copy now (%s); the bytes of this upload are sent", fault)
             self._gave_up = True
-            return _Outcome.REFUSED
-        if url is not None:
-            self._storage.refusing.add(self._pair(url))
-            _log.info("this storage copies nothing from that of another artifact; the bytes are sent")
-        return _Outcome.REFUSED
+        return _Outcome.WRONG
 
     def _may(self, source: URL) -> bool:
         return len(str(source)) <= _LONGEST and not appends(source) and self._pair(source) not in self._storage.refusing

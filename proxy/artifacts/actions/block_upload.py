@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import overload
 from urllib.parse import quote
 
@@ -37,7 +38,7 @@ _ONCE = Policy(attempts=1)
 
 
 class UploadLost(Exception):
-    """These bytes can not be stored under this name any more: start again under another one.
+    """These bytes cannot be stored under this name any more: start again under another one.
 
     `was_patient` is false where they were refused at once, which may be over soon.
     """
@@ -101,7 +102,7 @@ class Upload:
                 yield lanes
                 await lanes.drain(0)
             finally:
-                await lanes.crew.cancel_all()
+                await lanes.tasks.cancel_all()
 
     async def _copy(self, place: list[str], stretch: Stretch) -> None:
         """Let the storage copy a stretch, or send its bytes."""
@@ -115,8 +116,11 @@ class Upload:
 
     async def _put_block(self, place: list[str], block: bytes) -> None:
         place.append(self._next_id())
-        md5 = base64.b64encode(await run_in_thread(_md5, block)).decode()
-        headers = {"Content-Type": "application/octet-stream", "Content-MD5": md5}
+        md5 = await run_in_thread(partial(hashlib.md5, block, usedforsecurity=False))
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-MD5": base64.b64encode(md5.digest()).decode(),
+        }
         policy = _ONCE if self._in_order else self._storage.tempo.blobs
         await self._put(_block_query(place[-1]), block, headers, policy, self._storage.tempo.transfer)
 
@@ -148,7 +152,7 @@ class Upload:
         timeout = aiohttp.ClientTimeout(total=limit, sock_connect=storage.tempo.connect)
         headers = VERSION | headers | {"Content-Length": str(len(data))}
         try:
-            with storage.call(_method(url)) as call:
+            with storage.call("PutBlockList" if url.query.get("comp") == "blocklist" else "PutBlock") as call:
                 async with storage.http.put(
                     url,
                     data=_slices(data),
@@ -178,12 +182,12 @@ class _Lanes:
     """Requests under way side by side."""
 
     more: ReadAhead
-    crew: TaskSet = field(default_factory=TaskSet)
+    tasks: TaskSet = field(default_factory=TaskSet)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def add(self, request: Coroutine[None, None, None]) -> None:
         """Start a request, when a lane is free."""
-        self._running.add(self.crew.spawn(request))
+        self._running.add(self.tasks.spawn(request))
         await self.drain(self.more.grow())
 
     async def drain(self, left: int) -> None:
@@ -269,10 +273,6 @@ def _block_query(block_id: str) -> str:
     return f"comp=block&blockid={quote(block_id, safe='')}"
 
 
-def _method(url: URL) -> str:
-    return "PutBlockList" if url.query.get("comp") == "blocklist" else "PutBlock"
-
-
 def _with_query(url: URL, query: str) -> URL:
     """Append to the raw text: parsing and writing it again may change what the signature covers."""
     text = str(url)
@@ -295,7 +295,3 @@ def _time(text: str) -> datetime | None:
     except ValueError:
         return None
     return time_read if time_read.tzinfo else time_read.replace(tzinfo=UTC)
-
-
-def _md5(block: bytes) -> bytes:
-    return hashlib.md5(block, usedforsecurity=False).digest()

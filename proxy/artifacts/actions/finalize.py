@@ -11,19 +11,24 @@ from dataclasses import dataclass
 
 from proxy.artifacts.actions.block_upload import Uploaded, UploadLost
 from proxy.artifacts.actions.results import Listed, NameTaken, NoSuchArtifact, Refused, ResultsService, Unclear
+from proxy.artifacts.actions.run_reader import artifact_of
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Finalizer:
-    """One artifact that was uploaded. `is_whole` says whether a listed one, without a digest, has all of its bytes."""
+    """One artifact that was uploaded. `is_whole` says whether a listed one, without a digest, has all of its bytes.
+
+    `deleted` are the ids of artifacts that a listing may still show although they were deleted.
+    """
 
     service: ResultsService
     name: str
     uploaded: Uploaded
     is_whole: Callable[[Listed, int], Awaitable[bool]]
     may: Callable[[], Awaitable[None]]
+    deleted: frozenset[str] = frozenset()
 
     async def once(self, *, look: bool) -> Listed | str:
         """Finish it; gives its id, or how it is listed where that is known. UploadLost if its name has to be given up.
@@ -40,7 +45,9 @@ class Finalizer:
                 wait_asked = doubt.wait
             except (NameTaken, NoSuchArtifact, Refused) as error:
                 _log.info("finishing %s: %s", self.name, type(error).__name__)
-                return await self._found_or_lost()
+                if found := await self._found():
+                    return found
+                raise UploadLost("the artifact service has lost it") from None
             if agreed and not look:
                 return agreed
             if agreed and (found := await self._found()):
@@ -51,15 +58,11 @@ class Finalizer:
             self.service.retrying()
         raise UploadLost("the artifact service does not finish it")
 
-    async def _found_or_lost(self) -> Listed:
-        if found := await self._found():
-            return found
-        raise UploadLost("the artifact service has lost it")
-
     async def _found(self) -> Listed | None:
         """Look for the finished artifact; the newest, if there are several."""
         for found in reversed(await self.service.listed()):
-            if found.name == self.name and found.run == self.service.session.run and await self._is_it(found):
+            is_ours = found.name == self.name and found.run == self.service.session.run
+            if is_ours and artifact_of(found).id not in self.deleted and await self._is_it(found):
                 return found
         return None
 

@@ -24,7 +24,6 @@ _log = logging.getLogger(__name__)
 _SERVICE = "api"  # in the ledger
 _PATIENCE = 20.0  # seconds; a rate limit that ends later is told, not waited for: clients give up after 30
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=15)
-_LARGEST = 16 * 1024 * 1024  # bytes of an answer; a page of artifacts has about a hundred thousand
 _HEADERS = {
     "Accept": "application/vnd.github+json",
     "User-Agent": "image-relay",
@@ -45,12 +44,13 @@ class Answer:
 
 @dataclass(slots=True)
 class GitHubApi:
-    """Asks with one token."""
+    """Asks with one token; an answer has at most `largest` bytes: a page of artifacts has about a hundred thousand."""
 
     http: aiohttp.ClientSession
     token: str = field(repr=False)
     policy: Policy = CALLS
     ledger: EventBus = field(default_factory=EventBus)
+    largest: int = 16 * 1024 * 1024
     _blocked_until: float = float("-inf")  # by the clock of `time.time`
     _chance: random.Random = field(default_factory=random.Random)
 
@@ -82,7 +82,7 @@ class GitHubApi:
                     url, headers=_HEADERS, timeout=_TIMEOUT, allow_redirects=False, middlewares=token
                 ) as response:
                     call.status = response.status
-                    answer = Answer(response.status, response.headers, await _body(response))
+                    answer = Answer(response.status, response.headers, await self._body(response))
                     call.received = len(answer.body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _noted(type(error).__name__) from None
@@ -93,19 +93,18 @@ class GitHubApi:
             raise _noted(f"it answered {answer.status}")
         return answer
 
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > self.largest:
+                raise StoreRefused("GitHub's API answered with more than it should")
+        return bytes(body)
+
 
 def _noted(problem: str, wait: float = 0.0) -> RetryableError:
     _log.info("GitHub's API: %s", problem)
     return RetryableError(problem, wait)
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > _LARGEST:
-            raise StoreRefused("GitHub's API answered with more than it should")
-    return bytes(body)
 
 
 def _limit(headers: Mapping[str, str]) -> float | None:

@@ -67,10 +67,17 @@ class Tails:
 
 
 class Link:
-    """A signed URL that is renewed when it is refused."""
+    """A signed URL that is renewed when it is refused. `is_listed` says whether a new listing has the artifact."""
 
-    def __init__(self, artifact: Artifact, sign: Callable[[Artifact], Awaitable[URL]], storage: BlobStorage) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        sign: Callable[[Artifact], Awaitable[URL]],
+        is_listed: Callable[[Artifact], Awaitable[bool]],
+        storage: BlobStorage,
+    ) -> None:
         self._artifact = artifact
+        self.is_listed = partial(is_listed, artifact)
         self._sign = sign
         self._storage = storage
         self._url: URL | None = None
@@ -136,6 +143,10 @@ class RemoteFile:
     async def signed(self, refused: URL | None = None) -> URL:
         """Return a URL that storage can copy from, another one than the one that was refused; raise ArtifactGone."""
         return await self._link.renewed(refused)
+
+    async def is_listed(self) -> bool:
+        """Return whether a new listing has the artifact."""
+        return await self._link.is_listed()
 
     def position(self, offset: int) -> int:
         """Return where in the artifact a byte of the archive is."""

@@ -3,9 +3,12 @@
 import asyncio
 import hashlib
 import json
+import logging
 from pathlib import Path
 
 from proxy.runtime.tasks import run_in_thread
+
+_log = logging.getLogger(__name__)
 
 
 class ReservedNames:
@@ -35,11 +38,17 @@ class ReservedNames:
             await self._write(names)
 
     async def drop(self, name: str) -> None:
-        """Forget a name: it is another job's, or is listed. Raise OSError."""
+        """Forget a name: it is another job's, or is listed.
+
+        Where the file cannot be written, only a relay that is started again still takes the name for its own.
+        """
         names = await self._known()
         if name in names:
             names.discard(name)
-            await self._write(names)
+            try:
+                await self._write(names)
+            except OSError as error:
+                _log.warning("cannot note that %s is no longer reserved: %s", name, error.strerror)
 
     async def _known(self) -> set[str]:
         if self._names is None:

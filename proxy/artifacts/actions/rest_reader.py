@@ -23,10 +23,7 @@ from proxy.artifacts.base import Artifact, StoreRefused
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
-_PAGE = 100  # artifacts; the most that one request gives
-_PAGES = 100
 _LISTINGS = 3  # of a run whose artifacts change while its pages are read
-_KEPT = 10.0  # seconds for which one listing is good
 _ABSENT = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _NO_SENSE = "GitHub's API listed artifacts in a way that makes no sense; try again later"
 _PERMISSION = 'give the job "permissions: {actions: read}"'
@@ -66,7 +63,8 @@ class RestReader:
     """Lists and signs the artifacts of one run.
 
     `another`: the run is not ours. Then nothing is read before it is known to be made of this repository's own code,
-    unless `trust_forks`: whoever opens a pull request can make a run.
+    unless `trust_forks`: whoever opens a pull request can make a run. `kept`: the seconds for which one listing is
+    good; of at most `pages` pages, of `page` artifacts each.
     """
 
     api: GitHubApi
@@ -74,6 +72,9 @@ class RestReader:
     another: bool = False
     trust_forks: bool = False
     head: Head | None = None
+    kept: float = field(default=10.0, kw_only=True)
+    page: int = field(default=100, kw_only=True)  # the most that one request gives
+    pages: int = field(default=100, kw_only=True)
     _listed: list[Artifact] = field(default_factory=list)
     _listed_at: float = float("-inf")
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -82,7 +83,7 @@ class RestReader:
         """Give the artifacts of the run that have not expired, of all its attempts; StoreRefused."""
         await self.introduce()
         async with self._turn:
-            if time.monotonic() - self._listed_at >= _KEPT:
+            if time.monotonic() - self._listed_at >= self.kept:
                 self._listed = await self._list()
                 self._listed_at = time.monotonic()
             return list(self._listed)
@@ -133,15 +134,15 @@ class RestReader:
         """Give the artifacts by id, and whether all pages speak of as many."""
         found: dict[str, Artifact] = {}
         totals: set[str] = set()
-        for page in range(1, _PAGES + 1):
-            query = {"per_page": str(_PAGE), "page": str(page)}
+        for page in range(1, self.pages + 1):
+            query = {"per_page": str(self.page), "page": str(page)}
             answer = await self._document(self.run.path("runs", self.run.run_id, "artifacts").with_query(query))
             entries = answer.get("artifacts")
             if not isinstance(entries, list):
                 raise StoreRefused(_NO_SENSE)
             found |= {each.id: each for entry in entries if (each := _artifact(entry))}
             totals.add(str(answer.get("total_count")))
-            if len(entries) < _PAGE:
+            if len(entries) < self.page:
                 break
         return found, len(totals) == 1
 

@@ -11,13 +11,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
 
 from yarl import URL
 
 from proxy.archive.container import OVERHEAD, Wrapping, wrap
 from proxy.archive.index import TAIL
-from proxy.artifacts.actions.azure import BlobStorage, appends
+from proxy.artifacts.actions.azure import BlobStorage, appends, content_headers
 from proxy.artifacts.actions.block_upload import MOST_BYTES, Upload, Uploaded, UploadLost
 from proxy.artifacts.actions.finalize import Finalizer
 from proxy.artifacts.actions.name_claim import NameClaim
@@ -43,8 +42,8 @@ from proxy.artifacts.retry import Rereading
 _log = logging.getLogger(__name__)
 NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
 _UPLOADS = 3  # of one push to Azure that have tried long enough
-_TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 _KEPT = 100  # artifacts of our own that nobody has opened yet
+_TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 
 
 class ActionsStore:
@@ -112,8 +111,6 @@ class ActionsStore:
         """How often, and when, an artifact is read again whose bytes are not what they have to be."""
         return self._storage.tempo.rereading
 
-    # Reading
-
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts of the run, but none that this relay has not finished itself."""
         owner = self._service.session.owner if self._service else ""
@@ -140,13 +137,17 @@ class ActionsStore:
         try:
             await file.look()
         except StoreRefused:
-            if artifact.finalized or any(each.id == artifact.id for each in await self.listed()):
+            if artifact.finalized or await self._is_listed(artifact):
                 raise
             raise ArtifactGone(artifact.name) from None  # act falls over when it is asked for what is not there
         return file
 
     def _file(self, artifact: Artifact) -> RemoteFile:
-        return RemoteFile(artifact, Link(artifact, self._sign, self._storage), self._storage, self._tails, self._folder)
+        link = Link(artifact, self._sign, self._is_listed, self._storage)
+        return RemoteFile(artifact, link, self._storage, self._tails, self._folder)
+
+    async def _is_listed(self, artifact: Artifact) -> bool:
+        return any(each.id == artifact.id for each in await self.listed())
 
     async def _sign(self, artifact: Artifact) -> URL:
         if self._reader is None:
@@ -187,8 +188,6 @@ class ActionsStore:
             raise StoreRefused(self.closed)
         return self._service
 
-    # Storing
-
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store an archive under a name, or `name~N` where that is taken."""
         service = self._writing()
@@ -196,7 +195,9 @@ class ActionsStore:
             raise StoreRefused(f"the image has {body.size} bytes, an artifact takes {MOST_BYTES}")
         if not self._has_listed:
             await self.listed()
-        contest = self._contest(service, name, claim)
+        claim = Claim(Ownership.ANY) if self.any_job and claim.whose is Ownership.JOB else claim
+        seen = [*self._seen, *self._unlisted.values()]
+        contest = NameClaim(name, claim, service.session, service.tempo, seen, self._all)
         problem, tries = "", 0
         for wait in service.waits():
             full, created = await self._create(service, contest)
@@ -210,11 +211,6 @@ class ActionsStore:
             await asyncio.sleep(wait)
             service.retrying()
         raise StoreRefused(f"the image was not stored, under any of several names ({problem}); try again later")
-
-    def _contest(self, service: ResultsService, name: str, claim: Claim) -> NameClaim:
-        claim = Claim(Ownership.ANY) if self.any_job and claim.whose is Ownership.JOB else claim
-        seen = [*self._seen, *self._unlisted.values()]
-        return NameClaim(name, claim, service.session, service.tempo, seen, self._all)
 
     async def _create(self, service: ResultsService, contest: NameClaim) -> tuple[str, Created]:
         async def create(full: str) -> Created:
@@ -235,12 +231,17 @@ class ActionsStore:
         """Upload and finish one artifact. Raise UploadLost if its name has to be given up, Contested."""
         began = service.now()
         wrapping = Wrapping(b"", b"") if created.raw else wrap(full + SUFFIX, body.size, body.crc)
-        upload = Upload(self._storage, created.url, _described(full, raw=created.raw))
+        upload = Upload(self._storage, created.url, content_headers(full + SUFFIX, is_raw=created.raw))
         uploaded = await upload.send(_around(wrapping, body), TAIL + len(wrapping.end))
-        finishing = Finalizer(service, full, uploaded, partial(self._is_whole, service), contest.allow)
+        is_whole, deleted = partial(self._is_whole, service), frozenset(self._deleted)
+        finishing = Finalizer(service, full, uploaded, is_whole, contest.allow, deleted)
         try:
             found = await finishing.once(look=appends(created.url))
-            artifact = await self._settled(contest, full, self._stored(service, full, found, began, uploaded))
+            try:
+                artifact = await contest.settle(self._stored(service, full, found, began, uploaded))
+            except StoreRefused:  # it is finished all the same, and other jobs have it
+                self._unfinished.discard(full)
+                raise
         except Contested:
             await self._withdraw(contest, full)
             raise Contested(service.chance.uniform(*service.tempo.again)) from None
@@ -249,13 +250,6 @@ class ActionsStore:
         await self._reserved.drop(full)
         self._keep(artifact, uploaded, wrapping, body.size)
         return artifact
-
-    async def _settled(self, contest: NameClaim, full: str, artifact: Artifact) -> Artifact:
-        try:
-            return await contest.settle(artifact)
-        except StoreRefused:  # it is finished all the same, and other jobs have it
-            self._unfinished.discard(full)
-            raise
 
     async def _withdraw(self, contest: NameClaim, full: str) -> None:
         """Delete what this push has finished, or may have, of a tag that is another job's."""
@@ -297,15 +291,6 @@ class ActionsStore:
             return await self._file(artifact_of(found)).is_all_of(size)
         except (NoSuchArtifact, ArtifactGone):  # Forgejo lists what is not confirmed
             return False
-
-
-def _described(name: str, *, raw: bool) -> dict[str, str]:
-    """Tell storage what the bytes are, for those who download them by hand (RFC 6266)."""
-    if not raw:
-        return {"x-ms-blob-content-type": "application/zip"}
-    file = name + SUFFIX
-    disposition = f"attachment; filename=\"{quote(file, safe='@~+=^ ')}\"; filename*=UTF-8''{quote(file, safe='')}"
-    return {"x-ms-blob-content-type": "application/octet-stream", "x-ms-blob-content-disposition": disposition}
 
 
 async def _around(wrapping: Wrapping, body: Body) -> AsyncIterator[bytes | Stretch]:

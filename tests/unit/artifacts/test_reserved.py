@@ -55,3 +55,13 @@ async def test_a_damaged_file_says_nothing(path: Path, content: bytes) -> None:
     assert not await names.has("x")
     await names.add("x")
     assert await reserved(path).has("x")
+
+
+async def test_a_name_that_cannot_be_dropped_from_the_file_is_dropped_in_memory(path: Path) -> None:
+    names = reserved(path)
+    await names.add("x")
+    path.with_name(path.name + ".part").mkdir()
+
+    await names.drop("x")
+
+    assert not await names.has("x")

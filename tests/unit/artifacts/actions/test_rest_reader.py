@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,8 +12,6 @@ from aiohttp import ClientSession, web
 from yarl import URL
 
 from proxy.api.server import listen
-from proxy.artifacts.actions import github_api as api_module
-from proxy.artifacts.actions import rest_reader as rest_module
 from proxy.artifacts.actions.github_api import GitHubApi
 from proxy.artifacts.actions.rest_reader import RestReader, Run
 from proxy.artifacts.actions.results import NoSuchArtifact
@@ -51,14 +50,10 @@ def reading(actions: Emulator, http: ClientSession) -> Reading:
     """Make readers of the emulator."""
 
     def make(run: str = "1001", token: str = READ_TOKEN, repository: str = "octo/relay", **more: Any) -> RestReader:
-        return RestReader(GitHubApi(http, token, HASTY), Run(URL(actions.origin), repository, run), **more)
+        run_read = Run(URL(actions.origin), repository, run)
+        return RestReader(GitHubApi(http, token, HASTY), run_read, **{"kept": 0.0, **more})
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def always_listing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest_module, "_KEPT", 0.0)
 
 
 @asynccontextmanager
@@ -111,18 +106,14 @@ async def test_all_that_has_not_expired_is_listed_of_all_attempts(
     assert expires > found["first"].created
 
 
-async def test_every_page_is_read(caller: Caller, reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest_module, "_PAGE", 2)
+async def test_every_page_is_read(caller: Caller, reading: Reading) -> None:
     for number in range(5):
         await caller.upload(f"name{number}", CONTENT)
 
-    assert names(await reading().listed()) == [f"name{number}" for number in range(5)]
+    assert names(await reading(page=2).listed()) == [f"name{number}" for number in range(5)]
 
 
-async def test_pages_between_which_something_changed_are_read_again(
-    http: ClientSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rest_module, "_PAGE", 1)
+async def test_pages_between_which_something_changed_are_read_again(http: ClientSession) -> None:
     answers = [
         {"total_count": 2, "artifacts": [entry(1)]},
         {"total_count": 1, "artifacts": []},  # one was deleted: the rest has moved to the page before
@@ -131,15 +122,13 @@ async def test_pages_between_which_something_changed_are_read_again(
     ]
 
     async with answering(lambda _: web.json_response(answers.pop(0))) as api:
-        found = await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1")).listed()
+        found = await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1"), page=1).listed()
 
     assert names(found) == ["name2"]
     assert answers == []
 
 
-async def test_a_run_that_changes_for_ever_is_read_so_far(http: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest_module, "_PAGE", 1)
-    monkeypatch.setattr(rest_module, "_PAGES", 2)
+async def test_a_run_that_changes_for_ever_is_read_so_far(http: ClientSession) -> None:
     counts = iter(range(100))
 
     async with answering(
@@ -147,18 +136,15 @@ async def test_a_run_that_changes_for_ever_is_read_so_far(http: ClientSession, m
             {"total_count": next(counts), "artifacts": [entry(int(request.query["page"]))]}
         )
     ) as api:
-        found = await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1")).listed()
+        found = await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1"), page=1, pages=2).listed()
 
     assert names(found) == ["name1", "name2"]
     assert next(counts) == 6
 
 
-async def test_a_listing_is_kept_for_some_seconds(
-    actions: Emulator, caller: Caller, reading: Reading, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rest_module, "_KEPT", 3600.0)
+async def test_a_listing_is_kept_for_some_seconds(actions: Emulator, caller: Caller, reading: Reading) -> None:
     await caller.upload("name", CONTENT)
-    reader = reading()
+    reader = reading(kept=3600.0)
 
     assert names(await reader.listed()) == names(await reader.listed()) == ["name"]
     assert actions.traffic.calls["rest_run_artifacts"] == 1
@@ -235,12 +221,12 @@ async def test_an_answer_that_is_no_document_is_a_sentence(http: ClientSession, 
     assert f"({status})" in refused.value.message
 
 
-async def test_an_answer_without_an_end_is_not_read_to_it(http: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_module, "_LARGEST", 1000)
+async def test_an_answer_without_an_end_is_not_read_to_it(http: ClientSession) -> None:
+    small = GitHubApi(http, "t", HASTY, largest=1000)
 
     async with answering(lambda _: web.json_response({"artifacts": "x" * 2000})) as api:
         with pytest.raises(StoreRefused, match="more than it should"):
-            await RestReader(GitHubApi(http, "t", HASTY), Run(api, "octo/relay", "1")).listed()
+            await RestReader(small, Run(api, "octo/relay", "1")).listed()
 
 
 # Who may read
@@ -372,7 +358,7 @@ async def test_an_artifact_that_is_gone_is_told_from_a_failure(
 )
 async def test_a_redirect_to_nowhere_is_a_sentence(http: ClientSession, location: str | None) -> None:
     headers = {} if location is None else {"Location": location}
-    artifact = Artifact("name", "1", rest_module._time("2026-01-01T00:00:00Z"), 1)  # type: ignore[arg-type]
+    artifact = Artifact("name", "1", datetime(2026, 1, 1, tzinfo=UTC), 1)
 
     async with answering(lambda _: web.Response(status=302, headers=headers)) as api:
         with pytest.raises(StoreRefused, match="gave no address for the bytes"):
