@@ -29,7 +29,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from proxy.archive.index import HINT
-from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, ArtifactStore, Claim, StoreRefused, UnreadableArtifact
+from proxy.artifacts.base import (
+    NOBODYS,
+    Artifact,
+    ArtifactGone,
+    ArtifactStore,
+    Claim,
+    StoreExpired,
+    StoreRefused,
+    UnreadableArtifact,
+)
 from proxy.artifacts.naming import HIGHEST, Naming, meanings, numbered
 from proxy.artifacts.ranking import order, ranked
 from proxy.blob import Blob
@@ -153,9 +162,14 @@ class Catalog:
         return [archive for archive in found if archive.name == name]
 
     async def all_archives(self) -> list[Archive]:
-        """Return all archives that answer for something, by name, the newest of each first; see `unreadable`."""
+        """Return all archives that answer for something, by name, the newest of each first; see `unreadable`.
+
+        When the session is over, those that were opened before: the others are unreadable.
+        """
         found = await self._looked(
-            lambda: self._answering(each for each in self._listed.values() if self._is_ours(each))
+            lambda: self._answering(
+                (each for each in self._listed.values() if self._is_ours(each)), (UnreadableArtifact, StoreExpired)
+            )
         )
         return sorted(found, key=lambda archive: archive.name)
 
@@ -168,14 +182,16 @@ class Catalog:
         """Read a reference off the name of an artifact, where it tells one."""
         return next(filter(None, map(self._naming.decode, meanings(artifact.name))), None)
 
-    async def _answering(self, artifacts: Iterable[Artifact]) -> list[Archive]:
+    async def _answering(
+        self, artifacts: Iterable[Artifact], ignored: tuple[type[StoreRefused], ...] = (UnreadableArtifact,)
+    ) -> list[Archive]:
         """Return the archive of each reference that artifacts have, the newest first, as far as they can be read."""
         same = defaultdict[str, list[Artifact]](list)
         for artifact in artifacts:
             for wanted in meanings(artifact.name):
                 same[wanted].append(artifact)
         works = [partial(self._newest, wanted, each) for wanted, each in same.items()]
-        return sorted(await self._all(works), key=lambda archive: order(archive.artifact), reverse=True)
+        return sorted(await self._all(works, ignored), key=lambda archive: order(archive.artifact), reverse=True)
 
     async def find(self, name: Name, digest: Digest) -> Archive | None:
         """Return an archive of the repository that has this content, preferably one that has it as a manifest.
@@ -284,20 +300,28 @@ class Catalog:
     async def _each(
         self, works: Iterable[Callable[[], Coroutine[Any, Any, Archive | None]]]
     ) -> AsyncGenerator[Archive]:
-        """Yield what works open, several at once, as it comes; then raise a failure, if there was one."""
+        """Yield what works open, several at once, as it comes; then raise a failure, if there was one.
+
+        One artifact that cannot be read never hides that the session is over, or another failure of the store.
+        """
         failure = None
         async with aclosing(self._several.ended(works)) as tasks:
             async for task in tasks:
-                failure = failure or task.exception()
-                if task.exception() is None and (archive := task.result()):
+                if error := task.exception():
+                    failure = error if failure is None or isinstance(failure, UnreadableArtifact) else failure
+                elif archive := task.result():
                     yield archive
         if failure:
             raise failure
 
-    async def _all(self, works: Iterable[Callable[[], Coroutine[Any, Any, Archive | None]]]) -> list[Archive]:
+    async def _all(
+        self,
+        works: Iterable[Callable[[], Coroutine[Any, Any, Archive | None]]],
+        ignored: tuple[type[StoreRefused], ...] = (UnreadableArtifact,),
+    ) -> list[Archive]:
         """Return what works open, as far as it can be read; see `unreadable`."""
         found = list[Archive]()
-        with suppress(UnreadableArtifact):
+        with suppress(*ignored):
             async with aclosing(self._each(works)) as archives:
                 async for archive in archives:
                     found.append(archive)

@@ -23,6 +23,7 @@ from proxy.artifacts.base import (
     ArtifactGone,
     ArtifactStore,
     CorruptDownload,
+    StoreExpired,
     UnreadableArtifact,
     told_of,
 )
@@ -82,6 +83,9 @@ class Opener:
                 return None
             except UnreadableArtifact as error:
                 self._remember(error)
+                raise
+            except StoreExpired as error:  # told at once when it is tried again: a new session may have come
+                self._problems[artifact.id] = Problem(UnreadableArtifact(artifact, str(error)), float("-inf"))
                 raise
             if self._problems.pop(artifact.id, None):
                 _log.info("%s can be read again", safe_text(artifact.name))

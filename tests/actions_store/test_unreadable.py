@@ -30,6 +30,7 @@ from tests.fakes.actions.faults import (
     Truncated,
     WrongContentRange,
     edge_page,
+    twirp_error,
 )
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
@@ -353,3 +354,31 @@ async def test_bytes_of_an_older_artifact_of_the_tag_are_not_believed(emulate: E
     assert answer.error == (403, "DENIED")
     actions.plan.clear()
     await well_again(relay, "v1", pushed.content)
+
+
+async def test_what_was_not_opened_before_the_session_ended_is_named_beside_what_was(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    writer = await relays.start(actions)
+    opened, unopened = await writer.push_image("v1"), await writer.push_image("v2", layers=[b"other"])
+    reader = await relays.start(actions, actions.job("deploy"))
+    assert (await reader.get("v1")).body == opened.content
+    actions.plan.play(kinds.SIGN, twirp_error(401, "unauthenticated", "no"), times=None)
+
+    images = await reader.ask("GET", "/relay/images")
+    referrers = await reader.ask("GET", f"/v2/app/referrers/{opened.digest}")
+
+    assert images.status == 200
+    found = {each["references"][0]: each for each in images.json["images"]}
+    assert {reference: each["state"] for reference, each in found.items()} == {
+        "app:v1": "durable",
+        "app:v2": "unreadable",
+    }
+    assert "session of this job has expired" in found["app:v2"]["problem"]
+    assert referrers.error == (403, "DENIED")
+
+    actions.plan.clear()
+    healed = await reader.ask("GET", "/relay/images")
+    assert {each["digest"] for each in healed.json["images"]} == {str(opened.digest), str(unopened.digest)}
+    assert (await reader.ask("GET", "/relay/health")).json["unreadable"] == []
