@@ -55,4 +55,4 @@ def _weight(archive: Archive | None) -> int:
     if archive is None:
         return 0
     blobs = sum(_BLOB + len(entry.pieces) for entry in archive.index.blobs.values())
-    return blobs + len(archive.index.siblings or ())
+    return blobs + sum(1 + len(hints) for hints in (archive.index.siblings or {}).values())

@@ -1,11 +1,12 @@
 """Which indexes are held, and which are given up."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from proxy.archive.index import Entry, Index
+from proxy.archive.index import HINT, Entry, Index
 from proxy.archive.pieces import Piece
 from proxy.artifacts.base import Artifact
 from proxy.catalog.archive import Archive
@@ -79,3 +80,15 @@ def test_what_goes_makes_room() -> None:
     shelf.put("5", archive(2))
 
     assert [key for key in "12345" if key in shelf] == ["3", "4", "5"]
+
+
+def test_every_hint_of_an_index_weighs_however_few_artifacts_they_are_about() -> None:
+    one, plain = archive(2), archive(2)
+    hints = {"image-app@v2": ("0" * HINT,) * 20}
+    hinting = replace(plain, index=plain.index.model_copy(update={"siblings": hints}))
+    shelf = ArchiveCache(30)
+
+    shelf.put("1", one)
+    shelf.put("2", hinting)
+
+    assert shelf.archives() == [hinting]
