@@ -60,6 +60,7 @@ async def test_what_was_pushed_by_digest_is_found_by_its_name_as_fast_as_a_tag(
     assert calls == 3  # as many as for a tag: a listing, a signature, a range
 
 
+@pytest.mark.timeout(180)
 async def test_the_digest_of_an_older_tag_costs_at_most_two_calls_more_than_a_tag(
     emulate: Emulate, relays: Relays
 ) -> None:
@@ -74,6 +75,7 @@ async def test_the_digest_of_an_older_tag_costs_at_most_two_calls_more_than_a_ta
         assert calls <= most  # a tag costs 3: a listing, a signature, a range
 
 
+@pytest.mark.timeout(240)  # a hundred pushes through ten relays, more on a busy machine
 async def test_jobs_that_followed_each_other_know_of_what_the_earlier_ones_stored(
     emulate: Emulate, relays: Relays
 ) -> None:
