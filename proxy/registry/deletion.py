@@ -62,7 +62,7 @@ class Deletion:
                     return False
                 if any(self.lookup.spool.pending.values()):
                     for each in await self.lookup.catalog.versions(name, reference):
-                        await self.push.seal_dependents(name, each)
+                        await self.push.sealer.seal_dependents(name, each)
             await self.lookup.catalog.delete(name, reference)
             return True
 
@@ -100,7 +100,7 @@ class Deletion:
     async def _remove_alone(self, archive: Archive) -> None:
         """Remove what was replaced, and nothing else: its tag stays with what answers for it now."""
         async with self.push.lock(archive.name, archive.reference):
-            await self.push.seal_dependents(archive.name, archive)
+            await self.push.sealer.seal_dependents(archive.name, archive)
             await self.lookup.catalog.remove(archive.artifact)
 
     async def blob(self, name: Name, digest: Digest) -> None:

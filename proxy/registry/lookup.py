@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.artifacts.base import UnreadableArtifact
 from proxy.blob import Blob, read_all
@@ -13,11 +13,11 @@ from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label, split_host
 from proxy.registry.external_artifacts import ExternalArtifacts
 from proxy.registry.prefetch import Prefetch
+from proxy.runtime.limits import Limits
 from proxy.runtime.tasks import run_in_thread
 from proxy.spool.spool import Spool
 
 _LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
-_LOOK = 1.0  # seconds between two looks for what takes the place of something interim
 _NAMED = 8  # references that a 404 names at most
 
 
@@ -42,10 +42,11 @@ class Lookup:
 
     spool: Spool
     catalog: Catalog
-    foreign: ExternalArtifacts
+    external: ExternalArtifacts
     level: int  # zstd's, of manifests that are not in their stored form yet
-    warming: Prefetch
+    prefetch: Prefetch
     absence: Callable[[str, str], str] = not_here
+    limits: Limits = field(default_factory=Limits)
 
     async def find(self, name: Name, digest: Digest, *, known: bool = False) -> Blob | None:
         """Return content of a repository, blob or manifest; None if it has no such content.
@@ -105,7 +106,7 @@ class Lookup:
         """
         if found := await self.find(name, digest, known=True):
             return found
-        await self.warming.wait(name)
+        await self.prefetch.wait(name)
         return await self.find(name, digest, known=True)
 
     async def mountable(self, digest: Digest, source: Name | None) -> bool:
@@ -133,13 +134,13 @@ class Lookup:
             if blob := archive.blob(archive.index.root):
                 return blob
             raise ContentDamaged(f"the stored bytes of {label(name, reference)} are damaged; push the image again")
-        return await self.foreign.find(name, reference)
+        return await self.external.find(name, reference)
 
     async def _tagged(self, name: Name, tag: Tag) -> Archive | None:
         """Return what answers for a tag; wait a while for what a client of another job may put in its place."""
         archive = await self.catalog.resolve_tag(name, tag)
         while archive and (left := self.catalog.interim(archive)):
-            await asyncio.sleep(min(left, _LOOK))
+            await asyncio.sleep(min(left, self.limits.interim_poll))
             archive = await self.catalog.resolve_tag(name, tag)
         return archive
 
