@@ -69,7 +69,7 @@ def build(
     )
     crew, departures = TaskSet(), PullTracker(ledger)
     flights = SingleFlight(crew, patience, limits=limits)
-    foreign = ExternalArtifacts(stores.catalog, spool, flights, memory)
+    foreign = ExternalArtifacts(stores.catalog, spool, flights, memory, ledger)
     warming, level = Prefetch(stores.catalog, crew, limits=limits), settings.compression_level
     lookup = Lookup(spool, stores.catalog, foreign, level, warming, stores.absence, limits)
     journal, pace = PushEvents(ledger), settings.settle_seconds

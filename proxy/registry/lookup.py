@@ -134,7 +134,8 @@ class Lookup:
             if blob := archive.blob(archive.index.root):
                 return blob
             raise ContentDamaged(f"the stored bytes of {label(name, reference)} are damaged; push the image again")
-        return await self.external.find(name, reference)
+        image = await self.external.resolve(name, reference)
+        return image.root if image else None
 
     async def _tagged(self, name: Name, tag: Tag) -> Archive | None:
         """Return what answers for a tag; wait a while for what a client of another job may put in its place."""

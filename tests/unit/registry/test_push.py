@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import shutil
-import sys
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -195,20 +194,6 @@ class CountingStore(MemoryStore):
     async def listed(self) -> list[Artifact]:
         self.listings += 1
         return await super().listed()
-
-
-@pytest.fixture
-def opened() -> Iterator[list[str]]:
-    """List the files that are opened during the test."""
-    listening, paths = True, list[str]()
-
-    def listen(event: str, arguments: tuple[object, ...]) -> None:
-        if listening and event == "open":
-            paths.append(str(arguments[0]))
-
-    sys.addaudithook(listen)  # which stays as long as the process
-    yield paths
-    listening = False
 
 
 async def test_a_push_by_tag_opens_each_blob_of_the_spool_once(tmp_path: Path, opened: list[str]) -> None:
