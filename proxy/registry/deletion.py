@@ -1,4 +1,4 @@
-"""What a deletion means: whole artifacts go, never a part of one."""
+"""Delete whole artifacts, never a part of one."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ class Deletion:
     async def manifest(self, name: Name, reference: Tag | Digest) -> None:
         """Remove a tag, or what has a manifest as its root, replaced or not; UNSUPPORTED for a mere child.
 
-        DENIED if the store, or the folder of the spool, does not let go of something.
+        Raise Denied if the store, or the folder of the spool, does not let go of something.
         """
         with self._refusals():
             if isinstance(reference, Digest):
@@ -49,7 +49,7 @@ class Deletion:
             raise Denied(trouble(self.lookup.spool.root, error)) from error
 
     async def _remove(self, name: Name, reference: Tag | Digest, root: Digest | None = None) -> bool:
-        """Remove what answers for a reference, if it has this root, or any; gives whether there was such an artifact.
+        """Remove what answers for a reference, if it has this root, or any; return whether there was such an artifact.
 
         What cannot be read is removed too, as long as its root does not matter.
         """

@@ -29,13 +29,17 @@ Reference = tuple[Name, Tag]
 class Progress:
     """How far a tarball is, for who watches."""
 
-    inflow: BlockingStream | None = None
     storing: list[str] = field(default_factory=list)
+    _stream: BlockingStream | None = None
 
     @property
     def received(self) -> int:
         """Bytes of the tarball that have come."""
-        return self.inflow.received if self.inflow else 0
+        return self._stream.received if self._stream else 0
+
+    def watch(self, stream: BlockingStream) -> None:
+        """Count what comes in a stream."""
+        self._stream = stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class ImageImport:
         """
         first = await anext(chunks, b"")  # an engine takes its time to begin, and keeps nobody else waiting
         async with self._turns, self.spool.parts() as parts:
-            inflow = progress.inflow = BlockingStream(chunks, first)
+            inflow = BlockingStream(chunks, first)
+            progress.watch(inflow)
             began = time.monotonic()
             try:
                 unpacked = await run_in_dedicated_thread(unpack, inflow, parts)
@@ -112,11 +117,14 @@ class ImageImport:
 
 
 def chosen(found: list[Image], wanted: Reference | None, relay: str) -> list[tuple[Image, list[Reference]]]:
-    """Say which images go where: all under their own names, or one, under a reference that is `wanted`.
+    """Return which images go where: all under their own names, or one, under a reference that is `wanted`.
 
     Of several that is the one that has this name. `relay` is the host under which this relay is known.
     """
-    called = [(image, _names(image, relay)) for image in found]
+    called = [  # each name once, if it has a tag
+        (image, list(dict.fromkeys((each.name(relay), each.tag) for each in image.references if each.tag)))
+        for image in found
+    ]
     if wanted is None:
         if named := [(image, names) for image, names in called if names]:
             return named
@@ -131,8 +139,3 @@ def chosen(found: list[Image], wanted: Reference | None, relay: str) -> list[tup
         f"the tarball holds {len(found)} images ({shown or 'without names'}), none of them {label(*wanted)}: "
         "send it to /relay/images, or with one image in it"
     )
-
-
-def _names(image: Image, relay: str) -> list[Reference]:
-    """Return the names of an image that have a tag, each once."""
-    return list(dict.fromkeys((each.name(relay), each.tag) for each in image.references if each.tag))
