@@ -49,7 +49,7 @@ class Sealer:
     table: PushTable = field(default_factory=PushTable)
 
     async def check(self, name: Name, manifest: Manifest) -> dict[Digest, Blob]:
-        """Return the local blobs that a manifest names, with their files open.
+        """Return the blobs of the spool that a manifest names, with their files open.
 
         Raise ManifestBlobUnknown if one that must be there is not, ManifestInvalid if one has another size.
         """
@@ -58,7 +58,7 @@ class Sealer:
             blob = await present(self.lookup, name, descriptor)
             if blob and blob.size != descriptor.size:
                 raise ManifestInvalid(f"{descriptor.digest} has {blob.size} bytes, not {descriptor.size}")
-            if blob and blob.source.is_local:
+            if blob and blob.source.is_local and self.lookup.spool.stored(blob.digest):
                 found[descriptor.digest] = blob
         return found
 
@@ -71,7 +71,8 @@ class Sealer:
                 taken = frozenset({digest, *(child.digest for child in manifest.children)})
                 return await self._seal(self._begun(name, tag, digest, taken), manifest, found)
             finally:
-                await run_in_thread(found.clear)  # closes as many files
+                if found:
+                    await run_in_thread(found.clear)  # closes as many files
 
     async def seal_pending(self, name: Name, digest: Digest) -> None:
         """Seal a pending manifest alone, unless it was claimed or deleted meanwhile. Raise Denied."""
