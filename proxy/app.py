@@ -39,17 +39,21 @@ from proxy.reporting.metrics import Metrics
 from proxy.reporting.pulls import PullTracker
 from proxy.reporting.status import Status
 from proxy.runtime.files import locked, trouble
+from proxy.runtime.limits import Limits
 from proxy.runtime.memory import MemoryBudget, share_arenas
 from proxy.runtime.tasks import TaskSet
 from proxy.spool.spool import Spool
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
+LIMITS = Limits()
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
 _END = 7.0  # seconds for all that is under way or pending when the relay is stopped; `docker stop` kills after 10
 
 
-def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE) -> web.Application:
+def build(
+    settings: Settings, job: Job | None = None, patience: float = PATIENCE, limits: Limits = LIMITS
+) -> web.Application:
     """Make the service of these settings in this job; nothing is opened before it starts.
 
     `patience` is how many seconds a request waits for an artifact until its client is told to come again.
@@ -64,12 +68,12 @@ def build(settings: Settings, job: Job | None = None, patience: float = PATIENCE
         cache_limit=settings.spool_limit if stores.actions else 0,
     )
     crew, departures = TaskSet(), PullTracker(ledger)
-    flights = SingleFlight(crew, patience)
-    foreign = ExternalArtifacts(stores.catalog, spool, flights, memory)
-    warming, level = Prefetch(stores.catalog, crew), settings.compression_level
-    lookup = Lookup(spool, stores.catalog, foreign, level, warming, stores.absence)
+    flights = SingleFlight(crew, patience, limits=limits)
+    foreign = ExternalArtifacts(stores.catalog, spool, flights, memory, ledger)
+    warming, level = Prefetch(stores.catalog, crew, limits=limits), settings.compression_level
+    lookup = Lookup(spool, stores.catalog, foreign, level, warming, stores.absence, limits)
     journal, pace = PushEvents(ledger), settings.settle_seconds
-    push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal)
+    push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal, limits)
     report = Status(lookup, push, stores.kind, stores.standing, history)
     hosts, ending = [settings.public_host], Shutdown()
     middlewares = [watch(ledger), as_oci_errors, ending.middleware, *_middlewares(settings, stores, push, hosts)]
@@ -110,7 +114,7 @@ async def _life(stores: Stores, push: Push, departures: PullTracker, crew: TaskS
         push.restore()
         background = [
             crew.spawn(work)
-            for work in (push.seal_idle(), push.forerunners.watch(), departures.watch(), _sweep(push.spool))
+            for work in (push.seal_idle(), push.superseded.watch(), departures.watch(), _sweep(push.spool))
         ]
         if stores.actions:
             background.append(crew.spawn(stores.actions.watch()))

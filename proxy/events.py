@@ -123,7 +123,47 @@ class Fetched:
     result: str
 
 
-Event = Received | Accepted | Storing | Stored | Unchanged | NotStored | Pulled | Answered | Called | Retried | Fetched
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """References are gone, because deletion of one of them, or of a digest that all of them had, was `asked`."""
+
+    references: tuple[str, ...]
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobDeleted:
+    """A blob that no manifest needs is gone from a repository."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadExternal:
+    """An artifact that no relay stored was read into the spool, as an image of a repository."""
+
+    artifact: str
+    name: str
+    size: int
+    seconds: float
+
+
+Event = (
+    Received
+    | Accepted
+    | Storing
+    | Stored
+    | Unchanged
+    | NotStored
+    | Pulled
+    | Answered
+    | Called
+    | Retried
+    | Fetched
+    | Deleted
+    | BlobDeleted
+    | ReadExternal
+)
 
 
 class Call:

@@ -3,6 +3,7 @@
 import inspect
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,3 +58,17 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)  # noqa: S603, S607
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)  # noqa: S603, S607
+
+
+@pytest.fixture
+def opened() -> Iterator[list[str]]:
+    """List the files that are opened during the test."""
+    listening, paths = True, list[str]()
+
+    def listen(event: str, arguments: tuple[object, ...]) -> None:
+        if listening and event == "open":
+            paths.append(str(arguments[0]))
+
+    sys.addaudithook(listen)  # which stays as long as the process
+    yield paths
+    listening = False

@@ -27,11 +27,13 @@ from proxy.registry.push import Push
 from proxy.registry.push_events import PushEvents
 from proxy.registry.singleflight import PATIENCE, SingleFlight
 from proxy.reporting.event_log import log_event
+from proxy.runtime.limits import Limits
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet
 from proxy.spool.spool import Spool
 
 MIB = 1024 * 1024
+DEFAULT = Limits()
 CONFIG = b'{"os":"linux","architecture":"amd64"}'
 APP = Name.parse("app")
 V1 = Tag.parse("v1")
@@ -106,7 +108,9 @@ class Desk:
     events: list[Event]
 
     @classmethod
-    async def open(cls, root: Path, store: ArtifactStore | None = None, patience: float = PATIENCE) -> Self:
+    async def open(
+        cls, root: Path, store: ArtifactStore | None = None, patience: float = PATIENCE, limits: Limits = DEFAULT
+    ) -> Self:
         """Start as the service does; without a store over the directory store."""
         if store is None:
             store = DirectoryStore(root)
@@ -115,11 +119,11 @@ class Desk:
         spool = Spool(root / "spool", level=1, memory=memory)
         await spool.open()
         catalog = Catalog(store, Naming("image-"))
-        flights = SingleFlight(crew, patience)
+        flights = SingleFlight(crew, patience, limits=limits)
         lookup = Lookup(spool, catalog, ExternalArtifacts(catalog, spool, flights, memory), 1, Prefetch(catalog, crew))
         events: list[Event] = []
         journal = PushEvents(EventBus(log_event, events.append))
-        push = Push(spool, catalog, lookup, flights, "localhost:5000", 0.0, memory, journal)
+        push = Push(spool, catalog, lookup, flights, "localhost:5000", 0.0, memory, journal, limits)
         push.restore()
         return cls(root, store, spool, catalog, lookup, push, Deletion(lookup, push), crew, events)
 

@@ -15,7 +15,7 @@ from proxy.errors import NameInvalid, RegistryError, TagInvalid, Unsupported
 from proxy.oci.names import Name, Tag
 from proxy.oci.references import Reference
 from proxy.registry.image_export import Compression, Wanted
-from proxy.registry.image_import import Progress, Taken
+from proxy.registry.image_import import ImportedImage, Progress
 from proxy.registry.platforms import Choice
 from proxy.runtime.tasks import TaskSet
 from proxy.text import safe_text
@@ -57,7 +57,7 @@ def _wanted(request: web.Request) -> tuple[Name, Tag] | None:
 
 
 async def _watched(
-    request: web.Request, work: Coroutine[None, None, list[Taken]], progress: Progress
+    request: web.Request, work: Coroutine[None, None, list[ImportedImage]], progress: Progress
 ) -> web.StreamResponse:
     """Tell once a second how far it is, and at the end what came of it."""
     response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})

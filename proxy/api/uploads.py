@@ -16,7 +16,7 @@ from proxy.spool.upload import Upload
 async def start(request: web.Request) -> web.Response:
     """Open a session; or mount a blob of another repository; or take a whole blob at once."""
     name, query = name_of(request), request.query
-    request.app[LOOKUP].warming.begin(name)
+    request.app[LOOKUP].prefetch.begin(name)
     if "mount" in query and await _mount(request, name, Digest.parse(query["mount"])):
         return _created(request, Digest.parse(query["mount"]))
     if "digest" in query:
@@ -61,7 +61,7 @@ async def finish(request: web.Request) -> web.Response:
 async def _finish(request: web.Request, upload: Upload, digest: Digest) -> web.Response:
     await _take(request, upload)
     await request.app[SPOOL].finish(upload, digest)
-    request.app[PUSH].journal.arrivals.add(upload.name, digest, upload.offset, upload.began)
+    request.app[PUSH].events.received_blobs.add(upload.name, digest, upload.offset, upload.began)
     return _created(request, digest)
 
 

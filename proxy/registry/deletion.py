@@ -1,20 +1,17 @@
-"""What a deletion means: whole artifacts go, never a part of one."""
+"""Delete whole artifacts, never a part of one."""
 
-import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from proxy.artifacts.base import StoreRefused, UnreadableArtifact
-from proxy.catalog.catalog import Archive
 from proxy.errors import BlobUnknown, Denied, ManifestUnknown, Unsupported
+from proxy.events import BlobDeleted, Deleted
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.runtime.files import trouble
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +24,20 @@ class Deletion:
     async def manifest(self, name: Name, reference: Tag | Digest) -> None:
         """Remove a tag, or what has a manifest as its root, replaced or not; UNSUPPORTED for a mere child.
 
-        DENIED if the store, or the folder of the spool, does not let go of something.
+        Raise Denied if the store, or the folder of the spool, does not let go of something.
         """
         with self._refusals():
             if isinstance(reference, Digest):
                 await self._digest(name, reference)
             elif await self._remove(name, reference):
-                _tell(name, reference, [reference])
+                self._report(name, reference, [reference])
             else:
                 raise ManifestUnknown(f"{label(name, reference)} is not here")
+
+    def _report(self, name: Name, asked: Tag | Digest, gone: Sequence[Tag | Digest]) -> None:
+        if gone:
+            labels = tuple(dict.fromkeys(label(name, each) for each in gone))
+            self.push.events.bus.emit(Deleted(labels, label(name, asked)))
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -47,7 +49,7 @@ class Deletion:
             raise Denied(trouble(self.lookup.spool.root, error)) from error
 
     async def _remove(self, name: Name, reference: Tag | Digest, root: Digest | None = None) -> bool:
-        """Remove what answers for a reference, if it has this root, or any; gives whether there was such an artifact.
+        """Remove what answers for a reference, if it has this root, or any; return whether there was such an artifact.
 
         What cannot be read is removed too, as long as its root does not matter.
         """
@@ -62,7 +64,7 @@ class Deletion:
                     return False
                 if any(self.lookup.spool.pending.values()):
                     for each in await self.lookup.catalog.versions(name, reference):
-                        await self.push.seal_dependents(name, each)
+                        await self.push.sealer.seal_dependents(name, each)
             await self.lookup.catalog.delete(name, reference)
             return True
 
@@ -72,7 +74,7 @@ class Deletion:
             async for each in self._removed(name, digest):
                 gone.append(each)
         finally:  # what went before a failure is gone all the same
-            _tell(name, digest, gone)
+            self._report(name, digest, gone)
         if gone:
             return
         if parent := await self.lookup.catalog.find(name, digest):
@@ -92,16 +94,12 @@ class Deletion:
             if archive.index.root == digest and await self._remove(name, archive.reference, digest):
                 yield archive.reference
         for archive in await catalog.replaced(name, digest):
-            await self._remove_alone(archive)
+            async with self.push.lock(archive.name, archive.reference):  # its tag stays with what answers for it now
+                await self.push.sealer.seal_dependents(archive.name, archive)
+                await catalog.remove(archive.artifact)
             yield digest
         if catalog.forget_replaced(name, digest):
             yield digest
-
-    async def _remove_alone(self, archive: Archive) -> None:
-        """Remove what was replaced, and nothing else: its tag stays with what answers for it now."""
-        async with self.push.lock(archive.name, archive.reference):
-            await self.push.seal_dependents(archive.name, archive)
-            await self.lookup.catalog.remove(archive.artifact)
 
     async def blob(self, name: Name, digest: Digest) -> None:
         """Remove a blob that no manifest needs; UNSUPPORTED for one in an artifact or of a pending manifest."""
@@ -121,10 +119,4 @@ class Deletion:
             raise BlobUnknown(f"{name} has no blob {digest}")
         with self._refusals():
             await spool.unlink(name, [digest])
-        _log.info("deleted blob %s", label(name, digest))
-
-
-def _tell(name: Name, asked: Tag | Digest, gone: Sequence[Tag | Digest]) -> None:
-    if gone:
-        labels = ", ".join(dict.fromkeys(label(name, each) for each in gone))
-        _log.info("deleted %s (DELETE %s)", labels, label(name, asked))
+        self.push.events.bus.emit(BlobDeleted(label(name, digest)))

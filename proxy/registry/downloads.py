@@ -1,4 +1,4 @@
-"""Blobs that are far away come once, whoever asks for them: through the spool, where they stay while there is room.
+"""Remote blobs are downloaded once, whoever asks for them: through the spool, where they stay while there is room.
 
 Readers follow the download piece by piece. The last piece is handed out when the digest of the whole is right. When the
 download fails, so do they; nothing of it stays.
@@ -98,8 +98,8 @@ class Downloads:
 
     spool: Spool
     memory: MemoryBudget
-    crew: TaskSet
-    ledger: EventBus = field(default_factory=EventBus)
+    tasks: TaskSet
+    events: EventBus = field(default_factory=EventBus)
     _under_way: dict[Digest, _Download] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
@@ -107,7 +107,7 @@ class Downloads:
     async def cached(self, blob: Blob) -> Blob:
         """Give a blob such that reading all of it downloads it once, for all who read it.
 
-        One for which the cache has no room is given as it is: each of its readers reads from far away.
+        One for which the cache has no room is given as it is: each of its readers reads it from its artifact.
         """
         if blob.source.is_local or not blob.pieces:
             return self._told("hit", blob)
@@ -122,8 +122,8 @@ class Downloads:
         return self._told(result, replace(blob, source=download, offset=0, findings=Verification({blob.digest})))
 
     def _told(self, result: str, blob: Blob) -> Blob:
-        if self.spool.caches:  # else nothing is far
-            self.ledger.emit(Fetched(result))
+        if self.spool.caches:  # else nothing is remote
+            self.events.emit(Fetched(result))
         return blob
 
     async def _start(self, blob: Blob) -> _Download | None:
@@ -131,7 +131,7 @@ class Downloads:
         if path is None:
             return None
         download = self._under_way[blob.digest] = _Download(blob, await run_in_thread(NewFile, path))
-        download.task = self.crew.spawn(self._finish(blob.digest, download, path))
+        download.task = self.tasks.spawn(self._finish(blob.digest, download, path))
         return download
 
     async def _finish(self, digest: Digest, download: _Download, path: Path) -> None:

@@ -1,13 +1,12 @@
-"""Artifacts that others made, served as images: `docker save` tarballs and OCI layouts that `upload-artifact` stored.
+"""Serve external artifacts as images: `docker save` tarballs and OCI layouts that `upload-artifact` stored.
 
 `myimage:latest` is the image in the newest artifact `myimage`; `artifact/myimage:<tag>` is that of several which has
 this tag, `artifact/myimage/<file or image>:<tag>` the one of this name. Such an artifact has no index: it is read once,
-into the spool, and served from there like what was pushed, for as long as somebody asks for it.
+into the spool, and served from there like pushed content, for as long as somebody asks for it.
 """
 
 import asyncio
 import hashlib
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from proxy.artifacts.base import Artifact, CorruptDownload, told_of
 from proxy.blob import Blob
 from proxy.catalog.catalog import Catalog
 from proxy.errors import ManifestUnknown, TarballInvalid
+from proxy.events import EventBus, ReadExternal
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
 from proxy.registry.singleflight import SingleFlight
@@ -28,17 +28,15 @@ from proxy.runtime.thread_io import RangeFile
 from proxy.spool.spool import Spool
 from proxy.spool.staging import StagingArea
 from proxy.spool.unpack import Unpacked, gather, unpack
-from proxy.tarballs.images import Image, images
+from proxy.tarballs.images import images
 from proxy.tarballs.zips import MAGICS, Zip, is_called, tarball_among
 from proxy.text import safe_text
 
-_log = logging.getLogger(__name__)
 _FOLDER = "artifact"
 _LATEST = Tag("latest")
 _AT_ONCE = 2  # artifacts that are read
 _AHEAD = 4  # blocks of 2 MiB
 _REFUSED = 60.0  # seconds for which an artifact is not read again that was no image
-_TRIES = 2  # to read an artifact, if the disk loses what was read
 _SHOWN = 8  # names in a message
 
 
@@ -51,12 +49,20 @@ class _Wanted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _ReadImage:
     """An image whose manifests and blobs are in the spool, the root first, and what it is called."""
 
     digests: tuple[Digest, ...]
     names: tuple[str, ...]
     references: tuple[tuple[Name, Tag], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalImage:
+    """An image of an external artifact in the spool: its manifest or index, and the digests of all its content."""
+
+    root: Blob
+    digests: tuple[Digest, ...]
 
 
 @dataclass(slots=True)
@@ -68,7 +74,7 @@ class _Known:
 
     name: str
     files: Sequence[str] = ()
-    images: dict[str, list[_Held]] = field(default_factory=dict)
+    images: dict[str, list[_ReadImage]] = field(default_factory=dict)
     refused: dict[str, tuple[str, float]] = field(default_factory=dict)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -108,11 +114,12 @@ class ExternalArtifacts:
     spool: Spool
     flights: SingleFlight
     memory: MemoryBudget
+    events: EventBus = field(default_factory=EventBus)
     _known: dict[str, _Known] = field(default_factory=dict)  # by the id of the artifact
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
-    async def find(self, name: Name, tag: Tag) -> Blob | None:
-        """Give the root of an image; None where no artifact has this name.
+    async def resolve(self, name: Name, tag: Tag) -> ExternalImage | None:
+        """Return the image that a reference means, read once and then cached; None where no artifact has this name.
 
         Raise ManifestUnknown if the artifact is no such image, UnreadableArtifact if it did not come as it was stored,
         StillUnderWay if it takes too long to read it.
@@ -123,40 +130,37 @@ class ExternalArtifacts:
             return None
         known = self._known.setdefault(artifact.id, _Known(artifact.name))
         with known.named():
-            for _ in range(_TRIES):
-                known.check(wanted.inside)
-                if blob := await self._held(name, wanted, known):
-                    return blob
-                key = (name, tag, artifact.id)  # of a wrong tag nobody else shall hear
-                await self.flights.run(key, partial(self._fetch, name, wanted, artifact, known))
-            if blob := await self._held(name, wanted, known):
-                return blob
-            raise TarballInvalid("what was read of it is gone from the disk; try again")
+            known.check(wanted.inside)
+            if image := await self._cached(name, wanted, known):
+                return image
+            key = (name, tag, artifact.id)  # of a wrong tag nobody else shall hear
+            return await self.flights.run(key, partial(self._read, name, wanted, artifact, known))
 
-    async def _held(self, name: Name, wanted: _Wanted, known: _Known) -> Blob | None:
-        """Give the root of an image that was read before, if all of it is still there."""
+    async def _cached(self, name: Name, wanted: _Wanted, known: _Known) -> ExternalImage | None:
+        """Return an image that was read before, if the spool still has all of it; only its root is opened."""
         file = known.file(wanted.inside)
         if file not in known.images:
             return None
-        image = _chosen(known.images[file], wanted, file)
-        root = await self.spool.find(image.digests[0])
-        for digest in image.digests:
-            if await self.spool.find(digest) is None:
-                return None
-        for digest in image.digests:
+        digests = _chosen(known.images[file], wanted, file).digests
+        root = await self.spool.find(digests[0])
+        if root is None or not all(self.spool.stored(each) for each in digests):
+            return None
+        if not root.findings.corrupt.isdisjoint(digests):  # the spool has one verification for all its blobs
+            return None
+        for digest in digests:
             if self.spool.linked(name, digest):
                 self.spool.refresh_link(name, digest)
             else:
                 await self.spool.link(name, digest)
-        return root
+        return ExternalImage(root, digests)
 
-    async def _fetch(self, name: Name, wanted: _Wanted, artifact: Artifact, known: _Known) -> None:
+    async def _read(self, name: Name, wanted: _Wanted, artifact: Artifact, known: _Known) -> ExternalImage:
         """Read an artifact into the spool, unless that was done for another image of it meanwhile."""
         began = time.monotonic()
         async with known.reading, self._turns, self.spool.parts() as parts:
             known.check(wanted.inside)
-            if await self._held(name, wanted, known):
-                return
+            if image := await self._cached(name, wanted, known):
+                return image
             try:
                 with told_of(artifact):
                     unpacked, file = await self._unpacked(wanted, artifact, known, parts)
@@ -166,16 +170,23 @@ class ExternalArtifacts:
                     await self._compare(artifact)
                 known.refuse(wanted.inside, error)
                 raise
-            for digest in {digest for image in found for digest in image.blobs}:
+            for digest in {digest for each in found for digest in each.blobs}:
                 await self.spool.commit([name], unpacked.parts[digest])
-            for image in found:
-                for digest, manifest in image.manifests.items():
+            for each in found:
+                for digest, manifest in each.manifests.items():
                     await self.spool.keep_manifest(name, digest, manifest)
             known.images[file] = [
-                _Held((*image.manifests, *image.blobs), tuple(image.names), _references(image)) for image in found
+                _ReadImage(
+                    (*each.manifests, *each.blobs),
+                    tuple(each.names),
+                    tuple((reference.name(""), reference.tag) for reference in each.references if reference.tag),
+                )
+                for each in found
             ]
-        size, took = artifact.size / 2**20, time.monotonic() - began
-        _log.info("read the artifact %s as %s: %.1f MiB in %.2f s", safe_text(artifact.name), name, size, took)
+        self.events.emit(ReadExternal(artifact.name, str(name), artifact.size, time.monotonic() - began))
+        if image := await self._cached(name, wanted, known):
+            return image
+        raise TarballInvalid("what was read of it is gone from the disk; try again")
 
     async def _compare(self, artifact: Artifact) -> None:
         """Read all of what seems to be no image; raise CorruptDownload if its digest is not the listed one."""
@@ -244,13 +255,19 @@ class _Hashed:
             raise CorruptDownload
 
 
-def _chosen(found: list[_Held], wanted: _Wanted, file: str) -> _Held:
+def _chosen(found: list[_ReadImage], wanted: _Wanted, file: str) -> _ReadImage:
     """Pick the image of that name, if it was not the file that was named, and with that tag."""
     named = found
     if wanted.inside and not is_called(file, wanted.inside):
         exact = [image for image in found if any(name.text == wanted.inside for name, _ in image.references)]
-        named = exact or [image for image in found if any(_ends(name, wanted.inside) for name, _ in image.references)]
-    tagged = [image for image in named if _is_tagged(image, wanted.tag)]
+        named = exact or [
+            image for image in found if any(f"/{name}".endswith(f"/{wanted.inside}") for name, _ in image.references)
+        ]
+    tagged = [
+        image
+        for image in named
+        if wanted.tag.text in image.names or any(tag == wanted.tag for _, tag in image.references)
+    ]
     if len(tagged) == 1 or (len(named) == 1 and wanted.tag == _LATEST):
         return (tagged or named)[0]
     names = [label(*reference) for image in found for reference in image.references]
@@ -259,16 +276,3 @@ def _chosen(found: list[_Held], wanted: _Wanted, file: str) -> _Held:
         f"it holds {shown or f'{len(found)} images without a name'}; "
         f"pull {_FOLDER}/{wanted.artifact}:<tag>, or {_FOLDER}/{wanted.artifact}/<name>:<tag>"
     )
-
-
-def _references(image: Image) -> tuple[tuple[Name, Tag], ...]:
-    """Return the names of an image that have a tag, with the registries that they begin with."""
-    return tuple((each.name(""), each.tag) for each in image.references if each.tag)
-
-
-def _ends(name: Name, wanted: str) -> bool:
-    return f"/{name}".endswith(f"/{wanted}")
-
-
-def _is_tagged(image: _Held, tag: Tag) -> bool:
-    return tag.text in image.names or any(each == tag for _, each in image.references)

@@ -4,7 +4,7 @@ As it is stored, in zstd, nothing is decompressed; as a plain tar, for engines o
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
@@ -67,16 +67,16 @@ class Tarball:
     compression: Compression
     segments: tuple[Literal | Copy, ...]
     blobs: dict[Digest, Blob]
-    fetching: Downloads
+    downloads: Downloads
     obstacles: tuple[str, ...] = ()
 
     def check_loadable(self) -> None:
-        """Refuse what no engine can load: UNSUPPORTED."""
+        """Raise Unsupported for what no engine can load."""
         if self.obstacles:
             raise Unsupported(self.obstacles[0])
 
     def parts(self) -> AsyncGenerator[bytes | memoryview]:
-        """Give the bytes in order; what is damaged ends in CONTENT_DAMAGED before it is whole."""
+        """Yield the bytes in order. Raise ContentDamaged before the end if content is damaged."""
         if self.compression is Compression.ZSTD:
             return self._stored()
         return self._plain() if self.compression is Compression.NONE else self._gzipped()
@@ -86,8 +86,8 @@ class Tarball:
             if isinstance(segment, Literal):
                 yield segment.content
                 continue
-            blob = await self.fetching.cached(self.blobs[segment.digest])
-            async with aclosing(read_proven(blob, self.fetching.memory)) as pieces:
+            blob = await self.downloads.cached(self.blobs[segment.digest])
+            async with aclosing(read_proven(blob, self.downloads.memory)) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -96,8 +96,8 @@ class Tarball:
             if isinstance(segment, Literal):
                 yield _unpacked(segment)
                 continue
-            blob = await self.fetching.cached(self.blobs[segment.digest])
-            async with aclosing(read_plain(blob, 0, blob.size, self.fetching.memory)) as pieces:
+            blob = await self.downloads.cached(self.blobs[segment.digest])
+            async with aclosing(read_plain(blob, 0, blob.size, self.downloads.memory)) as pieces:
                 async for views in pieces:
                     for view in views:
                         yield view
@@ -119,18 +119,18 @@ class ImageExport:
     """Makes tarballs of what there is; whoever sends one takes one of the `turns`, since it holds some pieces."""
 
     lookup: Lookup
-    fetching: Downloads
+    downloads: Downloads
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def tarball(
         self, wanted: Sequence[Wanted], compression: Compression, choice: Choice | None = None
     ) -> Tarball:
-        """Put one or several images into one tarball, of an index all of it or what is chosen.
+        """Return one tarball of one or several images, of an index all of it or what is chosen.
 
-        MANIFEST_UNKNOWN if an image, or a child of its index, is not there.
+        Raise ManifestUnknown if an image, or a child of its index, is not there.
         """
         blobs: dict[Digest, Blob] = {}
-        images, handed, obstacles = [], [], list[str]()
+        images, exported, obstacles = [], [], list[str]()
         for each in wanted:
             tree = await self._tree(each, choice)
             blobs |= tree.blobs
@@ -138,14 +138,17 @@ class ImageExport:
             tag = each.reference if isinstance(each.reference, Tag) else None
             images.append(Image(each.name, tag, root, tree.contents, each.names))
             size = sum(content.size for content in tree.contents.values())
-            handed.append(ExportedImage(label(each.name, each.reference), root, size, len(tree.contents)))
+            exported.append(ExportedImage(label(each.name, each.reference), root, size, len(tree.contents)))
             if why := loading.obstacle(root, images[-1].manifests, tree.contents.keys()):
-                obstacles.append(f"{handed[-1].reference} is no image that an engine can load ({why})")
-        segments = await run_in_thread(_segments, images, compression)
-        file = "images" if len(images) > 1 else _file(wanted[0])
-        known = None if compression is Compression.GZIP else sum(_size(each, blobs, compression) for each in segments)
-        file = f"{file}.tar{compression.value}"
-        return Tarball(file, known, tuple(handed), compression, segments, blobs, self.fetching, tuple(obstacles))
+                obstacles.append(f"{exported[-1].reference} is no image that an engine can load ({why})")
+        if len(images) == 1 and compression is Compression.ZSTD:  # the very file that is stored, under equal settings
+            segments = (await run_in_thread(lay_out, images[0])).segments
+        else:
+            segments = await run_in_thread(lay_out_tar, images)
+        one = f"{escape(wanted[0].name.text)}@{str(wanted[0].reference).replace(':', '+')}"
+        file = f"{'images' if len(images) > 1 else one}.tar{compression.value}"
+        total = _size(segments, blobs, compression)
+        return Tarball(file, total, tuple(exported), compression, segments, blobs, self.downloads, tuple(obstacles))
 
     async def _tree(self, wanted: Wanted, choice: Choice | None) -> Tree:
         name = wanted.name
@@ -158,30 +161,24 @@ class ImageExport:
                 manifest = await self.lookup.parsed(blob)
         tree = await gather(self.lookup, name, blob.digest, manifest)
         if tree.missing:
-            raise _incomplete(label(name, wanted.reference), tree)
+            # an engine would load less than the image, or nothing, without a word
+            absent = [f"{child.platform or 'no platform'} ({digest})" for digest, child in tree.missing.items()]
+            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+            raise ManifestUnknown(
+                f"{label(name, wanted.reference)} is incomplete: {absent[0]}{more} is missing; "
+                "push it, or choose ?platform="
+            )
         return tree
 
 
-def _file(wanted: Wanted) -> str:
-    """Name the file of one image."""
-    return f"{escape(wanted.name.text)}@{str(wanted.reference).replace(':', '+')}"
-
-
-def _incomplete(reference: str, tree: Tree) -> ManifestUnknown:
-    """Say which children of an index are missing: an engine would load less than the image, or nothing, in silence."""
-    absent = [f"{child.platform or 'no platform'} ({digest})" for digest, child in tree.missing.items()]
-    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-    return ManifestUnknown(f"{reference} is incomplete: {absent[0]}{more} is missing; push it, or choose ?platform=")
-
-
-def _segments(images: Sequence[Image], compression: Compression) -> tuple[Literal | Copy, ...]:
-    """Lay out; one image in zstd is the very file that is stored, if that was sealed under the same settings."""
-    if len(images) == 1 and compression is Compression.ZSTD:
-        return lay_out(images[0]).segments
-    return lay_out_tar(images)
-
-
-def _size(segment: Literal | Copy, blobs: dict[Digest, Blob], compression: Compression) -> int:
-    if isinstance(segment, Literal):
-        return len(segment.content if compression is Compression.ZSTD else _unpacked(segment))
-    return segment.length if compression is Compression.ZSTD else blobs[segment.digest].size
+def _size(segments: Sequence[Literal | Copy], blobs: Mapping[Digest, Blob], compression: Compression) -> int | None:
+    """Return the bytes of a tarball; None for gzip, where only compressing it tells."""
+    match compression:
+        case Compression.ZSTD:
+            return sum(len(each.content) if isinstance(each, Literal) else each.length for each in segments)
+        case Compression.NONE:
+            return sum(
+                len(_unpacked(each)) if isinstance(each, Literal) else blobs[each.digest].size for each in segments
+            )
+        case Compression.GZIP:
+            return None

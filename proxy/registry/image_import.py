@@ -7,13 +7,12 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from proxy.catalog.catalog import Archive
 from proxy.errors import StillUnderWay, TarballInvalid
 from proxy.events import Received
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
 from proxy.registry.push import Push
 from proxy.runtime.tasks import run_in_dedicated_thread, run_in_thread
@@ -30,17 +29,21 @@ Reference = tuple[Name, Tag]
 class Progress:
     """How far a tarball is, for who watches."""
 
-    inflow: BlockingStream | None = None
     storing: list[str] = field(default_factory=list)
+    _stream: BlockingStream | None = None
 
     @property
     def received(self) -> int:
         """Bytes of the tarball that have come."""
-        return self.inflow.received if self.inflow else 0
+        return self._stream.received if self._stream else 0
+
+    def watch(self, stream: BlockingStream) -> None:
+        """Count what comes in a stream."""
+        self._stream = stream
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ImportedImage:
     """An image that is durable now; `size` in plain bytes, `stored` those of its archive."""
 
     reference: str
@@ -57,14 +60,17 @@ class ImageImport:
     push: Push
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
-    async def take(self, chunks: AsyncIterator[bytes], wanted: Reference | None, progress: Progress) -> list[Taken]:
+    async def take(
+        self, chunks: AsyncIterator[bytes], wanted: Reference | None, progress: Progress
+    ) -> list[ImportedImage]:
         """Push what is in a tarball, under one reference or under the names that it has; returns when it is durable.
 
         TARBALL_INVALID; DENIED when the store cannot keep it.
         """
         first = await anext(chunks, b"")  # an engine takes its time to begin, and keeps nobody else waiting
         async with self._turns, self.spool.parts() as parts:
-            inflow = progress.inflow = BlockingStream(chunks, first)
+            inflow = BlockingStream(chunks, first)
+            progress.watch(inflow)
             began = time.monotonic()
             try:
                 unpacked = await run_in_dedicated_thread(unpack, inflow, parts)
@@ -72,7 +78,7 @@ class ImageImport:
             finally:
                 inflow.close()
             found = chosen(await run_in_thread(images, unpacked.contents), wanted, self.push.public_host)
-            self.push.journal.ledger.emit(Received(inflow.received, time.monotonic() - began))
+            self.push.events.bus.emit(Received(inflow.received, time.monotonic() - began))
             await self._adopt(unpacked, found, began)
         return [each for image, references in found for each in await self._push(image, references, progress)]
 
@@ -88,42 +94,37 @@ class ImageImport:
         for digest, names in wanted.items():
             part = unpacked.parts[digest]
             for name in names:
-                self.push.journal.arrivals.add(name, digest, part.entry.size, began)
+                self.push.events.received_blobs.add(name, digest, part.entry.size, began)
             await self.spool.commit(names, part)
 
-    async def _push(self, image: Image, references: list[Reference], progress: Progress) -> list[Taken]:
-        root = image.manifests[image.root]
+    async def _push(self, image: Image, references: list[Reference], progress: Progress) -> list[ImportedImage]:
+        root, imported = image.manifests[image.root], list[ImportedImage]()
         for name in dict.fromkeys(name for name, _ in references):
             tags = [tag for each, tag in references if each == name]
             progress.storing.extend(label(name, tag) for tag in tags)
             for digest, manifest in reversed(image.manifests.items()):
                 if digest != image.root:  # what an index names comes before it
                     await self.push.hold(name, digest, manifest)
-            await _patiently(self.push, name, tags, image.root, root)
-        archives = [await self.push.catalog.resolve_tag(*reference) for reference in references]
-        return [_taken(archive) for archive in archives if archive]
-
-
-async def _patiently(push: Push, name: Name, tags: list[Tag], digest: Digest, root: Manifest) -> None:
-    while True:
-        try:
-            await push.put_tagged(name, tags, digest, root)
-        except StillUnderWay:  # nobody has to come again: this connection is held open
-            continue
-        return
-
-
-def _taken(archive: Archive) -> Taken:
-    size = sum(entry.size for entry in archive.index.blobs.values())
-    return Taken(label(archive.name, archive.reference), archive.index.root, size, archive.size)
+            archives = None
+            while archives is None:
+                with suppress(StillUnderWay):  # nobody has to come again: this connection is held open
+                    archives = await self.push.put_tagged(name, tags, image.root, root)
+            for archive in archives.values():
+                size = sum(entry.size for entry in archive.index.blobs.values())
+                where = label(archive.name, archive.reference)
+                imported.append(ImportedImage(where, archive.index.root, size, archive.size))
+        return imported
 
 
 def chosen(found: list[Image], wanted: Reference | None, relay: str) -> list[tuple[Image, list[Reference]]]:
-    """Say which images go where: all under their own names, or one, under a reference that is `wanted`.
+    """Return which images go where: all under their own names, or one, under a reference that is `wanted`.
 
     Of several that is the one that has this name. `relay` is the host under which this relay is known.
     """
-    called = [(image, _names(image, relay)) for image in found]
+    called = [  # each name once, if it has a tag
+        (image, list(dict.fromkeys((each.name(relay), each.tag) for each in image.references if each.tag)))
+        for image in found
+    ]
     if wanted is None:
         if named := [(image, names) for image, names in called if names]:
             return named
@@ -138,8 +139,3 @@ def chosen(found: list[Image], wanted: Reference | None, relay: str) -> list[tup
         f"the tarball holds {len(found)} images ({shown or 'without names'}), none of them {label(*wanted)}: "
         "send it to /relay/images, or with one image in it"
     )
-
-
-def _names(image: Image, relay: str) -> list[Reference]:
-    """Return the names of an image that have a tag, each once."""
-    return list(dict.fromkeys((each.name(relay), each.tag) for each in image.references if each.tag))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.artifacts.base import UnreadableArtifact
 from proxy.blob import Blob, read_all
@@ -13,11 +13,11 @@ from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label, split_host
 from proxy.registry.external_artifacts import ExternalArtifacts
 from proxy.registry.prefetch import Prefetch
+from proxy.runtime.limits import Limits
 from proxy.runtime.tasks import run_in_thread
 from proxy.spool.spool import Spool
 
 _LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
-_LOOK = 1.0  # seconds between two looks for what takes the place of something interim
 _NAMED = 8  # references that a 404 names at most
 
 
@@ -26,13 +26,8 @@ def not_here(wanted: str, there: str) -> str:
     return f"{wanted} is not here (there is: {there or 'nothing yet'}); another tag, or not pushed yet?"
 
 
-def _farness(name: Name, wanted: Name) -> int:
-    """Say how far a repository is from the wanted one: 0 that very one, 1 the same of another registry, else 2."""
-    return 0 if name == wanted else 1 if split_host(name.text)[1] == split_host(wanted.text)[1] else 2
-
-
 async def read_manifest(content: bytes, content_type: str) -> Manifest:
-    """Read a manifest (`oci.manifest.parse`): one that names thousands takes a tenth of a second, so in a thread."""
+    """Return a parsed manifest; of thousands of descriptors it takes a tenth of a second, so in a thread."""
     return await run_in_thread(parse, content, content_type) if len(content) > _LARGE else parse(content, content_type)
 
 
@@ -42,15 +37,16 @@ class Lookup:
 
     spool: Spool
     catalog: Catalog
-    foreign: ExternalArtifacts
+    external: ExternalArtifacts
     level: int  # zstd's, of manifests that are not in their stored form yet
-    warming: Prefetch
+    prefetch: Prefetch
     absence: Callable[[str, str], str] = not_here
+    limits: Limits = field(default_factory=Limits)
 
     async def find(self, name: Name, digest: Digest, *, known: bool = False) -> Blob | None:
         """Return content of a repository, blob or manifest; None if it has no such content.
 
-        `known`: without asking a store that is far. Then None may only mean that a push has to send it once more.
+        `known`: without asking a remote store. Then None may only mean that a push has to send it once more.
         Otherwise raise UnreadableArtifact if an unreadable artifact may have it, ContentDamaged if that is all.
         """
         if pending := await self.spool.get_pending(name, digest):
@@ -78,7 +74,7 @@ class Lookup:
             return None, error
 
     def _see_why(self, name: Name, digest: Digest, archive: Archive | None, problem: UnreadableArtifact | None) -> None:
-        """Raise what speaks against it that content is not there."""
+        """Raise the reason for which content may be there although it was not found."""
         if archive:
             raise ContentDamaged(f"the stored bytes of {digest} are damaged; push the image again")
         if problem:
@@ -105,7 +101,7 @@ class Lookup:
         """
         if found := await self.find(name, digest, known=True):
             return found
-        await self.warming.wait(name)
+        await self.prefetch.wait(name)
         return await self.find(name, digest, known=True)
 
     async def mountable(self, digest: Digest, source: Name | None) -> bool:
@@ -120,43 +116,44 @@ class Lookup:
         raise BlobUnknown(f"{name} has no blob {digest}")
 
     async def manifest(self, name: Name, reference: Tag | Digest) -> Blob:
-        """Give the manifest that answers for a reference, or MANIFEST_UNKNOWN with what is there instead."""
-        blob = await self._manifest(name, reference)
+        """Return the manifest that answers for a reference. Raise ManifestUnknown, which names what is there instead.
+
+        Of a tag wait a while for what a client of another job may put in the place of an interim archive.
+        """
+        blob = None
+        if isinstance(reference, Digest):
+            blob = await self.find(name, reference)
+        else:
+            archive = await self.catalog.resolve_tag(name, reference)
+            while archive and (left := self.catalog.interim(archive)):
+                await asyncio.sleep(min(left, self.limits.interim_poll))
+                archive = await self.catalog.resolve_tag(name, reference)
+            if archive and not (blob := archive.blob(archive.index.root)):
+                raise ContentDamaged(f"the stored bytes of {label(name, reference)} are damaged; push the image again")
+            if archive is None and (image := await self.external.resolve(name, reference)):
+                blob = image.root
         if blob is None or blob.media_type is None:
             raise ManifestUnknown(await self._absent(name, reference))
         return blob
 
-    async def _manifest(self, name: Name, reference: Tag | Digest) -> Blob | None:
-        if isinstance(reference, Digest):
-            return await self.find(name, reference)
-        if archive := await self._tagged(name, reference):
-            if blob := archive.blob(archive.index.root):
-                return blob
-            raise ContentDamaged(f"the stored bytes of {label(name, reference)} are damaged; push the image again")
-        return await self.foreign.find(name, reference)
-
-    async def _tagged(self, name: Name, tag: Tag) -> Archive | None:
-        """Return what answers for a tag; wait a while for what a client of another job may put in its place."""
-        archive = await self.catalog.resolve_tag(name, tag)
-        while archive and (left := self.catalog.interim(archive)):
-            await asyncio.sleep(min(left, _LOOK))
-            archive = await self.catalog.resolve_tag(name, tag)
-        return archive
-
     async def parsed(self, blob: Blob) -> Manifest:
-        """Read a manifest that was found."""
+        """Return a manifest that was found, parsed."""
         return await read_manifest(await read_all(blob), blob.media_type or "")
 
     async def repositories(self) -> list[Name]:
-        """Give every repository that has anything, in ASCII order."""
+        """Return every repository that has anything, in ASCII order."""
         return sorted({*await self.catalog.repositories(), *self.spool.repositories()})
 
     async def knows(self, name: Name) -> bool:
-        """Was anything pushed to this repository?"""
+        """Return whether anything was pushed to this repository."""
         return name in await self.repositories()
 
     async def _absent(self, name: Name, reference: Tag | Digest) -> str:
-        tagged = sorted(await self.catalog.tagged_names(), key=lambda each: _farness(each[0], name))
-        there = [f"{each}:{tag}" for each, tag in tagged]  # the nearest to what was asked for come first
+        """Say that a reference is not there; of what is, the same repository, also of another registry, comes first."""
+        own = split_host(name.text)[1]
+        tagged = sorted(
+            await self.catalog.tagged_names(), key=lambda each: (each[0] != name, split_host(each[0].text)[1] != own)
+        )
+        there = [f"{each}:{tag}" for each, tag in tagged]
         named = ", ".join(there[:_NAMED]) + (", …" if len(there) > _NAMED else "")
         return self.absence(label(name, reference), named)

@@ -2,13 +2,13 @@
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.blob import read_all
 from proxy.errors import ManifestUnknown
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import Descriptor, Manifest
+from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name
 from proxy.registry.lookup import Lookup
 
@@ -54,12 +54,10 @@ class Choice:
         fitting = {each: far for each in offered if (far := distance(each, self.platform)) is not None}
         if fitting:
             return offered[min(fitting, key=lambda each: fitting[each])]
-        raise ManifestUnknown(f"{called} is not there for {self.platform[:60]!r}, {self._instead(offered)}")
-
-    def _instead(self, offered: Iterable[str]) -> str:
-        if not (named := ", ".join(list(filter(None, offered))[:_SHOWN])):
-            return "it names no platform"
-        return f"only for {named}" + (": choose with --platform, or the input platform" if self.own else "")
+        named = ", ".join(list(filter(None, offered))[:_SHOWN])
+        hint = ": choose with --platform, or the input platform" if self.own else ""
+        instead = f"only for {named}{hint}" if named else "it names no platform"
+        raise ManifestUnknown(f"{called} is not there for {self.platform[:60]!r}, {instead}")
 
 
 async def _offered(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, Digest]:
@@ -68,7 +66,7 @@ async def _offered(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, 
     waiting, seen, looked = deque(index.children), set[Digest](), 0
     while waiting:
         child = waiting.popleft()
-        if child.digest in seen or _attests(child):
+        if child.digest in seen or str(child.platform or "") == _UNKNOWN or _ATTESTS in (child.annotations or {}):
             continue
         seen.add(child.digest)
         platform = str(child.platform or "")
@@ -85,10 +83,6 @@ async def _offered(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, 
         if platform:
             offered.setdefault(platform, child.digest)
     return offered
-
-
-def _attests(child: Descriptor) -> bool:
-    return str(child.platform or "") == _UNKNOWN or _ATTESTS in (child.annotations or {})
 
 
 def distance(platform: str, wanted: str) -> int | None:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from proxy.catalog.catalog import Catalog
 from proxy.errors import RegistryError
 from proxy.oci.names import Name
+from proxy.runtime.limits import Limits
 from proxy.runtime.tasks import TaskSet
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 5.0  # seconds from the beginning of a push for which its requests wait at most
-_GOOD = 30.0  # seconds for which what was read is good, and for which a failure is not tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,13 @@ class _Reading:
 class Prefetch:
     """Reads the indexes of repositories to which somebody pushes."""
 
-    def __init__(self, catalog: Catalog, crew: TaskSet, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self, catalog: Catalog, tasks: TaskSet, patience: float = _PATIENCE, *, limits: Limits | None = None
+    ) -> None:
         self._catalog = catalog
-        self._crew = crew
+        self._tasks = tasks
         self._patience = patience
+        self._good = (limits or Limits()).prefetch_good
         self._readings: dict[Name, _Reading] = {}
 
     def begin(self, name: Name) -> None:
@@ -43,10 +46,10 @@ class Prefetch:
         self._readings = {
             each: reading
             for each, reading in self._readings.items()
-            if not reading.task.done() or now - reading.began < _GOOD
+            if not reading.task.done() or now - reading.began < self._good
         }
         if name not in self._readings:
-            self._readings[name] = _Reading(self._crew.spawn(self._read(name)), now)
+            self._readings[name] = _Reading(self._tasks.spawn(self._read(name)), now)
 
     async def wait(self, name: Name) -> None:
         """Begin as well, and return when all indexes are read, or when that takes too long for who pushes."""

@@ -75,16 +75,16 @@ class Progress:
 class PushEvents:
     """Notes what becomes of pushes."""
 
-    ledger: EventBus = field(default_factory=EventBus)
-    arrivals: ReceivedBlobs = field(default_factory=ReceivedBlobs)
+    bus: EventBus = field(default_factory=EventBus)
+    received_blobs: ReceivedBlobs = field(default_factory=ReceivedBlobs)
     every: float = _EVERY
 
     def accepted(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
         """Note a manifest that was taken in, with what came for it."""
-        received, seconds = self.arrivals.claim(name, manifest.named)
+        received, seconds = self.received_blobs.claim(name, manifest.named)
         own = len(manifest.content)
         size = own + sum({each.digest: each.size for each in manifest.blobs}.values())
-        self.ledger.emit(Accepted(label(name, reference), str(digest), size, own + received, seconds))
+        self.bus.emit(Accepted(label(name, reference), str(digest), size, own + received, seconds))
 
     @asynccontextmanager
     async def storing(self, reference: str, body: Body) -> AsyncIterator[Progress]:
@@ -100,18 +100,18 @@ class PushEvents:
         while True:
             await asyncio.sleep(self.every)
             took = time.monotonic() - progress.began
-            self.ledger.emit(Storing(reference, progress.done, progress.size, took))
+            self.bus.emit(Storing(reference, progress.done, progress.size, took))
 
     def stored(self, archive: Archive, known: Collection[Digest], size: int, seconds: float) -> None:
         """Note an archive that is an artifact now; `known` is which of its content other archives had before."""
         reused = sum(entry.stored for digest, entry in archive.index.blobs.items() if digest in known)
         where = label(archive.name, archive.reference), str(archive.index.root), archive.artifact.name
-        self.ledger.emit(Stored(*where, size, size - reused, reused, seconds))
+        self.bus.emit(Stored(*where, size, size - reused, reused, seconds))
 
     def unchanged(self, reference: str, digest: Digest) -> None:
         """Note a push of what is there already."""
-        self.ledger.emit(Unchanged(reference, str(digest)))
+        self.bus.emit(Unchanged(reference, str(digest)))
 
     def failed(self, reference: str, problem: str) -> None:
         """Note an archive that could not be stored."""
-        self.ledger.emit(NotStored(reference, problem))
+        self.bus.emit(NotStored(reference, problem))

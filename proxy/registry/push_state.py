@@ -4,8 +4,10 @@ A push by tag is *uploaded*, then *sealing*, then *durable* or *failed*; its tag
 by digest is *pending* first, and visible by its digest from then on. A pair that is not in the table cannot happen.
 """
 
+import asyncio
 from dataclasses import dataclass
 from enum import Enum
+from weakref import WeakValueDictionary
 
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
@@ -89,3 +91,33 @@ def answers(state: State, *, by_digest: bool) -> bool:
     """Is the reference visible to a pull? By digest as soon as it is safe in the spool, by tag only when durable."""
     held = {State.PENDING, State.SEALING, State.FAILED} if by_digest else set()
     return state in held | {State.DURABLE}
+
+
+class PushTable:
+    """What was pushed and is not durable yet, and the locks under which the answer of a reference is changed."""
+
+    def __init__(self) -> None:
+        self._pushed: dict[tuple[Name, Tag | Digest, Digest], Pushed] = {}
+        self._locks: WeakValueDictionary[tuple[Name, Tag | Digest], asyncio.Lock] = WeakValueDictionary()
+
+    def lock(self, name: Name, reference: Tag | Digest) -> asyncio.Lock:
+        """Return the lock of a reference; requests get it in their order."""
+        return self._locks.setdefault((name, reference), asyncio.Lock())
+
+    def record(self, name: Name, reference: Tag | Digest, digest: Digest) -> Pushed:
+        """Return the record of what was pushed under a reference; a new one if there is none."""
+        fresh = Pushed(name, reference, digest, State.UPLOADED)
+        return self._pushed.setdefault((name, reference, digest), fresh)
+
+    def forget(self, name: Name, reference: Tag | Digest) -> None:
+        """Forget all of a reference: it is durable, so that earlier failures no longer matter, or was deleted."""
+        for key in [key for key in self._pushed if key[:2] == (name, reference)]:
+            del self._pushed[key]
+
+    def records(self) -> list[Pushed]:
+        """Return what is not durable: pending, being sealed, or failed."""
+        return list(self._pushed.values())
+
+    def sealing(self, name: Name | None = None) -> list[Pushed]:
+        """Return what is being sealed, in one repository or in all."""
+        return [each for each in self._pushed.values() if each.state is State.SEALING and name in {None, each.name}]

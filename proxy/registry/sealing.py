@@ -4,7 +4,7 @@ Nothing is read twice and nothing is compressed again: pieces are copied as they
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -80,7 +80,7 @@ class Body:
         return total
 
     async def parts(self) -> AsyncGenerator[bytes]:
-        """Give the bytes in order, a piece at a time."""
+        """Yield the bytes in order, a piece at a time."""
         for segment in self.plan.segments:
             if isinstance(segment, Literal):
                 yield segment.content
@@ -100,56 +100,58 @@ class Body:
             blob, same = self.blobs[segment.digest], copies.get(segment.digest)
             for part in cut(replace(blob, crc64=same.crc64), _MOST_COPIED) if same else [blob]:
                 if same and part.stored >= LEAST_COPIED:
-                    yield self._stretch(part, part.offset - blob.offset, same)
+                    at = part.offset - blob.offset
+                    yield Stretch(
+                        length=part.stored,
+                        crc64=joined(part.crc64 or b"", [piece.stored for piece in part.pieces]),
+                        sources=tuple((source, offset + at) for source, offset in same.sources),
+                        local=part.source.is_local,
+                        parts=partial(read_stored, part, self.memory),
+                    )
                     continue
                 async with aclosing(read_stored(part, self.memory)) as pieces:
                     async for piece in pieces:
                         yield piece
-
-    def _stretch(self, part: Blob, at: int, same: Copies) -> Stretch:
-        """Describe a part of a blob, so many stored bytes after its start."""
-        return Stretch(
-            length=part.stored,
-            crc64=joined(part.crc64 or b"", [piece.stored for piece in part.pieces]),
-            sources=tuple((source, offset + at) for source, offset in same.sources),
-            local=part.source.is_local,
-            parts=partial(read_stored, part, self.memory),
-        )
 
     def proven(self) -> set[Digest]:
         """Return the blobs whose digest this process has checked, over the very bytes that were sent."""
         return {digest for digest, blob in self.blobs.items() if digest in blob.findings.verified} - self._copied
 
 
-async def gather(lookup: Lookup, name: Name, digest: Digest, manifest: Manifest) -> Tree:
-    """Walk down from a manifest and take in all that it names; a blob that is missing is MANIFEST_BLOB_UNKNOWN."""
-    tree = Tree()
+async def gather(
+    lookup: Lookup, name: Name, digest: Digest, manifest: Manifest, found: MutableMapping[Digest, Blob] | None = None
+) -> Tree:
+    """Return a manifest with all that it names, at any depth. Raise ManifestBlobUnknown if a blob is missing.
+
+    Blobs are taken out of `found`, which were looked up a moment ago, before they are looked up.
+    """
+    tree, found = Tree(), {} if found is None else found
     tree.add(in_memory(digest, manifest, lookup.level), manifest)
     waiting = deque([manifest])
     while waiting:
         parent = waiting.popleft()
         for descriptor in parent.blobs:
-            if descriptor.digest not in tree.blobs and (blob := await present(lookup, name, descriptor)):
+            if descriptor.digest in tree.blobs:
+                continue
+            if blob := found.pop(descriptor.digest, None) or await present(lookup, name, descriptor):
                 tree.add(blob)
         for descriptor in parent.children:
-            if descriptor.digest not in tree.blobs:
-                waiting += await _child(lookup, name, descriptor, tree)
+            if descriptor.digest in tree.blobs:
+                continue
+            blob = await lookup.find(
+                name, descriptor.digest
+            )  # in doubt it raises: no artifact is better than a hollow one
+            if blob is None:
+                tree.missing[descriptor.digest] = descriptor
+                continue
+            child = await lookup.parsed(blob) if blob.media_type else None
+            tree.add(blob, child)
+            waiting.extend([child] if child else [])
     return tree
 
 
-async def _child(lookup: Lookup, name: Name, descriptor: Descriptor, tree: Tree) -> list[Manifest]:
-    """Take a child of an index in; return it if it is a manifest, which has to be walked down from."""
-    blob = await lookup.find(name, descriptor.digest)  # where that cannot be told, better no artifact than a hollow one
-    if blob is None:
-        tree.missing[descriptor.digest] = descriptor
-        return []
-    child = await lookup.parsed(blob) if blob.media_type else None
-    tree.add(blob, child)
-    return [child] if child else []
-
-
 async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | None:
-    """Give the blob that a manifest names; None only if it is one that may be absent."""
+    """Return the blob that a manifest names; None only if it is one that may be absent. Raise ManifestBlobUnknown."""
     try:
         blob = await lookup.find(name, descriptor.digest)
     except MayBeInside:
@@ -164,7 +166,7 @@ async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | 
 async def body_of(
     tree: Tree, name: Name, reference: Tag | Digest, public_host: str, lookup: Lookup, memory: MemoryBudget
 ) -> Body:
-    """Lay an archive out."""
+    """Return the archive of a tree, laid out."""
     tag, root = reference if isinstance(reference, Tag) else None, next(iter(tree.contents))
     siblings = lookup.catalog.siblings(name)
     image = Image(name, tag, root, tree.contents, names(name, tag, public_host), siblings)

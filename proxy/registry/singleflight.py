@@ -1,8 +1,8 @@
 """Work that several requests may wait for: it runs once, and goes on when they leave.
 
 Docker 29.7 gives up on an answer that takes longer than 30 s, but follows a redirect to the same URL, at most nine
-times. So a request that waits too long is told to come again, and joins the work under way. A failure stays until a
-request has received it, at least for a while; after a success the work, done again, finds nothing left to do.
+times. So a request that waits too long is told to come again, and then joins the work under way. A failure is kept
+until a request has received it, or for a while; after a success the work, done again, finds nothing left to do.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from proxy.errors import StillUnderWay
+from proxy.runtime.limits import Limits
 from proxy.runtime.tasks import TaskSet
 
 T = TypeVar("T")
 
-PATIENCE = 25.0  # seconds until a waiting request is told to come again
+PATIENCE = Limits().first_answer
 _REDIRECTS = 8  # after which the line is held open: clients stop at the tenth hop
-_KEPT = 60.0  # seconds for which a failure that nobody has received stays
 
 
 @dataclass(slots=True)
@@ -28,18 +28,20 @@ class _Flight:
 
 
 class SingleFlight:
-    """One task per key at any time."""
+    """One task per key at any time. `patience` is that of `limits.first_answer` unless it is given."""
 
-    def __init__(self, crew: TaskSet, patience: float) -> None:
-        self._crew = crew
-        self._patience = patience
+    def __init__(self, tasks: TaskSet, patience: float | None = None, *, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        self._tasks = tasks
+        self._patience = limits.first_answer if patience is None else patience
+        self._failure_kept = limits.failure_kept
         self._is_last = False
         self._flights: dict[Hashable, _Flight] = {}
 
     async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do the work of this key, or wait for it where it is under way; gives what it gave, raises what it raised.
+        """Do the work of this key, or join it where it is under way; return or raise what it does.
 
-        StillUnderWay if it takes too long for one request.
+        Raise StillUnderWay if it takes too long for one request.
         """
         flight = self._flight(key, work)
         redirects = flight.redirects
@@ -55,11 +57,11 @@ class SingleFlight:
         return result
 
     def hold(self) -> None:
-        """Tell nobody any more to come again: the relay is stopping, and would refuse who does."""
+        """Stop telling clients to come again: the relay is stopping, and would refuse those that do."""
         self._is_last = True
 
     async def wait(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        """Wait for as long as it takes, for somebody who is no client; gives whether it succeeded."""
+        """Do or join the work as `run`, for as long as it takes: no client waits. Return whether it succeeded."""
         flight = self._flight(key, work)
         await asyncio.wait({flight.task})
         self._forget(key, flight)
@@ -68,7 +70,7 @@ class SingleFlight:
     def _flight(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, object]]) -> _Flight:
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(self._crew.spawn(work()))
+            flight = self._flights[key] = _Flight(self._tasks.spawn(work()))
             flight.task.add_done_callback(lambda task: self._expire(key, flight, task))
         return flight
 
@@ -76,7 +78,7 @@ class SingleFlight:
         if task.cancelled() or task.exception() is None:  # what succeeded is found done by who comes back
             self._forget(key, flight)
         elif self._flights.get(key) is flight:
-            flight.end = asyncio.get_running_loop().call_later(_KEPT, self._forget, key, flight)
+            flight.end = asyncio.get_running_loop().call_later(self._failure_kept, self._forget, key, flight)
 
     def _forget(self, key: Hashable, flight: _Flight) -> None:
         if flight.end:

@@ -4,7 +4,20 @@ import logging
 from dataclasses import asdict
 from functools import singledispatch
 
-from proxy.events import Accepted, Called, Event, NotStored, Pulled, Received, Stored, Storing, Unchanged
+from proxy.events import (
+    Accepted,
+    BlobDeleted,
+    Called,
+    Deleted,
+    Event,
+    NotStored,
+    Pulled,
+    ReadExternal,
+    Received,
+    Stored,
+    Storing,
+    Unchanged,
+)
 from proxy.text import format_duration, format_rate, format_size, safe_text
 
 _log = logging.getLogger(__name__)
@@ -69,6 +82,22 @@ def _(event: Pulled) -> str:
 @_words.register
 def _(event: Called) -> str:
     return f"{event.service} {event.method}: {event.outcome} in {format_duration(event.seconds)}"
+
+
+@_words.register
+def _(event: Deleted) -> str:
+    return f"deleted {', '.join(event.references)} (DELETE {event.asked})"
+
+
+@_words.register
+def _(event: BlobDeleted) -> str:
+    return f"deleted blob {event.reference}"
+
+
+@_words.register
+def _(event: ReadExternal) -> str:
+    size, took = format_size(event.size), format_duration(event.seconds)
+    return f"read the artifact {safe_text(event.artifact)} as {event.name}: {size} in {took}"
 
 
 def _moved(event: Event) -> int | None:

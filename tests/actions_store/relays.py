@@ -10,10 +10,11 @@ from config import job
 from config.settings import Settings
 from proxy.api.keys import HANDOVER
 from proxy.api.server import listen
-from proxy.app import build
+from proxy.app import LIMITS, build
 from proxy.artifacts.retry import Policy, Rereading, Timeouts
 from proxy.oci.digest import Digest
 from proxy.registry.singleflight import PATIENCE
+from proxy.runtime.limits import Limits
 from tests.api.relay import Answer, Relay
 from tests.fakes.actions.emulator import Emulator, Job
 
@@ -59,6 +60,7 @@ class Relays:
         started: Job | None = None,
         tempo: Timeouts = HASTY,
         patience: float = PATIENCE,
+        limits: Limits = LIMITS,
         **more: Any,
     ) -> Relay:
         """Start the relay of a job, of a job `build` where none is named; in an empty folder, or `data`."""
@@ -66,19 +68,21 @@ class Relays:
         self.secrets |= {started.token, started.token.split(".")[1], started.token.split(".")[2]}
         if not actions.options.flavour.decimal_ids:  # numbers are everywhere by chance
             self.secrets |= {started.id, started.run.backend_id}
-        return await self._start({**actions.environment(started), "GITHUB_TOKEN": ""}, tempo, patience, **more)
+        return await self._start({**actions.environment(started), "GITHUB_TOKEN": ""}, tempo, patience, limits, **more)
 
     async def start_without_session(self, actions: Emulator) -> Relay:
         """Start a relay as a service container is: it gets its session later."""
         hosts = actions.environment(actions.job("build"))["RELAY_TRUSTED_HOSTS"]
-        return await self._start({"RELAY_TRUSTED_HOSTS": hosts}, HASTY, PATIENCE)
+        return await self._start({"RELAY_TRUSTED_HOSTS": hosts}, HASTY, PATIENCE, LIMITS)
 
-    async def _start(self, environment: dict[str, str], tempo: Timeouts, patience: float, **more: Any) -> Relay:
+    async def _start(
+        self, environment: dict[str, str], tempo: Timeouts, patience: float, limits: Limits, **more: Any
+    ) -> Relay:
         hosts = tuple(environment.pop("RELAY_TRUSTED_HOSTS").split(","))
         data = more.pop("data", None) or self._folder / f"relay-{self._count}"
         self._count += 1
         settings = {"settle_seconds": 3600, "store": "actions", "trusted_hosts": hosts, **more}
-        app = build(Settings(data=data, **settings), job.read(environment), patience)
+        app = build(Settings(data=data, **settings), job.read(environment), patience, limits)
         app[HANDOVER].store._storage.tempo = tempo
         port = await self._stack.enter_async_context(listen(app, ["127.0.0.1"], 0))
         session = await self._stack.enter_async_context(

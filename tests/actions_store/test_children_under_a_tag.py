@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
 from proxy.catalog import archive, catalog
-from proxy.registry import lookup, superseded
+from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import Pushed, Relay, eventually, image, index, noise
 from tests.fakes.actions import kinds
@@ -33,11 +34,12 @@ OTHERS = [
 ]
 
 
+QUICK = Limits(interim_poll=0.02, superseded_poll=0.02)
+
+
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "_FRESH", 0.0)
-    monkeypatch.setattr(lookup, "_LOOK", 0.02)
-    monkeypatch.setattr(superseded, "_TICK", 0.02)
 
 
 async def put(relay: Relay, manifest: Pushed, agent: str, tag: str = "v1") -> None:
@@ -72,7 +74,10 @@ async def test_a_pull_of_another_job_waits_for_the_index_and_what_came_before_it
     emulate: Emulate, relays: Relays, agent: str
 ) -> None:
     actions = emulate()
-    writer, reader = await relays.start(actions), await relays.start(actions, actions.job("deploy"))
+    writer, reader = (
+        await relays.start(actions, limits=QUICK),
+        await relays.start(actions, actions.job("deploy"), limits=QUICK),
+    )
     made = await children(writer)
     root = index(*(each.descriptor() for each in made))
     for child in made:
@@ -95,18 +100,17 @@ async def test_a_pull_of_another_job_waits_for_the_index_and_what_came_before_it
     assert names(actions) == ["image-app@v1", "image-app@v1~2", "image-app@v1~3"]
     assert (await writer.flush()).status == 200
     assert names(actions) == ["image-app@v1~3"]
-    for relay in (writer, reader, await relays.start(actions, actions.job("late"))):
+    for relay in (writer, reader, await relays.start(actions, actions.job("late"), limits=QUICK)):
         assert await whole(relay, "v1") == root.content
         for child in made:
             assert await whole(relay, child.digest) == child.content
 
 
 async def test_what_came_before_the_index_goes_when_readers_had_time_to_finish(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
+    emulate: Emulate, relays: Relays
 ) -> None:
-    monkeypatch.setattr(superseded, "_GRACE", 1.0)
     actions = emulate()
-    writer = await relays.start(actions)
+    writer = await relays.start(actions, limits=replace(QUICK, superseded_kept=1.0))
     first = await writer.push_image("v1", layers=[b"of before"])
     made = await children(writer)
     root = index(*(each.descriptor() for each in made))
@@ -132,7 +136,10 @@ async def test_what_nothing_follows_answers_when_the_time_is_over(
 ) -> None:
     monkeypatch.setattr(archive, "_INTERIM", 1.5)
     actions = emulate()
-    writer, reader = await relays.start(actions), await relays.start(actions, actions.job("deploy"))
+    writer, reader = (
+        await relays.start(actions, limits=QUICK),
+        await relays.start(actions, actions.job("deploy"), limits=QUICK),
+    )
     (child,) = await children(writer, 1)
     await put(writer, child, DOCKER)
     began = time.monotonic()
@@ -150,8 +157,8 @@ async def test_what_nothing_follows_answers_when_the_time_is_over(
 
 async def test_a_pull_that_waits_longer_than_clients_do_is_told_to_come_again(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
-    writer = await relays.start(actions)
-    reader = await relays.start(actions, actions.job("deploy"), patience=0.2)
+    writer = await relays.start(actions, limits=QUICK)
+    reader = await relays.start(actions, actions.job("deploy"), patience=0.2, limits=QUICK)
     (child,) = await children(writer, 1)
     await put(writer, child, DOCKER)
 
@@ -168,7 +175,10 @@ async def test_a_pull_that_waits_longer_than_clients_do_is_told_to_come_again(em
 @pytest.mark.parametrize("agent", OTHERS)
 async def test_what_other_clients_push_is_answered_at_once(emulate: Emulate, relays: Relays, agent: str) -> None:
     actions = emulate(flavour=Flavour.ACT)
-    writer, reader = await relays.start(actions), await relays.start(actions, actions.job("deploy"))
+    writer, reader = (
+        await relays.start(actions, limits=QUICK),
+        await relays.start(actions, actions.job("deploy"), limits=QUICK),
+    )
     (child,) = await children(writer, 1)
     await put(writer, child, agent)
 
@@ -178,7 +188,10 @@ async def test_what_other_clients_push_is_answered_at_once(emulate: Emulate, rel
 
 async def test_an_index_is_answered_at_once_whoever_pushes_it(emulate: Emulate, relays: Relays) -> None:
     actions = emulate(flavour=Flavour.ACT)
-    writer, reader = await relays.start(actions), await relays.start(actions, actions.job("deploy"))
+    writer, reader = (
+        await relays.start(actions, limits=QUICK),
+        await relays.start(actions, actions.job("deploy"), limits=QUICK),
+    )
     await put(writer, root := index(), DOCKER)
 
     async with asyncio.timeout(5):
@@ -187,7 +200,7 @@ async def test_an_index_is_answered_at_once_whoever_pushes_it(emulate: Emulate, 
 
 async def test_what_an_index_lacks_stays_although_it_is_of_the_same_tag(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
-    writer = await relays.start(actions)
+    writer = await relays.start(actions, limits=QUICK)
     one, other = await children(writer)
     await put(writer, one, DOCKER)
     await put(writer, other, DOCKER)
@@ -201,7 +214,7 @@ async def test_what_an_index_lacks_stays_although_it_is_of_the_same_tag(emulate:
 
 async def test_what_the_service_does_not_let_go_of_fails_no_flush(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
-    writer = await relays.start(actions)
+    writer = await relays.start(actions, limits=QUICK)
     (child,) = await children(writer, 1)
     await put(writer, child, DOCKER)
     await put(writer, index(child.descriptor()), DOCKER)

@@ -117,6 +117,21 @@ async def test_an_artifact_is_read_once_and_again_only_when_it_was_given_up(emul
     assert actions.traffic.blob_requests > 0
 
 
+async def test_a_manifest_that_was_read_opens_one_file_at_most(
+    emulate: Emulate, relays: Relays, opened: list[str]
+) -> None:
+    actions = emulate()
+    await stored(actions, "myimage", zipped({"a.tar": SAVED}))
+    relay = await relays.start(actions, actions.job("test"))
+    await image_of(relay, "latest", "myimage")
+    opened.clear()
+
+    answer = await relay.get("latest", "myimage")
+
+    assert answer.status == 200
+    assert len([path for path in opened if path.startswith(str(relay.data))]) == 1
+
+
 async def test_reading_survives_the_sweep_while_somebody_asks(
     emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
 ) -> None:

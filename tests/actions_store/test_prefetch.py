@@ -9,7 +9,7 @@ import pytest
 from proxy.api.keys import LOOKUP
 from proxy.catalog import catalog
 from proxy.oci.names import Name
-from proxy.registry import prefetch
+from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import MIB, Answer, Relay, noise
 from tests.fakes.actions import kinds
@@ -73,13 +73,15 @@ async def test_a_whole_push_looks_once_and_a_later_one_again(
 
     assert {await head(later, _NOBODY_HAS) for _ in range(20)} == {404}
     assert actions.traffic.calls == {kinds.LIST: 1, kinds.SIGN: 1, kinds.GET_RANGE: 1}
+    over = await relays.start(actions, actions.job("over"), limits=Limits(prefetch_good=0.0))
+    assert await head(over, _NOBODY_HAS) == 404
 
     await first.push_image("v2", layers=[b"newer"])
     newer = (await first.get("v2")).json["layers"][0]["digest"]
     assert await head(later, newer) == 404
-    monkeypatch.setattr(prefetch, "_GOOD", 0.0)  # half a minute has gone
     monkeypatch.setattr(catalog, "_FRESH", 0.0)
-    assert await head(later, newer) == 200
+    assert await head(later, newer) == 404
+    assert await head(over, newer) == 200  # where what was read is good no more
 
 
 async def test_nobody_waits_long_for_a_slow_service_and_what_comes_late_is_known_then(
@@ -90,13 +92,13 @@ async def test_nobody_waits_long_for_a_slow_service_and_what_comes_late_is_known
     await writer.push_image("v1")
     digest = (await writer.get("v1")).json["layers"][0]["digest"]
     later = await relays.start(actions, actions.job("deploy"))
-    later.app[LOOKUP].warming._patience = 0.3
+    later.app[LOOKUP].prefetch._patience = 0.3
     actions.plan.play(kinds.SIGN, Delay(1.0))
 
     began = time.monotonic()
     assert {await head(later, digest) for _ in range(5)} == {404}  # all together, not each of them
     assert time.monotonic() - began < 1.0
-    await asyncio.wait({later.app[LOOKUP].warming._readings[Name.parse("app")].task})
+    await asyncio.wait({later.app[LOOKUP].prefetch._readings[Name.parse("app")].task})
     assert await head(later, digest) == 200
 
 

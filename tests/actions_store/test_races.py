@@ -191,7 +191,7 @@ class Race:
         pushing = asyncio.ensure_future(relay.put("v1", pushed.content))
         while not pushing.done() and not any(each.job == mine.id for each in records):  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.002)
-        await relay.app[keys.FLIGHTS]._crew.cancel_all()
+        await relay.app[keys.FLIGHTS]._tasks.cancel_all()
         pushing.cancel()
         await asyncio.wait({pushing})
         relay.port = 0  # nobody asks it again

@@ -17,9 +17,9 @@ from proxy.errors import Denied, ManifestBlobUnknown, ManifestInvalid, ManifestU
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest, parse
 from proxy.oci.names import Name, Tag
-from proxy.registry import push as push_module
 from proxy.registry.push_events import Progress
 from proxy.registry.push_state import State
+from proxy.runtime.limits import Limits
 from proxy.spool import spool as spool_module
 from proxy.spool import upload as upload_module
 from tests.fakes.faulty_stores import MoodyStore
@@ -41,6 +41,14 @@ from tests.registry_harness import (
 )
 
 OTHER = Name.parse("other")
+QUICK = Limits(idle_poll=0.002)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    desk = await Desk.open(tmp_path, limits=QUICK)
+    yield desk
+    await desk.crew.cancel_all()
 
 
 @pytest.fixture
@@ -52,15 +60,10 @@ async def moody(tmp_path: Path) -> MoodyStore:
 
 @pytest.fixture
 async def moody_desk(moody: MoodyStore, tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = await Desk.open(tmp_path, moody)
+    desk = await Desk.open(tmp_path, moody, limits=QUICK)
     yield desk
     moody.gate.set()
     await desk.crew.cancel_all()
-
-
-@pytest.fixture
-def quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push_module, "_TICK", 0.002)
 
 
 def states(desk: Desk) -> list[State]:
@@ -157,9 +160,52 @@ async def test_of_several_tags_those_that_are_durable_are_told(moody_desk: Desk,
 
     durable = await moody_desk.push.put_tagged(APP, [V1, V2], manifest.digest, manifest)
 
-    assert durable == [V1]
+    assert list(durable) == [V1]
     with pytest.raises(Denied):
         await moody_desk.push.put_tagged(APP, [V2, Tag.parse("v3")], manifest.digest, manifest)
+
+
+async def test_a_push_gives_the_archives_that_it_made_without_listing_the_store_again(tmp_path: Path) -> None:
+    store = CountingStore()
+    desk = await Desk.open(tmp_path, store)
+    store.stored = desk.catalog.forget_listing
+    manifest = await desk.prepare(b"layer")
+
+    made = await desk.push.put_tagged(APP, [V1, V2], manifest.digest, manifest)
+    listings = store.listings
+    again = await desk.push.put_tagged(APP, [V1], manifest.digest, manifest)
+
+    assert [archive.artifact for archive in made.values()] == await store.listed()
+    assert listings == len(made)  # to see what each tag answers before, and not once more
+    assert again == {V1: made[V1]}
+
+
+class CountingStore(MemoryStore):
+    """Counts how often it is listed, and tells when something was stored."""
+
+    listings = 0
+    stored: Callable[[], None]
+
+    async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
+        artifact = await super().put(name, body, claim)
+        self.stored()
+        return artifact
+
+    async def listed(self) -> list[Artifact]:
+        self.listings += 1
+        return await super().listed()
+
+
+async def test_a_push_by_tag_opens_each_blob_of_the_spool_once(tmp_path: Path, opened: list[str]) -> None:
+    desk = await Desk.open(tmp_path, MemoryStore())
+    manifest = await desk.prepare(b"one", b"another")
+    blobs = [str(tmp_path / "spool" / file) for file in desk.files() if file.startswith("blobs")]
+    opened.clear()
+
+    await desk.put(manifest, V1)
+
+    assert len(blobs) == 3
+    assert sorted(path for path in opened if path in blobs) == sorted(blobs)
 
 
 async def test_a_push_that_takes_long_is_told_to_come_again_and_goes_on(moody: MoodyStore, tmp_path: Path) -> None:
@@ -330,7 +376,7 @@ async def test_a_manifest_with_another_media_type_is_another_push(desk: Desk) ->
 # Settling
 
 
-async def test_what_nothing_claims_is_settled_when_its_repository_is_quiet(desk: Desk, quick_ticks: None) -> None:
+async def test_what_nothing_claims_is_settled_when_its_repository_is_quiet(desk: Desk) -> None:
     manifest = await desk.push_image(b"layer", tags=())
     desk.start_settling()
 
@@ -384,7 +430,7 @@ async def test_what_has_a_subject_that_is_pending_waits_with_it_and_goes_where_t
     assert desk.push.pushed() == []
 
 
-async def test_what_waits_with_its_subject_is_settled_with_it(desk: Desk, quick_ticks: None) -> None:
+async def test_what_waits_with_its_subject_is_settled_with_it(desk: Desk) -> None:
     pushed = await desk.push_image(b"layer", tags=())
     signed = signature(pushed)
     await desk.put(signed)
@@ -427,7 +473,7 @@ async def test_twenty_identical_signatures_at_once_make_one_archive(moody_desk: 
 
 
 async def test_a_session_that_nobody_feeds_puts_settling_off_for_seconds_only(
-    desk: Desk, quick_ticks: None, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload_module, "_FED", 0.05)
     await desk.push_image(b"layer", tags=())
@@ -451,7 +497,7 @@ async def test_a_session_that_nobody_feeds_puts_settling_off_for_seconds_only(
     assert stopped.offset == 4
 
 
-async def test_requests_and_open_uploads_put_settling_off(desk: Desk, quick_ticks: None) -> None:
+async def test_requests_and_open_uploads_put_settling_off(desk: Desk) -> None:
     await desk.push_image(b"layer", tags=())
     desk.push.settle_seconds = 3600
     desk.push.touch(APP)
@@ -469,7 +515,7 @@ async def test_requests_and_open_uploads_put_settling_off(desk: Desk, quick_tick
 
 
 async def test_what_a_tag_that_is_being_sealed_will_claim_is_not_settled_meanwhile(
-    moody_desk: Desk, moody: MoodyStore, quick_ticks: None
+    moody_desk: Desk, moody: MoodyStore
 ) -> None:
     root, _ = await push_tree(moody_desk)
     moody.gate.clear()
@@ -486,7 +532,7 @@ async def test_what_a_tag_that_is_being_sealed_will_claim_is_not_settled_meanwhi
 
 
 async def test_a_settle_that_fails_is_told_by_flush_and_tried_again_at_the_next_push(
-    moody_desk: Desk, moody: MoodyStore, quick_ticks: None, caplog: pytest.LogCaptureFixture
+    moody_desk: Desk, moody: MoodyStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = await moody_desk.push_image(b"layer", tags=())
     moody.refuse()
@@ -707,7 +753,7 @@ async def test_a_blob_that_is_damaged_in_the_spool_never_gets_into_an_archive(de
     assert await desk.artifacts() == []
 
 
-async def test_names_of_repositories_without_requests_are_forgotten(desk: Desk, quick_ticks: None) -> None:
+async def test_names_of_repositories_without_requests_are_forgotten(desk: Desk) -> None:
     for number in range(100):
         desk.push.touch(Name.parse(f"name{number}"))
     desk.start_settling()

@@ -110,7 +110,7 @@ class _Slow:
 async def test_a_long_seal_tells_how_far_it_is_until_it_is_over(desk: Desk) -> None:
     slow = SlowStore(desk)
     desk.catalog._store = slow
-    desk.push.journal.every = 0.001
+    desk.push.events.every = 0.001
     manifest = await desk.prepare(noise(5 * MIB))
 
     sealing = asyncio.ensure_future(desk.put(manifest, V1))
@@ -131,7 +131,7 @@ async def test_a_long_seal_tells_how_far_it_is_until_it_is_over(desk: Desk) -> N
 
 async def test_blobs_that_came_count_for_the_manifest_that_names_them(desk: Desk) -> None:
     manifest = await desk.prepare(b"layer")
-    desk.push.journal.arrivals.add(APP, Digest.of(b"layer"), 5, 0.0)
+    desk.push.events.received_blobs.add(APP, Digest.of(b"layer"), 5, 0.0)
 
     await desk.put(manifest, V1)
 

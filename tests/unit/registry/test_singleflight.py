@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import pytest
 
 from proxy.errors import Denied, StillUnderWay
-from proxy.registry import singleflight as flights_module
-from proxy.registry.singleflight import PATIENCE, SingleFlight
+from proxy.registry.singleflight import SingleFlight
+from proxy.runtime.limits import Limits
 from proxy.runtime.tasks import TaskSet
 from tests.registry_harness import until
 
@@ -39,7 +39,7 @@ async def crew() -> AsyncIterator[TaskSet]:
 
 @pytest.fixture
 def flights(crew: TaskSet) -> SingleFlight:
-    return SingleFlight(crew, PATIENCE)
+    return SingleFlight(crew)
 
 
 @pytest.fixture
@@ -137,10 +137,8 @@ async def test_a_failure_waits_for_its_request_and_is_told_once(hasty: SingleFli
     assert (failing.begun, fine.begun) == (1, 1)
 
 
-async def test_a_failure_that_nobody_comes_for_is_forgotten(
-    hasty: SingleFlight, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flights_module, "_KEPT", 0.0)
+async def test_a_failure_that_nobody_comes_for_is_forgotten(crew: TaskSet) -> None:
+    hasty = SingleFlight(crew, limits=Limits(first_answer=0.0, failure_kept=0.0))
     failing, fine = Work(Denied("no")), Work()
     await told_to_come_again(hasty, failing)
     failing.gate.set()

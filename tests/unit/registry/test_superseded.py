@@ -12,8 +12,8 @@ from proxy.artifacts.base import Artifact
 from proxy.catalog.archive import Archive
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
-from proxy.registry import superseded
 from proxy.runtime.files import Held
+from proxy.runtime.limits import Limits
 from tests.fakes.memory_store import MemoryStore
 from tests.registry_harness import APP, V1, V2, Desk, index, until
 from tests.unit.archive.forging import some_index
@@ -33,16 +33,14 @@ async def push_child(desk: Desk, layer: bytes = b"layer") -> Manifest:
     return child
 
 
-async def test_it_goes_when_its_time_has_come_and_its_successor_answers(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(superseded, "_GRACE", 0.05)
-    monkeypatch.setattr(superseded, "_TICK", 0.01)
+async def test_it_goes_when_its_time_has_come_and_its_successor_answers(tmp_path: Path) -> None:
+    limits = Limits(superseded_kept=0.05, superseded_poll=0.01)
+    desk = await Desk.open(tmp_path, MemoryStore(), limits=limits)
     child = await push_child(desk)
     await desk.put(root := index(child), V1)
     assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2"]
 
-    watching = desk.crew.spawn(desk.push.forerunners.watch())
+    watching = desk.crew.spawn(desk.push.superseded.watch())
     await until(lambda: one_artifact(desk))
     await desk.crew.cancel_all()
 
@@ -59,7 +57,7 @@ async def test_it_stays_until_its_time_has_come(desk: Desk) -> None:
     child = await push_child(desk)
     await desk.put(index(child), V1)
 
-    await desk.push.forerunners.remove()
+    await desk.push.superseded.remove()
 
     assert len(await desk.artifacts()) == 2
 

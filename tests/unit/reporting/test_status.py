@@ -111,7 +111,7 @@ async def test_what_is_not_durable_is_told(tmp_path: Path) -> None:
     await desk.push.flush()
     held = document(OCI_MANIFEST, layers=[], annotations={"a": "b"})
     await desk.spool.add_pending(APP, held.digest, held)
-    desk.push._record(APP, held.digest, held.digest)
+    desk.push.sealer.table.record(APP, held.digest, held.digest)
 
     health = report(desk).health()
 

@@ -1,0 +1,228 @@
+"""Seal: make one artifact of a manifest and all that it needs, and take that out of the spool.
+
+A tag is sealed by the request that pushes it. A pending manifest is sealed alone when nothing claims it, or when
+content that it needs is about to go.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from proxy.archive.index import ArchiveInvalid
+from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, MayBeInside, StoreRefused, UnreadableArtifact
+from proxy.blob import Blob
+from proxy.catalog.catalog import Archive
+from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest
+from proxy.oci.names import Name, Tag, label
+from proxy.registry.lookup import Lookup
+from proxy.registry.push_events import PushEvents
+from proxy.registry.push_state import Event, Pushed, PushTable, State
+from proxy.registry.sealing import body_of, gather, present
+from proxy.registry.singleflight import SingleFlight
+from proxy.registry.superseded import Superseded
+from proxy.registry.tag_rules import TagTaken, answers, whose
+from proxy.runtime.files import trouble
+from proxy.runtime.memory import MemoryBudget
+from proxy.runtime.tasks import run_in_thread
+
+_log = logging.getLogger(__name__)
+_TROUBLES = (RegistryError, StoreRefused, ArtifactGone, ArchiveInvalid, OSError)  # of a seal
+_CONTESTS = 3  # lost to another job, before the tag is taken to be its own
+
+
+@dataclass(slots=True)
+class Sealer:
+    """Makes artifacts of manifests. `public_host` returns the host under which clients know this relay."""
+
+    lookup: Lookup
+    flights: SingleFlight
+    memory: MemoryBudget
+    events: PushEvents
+    superseded: Superseded
+    public_host: Callable[[], str]
+    table: PushTable = field(default_factory=PushTable)
+
+    async def check(self, name: Name, manifest: Manifest) -> dict[Digest, Blob]:
+        """Return the blobs of the spool that a manifest names, with their files open.
+
+        Raise ManifestBlobUnknown if one that must be there is not, ManifestInvalid if one has another size.
+        """
+        found = {}
+        for descriptor in {each.digest: each for each in manifest.blobs}.values():
+            blob = await present(self.lookup, name, descriptor)
+            if blob and blob.size != descriptor.size:
+                raise ManifestInvalid(f"{descriptor.digest} has {blob.size} bytes, not {descriptor.size}")
+            if blob and blob.source.is_local and self.lookup.spool.stored(blob.digest):
+                found[descriptor.digest] = blob
+        return found
+
+    async def seal_tag(self, name: Name, tag: Tag, digest: Digest, manifest: Manifest) -> Archive:
+        """Return the archive that makes a tag answer with a manifest, stored now or before. Raise Denied."""
+        async with self.table.lock(name, tag):  # checked under the lock, which requests get in their order
+            found = await self.check(name, manifest)
+            try:
+                self.events.accepted(name, tag, digest, manifest)
+                taken = frozenset({digest, *(child.digest for child in manifest.children)})
+                return await self._seal(self._begun(name, tag, digest, taken), manifest, found)
+            finally:
+                if found:
+                    await run_in_thread(found.clear)  # closes as many files
+
+    async def seal_pending(self, name: Name, digest: Digest) -> None:
+        """Seal a pending manifest alone, unless it was claimed or deleted meanwhile. Raise Denied."""
+        async with self.table.lock(name, digest):
+            if digest in self.lookup.spool.pending.get(name, {}):
+                await self._seal(self._begun(name, digest, digest), None, {})
+
+    async def try_pending(self, name: Name, digest: Digest) -> bool:
+        """Seal as `seal_pending`, once for all who wait for it; return whether that went well."""
+        return await self.flights.wait((name, digest, digest), partial(self.seal_pending, name, digest))
+
+    def _begun(
+        self, name: Name, reference: Tag | Digest, digest: Digest, taken: frozenset[Digest] = frozenset()
+    ) -> Pushed:
+        pushed = self.table.record(name, reference, digest)
+        pushed.advance(Event.SEAL)
+        pushed.takes = taken
+        return pushed
+
+    async def _seal(self, pushed: Pushed, manifest: Manifest | None, found: dict[Digest, Blob]) -> Archive:
+        """Store, and note what comes of it; without a manifest the pending one, which is read back from the spool."""
+        name, reference = pushed.name, pushed.reference
+        try:
+            manifest = manifest or await self._read_back(name, pushed.digest)
+            archive = await self._store_contested(name, reference, pushed.digest, manifest, found)
+        except _TROUBLES as error:
+            problem = trouble(self.lookup.spool.root, error) if isinstance(error, OSError) else str(error)
+            self._fail(pushed, problem)
+            verb = "" if isinstance(error, TagTaken) else "was not stored: "
+            raise Denied(f"{label(name, reference)} {verb}{problem}") from error
+        except Exception:
+            self._fail(pushed, "this is a fault of image-relay; its log says more")
+            _log.exception("sealing %s failed", label(name, reference))
+            raise
+        pushed.advance(Event.STORE)
+        self.table.forget(name, reference)
+        return archive
+
+    async def _read_back(self, name: Name, digest: Digest) -> Manifest:
+        blob = await self.lookup.spool.get_pending(name, digest)
+        if blob is None:
+            raise ManifestUnknown("its manifest is gone from the disk; push it again")
+        return await self.lookup.parsed(blob)
+
+    def _fail(self, pushed: Pushed, problem: str) -> None:
+        if pushed.state is not State.DURABLE:  # else a tag has claimed it meanwhile
+            pushed.advance(Event.FAIL, problem)
+            self.events.failed(label(pushed.name, pushed.reference), problem)
+
+    async def _store_contested(
+        self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest, found: dict[Digest, Blob]
+    ) -> Archive:
+        for _ in range(_CONTESTS):
+            try:
+                return await self._store(name, reference, digest, manifest, found)
+            except Contested as contested:
+                await asyncio.sleep(contested.pause)
+                self.lookup.catalog.forget_listing()
+        raise TagTaken
+
+    async def _store(
+        self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest, found: dict[Digest, Blob]
+    ) -> Archive:
+        """Return the archive that stands already, or a new one; of `found` each blob is used once. Raise Contested."""
+        before, known = await self._standing(name, reference, digest)
+        if (
+            before is not None
+            and answers(before, reference, digest, manifest)
+            and not await self._has_more(name, before, manifest)
+            and await self.lookup.catalog.confirmed(before)
+        ):
+            await self._claim(name, before.index.blobs)
+            self.events.unchanged(label(name, reference), digest)
+            return before
+        claim = NOBODYS
+        if isinstance(reference, Tag):
+            claim = Claim(await whose(self.lookup, reference, digest, manifest, before), known)
+        began = time.monotonic()
+        tree = await gather(self.lookup, name, digest, manifest, found)
+        try:
+            if before is not None and isinstance(reference, Tag):
+                await self.seal_dependents(name, before, tree.contents)
+            body = await body_of(tree, name, reference, self.public_host(), self.lookup, self.memory)
+            reused = self.lookup.catalog.known_of(tree.contents)
+            async with self.events.storing(label(name, reference), body) as progress:
+                archive = await self.lookup.catalog.put(name, reference, progress, claim)
+            archive.findings.verified.update(body.proven())
+            self.superseded.follow(archive)
+            await self._claim(name, tree.contents)
+            self.events.stored(archive, reused, body.size, time.monotonic() - began)
+            return archive
+        finally:
+            await run_in_thread(tree.blobs.clear)  # closes as many files
+
+    async def _has_more(self, name: Name, before: Archive, manifest: Manifest) -> bool:
+        """Return whether the repository has by now what an archive lacks: an index may come before what it names."""
+        waiting = [manifest]
+        while waiting:
+            parent = waiting.pop()
+            for digest in parent.named - before.index.blobs.keys():
+                with suppress(MayBeInside):
+                    if await self.lookup.find(name, digest):
+                        return True
+            inner = [blob for child in parent.children if (blob := before.blob(child.digest)) and blob.media_type]
+            waiting += [child for each in inner if (child := await self.lookup.parsed(each)).is_index]
+        return False
+
+    async def answering(
+        self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest
+    ) -> Archive | None:
+        """Return the archive that makes this push durable already, with the media type of this push."""
+        current, _ = await self._standing(name, reference, digest)
+        return current if current is not None and answers(current, reference, digest, manifest) else None
+
+    async def _standing(
+        self, name: Name, reference: Tag | Digest, digest: Digest
+    ) -> tuple[Archive | None, frozenset[str]]:
+        """Return the archive that answers for a tag, and what was looked at; or one that is known to have a digest.
+
+        Raise Denied if a tag may be that of another job whose image cannot be read; what is no image is nobody's.
+        """
+        catalog = self.lookup.catalog
+        if isinstance(reference, Digest):
+            return await catalog.find_cached(name, digest), frozenset()
+        try:
+            return await catalog.standing(name, reference)
+        except UnreadableArtifact as error:  # that is no reason not to store
+            if not error.proven and not catalog.may_replace(error.artifact):
+                raise Denied(f"{label(name, reference)} belongs to another job of this run, and {error}") from error
+            return None, catalog.ids(name, reference)
+
+    async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
+        """Take out of the spool what is in an artifact now."""
+        spool = self.lookup.spool
+        for digest in await spool.remove_pending(name, durable):
+            self.table.record(name, digest, digest).advance(Event.STORE)
+            self.table.forget(name, digest)
+        needed = spool.pending_digests(name)  # by what is still pending, and must outlive this artifact
+        await spool.unlink(name, [digest for digest in durable if digest not in needed])
+
+    async def seal_dependents(self, name: Name, going: Archive, claimed: Collection[Digest] = ()) -> None:
+        """Seal what is pending, in any repository, and needs content of an archive that is about to go.
+
+        Other repositories may need it by a mount. Raise Denied if a seal fails.
+        """
+        spool = self.lookup.spool
+        held = [(each, *entry) for each, table in spool.pending.items() for entry in table.items()]
+        for each, digest, pending in held:
+            if (each == name and digest in claimed) or pending.named.isdisjoint(going.index.blobs):
+                continue
+            if not await self.try_pending(each, digest):
+                whole = label(going.name, going.reference)
+                raise Denied(f"{whole} is still needed by {label(each, digest)}, which could not be stored")
