@@ -26,7 +26,7 @@ from tests.e2e.relay import Relay
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
-@pytest.fixture(params=["docker20", "docker26"])
+@pytest.fixture(params=["docker20", "docker28", "docker28_graph"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """An engine that the command finds as the docker command would."""
     engine: Engine = request.getfixturevalue(request.param)
@@ -81,6 +81,7 @@ def test_what_the_engine_does_not_have_is_told(
         ((CONFIG, "application/vnd.oci.image.layer.nondistributable.v1.tar"), "a layer of it is not here"),
     ],
 )
+@pytest.mark.parametrize("engine", ["docker28"], indirect=True)  # the relay refuses, whatever would load it
 def test_what_no_engine_can_load_is_refused_and_can_be_had_as_a_file(
     types: Sequence[str | None],
     reason: str,
@@ -106,7 +107,7 @@ def test_what_no_engine_can_load_is_refused_and_can_be_had_as_a_file(
 
     assert said.startswith(f"chart:v1 is no image that an engine can load ({reason}")
     assert (tmp_path / "chart.tar").stat().st_size > 0
-    assert engine.docker("image", "ls", "--quiet") == ""
+    assert engine.docker("image", "ls", "--quiet", "chart") == ""
 
 
 @pytest.mark.parametrize("fill", [bytes, os.urandom], ids=["unpacked", "stored"])
@@ -170,7 +171,7 @@ def test_a_folder_is_no_tarball_and_the_message_makes_one_of_it(
 
 
 def test_files_take_the_place_of_an_engine(
-    relay: Relay, toolbox: Toolbox, docker26: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    relay: Relay, toolbox: Toolbox, docker28: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = several_layers(tmp_path / "image")
     COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
@@ -178,14 +179,14 @@ def test_files_take_the_place_of_an_engine(
         file = tmp_path / f"image.{ending}"
         call(relay, "load", "app:v1", "--file", str(file))
         call(relay, "save", f"copy:{ending}", "--file", str(file))
-        docker26.docker("load", "--input", str(file))
-        assert docker26.run("app:v1") == image.token
+        docker28.docker("load", "--input", str(file))
+        assert docker28.run("app:v1") == image.token
         assert relay.digest("copy", ending) == image.digest
     call(relay, "save", "--file", str(tmp_path / "image.tar"))
 
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"app:v1 {image.digest}: ")
     assert list(tmp_path.glob("*.part")) == []
-    docker26.docker("image", "rm", "--force", "app:v1")
+    docker28.docker("image", "rm", "--force", "app:v1")
 
 
 def test_wait_ends_when_the_image_comes(
