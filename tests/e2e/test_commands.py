@@ -1,7 +1,5 @@
 """`image-relay save`, `load` and `wait`, between real engines and a relay; started as `main` starts them."""
 
-import gzip
-import hashlib
 import json
 import os
 import secrets
@@ -9,13 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from proxy.__main__ import main
-from tests import tarballs
 from tests.e2e.clients import Toolbox
 from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine
@@ -108,30 +105,6 @@ def test_what_no_engine_can_load_is_refused_and_can_be_had_as_a_file(
     assert said.startswith(f"chart:v1 is no image that an engine can load ({reason}")
     assert (tmp_path / "chart.tar").stat().st_size > 0
     assert engine.docker("image", "ls", "--quiet", "chart") == ""
-
-
-@pytest.mark.parametrize("fill", [bytes, os.urandom], ids=["unpacked", "stored"])
-def test_a_disk_that_is_full_is_a_failure(
-    fill: Callable[[int], bytes],
-    full: Engine,
-    relay: Relay,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{full.socket}")
-    layer = tarballs.tar({"large": fill(100 << 20)})
-    diff = f"sha256:{hashlib.sha256(layer).hexdigest()}"
-    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff]}}
-    client = ImpatientClient(relay, "large")
-    packed = client.push([gzip.compress(layer, 1)], "application/vnd.oci.image.layer.v1.tar+gzip")
-    described = client.push([json.dumps(config).encode()], CONFIG)
-    body = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": described, "layers": [packed]}).encode()
-    assert relay.request("PUT", "/v2/large/manifests/v1", {"Content-Type": MANIFEST}, body)[0] == 201
-
-    said = failed(capsys, relay, "load", "large:v1")
-
-    assert said.startswith("the container engine says: ")
-    assert "no space left on device" in said
 
 
 def test_without_an_engine_that_is_told(
