@@ -205,7 +205,7 @@ def test_a_mistaken_input_is_one_error_that_says_how_it_should_look(
 def test_a_load_that_ends_well_and_says_otherwise_has_failed(
     said: str, problem: str, relay: Relay, use: Use, tmp_path: Path, jobs: Jobs
 ) -> None:
-    """Engines from 28 on say it so; the ones that the tests have end with 1."""
+    """Docker 28 ends so where its disk is full, as tests/e2e/test_full_disk.py shows; nothing at all it never says."""
     use(relay.port).main()
     client = ImpatientClient(relay, "app")
     client.tag("v1", [client.push([b"layer"])])

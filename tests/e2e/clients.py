@@ -1,6 +1,6 @@
 """The real clients, and where they are.
 
-Two generations are used: Debian's own on this machine, and those of the next Debian release in
+Two generations are used: Debian's own on this machine, and newer ones, those of Debian testing, in
 a root folder of their own. Both see the same work folder under the same path.
 """
 
@@ -11,17 +11,17 @@ from typing import IO
 
 from tests.machine import HOST_PATH, INSTALLS, TOOLS, missing, require, require_root
 
-TRIXIE = TOOLS / "trixie"
+NEWER = TOOLS / "testing"
 ENTER_ROOT = Path(__file__).parents[2] / "tools" / "enter-root"
 
 _TIMEOUT = 240.0  # seconds; far above the slowest call, the pull of a 300 MB layer
 
 
-def require_trixie(tool: str) -> str:
-    """Find a program of the Debian 13 root."""
+def require_newer(tool: str) -> str:
+    """Find a program of the root of Debian testing."""
     require_root()
-    if shutil.which(tool, path=f"{TRIXIE}/usr/sbin:{TRIXIE}/usr/bin") is None:
-        missing(f"{tool} in {TRIXIE}", INSTALLS)
+    if shutil.which(tool, path=f"{NEWER}/usr/sbin:{NEWER}/usr/bin") is None:
+        missing(f"{tool} in {NEWER}", INSTALLS)
     return tool
 
 
@@ -82,10 +82,10 @@ class Toolbox:
         """Run a client of this machine and return what it printed."""
         return run([require(tool), *arguments], self.env()).stdout
 
-    def trixie(self, tool: str, *arguments: str) -> str:
-        """Run a client of the Debian 13 root and return what it printed."""
-        return run([*self.entering(), require_trixie(tool), *arguments], self.env()).stdout
+    def newer(self, tool: str, *arguments: str) -> str:
+        """Run a client of the root of Debian testing and return what it printed."""
+        return run([*self.entering(), require_newer(tool), *arguments], self.env()).stdout
 
     def entering(self) -> list[str]:
-        """Return what to put before a command that shall run in the Debian 13 root."""
-        return [str(ENTER_ROOT), str(TRIXIE), str(self.work)]
+        """Return what to put before a command that shall run in the root of Debian testing."""
+        return [str(ENTER_ROOT), str(NEWER), str(self.work)]

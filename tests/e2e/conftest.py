@@ -12,7 +12,7 @@ from tests.action.runner import Step
 from tests.e2e import building, steps
 from tests.e2e.bridged import Bridged
 from tests.e2e.clients import Toolbox
-from tests.e2e.engines import Docker20, Docker26, Engine, FullDisk
+from tests.e2e.engines import Docker20, Docker28, Docker28Graph, Engine, FullDisk
 from tests.e2e.images import KINDS, Image
 from tests.e2e.jobs import Jobs
 from tests.e2e.outside import artifact_service
@@ -84,8 +84,13 @@ def docker20(toolbox: Toolbox) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def docker26(toolbox: Toolbox) -> Iterator[Engine]:
-    yield from _running(Docker26(toolbox))
+def docker28(toolbox: Toolbox) -> Iterator[Engine]:
+    yield from _running(Docker28(toolbox))
+
+
+@pytest.fixture(scope="session")
+def docker28_graph(toolbox: Toolbox) -> Iterator[Engine]:
+    yield from _running(Docker28Graph(toolbox))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Two real Docker engines side by side, one for each of Docker's image stores.
+"""Real Docker engines side by side: the oldest and the newest, and of that one each of Docker's image stores.
 
 Each engine lives in process and mount namespaces of its own and dies with the process that
 started it. So nothing has to be unmounted, no container outlives a run, and a run that crashed
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from tests.e2e.clients import Toolbox, require_trixie, run
+from tests.e2e.clients import Toolbox, require_newer, run
 from tests.machine import missing, require, require_root
 
 _START_SECONDS = 60.0
@@ -109,6 +110,15 @@ class Engine:
         shutil.rmtree(self.folder)
         clear_left_over_cgroups()
 
+    def path(self) -> str:
+        """Return a PATH on which `docker` is this engine's own client."""
+        command, path = self.folder / "bin" / "docker", self.toolbox.env()["PATH"]
+        command.parent.mkdir(exist_ok=True)
+        # Its own folder is not on the path of what it starts, which may look for a docker in another root.
+        command.write_text(f'#!/bin/sh\nPATH={path} exec {shlex.join(self.client())} "$@"\n')
+        command.chmod(0o755)
+        return f"{command.parent}:{path}"
+
     def docker(self, *arguments: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> str:
         """Run a docker command and return what it printed."""
         return run([*self.client(), *arguments], self.toolbox.env(), stdin).stdout
@@ -176,27 +186,34 @@ class Docker20(Engine):
         return [require("docker"), "--host", f"unix://{self.socket}"]
 
 
-class Docker26(Engine):
-    """Debian 13's Docker 26 with the containerd store: reads index.json, keeps digests."""
+class Docker28(Engine):
+    """Debian testing's Docker 28 with the containerd store: reads index.json, keeps digests."""
 
-    name = "docker26"
+    name = "docker28"
 
     def command(self) -> list[str]:
         require_root()
         for tool in ("setpriv", "unshare"):
             require(tool)
-        return [*self.toolbox.entering(), require_trixie("dockerd")]
+        return [*self.toolbox.entering(), require_newer("dockerd")]
 
     def settings(self) -> dict[str, object]:
-        return {"features": {"containerd-snapshotter": True}}
+        return {"features": {"containerd-snapshotter": not self.graph_store}}
 
     def client(self) -> list[str]:
-        docker = require_trixie("docker")
+        docker = require_newer("docker")
         return [*self.toolbox.entering(), docker, "--host", f"unix://{self.socket}"]
 
 
-class FullDisk(Docker26):
-    """The same on a disk that is full as soon as a larger image is unpacked."""
+class Docker28Graph(Docker28):
+    """The same with the graph store (overlay2), as runners with Ubuntu 24.04 have it: takes zstd, keeps no digests."""
+
+    name = "docker28graph"
+    graph_store = True
+
+
+class FullDisk(Docker28):
+    """Docker 28 with the containerd store, on a disk that a larger image fills."""
 
     name = "full"
     size = 64  # MiB
@@ -204,7 +221,7 @@ class FullDisk(Docker26):
     def command(self) -> list[str]:
         data = f"{self.folder}/data"
         mounted = f'mkdir -p {data} && mount -t tmpfs -o size={self.size}m tmpfs {data} && exec "$@"'
-        return [*self.toolbox.entering(), "sh", "-c", mounted, "sh", require_trixie("dockerd")]
+        return [*self.toolbox.entering(), "sh", "-c", mounted, "sh", require_newer("dockerd")]
 
 
 def reported_digest(said: str) -> str:

@@ -25,11 +25,11 @@ def _skopeo_pull(tools: Toolbox, reference: str, layout: Path) -> str:
 
 
 def _new_skopeo_push(tools: Toolbox, image: Image, reference: str) -> str:
-    return tools.trixie("skopeo", *_pushing(image, reference))
+    return tools.newer("skopeo", *_pushing(image, reference))
 
 
 def _new_skopeo_pull(tools: Toolbox, reference: str, layout: Path) -> str:
-    return tools.trixie("skopeo", *_pulling(reference, layout))
+    return tools.newer("skopeo", *_pulling(reference, layout))
 
 
 # Otherwise skopeo compresses what is not compressed, and calls that a copy.

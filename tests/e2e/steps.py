@@ -2,16 +2,48 @@
 
 import json
 import secrets
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.action.runner import Step
+from tests.action.runner import ROOT, Step
 from tests.e2e.bridged import Bridged
+from tests.e2e.engines import Engine
 from tests.e2e.images import dockerfile
+from tests.e2e.relay import Relay
+from tests.machine import require_node
 
 LABEL = "label=image-relay.job"  # of what the action starts
 
 Use = Callable[..., Step]
+
+_CARRY = """
+import { load, save } from "./images.mjs"
+import { readInputs } from "./inputs.mjs"
+import { Relay } from "./relay.mjs"
+import { run } from "./runner.mjs"
+await run(async () => {
+  const relay = new Relay(process.argv[1])
+  const inputs = readInputs()
+  await save(relay, inputs.save)
+  await load(relay, inputs.load, inputs.platform)
+})
+"""
+
+
+def carry(relay: Relay, engine: Engine, command: str, images: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Save or load as the action does, between a relay and an engine that are found already."""
+    inputs = {"INPUT_IMAGE": "relay", f"INPUT_{command.upper()}": "\n".join(images)}
+    done = subprocess.run(
+        [require_node(), "--input-type=module", "--eval", _CARRY, f"http://127.0.0.1:{relay.port}"],
+        cwd=ROOT / "action",
+        env={**engine.toolbox.env(), "PATH": engine.path(), **inputs},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    print(done.stdout + done.stderr)  # noqa: T201 - pytest shows it beside a failure
+    return done
 
 
 def containers(engine: Bridged, *filters: str) -> list[str]:

@@ -30,7 +30,7 @@ def _one_platform(path: Path, platform: str, token: str) -> Image:
     return layout.finish(layout.image(base_layers(token), PRINT_TOKEN, platform), token)
 
 
-def _merged(jobs: Jobs, toolbox: Toolbox, docker26: Engine, folder: Path) -> str:
+def _merged(jobs: Jobs, toolbox: Toolbox, docker28: Engine, folder: Path) -> str:
     """Push an image of each of two platforms in a job of its own, merge them in a third one under two tags."""
     token = secrets.token_hex(16)
     for platform in ("amd64", "s390x"):
@@ -41,7 +41,7 @@ def _merged(jobs: Jobs, toolbox: Toolbox, docker26: Engine, folder: Path) -> str
     relay = jobs.relay("merge")
     tags = [f"--tag={relay.host}/merged:{tag}" for tag in ("both", "latest")]
     sources = [f"{relay.host}/merged:{platform}" for platform in ("amd64", "s390x")]
-    docker26.docker("buildx", "imagetools", "create", *tags, *sources)
+    docker28.docker("buildx", "imagetools", "create", *tags, *sources)
     relay.kill()
     return token
 
@@ -83,10 +83,10 @@ def _load(engine: Engine, archive: Path) -> None:
 
 
 def test_every_artifact_of_a_run_is_downloaded_loaded_by_hand_and_runs(
-    jobs: Jobs, toolbox: Toolbox, docker20: Engine, docker26: Engine, tmp_path: Path
+    jobs: Jobs, toolbox: Toolbox, docker20: Engine, docker28: Engine, tmp_path: Path
 ) -> None:
     image = _of_many_tags(jobs, toolbox, tmp_path)
-    token = _merged(jobs, toolbox, docker26, tmp_path)
+    token = _merged(jobs, toolbox, docker28, tmp_path)
 
     found = _downloaded(jobs, tmp_path / "got")
 
@@ -97,7 +97,7 @@ def test_every_artifact_of_a_run_is_downloaded_loaded_by_hand_and_runs(
     parts = archives.blobs(found["merged:amd64"]) | archives.blobs(found["merged:s390x"])
     assert all(archives.blobs(found[merge]) > parts for merge in merges)
     for reference in sorted(found.keys() - {"merged:s390x"}):  # which does not run here
-        for engine in (docker20, docker26):
+        for engine in (docker20, docker28):
             _load(engine, found[reference])
             names = (reference, f"{PUBLIC_HOST}/{reference}")
             assert [engine.run(name) for name in names] == [image.token if reference in tags else token] * 2
@@ -122,7 +122,7 @@ def _regctl_copy(tools: Toolbox, _: Engine, host: str) -> list[str]:
 
 def _skopeo_copy(tools: Toolbox, _: Engine, host: str) -> list[str]:
     plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
-    tools.trixie("skopeo", "copy", "--all", *plain, f"docker://{host}/app:v1", f"docker://{host}/app:new")
+    tools.newer("skopeo", "copy", "--all", *plain, f"docker://{host}/app:v1", f"docker://{host}/app:new")
     return ["app:new"]
 
 
@@ -154,7 +154,7 @@ def _received(relay: Relay) -> int:
 @pytest.mark.parametrize("way", RE_TAGS)
 @pytest.mark.parametrize("make", [several_layers, attested_index])
 def test_a_later_job_with_an_empty_disk_is_sent_no_layer_that_the_run_has(
-    make: Callable[[Path], Image], way: str, jobs: Jobs, toolbox: Toolbox, docker26: Engine, tmp_path: Path
+    make: Callable[[Path], Image], way: str, jobs: Jobs, toolbox: Toolbox, docker28: Engine, tmp_path: Path
 ) -> None:
     image, first = make(tmp_path / "image"), jobs.relay("build")
     COURIERS["crane"].push(toolbox, image, f"{first.host}/app:v1")
@@ -162,7 +162,7 @@ def test_a_later_job_with_an_empty_disk_is_sent_no_layer_that_the_run_has(
     later, traffic = jobs.relay("tag"), jobs.actions.traffic
     traffic.reset()
 
-    made = RE_TAGS[way](toolbox, docker26, later.host)
+    made = RE_TAGS[way](toolbox, docker28, later.host)
 
     assert _received(later) < _MANIFESTS
     assert traffic.received["put_block"] < _MANIFESTS * len(made)  # the rest was copied inside the storage

@@ -82,7 +82,7 @@ def test_a_push_is_six_calls_and_the_same_push_again_is_one_without_any_block(
     assert traffic.total("put_block", "put_block_list", "CreateArtifact") == 0
 
 
-@pytest.mark.parametrize("store", ["docker20", "docker26"])
+@pytest.mark.parametrize("store", ["docker20", "docker28"])
 def test_of_an_image_whose_base_the_engine_has_only_the_rest_is_read(
     store: str, jobs: Jobs, toolbox: Toolbox, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

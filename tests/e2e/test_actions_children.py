@@ -1,4 +1,8 @@
-"""An engine that pushes what an index names under its tag, and the index last, while another job pulls."""
+"""An engine pushes an index of several manifests, while another job pulls: what that sees, and what is left.
+
+Engines of today push the parts by digest; tests/actions/test_children_under_a_tag.py plays those that push them
+under the tag.
+"""
 
 import secrets
 import threading
@@ -7,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.__main__ import main
 from tests.e2e.engines import Engine
 from tests.e2e.images import dockerfile
 from tests.e2e.jobs import Jobs
@@ -38,7 +43,7 @@ def copy_with_buildx(engine: Engine, context: Path, reference: str) -> str:
 
 @pytest.mark.parametrize("push", [build_and_push, push_what_was_built, copy_with_buildx])
 def test_another_job_pulls_nothing_but_the_index_and_one_artifact_is_left(
-    push: Callable[[Engine, Path, str], str], jobs: Jobs, docker26: Engine, tmp_path: Path
+    push: Callable[[Engine, Path, str], str], jobs: Jobs, docker28: Engine, tmp_path: Path
 ) -> None:
     building, pulling = jobs.relay("build"), jobs.relay("deploy")
     jobs.actions.plan.play(kinds.FINALIZE, Delay(0.5), times=None)
@@ -48,7 +53,8 @@ def test_another_job_pulls_nothing_but_the_index_and_one_artifact_is_left(
     looking.start()
 
     try:
-        pushed = push(docker26, context, f"{building.host}/app:v1")
+        pushed = push(docker28, context, f"{building.host}/app:v1")
+        main(["wait", "app:v1", "--host", "127.0.0.1", "--port", str(pulling.port), "--timeout", "60"])
     finally:
         over.set()
         looking.join()
@@ -59,7 +65,7 @@ def test_another_job_pulls_nothing_but_the_index_and_one_artifact_is_left(
     assert len(left) == 1, left
     for child in pulling.json("/v2/app/manifests/v1")["manifests"]:
         assert pulling.digest("app", child["digest"]) == child["digest"]
-    assert docker26.pull(f"{pulling.host}/app:v1") == pushed
+    assert docker28.pull(f"{pulling.host}/app:v1") == pushed
 
 
 def _look(relay: Relay, over: threading.Event, seen: set[str]) -> None:

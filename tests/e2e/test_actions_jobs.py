@@ -20,10 +20,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 _ELSEWHERE = [flavour for flavour in Flavour if flavour is not Flavour.GITHUB]
 
 
-@pytest.fixture(params=["20 to 26", "26 to 20"])
-def engines(request: pytest.FixtureRequest, docker20: Engine, docker26: Engine) -> tuple[Engine, Engine]:
-    """Both directions: who pushes, who pulls."""
-    return (docker20, docker26) if request.param == "20 to 26" else (docker26, docker20)
+_RING = [("docker20", "docker28"), ("docker28", "docker28_graph"), ("docker28_graph", "docker20")]
+
+
+@pytest.fixture(params=_RING, ids=" to ".join)
+def engines(request: pytest.FixtureRequest) -> tuple[Engine, Engine]:
+    """Who pushes, who pulls: each engine does both once."""
+    pushing, pulling = (request.getfixturevalue(engine) for engine in request.param)
+    return pushing, pulling
 
 
 def test_an_image_pushed_just_before_a_sigkill_is_pulled_in_the_next_job(
@@ -89,33 +93,33 @@ def test_other_servers_hand_an_image_on_as_well(
 
 
 def test_two_jobs_push_and_a_third_merges_their_tags_by_an_index_alone(
-    jobs: Jobs, docker26: Engine, tmp_path: Path
+    jobs: Jobs, docker28: Engine, tmp_path: Path
 ) -> None:
     token = secrets.token_hex(16)
     context, platforms = dockerfile(tmp_path / "context", token), ("amd64", "s390x")
     for platform in platforms:
         relay = jobs.relay(f"build {platform}")
         one = ("--platform", f"linux/{platform}", "--provenance=false", "--push")
-        docker26.build(context, *one, "--tag", f"{relay.host}/app:{platform}")
+        docker28.build(context, *one, "--tag", f"{relay.host}/app:{platform}")
         relay.kill()
     merging, traffic = jobs.relay("merge"), jobs.actions.traffic
     traffic.reset()
 
     tags = [f"{merging.host}/app:{platform}" for platform in platforms]
-    docker26.docker("buildx", "imagetools", "create", "--tag", f"{merging.host}/app:both", *tags)
+    docker28.docker("buildx", "imagetools", "create", "--tag", f"{merging.host}/app:both", *tags)
     merging.kill()
 
     assert traffic.received["put_block"] < 64 * 1024
     pulling = jobs.relay("test")
-    pulled = docker26.pull(f"{pulling.host}/app:both")
+    pulled = docker28.pull(f"{pulling.host}/app:both")
     assert pulled == pulling.digest("app", "both")
-    assert docker26.run(f"{pulling.host}/app:both") == token
+    assert docker28.run(f"{pulling.host}/app:both") == token
     children = pulling.json("/v2/app/manifests/both")["manifests"]
     assert {each["digest"] for each in children} == {pulling.digest("app", platform) for platform in platforms}
 
 
 def test_a_relay_without_a_session_says_what_to_do_and_works_once_it_has_one(
-    jobs: Jobs, toolbox: Toolbox, docker20: Engine, docker26: Engine, tmp_path: Path
+    jobs: Jobs, toolbox: Toolbox, docker20: Engine, docker28: Engine, tmp_path: Path
 ) -> None:
     relay, token = jobs.service_container(), secrets.token_hex(16)
     reference = f"{relay.host}/app:v1"
@@ -134,13 +138,13 @@ def test_a_relay_without_a_session_says_what_to_do_and_works_once_it_has_one(
     pushed = docker20.push(reference)
 
     assert said == "204"
-    assert docker26.pull(reference) == pushed
-    assert docker26.run(reference) == token
+    assert docker28.pull(reference) == pushed
+    assert docker28.run(reference) == token
     jobs.search([str(refused.value)])
 
 
 def test_another_attempt_of_the_run_sees_and_replaces_what_the_first_one_pushed(
-    jobs: Jobs, toolbox: Toolbox, docker26: Engine, tmp_path: Path
+    jobs: Jobs, toolbox: Toolbox, docker28: Engine, tmp_path: Path
 ) -> None:
     crane, old, new = COURIERS["crane"], several_layers(tmp_path / "old"), several_layers(tmp_path / "new")
     first = jobs.relay("build")
@@ -148,13 +152,13 @@ def test_another_attempt_of_the_run_sees_and_replaces_what_the_first_one_pushed(
     first.kill()
 
     again = jobs.relay("build", attempt=2)
-    assert docker26.pull(f"{again.host}/app:v1") == old.digest
+    assert docker28.pull(f"{again.host}/app:v1") == old.digest
     crane.push(toolbox, new, f"{again.host}/app:v1")
     again.kill()
 
     test = jobs.relay("test", attempt=2)
-    assert docker26.pull(f"{test.host}/app:v1") == new.digest
-    assert docker26.run(f"{test.host}/app:v1") == new.token
+    assert docker28.pull(f"{test.host}/app:v1") == new.digest
+    assert docker28.run(f"{test.host}/app:v1") == new.token
 
 
 def test_another_job_may_move_a_tag_only_where_that_is_allowed(

@@ -77,7 +77,7 @@ def test_the_official_client_downloads_what_docker_loads(
     form: str,
     left: Callable[[str], tuple[Image, dict[str, object]]],
     jobs: Jobs,
-    docker26: Engine,
+    docker28: Engine,
     tmp_path: Path,
 ) -> None:
     pushed, listed = left(form)
@@ -96,18 +96,18 @@ def test_the_official_client_downloads_what_docker_loads(
     else:
         assert container.read_bytes() == archive.read_bytes()
     assert archives.blobs(archive) == pushed.blobs
-    docker26.docker("load", "--input", str(archive))
+    docker28.docker("load", "--input", str(archive))
     for name in NAMES:
-        assert docker26.image_id(name) == pushed.digest
-        assert docker26.run(name) == pushed.token
-    docker26.docker("image", "rm", "--force", *NAMES)
+        assert docker28.image_id(name) == pushed.digest
+        assert docker28.run(name) == pushed.token
+    docker28.docker("image", "rm", "--force", *NAMES)
 
 
 def test_an_artifact_that_was_copied_inside_the_storage_is_downloaded_and_loaded_by_hand_as_any_other(
     left: Callable[[str], tuple[Image, dict[str, object]]],
     jobs: Jobs,
     toolbox: Toolbox,
-    docker26: Engine,
+    docker28: Engine,
     tmp_path: Path,
 ) -> None:
     pushed, _ = left("zip")
@@ -127,9 +127,9 @@ def test_an_artifact_that_was_copied_inside_the_storage_is_downloaded_and_loaded
     archive = _only_file(tmp_path / "got")
     assert (listed["name"], listed.get("digest")) == ("image-app@v2", None)
     assert archives.blobs(archive) == pushed.blobs
-    docker26.docker("load", "--input", str(archive))
-    assert docker26.run("app:v2") == pushed.token
-    docker26.docker("image", "rm", "--force", "app:v2", f"{PUBLIC_HOST}/app:v2")
+    docker28.docker("load", "--input", str(archive))
+    assert docker28.run("app:v2") == pushed.token
+    docker28.docker("image", "rm", "--force", "app:v2", f"{PUBLIC_HOST}/app:v2")
 
 
 @pytest.mark.timeout(420)

@@ -76,13 +76,13 @@ def test_an_image_that_takes_its_time_to_be_found_and_read_is_pulled(
     assert blobs_of(tmp_path / "pulled") >= pushed.blobs
 
 
-def test_an_engine_pulls_what_takes_its_time(jobs: Jobs, docker26: Engine, toolbox: Toolbox, tmp_path: Path) -> None:
+def test_an_engine_pulls_what_takes_its_time(jobs: Jobs, docker28: Engine, toolbox: Toolbox, tmp_path: Path) -> None:
     pushed = several_layers(tmp_path / "image")
     COURIERS["skopeo"].push(toolbox, pushed, f"{jobs.relay('build').host}/app:v1")
     relay = jobs.relay("test")
     jobs.actions.plan.play("ListArtifacts", Delay(_LISTING))
 
-    assert docker26.pull(f"{relay.host}/app:v1") == pushed.digest
+    assert docker28.pull(f"{relay.host}/app:v1") == pushed.digest
 
 
 def test_when_one_request_in_a_hundred_fails_every_answered_push_is_pulled_exactly(

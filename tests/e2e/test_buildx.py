@@ -1,5 +1,6 @@
 """What BuildKit pushes: attested indexes, merged tags, caches."""
 
+import re
 import secrets
 from pathlib import Path
 
@@ -14,13 +15,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 def test_a_push_of_two_platforms_with_attestations_leaves_exactly_one_archive(
-    relay: Relay, docker26: Engine, tmp_path: Path
+    relay: Relay, docker28: Engine, tmp_path: Path
 ) -> None:
     token = secrets.token_hex(16)
     context, reference = dockerfile(tmp_path / "context", token), f"{relay.host}/app:v1"
 
     both = ("--platform", "linux/amd64,linux/s390x", "--provenance=true")
-    pushed = docker26.build(context, *both, "--tag", reference, "--push")
+    pushed = docker28.build(context, *both, "--tag", reference, "--push")
 
     children = relay.json("/v2/app/manifests/v1")["manifests"]
     assert relay.digest("app", "v1") == pushed
@@ -28,18 +29,37 @@ def test_a_push_of_two_platforms_with_attestations_leaves_exactly_one_archive(
     assert [path.name for path in relay.archives()] == ["image-app@v1.tar.zst"]
     inside = archives.blobs(relay.archive_of("app"))
     assert inside >= {pushed, *(child["digest"] for child in children)}
-    assert docker26.pull(reference) == pushed
-    assert docker26.run(reference) == token
+    assert docker28.pull(reference) == pushed
+    assert docker28.run(reference) == token
 
 
-def test_imagetools_merges_two_tags_into_one(relay: Relay, docker26: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pushing", "pulling", "compression"),
+    [("docker28", "docker28_graph", "zstd"), ("docker28_graph", "docker28", "gzip")],  # a graph store makes gzip alone
+)
+def test_what_buildkit_is_to_push_in_zstd_runs_in_the_other_store(
+    pushing: str, pulling: str, compression: str, relay: Relay, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    pusher, puller = (request.getfixturevalue(engine) for engine in (pushing, pulling))
+    token, reference = secrets.token_hex(16), f"{relay.host}/app:v1"
+    output = f"type=image,name={reference},push=true,oci-mediatypes=true,compression=zstd,force-compression=true"
+
+    pusher.build(dockerfile(tmp_path / "context", token), "--provenance=false", "--output", output)
+
+    layers = relay.json("/v2/app/manifests/v1")["layers"]
+    assert {re.split("[.+]", each["mediaType"])[-1] for each in layers} == {compression}
+    assert puller.pull(reference) == relay.digest("app", "v1")
+    assert puller.run(reference) == token
+
+
+def test_imagetools_merges_two_tags_into_one(relay: Relay, docker28: Engine, tmp_path: Path) -> None:
     context = dockerfile(tmp_path / "context", secrets.token_hex(16))
     tags = [f"{relay.host}/app:{platform}" for platform in ("amd64", "s390x")]
     for tag in tags:
         one = ("--platform", f"linux/{tag.rpartition(':')[2]}", "--provenance=false")
-        docker26.build(context, *one, "--tag", tag, "--push")
+        docker28.build(context, *one, "--tag", tag, "--push")
 
-    docker26.docker("buildx", "imagetools", "create", "--tag", f"{relay.host}/app:both", *tags)
+    docker28.docker("buildx", "imagetools", "create", "--tag", f"{relay.host}/app:both", *tags)
 
     merged = relay.json("/v2/app/manifests/both")["manifests"]
     assert {child["platform"]["architecture"] for child in merged} == {"amd64", "s390x"}
@@ -49,28 +69,28 @@ def test_imagetools_merges_two_tags_into_one(relay: Relay, docker26: Engine, tmp
     }
     names = [path.name for path in relay.archives()]
     assert names == [f"image-app@{tag}.tar.zst" for tag in ("amd64", "both", "s390x")]
-    assert docker26.pull(f"{relay.host}/app:both") == relay.digest("app", "both")
+    assert docker28.pull(f"{relay.host}/app:both") == relay.digest("app", "both")
 
 
 @pytest.mark.parametrize("image_manifest", ["true", "false"])
 def test_a_build_cache_saved_by_one_job_spares_the_next_one_the_work(
-    image_manifest: str, relay: Relay, docker26: Engine, tmp_path: Path
+    image_manifest: str, relay: Relay, docker28: Engine, tmp_path: Path
 ) -> None:
     context = _never_the_same_twice(tmp_path / "context")
     saved = f"mode=max,oci-mediatypes=true,image-manifest={image_manifest}"
     save = ("--cache-to", f"type=registry,ref={relay.host}/app:cache,{saved}")
-    docker26.build(context, *save, "--tag", "cached:first", "--load")
-    docker26.docker("builder", "prune", "--all", "--force")
+    docker28.build(context, *save, "--tag", "cached:first", "--load")
+    docker28.docker("builder", "prune", "--all", "--force")
     relay.kill()
     relay.forget_all_but_archives()
     relay.start()
 
     cache = ("--cache-from", f"type=registry,ref={relay.host}/app:cache")
-    docker26.build(context, *cache, "--tag", "cached:second", "--load")
-    docker26.build(context, "--no-cache", "--tag", "cached:never", "--load")
+    docker28.build(context, *cache, "--tag", "cached:second", "--load")
+    docker28.build(context, "--no-cache", "--tag", "cached:never", "--load")
 
-    assert docker26.layers("cached:second") == docker26.layers("cached:first")
-    assert docker26.layers("cached:never") != docker26.layers("cached:first")
+    assert docker28.layers("cached:second") == docker28.layers("cached:first")
+    assert docker28.layers("cached:never") != docker28.layers("cached:first")
     assert [path.name for path in relay.archives()] == ["image-app@cache.tar.zst"]
 
 

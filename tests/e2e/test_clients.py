@@ -62,53 +62,45 @@ def test_a_layer_over_300_mb_comes_back_byte_for_byte(
 
 
 def test_an_engine_pulls_and_runs_an_image_with_a_layer_over_300_mb(
-    relay: Relay, toolbox: Toolbox, docker26: Engine, image: Callable[[str], Image]
+    relay: Relay, toolbox: Toolbox, docker28: Engine, image: Callable[[str], Image]
 ) -> None:
     pushed, reference = image("big-layer"), f"{relay.host}/big:v1"
     COURIERS["crane"].push(toolbox, pushed, reference)
 
-    digest = docker26.pull(reference)
+    digest = docker28.pull(reference)
 
     assert digest == pushed.digest
-    assert docker26.run(reference) == pushed.token
+    assert docker28.run(reference) == pushed.token
 
 
-@pytest.mark.parametrize("kind", ["several-layers", "plain-layers", "empty-layer"])
-def test_the_graph_store_runs_what_skopeo_pushed(
+@pytest.mark.parametrize(
+    ("store", "kind"),
+    [
+        *(("docker20", kind) for kind in ("several-layers", "plain-layers", "empty-layer")),
+        *(("docker28", kind) for kind in ("zstd-layers", "plain-layers", "empty-layer", "attested-index")),
+        *(("docker28_graph", kind) for kind in ("zstd-layers", "attested-index")),
+    ],
+)
+def test_every_store_runs_what_skopeo_pushed(
+    store: str,
     kind: str,
     shared_relay: Relay,
     toolbox: Toolbox,
-    docker20: Engine,
     image: Callable[[str], Image],
+    request: pytest.FixtureRequest,
 ) -> None:
-    pushed, reference = image(kind), f"{shared_relay.host}/graph-{kind}:v1"
+    engine: Engine = request.getfixturevalue(store)
+    pushed, reference = image(kind), f"{shared_relay.host}/{store}-{kind}:v1"
     COURIERS["skopeo"].push(toolbox, pushed, reference)
 
-    digest = docker20.pull(reference)
+    digest = engine.pull(reference)
 
     assert digest == pushed.digest
-    assert docker20.run(reference) == pushed.token
-
-
-@pytest.mark.parametrize("kind", ["zstd-layers", "plain-layers", "empty-layer", "attested-index"])
-def test_the_containerd_store_runs_what_skopeo_pushed(
-    kind: str,
-    shared_relay: Relay,
-    toolbox: Toolbox,
-    docker26: Engine,
-    image: Callable[[str], Image],
-) -> None:
-    pushed, reference = image(kind), f"{shared_relay.host}/containerd-{kind}:v1"
-    COURIERS["skopeo"].push(toolbox, pushed, reference)
-
-    digest = docker26.pull(reference)
-
-    assert digest == pushed.digest
-    assert docker26.run(reference) == pushed.token
+    assert engine.run(reference) == pushed.token
 
 
 @pytest.mark.parametrize("tool", ["buildah", "podman"])
-@pytest.mark.parametrize("side", ["host", "trixie"])
+@pytest.mark.parametrize("side", ["host", "newer"])
 def test_an_image_from_a_local_store_keeps_its_id_and_the_digest_it_was_pushed_with(
     side: str,
     tool: str,
@@ -117,7 +109,7 @@ def test_an_image_from_a_local_store_keeps_its_id_and_the_digest_it_was_pushed_w
     image: Callable[[str], Image],
     local_store: Path,
 ) -> None:
-    client = toolbox.host if side == "host" else toolbox.trixie
+    client = toolbox.host if side == "host" else toolbox.newer
     reference, noted = f"{relay.host}/store:v1", local_store / "digest"
 
     def store(number: int, *arguments: str) -> str:

@@ -77,18 +77,18 @@ def test_it_is_healthy_at_the_first_probe_and_without_a_session(start: Start, br
 
 
 def test_a_newer_engine_finds_it_healthy_at_the_first_probe_too(
-    bridged: Bridged, docker26: Engine, relay_image: str, tmp_path: Path
+    bridged: Bridged, docker28: Engine, relay_image: str, tmp_path: Path
 ) -> None:
-    archive = docker26.folder / "relay.tar"
+    archive = docker28.folder / "relay.tar"
     bridged.docker("save", "--output", str(archive), relay_image)
-    docker26.docker("load", "--input", str(archive))
+    docker28.docker("load", "--input", str(archive))
     archive.unlink()
 
-    container = docker26.docker("run", "--detach", *_HARDENED, "--network", "none", "--tmpfs", "/data", relay_image)
-    state = docker26.probed(container.strip())
+    container = docker28.docker("run", "--detach", *_HARDENED, "--network", "none", "--tmpfs", "/data", relay_image)
+    state = docker28.probed(container.strip())
 
     assert [state["Health"][name] for name in ("Status", "FailingStreak")] == ["healthy", 0], state["Health"]
-    docker26.docker("rm", "--force", container.strip())
+    docker28.docker("rm", "--force", container.strip())
 
 
 @pytest.mark.parametrize("data", ["--volume", "--tmpfs"])

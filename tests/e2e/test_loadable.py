@@ -39,30 +39,44 @@ def left(relay: Relay, toolbox: Toolbox, tmp_path: Path) -> Left:
 def no_image_of_these_names(request: pytest.FixtureRequest) -> Iterator[None]:
     """Take the names back from the engine that a test loaded into."""
     yield
-    for engine in {"docker20", "docker26"} & set(request.fixturenames):
+    for engine in {"docker20", "docker28", "docker28_graph"} & set(request.fixturenames):
         running: Engine = request.getfixturevalue(engine)
         running.docker("image", "rm", "--force", *NAMES)
 
 
 @pytest.mark.parametrize("kind", _RUNNABLE)
-def test_newer_docker_loads_it_under_both_names_and_keeps_the_digest(kind: str, left: Left, docker26: Engine) -> None:
+def test_newer_docker_loads_it_under_both_names_and_keeps_the_digest(kind: str, left: Left, docker28: Engine) -> None:
     pushed, archive = left(kind)
 
-    docker26.docker("load", "--input", str(archive))
+    docker28.docker("load", "--input", str(archive))
 
     for name in NAMES:
-        assert docker26.image_id(name) == pushed.digest
-        assert docker26.run(name) == pushed.token
+        assert docker28.image_id(name) == pushed.digest
+        assert docker28.run(name) == pushed.token
 
 
-def test_newer_docker_loads_a_foreign_architecture(left: Left, docker26: Engine) -> None:
+def test_newer_docker_loads_a_foreign_architecture(left: Left, docker28: Engine) -> None:
     pushed, archive = left("foreign-architecture")
 
-    docker26.docker("load", "--input", str(archive))
+    docker28.docker("load", "--input", str(archive))
 
     for name in NAMES:
-        assert docker26.image_id(name) == pushed.digest
-        assert docker26.inspect(name, "{{.Architecture}}") == "s390x"
+        assert docker28.image_id(name) == pushed.digest
+        assert docker28.inspect(name, "{{.Architecture}}") == "s390x"
+
+
+@pytest.mark.parametrize("kind", ["several-layers", "zstd-layers", "attested-index"])
+def test_newer_docker_with_the_graph_store_loads_it_as_it_is(
+    kind: str, left: Left, relay: Relay, docker28_graph: Engine
+) -> None:
+    pushed, archive = left(kind)
+
+    docker28_graph.docker("load", "--input", str(archive))
+
+    relay.start()
+    for name in NAMES:
+        assert docker28_graph.image_id(name) == relay.config_digest("app", "v1")
+        assert docker28_graph.run(name) == pushed.token
 
 
 @pytest.mark.parametrize("kind", ["several-layers", "plain-layers", "empty-layer", "attested-index"])
@@ -83,13 +97,13 @@ def _decompressed(archive: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("side", ["host", "trixie"])
+@pytest.mark.parametrize("side", ["host", "newer"])
 @pytest.mark.parametrize("kind", ["several-layers", "zstd-layers", "attested-index"])
 def test_skopeo_reads_it_as_both_kinds_of_archive(
     kind: str, side: str, left: Left, relay: Relay, toolbox: Toolbox
 ) -> None:
     pushed, archive = left(kind)
-    skopeo = toolbox.host if side == "host" else toolbox.trixie
+    skopeo = toolbox.host if side == "host" else toolbox.newer
     relay.start()
 
     raw = skopeo("skopeo", "inspect", "--raw", f"oci-archive:{archive}:{NAMES[1]}")
@@ -108,8 +122,8 @@ def test_podman_loads_it_with_the_same_config(
     _, archive = left(kind)
     root = ("--root", f"{local_store}/root", "--runroot", f"{local_store}/run", "--storage-driver", "vfs")
 
-    said = toolbox.trixie("podman", *root, "load", "--input", str(archive))
-    images = json.loads(toolbox.trixie("podman", *root, "images", "--format", "json"))
+    said = toolbox.newer("podman", *root, "load", "--input", str(archive))
+    images = json.loads(toolbox.newer("podman", *root, "images", "--format", "json"))
 
     assert f"Loaded image: {NAMES[1]}" in said
     relay.start()

@@ -13,10 +13,14 @@ from tests.e2e.relay import Relay
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(params=["20 to 26", "26 to 20"])
-def engines(request: pytest.FixtureRequest, docker20: Engine, docker26: Engine) -> tuple[Engine, Engine]:
-    """Both directions: who pushes, who pulls."""
-    return (docker20, docker26) if request.param == "20 to 26" else (docker26, docker20)
+_RING = [("docker20", "docker28"), ("docker28", "docker28_graph"), ("docker28_graph", "docker20")]
+
+
+@pytest.fixture(params=_RING, ids=" to ".join)
+def engines(request: pytest.FixtureRequest) -> tuple[Engine, Engine]:
+    """Who pushes, who pulls: each engine does both once."""
+    pushing, pulling = (request.getfixturevalue(engine) for engine in request.param)
+    return pushing, pulling
 
 
 def test_an_image_pushed_just_before_a_sigkill_is_pulled_from_the_archive_alone(
@@ -45,7 +49,7 @@ def test_an_image_pushed_just_before_a_sigkill_is_pulled_from_the_archive_alone(
 
 
 def test_a_second_push_by_the_same_engine_moves_the_tag(
-    docker20: Engine, docker26: Engine, relay: Relay, tmp_path: Path
+    docker20: Engine, docker28: Engine, relay: Relay, tmp_path: Path
 ) -> None:
     reference, tokens = f"{relay.host}/app:v1", [secrets.token_hex(16) for _ in range(2)]
     for number, token in enumerate(tokens):
@@ -53,7 +57,7 @@ def test_a_second_push_by_the_same_engine_moves_the_tag(
         docker20.docker("build", "--tag", reference, str(context))
         docker20.push(reference)
 
-    docker26.pull(reference)
+    docker28.pull(reference)
 
-    assert docker26.run(reference) == tokens[-1]
+    assert docker28.run(reference) == tokens[-1]
     assert len(relay.archives()) == 1

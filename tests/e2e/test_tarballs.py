@@ -1,4 +1,4 @@
-"""Tarballs as real tools write them go in, compressed in any way, and come out for both image stores."""
+"""Tarballs as real tools write them go in, compressed in any way, and come out for every engine."""
 
 import hashlib
 import io
@@ -34,7 +34,8 @@ class Workshop:
 
     toolbox: Toolbox
     docker20: Engine
-    docker26: Engine
+    docker28: Engine
+    docker28_graph: Engine
     relay: Relay
     store: Path
     folder: Path
@@ -49,7 +50,7 @@ class Workshop:
 
     def podman(self, *arguments: str) -> str:
         root = ("--root", f"{self.store}/root", "--runroot", f"{self.store}/run", "--storage-driver", "vfs")
-        return self.toolbox.trixie("podman", *root, *arguments)
+        return self.toolbox.newer("podman", *root, *arguments)
 
 
 Maker = Callable[[Workshop], None]
@@ -61,22 +62,30 @@ def _docker20(shop: Workshop) -> None:
     shop.docker20.docker("image", "rm", "--force", NAME)
 
 
-def _docker26(shop: Workshop) -> None:
-    shop.docker26.build(shop.context(), "--tag", NAME, "--load")
-    shop.docker26.docker("save", "--output", str(shop.tarball), NAME)
-    shop.docker26.docker("image", "rm", "--force", NAME)
+def _docker28(shop: Workshop) -> None:
+    _build_and_save(shop, shop.docker28)
+
+
+def _docker28_graph(shop: Workshop) -> None:
+    _build_and_save(shop, shop.docker28_graph)
+
+
+def _build_and_save(shop: Workshop, engine: Engine) -> None:
+    engine.build(shop.context(), "--tag", NAME, "--load")
+    engine.docker("save", "--output", str(shop.tarball), NAME)
+    engine.docker("image", "rm", "--force", NAME)
 
 
 def _buildx(kind: str) -> Maker:
     def make(shop: Workshop) -> None:
-        shop.docker26.build(shop.context(), "--output", f"type={kind},dest={shop.tarball},name={NAME}")
+        shop.docker28.build(shop.context(), "--output", f"type={kind},dest={shop.tarball},name={NAME}")
 
     return make
 
 
 def _skopeo(kind: str, *, new: bool) -> Maker:
     def make(shop: Workshop) -> None:
-        run = shop.toolbox.trixie if new else shop.toolbox.host
+        run = shop.toolbox.newer if new else shop.toolbox.host
         reference = NAME if kind == "docker-archive" else "v1"
         image = several_layers(shop.folder / "layout", shop.token)
         run("skopeo", "copy", image.source, f"{kind}:{shop.tarball}:{reference}")
@@ -87,7 +96,7 @@ def _skopeo(kind: str, *, new: bool) -> Maker:
 def _podman(kind: str) -> Maker:
     def make(shop: Workshop) -> None:
         image = several_layers(shop.folder / "layout", shop.token)
-        shop.toolbox.trixie("skopeo", "copy", image.source, f"oci-archive:{shop.folder}/in.tar:{NAME}")
+        shop.toolbox.newer("skopeo", "copy", image.source, f"oci-archive:{shop.folder}/in.tar:{NAME}")
         shop.podman("load", "--input", f"{shop.folder}/in.tar")
         shop.podman("save", "--format", kind, "--output", str(shop.tarball), NAME)
 
@@ -102,13 +111,14 @@ def _crane(shop: Workshop) -> None:
 
 MAKERS: dict[str, Maker] = {
     "docker-20.10-save": _docker20,
-    "docker-26-save": _docker26,
+    "docker-28-save": _docker28,
+    "docker-28-graph-save": _docker28_graph,
     "buildx-docker": _buildx("docker"),
     "buildx-oci": _buildx("oci"),
     "skopeo-1.9-docker-archive": _skopeo("docker-archive", new=False),
     "skopeo-1.9-oci-archive": _skopeo("oci-archive", new=False),
-    "skopeo-1.18-docker-archive": _skopeo("docker-archive", new=True),
-    "skopeo-1.18-oci-archive": _skopeo("oci-archive", new=True),
+    "skopeo-1.22-docker-archive": _skopeo("docker-archive", new=True),
+    "skopeo-1.22-oci-archive": _skopeo("oci-archive", new=True),
     "podman-docker-archive": _podman("docker-archive"),
     "podman-oci-archive": _podman("oci-archive"),
     "crane-tarball": _crane,
@@ -116,20 +126,21 @@ MAKERS: dict[str, Maker] = {
 
 
 @pytest.fixture
-def shop(
-    toolbox: Toolbox, docker20: Engine, docker26: Engine, relay: Relay, local_store: Path, tmp_path: Path
-) -> Workshop:
-    return Workshop(toolbox, docker20, docker26, relay, local_store, tmp_path, secrets.token_hex(16))
+def engines(docker20: Engine, docker28: Engine, docker28_graph: Engine) -> Iterator[tuple[Engine, Engine, Engine]]:
+    """All engines; what a test pulled or loaded is removed from them."""
+    all_of_them = (docker20, docker28, docker28_graph)
+    before = {engine.name: _images(engine) for engine in all_of_them}
+    yield all_of_them
+    for engine in all_of_them:
+        if new := _images(engine) - before[engine.name]:
+            engine.docker("image", "rm", "--force", *new)
 
 
 @pytest.fixture
-def engines(docker20: Engine, docker26: Engine) -> Iterator[tuple[Engine, Engine]]:
-    """Both engines; what a test pulled or loaded is removed from them."""
-    before = {engine.name: _images(engine) for engine in (docker20, docker26)}
-    yield docker20, docker26
-    for engine in (docker20, docker26):
-        if new := _images(engine) - before[engine.name]:
-            engine.docker("image", "rm", "--force", *new)
+def shop(
+    toolbox: Toolbox, engines: tuple[Engine, Engine, Engine], relay: Relay, local_store: Path, tmp_path: Path
+) -> Workshop:
+    return Workshop(toolbox, *engines, relay, local_store, tmp_path, secrets.token_hex(16))
 
 
 def _images(engine: Engine) -> set[str]:
@@ -155,7 +166,7 @@ def _layout_digest(tarball: bytes) -> str | None:
         return str(digest)
 
 
-def _pull_and_run(engines: tuple[Engine, Engine], reference: str, token: str) -> None:
+def _pull_and_run(engines: tuple[Engine, ...], reference: str, token: str) -> None:
     layers = set()
     for engine in engines:
         engine.pull(reference)
@@ -167,11 +178,10 @@ def _pull_and_run(engines: tuple[Engine, Engine], reference: str, token: str) ->
 @pytest.mark.parametrize(
     ("maker", "compression"),
     [(maker, list(COMPRESSIONS)[number % len(COMPRESSIONS)]) for number, maker in enumerate(MAKERS)]
-    + [("docker-20.10-save", each) for each in list(COMPRESSIONS)[1:]]
-    + [("docker-26-save", each) for each in COMPRESSIONS if each != "gzip"],
+    + [("docker-28-save", each) for each in COMPRESSIONS if each != "gzip"],
 )
-def test_what_a_tool_wrote_is_pulled_by_both_engines(
-    maker: str, compression: str, shop: Workshop, engines: tuple[Engine, Engine]
+def test_what_a_tool_wrote_is_pulled_by_every_engine(
+    maker: str, compression: str, shop: Workshop, engines: tuple[Engine, ...]
 ) -> None:
     MAKERS[maker](shop)
     made = shop.tarball.read_bytes()
@@ -184,7 +194,7 @@ def test_what_a_tool_wrote_is_pulled_by_both_engines(
     _pull_and_run(engines, f"{shop.relay.host}/team/app:v1", shop.token)
 
 
-def test_the_names_in_a_tarball_are_enough(shop: Workshop, engines: tuple[Engine, Engine]) -> None:
+def test_the_names_in_a_tarball_are_enough(shop: Workshop, engines: tuple[Engine, ...]) -> None:
     _docker20(shop)
 
     taken = _send(shop.relay, shop.tarball.read_bytes(), "")
@@ -193,33 +203,34 @@ def test_the_names_in_a_tarball_are_enough(shop: Workshop, engines: tuple[Engine
     _pull_and_run(engines, f"{shop.relay.host}/app:v1", shop.token)
 
 
-@pytest.mark.parametrize("maker", ["docker-20.10-save", "docker-26-save", "crane-tarball"])
-def test_what_comes_out_is_loaded_by_both_engines(maker: str, shop: Workshop, engines: tuple[Engine, Engine]) -> None:
+@pytest.mark.parametrize("maker", ["docker-20.10-save", "docker-28-save", "docker-28-graph-save", "crane-tarball"])
+def test_what_comes_out_is_loaded_by_every_engine(maker: str, shop: Workshop, engines: tuple[Engine, ...]) -> None:
     MAKERS[maker](shop)
     taken = _send(shop.relay, shop.tarball.read_bytes(), "/app:v1")
 
-    for engine, compression in zip(engines, ("none", "zstd"), strict=True):
+    for engine, compression in zip(engines, ("none", "zstd", "zstd"), strict=True):
         with _fetched(shop.relay, f"{NAME}?compression={compression}") as tarball:
             engine.docker("load", stdin=tarball.stdout or subprocess.DEVNULL)
         assert engine.run(NAME) == shop.token
-    assert shop.docker26.image_id(NAME) == taken["digest"]
-    assert shop.docker20.image_id(NAME) == shop.relay.config_digest("app", "v1")
+    assert shop.docker28.image_id(NAME) == taken["digest"]
+    for engine in (shop.docker20, shop.docker28_graph):
+        assert engine.image_id(NAME) == shop.relay.config_digest("app", "v1")
 
 
-def test_several_images_are_loaded_from_one_tarball(shop: Workshop, engines: tuple[Engine, Engine]) -> None:
+def test_several_images_are_loaded_from_one_tarball(shop: Workshop, engines: tuple[Engine, ...]) -> None:
     tokens = {}
     for tag in ("v1", "v2"):
         image = several_layers(shop.folder / tag)
         tokens[tag] = image.token
         COURIERS["crane"].push(shop.toolbox, image, f"{shop.relay.host}/app:{tag}")
 
-    for engine, compression in zip(engines, ("gzip", "zstd"), strict=True):
+    for engine, compression in zip(engines, ("gzip", "zstd", "none"), strict=True):
         with _fetched(shop.relay, f"app:v1,app:v2?compression={compression}") as tarball:
             engine.docker("load", stdin=tarball.stdout or subprocess.DEVNULL)
         assert {tag: engine.run(f"app:{tag}") for tag in tokens} == tokens
 
 
-def test_curl_sends_what_docker_saves_through_a_pipe(shop: Workshop, engines: tuple[Engine, Engine]) -> None:
+def test_curl_sends_what_docker_saves_through_a_pipe(shop: Workshop, engines: tuple[Engine, ...]) -> None:
     shop.docker20.docker("build", "--quiet", "--tag", NAME, str(shop.context()))
     save = [*shop.docker20.client(), "save", NAME]
     send = [require("curl"), "--silent", "--show-error", "--fail", "-T", "-"]
@@ -243,18 +254,18 @@ def _fetched(relay: Relay, path: str) -> "subprocess.Popen[bytes]":
 @pytest.mark.parametrize("receiver", ["theirs", "ours"])
 @pytest.mark.parametrize("sender", ["theirs", "ours"])
 def test_the_recipe_of_today_works_with_ours_on_either_end(
-    sender: str, receiver: str, shop: Workshop, jobs: Jobs, docker26: Engine, engines: tuple[Engine, Engine]
+    sender: str, receiver: str, shop: Workshop, jobs: Jobs, docker28: Engine, engines: tuple[Engine, ...]
 ) -> None:
     """build-push-action with `type=docker`, upload-artifact; download-artifact, `docker load`, `docker image ls -a`."""
     tarball = shop.folder / "myimage.tar"
     jobs.actions.options.whole_read_limit = None  # the official client reads without Range
     if sender == "theirs":
-        docker26.build(shop.context(), "--output", f"type=docker,dest={tarball},name=myimage")
+        docker28.build(shop.context(), "--output", f"type=docker,dest={tarball},name=myimage")
         build = OfficialClient(require_tools(), jobs.environment("build"), shop.folder)
         build.upload("myimage", [tarball])
     else:
         relay = jobs.relay("build")
-        docker26.build(shop.context(), "--tag", f"{relay.host}/myimage", "--push")
+        docker28.build(shop.context(), "--tag", f"{relay.host}/myimage", "--push")
         relay.kill()
 
     if receiver == "theirs":
@@ -262,9 +273,9 @@ def test_the_recipe_of_today_works_with_ours_on_either_end(
         listed = max(use.list(), key=lambda each: int(each["id"]))  # buildx puts parts under the tag before the whole
         use.download(int(listed["id"]), shop.folder / "got", str(listed["digest"]))
         (file,) = (shop.folder / "got").iterdir()
-        docker26.docker("load", "--input", str(file))
-        assert "myimage" in docker26.docker("image", "ls", "-a")
-        assert docker26.run("myimage") == shop.token
+        docker28.docker("load", "--input", str(file))
+        assert "myimage" in docker28.docker("image", "ls", "-a")
+        assert docker28.run("myimage") == shop.token
     else:
         relay = jobs.relay("use")
         _pull_and_run(engines, f"{relay.host}/myimage", shop.token)
@@ -272,7 +283,7 @@ def test_the_recipe_of_today_works_with_ours_on_either_end(
 
 def test_a_file_that_others_saved_keeps_its_bytes(shop: Workshop) -> None:
     """What comes out as a tar holds the layers that went in, bit by bit."""
-    _docker26(shop)
+    _docker28(shop)
     made = shop.tarball.read_bytes()
     _send(shop.relay, made, "/app:v1")
 
