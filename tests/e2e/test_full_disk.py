@@ -10,10 +10,10 @@ import pytest
 
 from tests.e2e import steps
 from tests.e2e.clients import ClientError, Toolbox, attempt
-from tests.e2e.couriers import COURIERS
 from tests.e2e.engines import Engine, FullDisk
 from tests.e2e.images import PRINT_TOKEN, Layer, Layout, layer
 from tests.e2e.jobs import Jobs
+from tests.e2e.push_pull_clients import COURIERS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
