@@ -48,32 +48,24 @@ class FormatUnknown(ArchiveInvalid):
     """The file is of a format that only another version of this program reads."""
 
 
-def _digest(value: object) -> Digest:
-    return value if isinstance(value, Digest) else Digest.parse(str(value))
-
-
-def _reference(text: str) -> str:
-    return label(*parse_label(text))
-
-
-DigestText = Annotated[Digest, PlainValidator(_digest), PlainSerializer(str)]
-Reference = Annotated[str, AfterValidator(_reference)]
+DigestText = Annotated[
+    Digest,
+    PlainValidator(lambda value: value if isinstance(value, Digest) else Digest.parse(str(value))),
+    PlainSerializer(str),
+]
+Reference = Annotated[str, AfterValidator(lambda text: label(*parse_label(text)))]
 Count = Annotated[int, Field(ge=0, le=limits.FILE)]
 # It may end in a header of an answer or in a log.
 Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 
-def _checksums(value: object) -> bytes:
-    return value if isinstance(value, bytes) else b64decode(str(value), validate=True)
-
-
-def _base64(value: bytes) -> str:
-    return b64encode(value).decode()
-
-
 HINT = 16  # hexadecimal digits of a digest
 Hint = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{HINT}}}$")]
-Checksums = Annotated[bytes, PlainValidator(_checksums), PlainSerializer(_base64)]
+Checksums = Annotated[
+    bytes,
+    PlainValidator(lambda value: value if isinstance(value, bytes) else b64decode(str(value), validate=True)),
+    PlainSerializer(lambda value: b64encode(value).decode(), return_type=str),
+]
 
 
 class _Part(BaseModel):

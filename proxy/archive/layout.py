@@ -4,7 +4,7 @@ The file is an OCI image layout and a Docker archive at once: a tar in independe
 are copied as they are stored; only what lies between them is made here. Equal images, equal files.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.archive import limits, loading, tar
@@ -135,17 +135,21 @@ class _Tape:
 def lay_out(image: Image) -> Plan:
     """Plan the file of an image: large blobs, everything small, the index.
 
-    ValueError if the root is no manifest.
+    Raise ValueError if the root is no manifest.
     """
     tape, blobs, near = _written([image])
+    root = image.contents[image.root].manifest
     index = Index(
         references=(label(image.name, image.tag or image.root),),
         root=image.root,
         blobs=blobs,
-        interim=_is_interim(image),
+        interim=(root is not None and root.interim) or None,
         siblings=dict(image.siblings) or None,
     )
-    tape.put(encode(index, _start_of_metadata(tape.segments[near:], tape.size), tape.size))
+    # The metadata start with the first small member, or with as many of the last ones as may be in memory together.
+    starts = (segment.offset for segment in tape.segments[near:] if isinstance(segment, Literal))
+    metadata = next((start for start in starts if tape.size - start <= limits.NEAR), tape.size)
+    tape.put(encode(index, metadata, tape.size))
     return Plan(tuple(tape.segments), index, tape.size)
 
 
@@ -156,61 +160,34 @@ def lay_out_tar(images: Sequence[Image]) -> tuple[Literal | Copy, ...]:
 
 
 def _written(images: Sequence[Image]) -> tuple[_Tape, dict[Digest, Entry], int]:
-    """Give everything but the index: where each blob is, and how many segments come before what is small."""
+    """Return everything but the index: where each blob is, and how many segments come before the small members.
+
+    Large blobs come first, in the order of the tree; then small ones, with what is read most often, configs and
+    manifests, next to the index. `manifest.json` is written only if an image can be loaded.
+    """
     contents = {digest: content for image in images for digest, content in image.contents.items()}
-    large, small = _ordered(contents.values())
     tape = _Tape()
-    blobs = {content.digest: tape.copy(content) for content in large}
+    blobs = {digest: tape.copy(content) for digest, content in contents.items() if not _is_small(content)}
     near = len(tape.segments)
+    small = sorted(
+        filter(_is_small, contents.values()), key=lambda each: (bool(each.manifest), -each.size, str(each.digest))
+    )
     blobs |= {content.digest: tape.copy(content) for content in small}
-    for name, text in _described(images):
-        tape.write(name, text)
+    descriptors, entries = list[loading.Fields](), list[loading.Fields]()
+    for image in images:
+        root = image.contents[image.root].manifest
+        if root is None:
+            raise ValueError("the root of an archive is a manifest")
+        descriptors += loading.descriptors(image.root, root, image.names)
+        if found := loading.loadable(image.root, image.manifests, image.contents.keys()):
+            entries.append(loading.entry(found, image.names))
+    tape.write("oci-layout", loading.OCI_LAYOUT)
+    tape.write("index.json", loading.index_json(descriptors))
+    if entries:
+        tape.write("manifest.json", loading.manifest_json(entries))
     tape.end()
     return tape, blobs, near
 
 
-def _ordered(contents: Iterable[Content]) -> tuple[list[Content], list[Content]]:
-    """Part large blobs, in tree order, from what a reader wants together with the index."""
-    large = [content for content in contents if not _is_small(content)]
-    small = [content for content in contents if _is_small(content)]
-    return large, sorted(small, key=_nearness)
-
-
-def _nearness(content: Content) -> tuple[bool, int, str]:
-    """Sort what is read most often, configs and manifests, next to the index."""
-    return content.manifest is not None, -content.size, str(content.digest)
-
-
 def _is_small(content: Content) -> bool:
     return content.manifest is not None or content.size <= limits.SMALL
-
-
-def _described(images: Sequence[Image]) -> Iterable[tuple[str, bytes]]:
-    """Give the members that describe the blobs; `manifest.json` only if an image can be loaded."""
-    yield "oci-layout", loading.OCI_LAYOUT
-    yield "index.json", loading.index_json([descriptor for image in images for descriptor in _descriptors(image)])
-    if entries := [entry for image in images if (entry := _entry(image))]:
-        yield "manifest.json", loading.manifest_json(entries)
-
-
-def _descriptors(image: Image) -> list[loading.Fields]:
-    root = image.contents[image.root].manifest
-    if root is None:
-        raise ValueError("the root of an archive is a manifest")
-    return loading.descriptors(image.root, root, image.names)
-
-
-def _is_interim(image: Image) -> bool | None:
-    root = image.contents[image.root].manifest
-    return (root is not None and root.interim) or None
-
-
-def _entry(image: Image) -> loading.Fields | None:
-    found = loading.loadable(image.root, image.manifests, image.contents.keys())
-    return loading.entry(found, image.names) if found else None
-
-
-def _start_of_metadata(small: Iterable[Literal | Copy], end: int) -> int:
-    """Find the first small member, or as many of the last ones as may be held in memory together."""
-    starts = (segment.offset for segment in small if isinstance(segment, Literal))
-    return next((start for start in starts if end - start <= limits.NEAR), end)

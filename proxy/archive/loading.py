@@ -92,7 +92,8 @@ def loadable(root: Digest, manifests: Mapping[Digest, Manifest], held: Collectio
             continue
         seen.add(digest)
         if _can_be_loaded(manifest, held):
-            if _is_common(descriptor):
+            platform = descriptor.platform if descriptor else None
+            if platform and (platform.os, platform.architecture) == ("linux", "amd64"):
                 return manifest
             first = first or manifest
         waiting.extend((child.digest, child) for child in reversed(manifest.children))
@@ -120,11 +121,6 @@ def _can_be_loaded(manifest: Manifest, held: Collection[Digest]) -> bool:
         and all(layer.media_type.startswith(_LAYERS) for layer in manifest.layers)
         and all(blob.digest in held for blob in manifest.blobs)
     )
-
-
-def _is_common(descriptor: Descriptor | None) -> bool:
-    platform = descriptor.platform if descriptor else None
-    return platform is not None and (platform.os, platform.architecture) == ("linux", "amd64")
 
 
 def _json(value: object) -> bytes:

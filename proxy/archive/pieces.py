@@ -81,7 +81,7 @@ def frame(plain: Bytes, framing: Framing, level: int) -> Framed:
     """
     if not 0 < len(plain) <= PIECE:
         raise ValueError(f"a piece has 1 to {PIECE} bytes, not {len(plain)}")
-    parts = _raw_parts(plain) if framing is Framing.RAW else _compressed_parts(plain, level)
+    parts: list[Bytes] = [frames.compressor(level).compress(plain)] if framing is Framing.ZSTD else _raw_parts(plain)
     stored = crc = longer = 0
     for part in parts:
         stored += len(part)
@@ -102,14 +102,21 @@ def check(stored: Bytes, piece: Piece) -> None:
 
 
 def unframe(stored: Bytes, piece: Piece) -> list[memoryview]:
-    """Give the plain bytes of a piece, those of a raw frame as views of `stored`.
+    """Return the plain bytes of a piece, those of a raw frame as views of `stored`.
 
-    Anything but the bytes that the piece describes is PieceDamaged.
+    Raise PieceDamaged if these are not the bytes that the piece describes.
     """
     check(stored, piece)
     view = memoryview(stored)
-    views = _raw_views(view, piece.plain)
-    return views if views is not None else [_decompressed(view, piece)]
+    if (views := _raw_views(view, piece.plain)) is not None:
+        return views
+    try:
+        plain = frames.decompress(view, piece.plain)
+    except frames.FrameInvalid as error:
+        raise PieceDamaged(str(error)) from error
+    if len(plain) != piece.plain:
+        raise PieceDamaged(f"the frame holds {len(plain)} bytes, the piece {piece.plain}")
+    return [memoryview(plain)]
 
 
 def covering(pieces: Sequence[Piece], start: int, stop: int) -> list[Extent]:
@@ -126,10 +133,6 @@ def covering(pieces: Sequence[Piece], start: int, stop: int) -> list[Extent]:
         stored += piece.stored
         plain += piece.plain
     return extents
-
-
-def _compressed_parts(plain: Bytes, level: int) -> list[Bytes]:
-    return [frames.compressor(level).compress(plain)]
 
 
 def _raw_parts(plain: Bytes) -> list[Bytes]:
@@ -164,13 +167,3 @@ def _raw_header(plain: int) -> bytes:
 def _block_header(size: int, *, last: bool) -> bytes:
     """RFC 8878, 3.1.1.2, for a raw block."""
     return (size << 3 | last).to_bytes(_BLOCK_HEADER, "little")
-
-
-def _decompressed(stored: memoryview, piece: Piece) -> memoryview:
-    try:
-        plain = frames.decompress(stored, piece.plain)
-    except frames.FrameInvalid as error:
-        raise PieceDamaged(str(error)) from error
-    if len(plain) != piece.plain:
-        raise PieceDamaged(f"the frame holds {len(plain)} bytes, the piece {piece.plain}")
-    return memoryview(plain)

@@ -18,16 +18,12 @@ def header(name: str, size: int) -> bytes:
     block = _block(raw[:_NAME], b"0000644", size, b"0")
     if len(raw) <= _NAME:
         return block
-    return _block(b"././@LongLink", b"0000000", len(raw) + 1, b"L") + raw + _rest(len(raw)) + block
+    return _block(b"././@LongLink", b"0000000", len(raw) + 1, b"L") + raw + b"\0" + padding(len(raw) + 1) + block
 
 
 def padding(size: int) -> bytes:
     """Give what follows a member of `size` bytes."""
     return bytes(-size % BLOCK)
-
-
-def _rest(name: int) -> bytes:
-    return b"\0" + padding(name + 1)
 
 
 def _block(name: bytes, mode: bytes, size: int, kind: bytes) -> bytes:
