@@ -21,43 +21,37 @@ def is_injected(name: str, value: str) -> bool:
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:
-    """Read addresses that stand between commas; `localhost` is both loopback addresses. Else ValueError."""
+    """Read addresses separated by commas; `localhost` is both loopback addresses. Raise ValueError."""
     hosts: list[str] = []
     for part in text.split(","):
         word = part.strip().removeprefix("[").removesuffix("]")
-        hosts += HOSTS if word == "localhost" else [_address(word)]
+        try:
+            hosts += HOSTS if word == "localhost" else [str(ipaddress.ip_address(word))]
+        except ValueError as error:
+            raise ValueError(f"{word!r} is not an address; write for example 127.0.0.1,::1") from error
     return tuple(dict.fromkeys(hosts))
 
 
-def _address(word: str) -> str:
-    try:
-        return str(ipaddress.ip_address(word))
-    except ValueError as error:
-        raise ValueError(f"{word!r} is not an address; write for example 127.0.0.1,::1") from error
-
-
 def parse_places(text: str) -> tuple[str, ...]:
-    """Read hosts of others (`host` or `host:port`) that stand between commas, in lower case. Else ValueError."""
-    words = [word.strip() for word in text.lower().split(",")]
-    return tuple(dict.fromkeys(_place(word) for word in words if word))
-
-
-def _place(word: str) -> str:
-    try:
-        return str(ipaddress.ip_address(word.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        if not _PLACE.fullmatch(word):
-            raise ValueError(f"{word[:60]!r} is not a host or host:port; write for example gitea:3000") from None
-        return word
+    """Read other hosts (`host` or `host:port`) separated by commas, in lower case. Raise ValueError."""
+    places: list[str] = []
+    for word in filter(None, (part.strip() for part in text.lower().split(","))):
+        try:
+            places.append(str(ipaddress.ip_address(word.removeprefix("[").removesuffix("]"))))
+        except ValueError:
+            if not _PLACE.fullmatch(word):
+                raise ValueError(f"{word[:60]!r} is not a host or host:port; write for example gitea:3000") from None
+            places.append(word)
+    return tuple(dict.fromkeys(places))
 
 
 def reachable(hosts: tuple[str, ...], port: int) -> tuple[str, int]:
-    """Give the host and port by which a program on this machine reaches a relay that listens there."""
+    """Return the host and port by which a program on this machine reaches a relay that listens there."""
     return _LOOPBACK.get(hosts[0], hosts[0]), port
 
 
 def from_environment(environment: Mapping[str, str] = ENVIRONMENT) -> tuple[str, int]:
-    """Give the address of the relay that this environment describes; ValueError if it is none."""
+    """Return the address of the relay that this environment describes; raise ValueError if it is none."""
     given = {name: value for name, value in environment.items() if not is_injected(name, value)}
     hosts = parse_hosts(given["RELAY_HOST"]) if "RELAY_HOST" in given else HOSTS
     port = given.get("RELAY_PORT", str(PORT))

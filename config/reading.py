@@ -44,9 +44,9 @@ class SettingsInvalid(Exception):
 def read(
     arguments: Sequence[str] = (), environment: Mapping[str, str] = address.ENVIRONMENT
 ) -> tuple[Settings, list[str]]:
-    """Give the settings, and what the log should say about how they came to be. Options win over the environment.
+    """Return the settings, and remarks about them for the log. Options win over the environment.
 
-    SettingsInvalid if a name is unknown or a value cannot be used; `--help` prints the help and ends the process.
+    Raise SettingsInvalid if a name is unknown or a value cannot be used; `--help` prints the help and ends the process.
     """
     given, remarks = _from_environment(environment)
     options = CliSettingsSource[Any](
@@ -58,25 +58,22 @@ def read(
     )
     try:
         settings = Settings(_cli_settings_source=options(args=list(arguments)), **given)
-    except ValidationError as error:
-        raise SettingsInvalid(_sentences(error)) from None  # the cause would show the password
+    except ValidationError as error:  # without a default that was to be derived from a mistaken value
+        mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+        raise SettingsInvalid(list(map(_sentence, mistakes))) from None  # the cause would show the password
     return settings, remarks
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Give what is set by field, and a remark for each variable that is passed over."""
+    """Return what is set by field, and a remark for each variable that is ignored."""
     ours = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX)}
     injected = {name for name, value in ours.items() if address.is_injected(name, value)}
-    given = {_field(name): value for name, value in ours.items() if name not in injected}
+    given = {name[len(PREFIX) :].lower(): value for name, value in ours.items() if name not in injected}
     if unknown := sorted(given.keys() - Settings.model_fields.keys()):
         known = [_variable(field) for field in Settings.model_fields]
         raise SettingsInvalid([_unknown(_variable(field), "setting", known) for field in unknown])
     remarks = [f"{name} is passed over: Kubernetes sets it for a Service called relay" for name in sorted(injected)]
     return given, remarks
-
-
-def _field(variable: str) -> str:
-    return variable[len(PREFIX) :].lower()
 
 
 def _variable(field: str) -> str:
@@ -93,25 +90,17 @@ def _unknown(name: str, kind: str, known: Sequence[str]) -> str:
     return f"{name} is not {'an' if kind == 'option' else 'a'} {kind} of image-relay; {advice}"
 
 
-def _sentences(error: ValidationError) -> list[str]:
-    """Write a line for each mistake, but none for a default that was to be derived from a mistaken value."""
-    mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
-    return [_sentence(str(each["loc"][0]), _reason(each), each["input"]) for each in mistakes]
-
-
-def _reason(mistake: ErrorDetails) -> str:
-    """Say what a value should be; of a number that has limits both of them, whatever is wrong with it."""
-    field = Settings.model_fields.get(str(mistake["loc"][0]))
+def _sentence(mistake: ErrorDetails) -> str:
+    """Write which setting has which value, and what it should be; of a number that has limits, both of them."""
+    name, value = str(mistake["loc"][0]), mistake["input"]
+    field = Settings.model_fields.get(name)
     limits = {type(each): each for each in field.metadata} if field else {}
     least, most = limits.get(Ge), limits.get(Le)
+    reason = re.sub(r"^(Value error,|Input) ", "", mistake["msg"])
     if mistake["type"] in _OF_NUMBERS and least and most:
-        return f"should be a number from {least.ge} to {most.le}"
-    return re.sub(r"^(Value error,|Input) ", "", mistake["msg"])
-
-
-def _sentence(field: str, reason: str, value: object) -> str:
-    shown = f" is {str(value)[:60]!r}:" if value and field != "password" else ""
-    return f"{_variable(field)} ({_option(field)}){shown} {reason}"
+        reason = f"should be a number from {least.ge} to {most.le}"
+    shown = f" is {str(value)[:60]!r}:" if value and name != "password" else ""
+    return f"{_variable(name)} ({_option(name)}){shown} {reason}"
 
 
 class _Parser(ArgumentParser):
