@@ -60,6 +60,6 @@ EXPOSE 5000
 STOPSIGNAL SIGTERM
 # Engines before 25 know one interval alone, so it is short, for a quick start; a probe of a relay that has started
 # takes half a minute itself.
-HEALTHCHECK --interval=1s --timeout=60s --retries=10 CMD ["image-relay", "health", "--calm", "30"]
+HEALTHCHECK --interval=1s --timeout=60s --retries=10 CMD ["image-relay", "health", "--slow-probe", "30"]
 ENTRYPOINT ["image-relay"]
 CMD ["serve"]

@@ -1,7 +1,7 @@
 // The container that the action starts where the job has no service container.
 
 import { docker, elsewhere, EngineAbsent, EngineError, inspect, isThere } from "./engine.mjs"
-import { jobKey, OURS, place } from "./listener.mjs"
+import { jobKey, OURS, describe } from "./find-relay.mjs"
 import { Relay } from "./relay.mjs"
 import { Failure, group, log } from "./runner.mjs"
 
@@ -101,7 +101,7 @@ async function answering(id, inputs) {
   while (Date.now() < end) {
     const [seen] = await inspect([id])
     if (!seen?.State.Running) break
-    const there = place(seen, "image-relay")
+    const there = describe(seen, "image-relay")
     for (const url of reachable(there, inputs)) {
       if (await new Relay(url).health()) return { ...there, url, registry: `localhost:${there.port}` }
     }

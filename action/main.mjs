@@ -5,7 +5,7 @@ import { start } from "./container.mjs"
 import { docker, EngineAbsent, EngineError } from "./engine.mjs"
 import { load, save, wait } from "./images.mjs"
 import { readInputs } from "./inputs.mjs"
-import { find } from "./listener.mjs"
+import { find } from "./find-relay.mjs"
 import { Refused, Relay, Unanswered } from "./relay.mjs"
 import { annotate, Failure, log, mask, output, remember, run } from "./runner.mjs"
 import { check, handOver } from "./session.mjs"
@@ -13,7 +13,7 @@ import { check, handOver } from "./session.mjs"
 await run(async () => {
   const inputs = readInputs()
   check()
-  const { there, password } = await place(inputs)
+  const { there, password } = await findOrStart(inputs)
   const relay = new Relay(there.url, password)
   const first = await handOver(relay, inputs, there.registry)
   keep(inputs, there, password, first)
@@ -23,7 +23,7 @@ await run(async () => {
 })
 
 /** Give the relay of this job, and the password that it has. */
-async function place(inputs) {
+async function findOrStart(inputs) {
   const found = await find(inputs)
   if (!found) {
     const password = newPassword(inputs.password)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 5.0  # seconds; a relay on this machine answers within milliseconds
 _SETTLED = 10  # seconds after which a relay has started, and is not asked every second any more
-_CALM = "once the relay has run for ten seconds, wait so long before a good answer: a container engine asks less often"
+_SLOW_PROBE = (
+    "once the relay has run for ten seconds, wait so long before a good answer: a container engine asks less often"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -119,9 +121,9 @@ def _health(arguments: Sequence[str]) -> None:
     parser = ArgumentParser(prog="image-relay health", description="Exit with 0 if the relay answers, with 1 if not.")
     parser.add_argument("--host", help="as for serve, or RELAY_HOST")
     parser.add_argument("--port", help="as for serve, or RELAY_PORT")
-    parser.add_argument("--calm", type=float, default=0, metavar="SECONDS", help=_CALM)
+    parser.add_argument("--slow-probe", type=float, default=0, metavar="SECONDS", help=_SLOW_PROBE)
     given = vars(parser.parse_args(arguments))
-    calm = given.pop("calm")
+    slow_probe = given.pop("slow_probe")
     options = {f"RELAY_{name.upper()}": value for name, value in given.items() if value}
     try:
         host, port = address.from_environment({**address.ENVIRONMENT, **options})
@@ -130,8 +132,8 @@ def _health(arguments: Sequence[str]) -> None:
     status, body = _health_of(host, port)
     if status != 200:  # noqa: PLR2004 - HTTP's "OK"
         _fail(f"what answers at {host} port {port} says {status}")
-    if calm:
-        _rest(body, calm)
+    if slow_probe:
+        _rest(body, slow_probe)
 
 
 def _rest(health: bytes, seconds: float) -> None:

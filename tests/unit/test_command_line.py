@@ -307,13 +307,13 @@ async def test_a_health_check_follows_the_environment(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("uptime", "rests"), [(0, []), (9, []), (10, [30.0]), (86_400, [30.0])])
-async def test_a_calm_health_check_rests_once_the_relay_has_started(
+async def test_a_slow_probe_rests_once_the_relay_has_started(
     uptime: int, rests: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rested: list[float] = []
     monkeypatch.setattr("time.sleep", rested.append)
     async with listen(relay([], uptime=uptime), ["127.0.0.1"], 0) as port:
-        assert await command("health", "--port", str(port), "--calm", "30") == 0
+        assert await command("health", "--port", str(port), "--slow-probe", "30") == 0
         assert await command("health", "--port", str(port)) == 0
 
     assert rested == rests

@@ -33,13 +33,13 @@ export function jobKey(matrix, environment = process.env) {
 async function inEngine(job, inputs, environment) {
   const services = Object.entries(job.services).filter(([, service]) => service.id)
   const [named, started, unnamed] = await Promise.all([
-    Promise.all(services.map(async ([alias, { id }]) => (await inspect([id])).map((seen) => place(seen, alias)))),
+    Promise.all(services.map(async ([alias, { id }]) => (await inspect([id])).map((seen) => describe(seen, alias)))),
     labelled(`${OURS}=${jobKey(inputs.matrix, environment)}`).then(inspect),
     services.length ? [] : labelled(`${TITLE}=image-relay`).then(inspect),
   ])
   const relays = named.flat().filter((each) => each.isRelay)
-  relays.push(...unnamed.filter((seen) => isInNetworkOf(seen, environment.GITHUB_JOB)).map((seen) => place(seen, "")))
-  relays.push(...started.map((seen) => place(seen, "")))
+  relays.push(...unnamed.filter((seen) => isInNetworkOf(seen, environment.GITHUB_JOB)).map((seen) => describe(seen, "")))
+  relays.push(...started.map((seen) => describe(seen, "")))
   return unique(relays.filter((each) => each.running))
 }
 
@@ -49,7 +49,7 @@ function isInNetworkOf(seen, job) {
 }
 
 /** Describe a container: is it a relay, where is it, by which port does this machine reach it? */
-export function place(seen, alias) {
+export function describe(seen, alias) {
   const [published] = seen.NetworkSettings.Ports?.[PORT] ?? []
   const addresses = Object.values(seen.NetworkSettings.Networks).map((network) => network.IPAddress)
   return {

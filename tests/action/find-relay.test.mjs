@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { elsewhere } from "../../action/engine.mjs"
-import { choose, jobKey, place } from "../../action/listener.mjs"
+import { choose, jobKey, describe } from "../../action/find-relay.mjs"
 import { Failure } from "../../action/runner.mjs"
 
 const RELAY = { alias: "relay", port: "5000" }
@@ -40,15 +40,15 @@ test("a relay without a port is only found by its name", () => {
 })
 
 test("what a container runs is told by the label of its image", () => {
-  assert.equal(place(container(), "relay").isRelay, false)
-  assert.equal(place(container({ labels: null }), "relay").isRelay, false)
-  assert.equal(place(container({ labels: { "org.opencontainers.image.title": "image-relay" } }), "relay").isRelay, true)
+  assert.equal(describe(container(), "relay").isRelay, false)
+  assert.equal(describe(container({ labels: null }), "relay").isRelay, false)
+  assert.equal(describe(container({ labels: { "org.opencontainers.image.title": "image-relay" } }), "relay").isRelay, true)
 })
 
 test("where a container is reached is told by the engine", () => {
-  const seen = place(container({ ports: { "5000/tcp": [{ HostIp: "127.0.0.1", HostPort: "5009" }] } }), "")
+  const seen = describe(container({ ports: { "5000/tcp": [{ HostIp: "127.0.0.1", HostPort: "5009" }] } }), "")
   assert.deepEqual([seen.port, seen.hostAddress, seen.addresses, seen.alias], ["5009", "127.0.0.1", ["172.18.0.2"], "f00_relay"])
-  const inner = place(container({ ports: { "5000/tcp": null }, networks: { host: { IPAddress: "" } } }), "relay")
+  const inner = describe(container({ ports: { "5000/tcp": null }, networks: { host: { IPAddress: "" } } }), "relay")
   assert.deepEqual([inner.port, inner.addresses, inner.alias], ["", [], "relay"])
 })
 
