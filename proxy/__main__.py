@@ -23,39 +23,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exit status 0 if it did its work, 1 if it could not, 2 if it was not understood."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments == ["--version"]:
-        _print_version()
+        from importlib.metadata import version
+
+        print(f"image-relay {version('image-relay')}")
         return
     command = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "serve"
     if command not in _COMMANDS:
-        _fail(_unknown(command), status=2)
+        from difflib import get_close_matches
+
+        near = get_close_matches(command, _COMMANDS, n=1)
+        known = "there are serve (the default), list, save, load, wait, health and help"
+        advice = f"did you mean {near[0]}?" if near else known
+        _fail(f"there is no command {command[:40]!r}; {advice}", status=2)
     try:
         _COMMANDS[command](arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # who reads has enough, as in `image-relay list | head`
-        _discard_output()
+    except BrokenPipeError:  # the reader has enough, as in `image-relay list | head`: the last flush must not fail
+        import os
 
-
-def _unknown(command: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(command, _COMMANDS, n=1)
-    advice = (
-        f"did you mean {near[0]}?" if near else "there are serve (the default), list, save, load, wait, health and help"
-    )
-    return f"there is no command {command[:40]!r}; {advice}"
-
-
-def _discard_output() -> None:
-    """Let the flush at the end of the process fail no more."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _print_version() -> None:
-    from importlib.metadata import version
-
-    print(f"image-relay {version('image-relay')}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(*sentences: str, status: int = 1) -> NoReturn:
@@ -132,21 +118,16 @@ def _health(arguments: Sequence[str]) -> None:
     status, body = _health_of(host, port)
     if status != 200:  # noqa: PLR2004 - HTTP's "OK"
         _fail(f"what answers at {host} port {port} says {status}")
-    if slow_probe:
-        _rest(body, slow_probe)
+    if slow_probe:  # unless the relay has just started: an engine that asks every second asks less often from then on
+        import json
+        from time import sleep
 
-
-def _rest(health: bytes, seconds: float) -> None:
-    """Wait, unless the relay has just started: whoever asks every second for a quick start asks less often then."""
-    import json
-    from time import sleep
-
-    if json.loads(health).get("uptime", 0) >= _SETTLED:
-        sleep(seconds)
+        if json.loads(body).get("uptime", 0) >= _SETTLED:
+            sleep(slow_probe)
 
 
 def _health_of(host: str, port: int) -> tuple[int, bytes]:
-    """Give status and body of the answer of a relay."""
+    """Return status and body of the answer of a relay."""
     from http.client import HTTPConnection, HTTPException
 
     connection = HTTPConnection(host, port, timeout=_TIMEOUT)
