@@ -1,6 +1,7 @@
 """Where content is: in the spool, or in an archive. Visibility is per repository."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -125,7 +126,8 @@ class Lookup:
             blob = await self.find(name, reference)
         else:
             archive = await self.catalog.resolve_tag(name, reference)
-            while archive and (left := self.catalog.interim(archive)):
+            until = time.monotonic() + self.limits.interim  # whatever the clock of the store says
+            while archive and (left := min(self.catalog.interim(archive), until - time.monotonic())) > 0:
                 await asyncio.sleep(min(left, self.limits.interim_poll))
                 archive = await self.catalog.resolve_tag(name, reference)
             if archive and not (blob := archive.blob(archive.index.root)):

@@ -1,6 +1,9 @@
 """Where content is found, who may see it, and what a 404 says."""
 
 import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,8 @@ from proxy.errors import BlobUnknown, ManifestInvalid, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.registry.lookup import read_manifest
+from proxy.runtime.limits import Limits
+from tests.fakes.memory_store import MemoryStore
 from tests.registry_harness import APP, V1, V2, Desk, image, index, noise, plain
 
 OTHER = Name.parse("other")
@@ -136,3 +141,25 @@ async def test_a_large_manifest_is_refused_as_a_small_one_is() -> None:
     for size in (10, 200_000):
         with pytest.raises(ManifestInvalid, match="not JSON"):
             await read_manifest(b"?" * size, "application/x")
+
+
+class SlowClock(MemoryStore):
+    """A remote store on a machine whose clock is an hour slow, read without a session."""
+
+    is_remote = True
+
+    def now(self) -> datetime:
+        return super().now() - timedelta(hours=1)
+
+
+async def test_a_slow_clock_makes_nobody_wait_longer_for_what_may_follow(tmp_path: Path) -> None:
+    store = SlowClock()
+    writer, reader = [await Desk.open(tmp_path / each, store) for each in ("writer", "reader")]
+    child = replace(await writer.prepare(b"layer"), interim=True)
+    await writer.put(child, V1)
+    lookup = replace(reader.lookup, limits=Limits(interim=0.3, interim_poll=0.02))
+
+    async with asyncio.timeout(10):
+        found = await lookup.manifest(APP, V1)
+
+    assert found.digest == child.digest
