@@ -11,6 +11,7 @@ from tests.e2e.acting import Acting, Ran
 from tests.e2e.bridged import Bridged
 from tests.e2e.jobs import NO_SESSION
 
+# Act starts a container, and Node in it, for each job: 30 to 60 s a workflow.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 _APP = "localhost:5000/app:ci"

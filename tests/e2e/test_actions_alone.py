@@ -19,6 +19,7 @@ from tests.fakes.actions.fixtures import require_tools
 from tests.fakes.actions.official import OfficialClient
 from tests.machine import require
 
+# Every artifact of a run is downloaded, loaded into two engines and run: 50 s.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 _RECEIVED = re.compile(r"^image_relay_received_bytes_total (\S+)$", re.MULTILINE)

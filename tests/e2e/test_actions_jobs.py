@@ -15,6 +15,7 @@ from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.machine import require
 
+# Engines push and pull the image around, each into an empty store: 30 s.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 _ELSEWHERE = [flavour for flavour in Flavour if flavour is not Flavour.GITHUB]

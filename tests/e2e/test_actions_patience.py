@@ -25,6 +25,7 @@ from tests.fakes.actions.faults import (
     twirp_error,
 )
 
+# Storage takes 60 and 90 s, which clients wait out; 200 pushes through faults: 90 s each.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 _COMMIT = 90.0  # seconds

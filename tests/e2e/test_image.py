@@ -14,6 +14,7 @@ from tests.e2e.engines import Engine
 from tests.e2e.images import digest_of, dockerfile
 from tests.e2e.jobs import NO_SESSION
 
+# The image of the relay is built once for each process: 45 s.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 _PORT = 5000

@@ -15,6 +15,7 @@ from tests.e2e.push_pull_clients import COURIERS
 from tests.e2e.relay import Relay
 from tests.machine import require
 
+# Thirty starts of a relay, and after each all that was pushed is pulled: 100 s.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 _MOMENTS = 30

@@ -10,6 +10,7 @@ from tests.e2e.engines import Engine
 from tests.e2e.images import dockerfile
 from tests.e2e.relay import Relay
 
+# Engines push and pull the image around, each into an empty store: 30 s.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 

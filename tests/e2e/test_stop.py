@@ -19,6 +19,7 @@ from tests.e2e.jobs import Jobs
 from tests.e2e.relay import DIRECTORY, Relay
 from tests.fakes.actions.faults import Delay
 
+# A relay has eight seconds to end, with clients that take longer: 20 s each.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 _KILL = 10.0  # seconds after which `docker stop` kills
