@@ -132,7 +132,7 @@ def test_an_artifact_that_was_copied_inside_the_storage_is_downloaded_and_loaded
     docker28.docker("image", "rm", "--force", "app:v2", f"{PUBLIC_HOST}/app:v2")
 
 
-@pytest.mark.timeout(600)  # 4 GiB are made, stored, downloaded, unzipped and loaded: four minutes
+@pytest.mark.timeout(600)  # 4 GiB are made, stored, downloaded twice and unzipped: four minutes
 def test_an_archive_over_four_gibibytes_is_unzipped_by_the_official_client_and_sound_to_unzip(
     on_disk: Jobs, tmp_path: Path
 ) -> None:
