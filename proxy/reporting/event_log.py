@@ -1,4 +1,4 @@
-"""The log of what is in the ledger: a line for each push, seal and pull, with digest, size, time and rate."""
+"""The log of the events: a line for each push, seal and pull, with digest, size, time and rate."""
 
 import logging
 from dataclasses import asdict
@@ -26,15 +26,18 @@ _LEVELS: dict[type[Event], int] = {NotStored: logging.ERROR, Called: logging.DEB
 
 
 def log_event(event: Event) -> None:
-    """Write the line of an event, if it has one. A log in JSON has its fields beside the words."""
+    """Log the line of an event, if it has one; a log in JSON also has the fields of the event."""
     if words := _words(event):
-        fields = {"event": type(event).__name__.lower(), **asdict(event), **_rate(event)}
+        fields = {"event": type(event).__name__.lower(), **asdict(event)}
+        moved, seconds = _moved(event), getattr(event, "seconds", 0.0)
+        if moved is not None and seconds:
+            fields["bytes_per_second"] = round(moved / seconds)
         _log.log(_LEVELS.get(type(event), logging.INFO), "%s", words, extra={"fields": fields})
 
 
 @singledispatch
 def _words(_: Event) -> str:
-    """Say an event in words; nothing of a request, which is told of where it is answered or tried again."""
+    """Return an event in words; nothing for a request, which is logged where it is answered or retried."""
     return ""
 
 
@@ -101,7 +104,7 @@ def _(event: ReadExternal) -> str:
 
 
 def _moved(event: Event) -> int | None:
-    """Give the bytes whose rate is told."""
+    """Return the number of bytes whose rate is logged."""
     match event:
         case Accepted():
             return event.received
@@ -113,17 +116,12 @@ def _moved(event: Event) -> int | None:
             return None
 
 
-def _rate(event: Event) -> dict[str, int]:
-    moved, seconds = _moved(event), getattr(event, "seconds", 0.0)
-    return {} if moved is None or not seconds else {"bytes_per_second": round(moved / seconds)}
-
-
 def _pace(event: Received | Accepted | Storing | Stored | Pulled) -> str:
-    """Say how long it took, and at which rate unless that would mean nothing."""
+    """Return how long it took, and at which rate unless that would mean nothing."""
     took = f" in {format_duration(event.seconds)}"
     return took if event.seconds < _INSTANT else f"{took} ({format_rate(_moved(event) or 0, event.seconds)})"
 
 
 def _digest(event: Accepted | Stored | Unchanged | Pulled) -> str:
-    """Give the digest, where the reference does not say it already."""
+    """Return the digest, unless the reference has it already."""
     return "" if event.reference.endswith(event.digest) else f", {event.digest}"

@@ -1,6 +1,6 @@
-"""What this relay has handled since its start, read off the ledger: images, bytes, and what was refused.
+"""What this relay has handled since its start, taken from the events: images, bytes, and what was refused.
 
-All of it is bounded: of images, and of different refusals, the last ones are kept.
+All of it is bounded: only the last images, and the last different refusals, are kept.
 """
 
 from collections import OrderedDict
@@ -42,7 +42,7 @@ class Moved:
     sent: int = 0  # to clients
     new: int = 0  # into artifacts, for the first time
     reused: int = 0  # into artifacts, out of others
-    fetched: int = 0  # from artifacts that are far
+    fetched: int = 0  # from remote artifacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class History:
-    """A reader of the ledger that remembers."""
+    """A handler of events that remembers them."""
 
     moved: Moved = field(default_factory=Moved)
     forgotten: int = 0
@@ -67,7 +67,7 @@ class History:
     _missing: OrderedDict[str, Refusal] = field(default_factory=OrderedDict)
 
     def images(self, under_way: Iterable[Pulled] = ()) -> list[Handled]:
-        """Give what was handled, in the order in which it came; with pulls that are not over yet."""
+        """Return the images that were handled, in the order in which they came, with pulls that are not over yet."""
         known = History(_images=OrderedDict((key, replace(image)) for key, image in self._images.items()))
         for pull in under_way:
             known.handle(pull)
@@ -75,19 +75,23 @@ class History:
 
     @property
     def refused(self) -> list[tuple[Refusal, int]]:
-        """Give what was refused or got no answer, and how often, the last one last."""
+        """Return what was refused or got no answer, and how often, the last one last."""
         return [*self._refused.items(), *self._challenged.items()]
 
     @property
     def missing(self) -> list[Refusal]:
-        """Give the tags that were asked for, were not there, and still are not."""
+        """Return the tags that were asked for, were not there, and still are not."""
         return list(self._missing.values())
 
     def handle(self, event: Event) -> None:
         """Remember what an event says."""
         match event:
             case Stored():
-                self._store(event)
+                image = self._image(event.reference, event.digest)
+                image.pushed, image.stored_in = True, event.seconds
+                image.new, image.reused = event.new, event.reused
+                self.moved.new += event.new
+                self.moved.reused += event.reused
             case Unchanged():
                 self._image(event.reference, event.digest).pushed = True
             case Pulled():
@@ -97,22 +101,16 @@ class History:
             case Called(service="storage"):
                 self.moved.fetched += event.received
             case Answered():
-                if _carries_images(event):
+                lists = event.route == _TARBALLS and event.method == "GET"
+                if event.route.startswith((_REGISTRY, _TARBALLS)) and not lists:
                     self.moved.received += event.received
                     self.moved.sent += event.sent
                 self._answer(event)
             case _:
                 pass
 
-    def _store(self, event: Stored) -> None:
-        image = self._image(event.reference, event.digest)
-        image.pushed, image.stored_in = True, event.seconds
-        image.new, image.reused = event.new, event.reused
-        self.moved.new += event.new
-        self.moved.reused += event.reused
-
     def _image(self, reference: str, digest: str) -> Handled:
-        """Give what is known of an image; a tag that has moved is another image."""
+        """Return what is known of an image; a tag that has moved is another image."""
         image = self._images.get(reference)
         if image is None or image.digest != digest:
             image = self._images[reference] = Handled(reference, digest)
@@ -122,25 +120,22 @@ class History:
             self.forgotten += 1
         return image
 
-    # What was refused
-
     def _answer(self, event: Answered) -> None:
-        status, refusal = event.status, Refusal(event.method, _shown(event), event.status, event.message)
-        if event.route == _MANIFEST and ":" not in event.path.rpartition("/")[2]:
-            self._ask_for_tag(refusal)
+        """Remember what was refused, and which tag is missing: a client that pushes one asks for it first."""
+        folder, _, last = event.path.rpartition("/")
+        path = f"{folder}/…" if event.route.endswith(_UPLOAD) else event.path  # each upload has another id
+        status, refusal = event.status, Refusal(event.method, path, event.status, event.message)
+        if event.route == _MANIFEST and ":" not in last:
+            self._missing.pop(path, None)
+            if status == HTTPStatus.NOT_FOUND:
+                self._missing[path] = refusal
+                _limit(self._missing)
         if status == HTTPStatus.UNAUTHORIZED and not event.credentials:
             _count(self._challenged, refusal)
         elif (not status and event.message) or (status >= HTTPStatus.BAD_REQUEST and status not in _TRIED):
             _count(self._refused, refusal)
         elif event.credentials and event.route.startswith(_REGISTRY):
             self._challenged.clear()  # a client asks first whether it has to log in, and then does
-
-    def _ask_for_tag(self, refusal: Refusal) -> None:
-        """Remember a tag that is not there, until it is: who pushes asks for it first."""
-        self._missing.pop(refusal.path, None)
-        if refusal.status == HTTPStatus.NOT_FOUND:
-            self._missing[refusal.path] = refusal
-            _limit(self._missing)
 
 
 def _count(table: OrderedDict[Refusal, int], refusal: Refusal) -> None:
@@ -151,13 +146,3 @@ def _count(table: OrderedDict[Refusal, int], refusal: Refusal) -> None:
 def _limit(table: OrderedDict[Any, Any]) -> None:
     while len(table) > _REFUSALS:
         table.popitem(last=False)
-
-
-def _carries_images(event: Answered) -> bool:
-    lists = event.route == _TARBALLS and event.method == "GET"
-    return event.route.startswith((_REGISTRY, _TARBALLS)) and not lists
-
-
-def _shown(event: Answered) -> str:
-    """Give a path without the id of an upload, of which each is another one."""
-    return event.path.rpartition("/")[0] + "/…" if event.route.endswith(_UPLOAD) else event.path

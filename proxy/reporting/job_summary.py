@@ -1,6 +1,7 @@
-"""What this relay has done, gathered for the summary of its job."""
+"""What this relay has done, collected for the summary of its job."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from proxy.catalog.catalog import Archive
@@ -20,8 +21,8 @@ _IMAGES = 100  # that are looked up; a summary shows no more
 class JobSummary:
     """Answers for `/relay/summary`.
 
-    `place` says in our words where images are kept, `load` gives the command that loads an artifact by hand, or
-    nothing; `another`: it is another run whose images are handed out.
+    `place` says in our own words where images are kept. `load` returns the command that loads an artifact by hand, or
+    nothing. `another` says that the images of another run are served.
     """
 
     report: Status
@@ -32,15 +33,19 @@ class JobSummary:
     another: bool = False
 
     async def text(self) -> str:
-        """Tell all that happened up to now."""
+        """Return the summary of all that happened up to now."""
         handled, pushed = self.history.images(self.departures.under_way()), self.report.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
+        volume = None
+        if handled:
+            with suppress(RegistryError):
+                volume = await self.report.lookup.catalog.volume()
         return write(
             Facts(
                 place=self.place,
                 rows=[await self._row(each) for each in handled[-_IMAGES:]],
                 more=self.history.forgotten + max(0, len(handled) - _IMAGES),
-                volume=await self._volume() if handled else None,
+                volume=volume,
                 moved=self.history.moved,
                 run=self.report.standing() if self.another else {},
                 pending=[label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
@@ -51,16 +56,14 @@ class JobSummary:
             )
         )
 
-    async def _volume(self) -> tuple[int, int] | None:
-        try:
-            return await self.report.lookup.catalog.volume()
-        except RegistryError:
-            return None
-
     async def _row(self, image: Handled) -> Row:
         archive = await self._archive(image)
         known = await self.report.durable(archive) if archive else None
         sent = None if image.stored_in is None else image.new + image.reused
+        host, (name, _) = self.report.push.public_host, parse_label(image.reference)
+        pull = f"docker pull {host}/{image.reference}  # {host}/{name}@{image.digest}"
+        if not is_path(name.text):  # of a registry with a port: no engine can pull it from here
+            pull = f"curl -gsSfL 'http://{host}/relay/images/{image.reference}' | docker load  # {image.digest}"
         return Row(
             reference=image.reference,
             digest=image.digest,
@@ -73,12 +76,12 @@ class JobSummary:
             stored_in=image.stored_in,
             pulled_in=image.pulled_in,
             expires=known.expires.strftime("%Y-%m-%d %H:%M UTC") if known and known.expires else "",
-            pull=_pull(image, self.report.push.public_host) if archive or not image.pushed else "",
+            pull=pull if archive or not image.pushed else "",
             load=self.load(archive.artifact.name) if archive else "",
         )
 
     async def _archive(self, image: Handled) -> Archive | None:
-        """Give the archive of an image, if that is still what its reference answers with, and can be looked up."""
+        """Return the archive of an image, if its reference still leads to it and it can be looked up."""
         catalog = self.report.lookup.catalog
         name, reference = parse_label(image.reference)
         try:
@@ -88,11 +91,3 @@ class JobSummary:
         except RegistryError:
             return None
         return archive if archive and str(archive.index.root) == image.digest else None
-
-
-def _pull(image: Handled, host: str) -> str:
-    """Return the command that fetches an image; what is of a registry with a port cannot be pulled as a path."""
-    name, _ = parse_label(image.reference)
-    if is_path(name.text):
-        return f"docker pull {host}/{image.reference}  # {host}/{name}@{image.digest}"
-    return f"curl -gsSfL 'http://{host}/relay/images/{image.reference}' | docker load  # {image.digest}"

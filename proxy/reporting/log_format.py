@@ -20,7 +20,7 @@ class TextLines(logging.Formatter):
     """`time level message`, with a traceback on the same line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one line without its end."""
+        """Return one line without its end."""
         parts = [record.getMessage(), *_traceback(record)]
         return f"{_time(record)} {record.levelname:<7} {' | '.join(map(sanitize, parts))}"
 
@@ -28,11 +28,11 @@ class TextLines(logging.Formatter):
 class JsonLines(logging.Formatter):
     """One JSON object for each record: time, level, logger, message, and the fields of an event (`extra`).
 
-    Of an error it has the lines of its traceback.
+    An error also has the lines of its traceback.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one line without its end."""
+        """Return one line without its end."""
         fields: dict[str, object] = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -40,15 +40,14 @@ class JsonLines(logging.Formatter):
             "message": sanitize(record.getMessage()),
         }
         told: dict[str, object] = getattr(record, "fields", {})
-        fields |= {key: sanitize(value) if isinstance(value, str) else _rounded(value) for key, value in told.items()}
+        for key, value in told.items():
+            if isinstance(value, float):
+                fields[key] = round(value, 3)  # milliseconds are enough of a time
+            else:
+                fields[key] = sanitize(value) if isinstance(value, str) else value
         if lines := [sanitize(line) for line in _traceback(record)]:
             fields["traceback"] = lines
         return json.dumps(fields)
-
-
-def _rounded(value: object) -> object:
-    """Milliseconds are enough of a time."""
-    return round(value, 3) if isinstance(value, float) else value
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -1,9 +1,10 @@
-"""Figures in the text format of Prometheus, read off the ledger, or measured when they are asked for.
+"""Figures in the text format of Prometheus: counted from events, or measured when they are asked for.
 
 A label has few values, all of them our own: names of repositories would make a series each, for ever.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Summary
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
@@ -36,7 +37,7 @@ class _Reading(Collector):
         self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
-        """Give them; a gauge that is absent is left out."""
+        """Yield them; a gauge that is absent is left out."""
         yield InfoMetricFamily(_PREFIX, "Which image-relay this is", value=dict(self._info))
         for name, text in _GAUGES.items():
             if name in self._gauges:
@@ -47,38 +48,36 @@ class _Reading(Collector):
 
 
 class Metrics:
-    """A reader of the ledger that counts."""
+    """A handler of events that counts them."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        counter, seconds = self._counter, self._seconds
-        self._requests = counter("requests", "Requests that are over; status 0 got no answer", "method route status")
+        counter = partial(Counter, namespace=_PREFIX, registry=self._registry)
+        seconds = partial(Histogram, namespace=_PREFIX, registry=self._registry, buckets=_SECONDS)
+        self._requests = counter(
+            "requests", "Requests that are over; status 0 got no answer", ["method", "route", "status"]
+        )
         self._received = counter("received_bytes", "Bytes of bodies that clients sent")
         self._sent = counter("sent_bytes", "Bytes of answers to clients")
         self._pushes = seconds("push_seconds", "From the first blob of a push until its manifest was accepted")
         self._pushed = counter("push_bytes", "Bytes of blobs that came for accepted manifests")
         self._seals = seconds("seal_seconds", "From an accepted manifest until its artifact was stored")
-        self._sealed = counter("seal_bytes", "Bytes of archives that were stored", "origin")
-        self._outcomes = counter("seals", "Pushes by what became of them", "outcome")
+        self._sealed = counter("seal_bytes", "Bytes of archives that were stored", ["origin"])
+        self._outcomes = counter("seals", "Pushes by what became of them", ["outcome"])
         self._pulls = seconds("pull_seconds", "From a manifest until the last of its blobs that was wanted")
         self._pulled = counter("pull_bytes", "Bytes of manifests and blobs that were pulled")
         self._calls = Summary(
-            f"{_PREFIX}_call_seconds",
+            "call_seconds",
             "Requests to the artifact service, to blob storage and to GitHub's API",
             ["service", "method", "outcome"],
+            namespace=_PREFIX,
             registry=self._registry,
         )
-        self._moved = counter("call_bytes", "Bytes of bodies of those requests", "service direction")
-        self._retries = counter("retries", "Requests that were made once more", "service")
+        self._moved = counter("call_bytes", "Bytes of bodies of those requests", ["service", "direction"])
+        self._retries = counter("retries", "Requests that were made once more", ["service"])
         self._fetches = counter(
-            "far_blobs", "Blobs that were wanted of artifacts far away, by where they were", "result"
+            "far_blobs", "Blobs that were wanted of artifacts far away, by where they were", ["result"]
         )
-
-    def _counter(self, name: str, text: str, labels: str = "") -> Counter:
-        return Counter(f"{_PREFIX}_{name}", text, labels.split(), registry=self._registry)
-
-    def _seconds(self, name: str, text: str) -> Histogram:
-        return Histogram(f"{_PREFIX}_{name}", text, buckets=_SECONDS, registry=self._registry)
 
     def handle(self, event: Event) -> None:
         """Count an event."""
@@ -120,5 +119,5 @@ class Metrics:
                 pass
 
     def text(self, info: Mapping[str, str], gauges: Mapping[str, float]) -> bytes:
-        """Give all figures: what was counted, `info` about this relay, and what was measured just now."""
+        """Return all figures: what was counted, `info` about this relay, and what was measured just now."""
         return generate_latest(_Reading(self._registry, info, gauges))

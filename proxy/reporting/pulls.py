@@ -27,7 +27,7 @@ _DIGEST = re.compile(rb"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
 @dataclass(slots=True)
 class _Pull:
-    """A manifest that was handed out, and what was taken of what it names."""
+    """A manifest that was served, and what was requested of what it names."""
 
     name: Name
     reference: Tag | Digest
@@ -41,7 +41,7 @@ class _Pull:
 
     @property
     def told(self) -> Pulled:
-        """Tell of it as it is now."""
+        """Return the event that describes it as it is now."""
         name, took = label(self.name, self.reference), self.last - self.began
         return Pulled(name, str(self.digest), self.size, self.blobs, took)
 
@@ -63,9 +63,9 @@ class PullTracker:
                 self._resolved.popitem(last=False)
 
     def manifest(self, name: Name, reference: Tag | Digest, digest: Digest, content: bytes) -> None:
-        """Note a manifest that is handed out: it begins a pull, or belongs to one."""
+        """Note a manifest that is served: it begins a pull, or belongs to one; the oldest end if there are too many."""
         self.resolve(name, reference, digest)
-        now, named = self.clock(), set(_DIGEST.findall(content))
+        now = self.clock()
         pull = self._open.get((name, digest))
         if pull and pull.blobs and not pull.under_way:  # it had all that it wanted: this is another one
             self._end(pull)
@@ -74,27 +74,23 @@ class PullTracker:
         if pull is None:
             tag = self._resolved.get((name, digest))
             pull = self._open[name, digest] = _Pull(name, tag or reference, digest, now, now)
-        pull.named |= named
+        pull.named.update(_DIGEST.findall(content))
         pull.size += len(content)
         pull.last = now
-        self._make_room()
-
-    def _make_room(self) -> None:
-        """End the oldest pulls while there are too many, or they name too much."""
-        named = sum(len(pull.named) for pull in self._open.values())
-        while len(self._open) > 1 and (len(self._open) > _PULLS or named > _NAMED):
+        total = sum(len(each.named) for each in self._open.values())
+        while len(self._open) > 1 and (len(self._open) > _PULLS or total > _NAMED):
             oldest = next(iter(self._open.values()))
-            named -= len(oldest.named)
+            total -= len(oldest.named)
             self._end(oldest)
 
     def tarball(self, images: Iterable[ExportedImage], seconds: float) -> None:
-        """Note images that were handed out whole, in a tarball."""
+        """Note images that were served whole, in a tarball."""
         for each in images:
             self.ledger.emit(Pulled(each.reference, str(each.digest), each.size, each.blobs, seconds))
 
     @contextmanager
     def blob(self, name: Name, digest: Digest) -> Iterator[Callable[[int], None]]:
-        """Note a blob that is handed out within the block; what it gives is told how many bytes went."""
+        """Note a blob that is served within the block; the function it yields counts the bytes sent."""
         pull = self._of(name, digest)
         if pull is None:  # by somebody who has the manifest from elsewhere
             yield lambda _: None
@@ -112,26 +108,26 @@ class PullTracker:
             pull.last = self.clock()
 
     def _of(self, name: Name, digest: Digest) -> _Pull | None:
-        """Give the newest pull that names some content."""
+        """Return the newest pull that names some content."""
         wanted = str(digest).encode()
         return next(
             (each for each in reversed(self._open.values()) if each.name == name and wanted in each.named), None
         )
 
     async def watch(self) -> None:
-        """End, for ever, the pulls of which nothing was asked for a while."""
+        """End, again and again, the pulls of which nothing was requested for a while."""
         while True:
             await asyncio.sleep(_TICK)
             self.end(quiet=_QUIET)
 
     def end(self, quiet: float = 0.0) -> None:
-        """End the pulls of which nothing is under way, and nothing was asked for so many seconds."""
+        """End the pulls of which nothing is being sent, and nothing was requested for `quiet` seconds."""
         for pull in list(self._open.values()):
             if not pull.under_way and self.clock() - pull.last >= quiet:
                 self._end(pull)
 
     def under_way(self) -> list[Pulled]:
-        """Tell of the pulls that are not over how far they are."""
+        """Return how far the pulls are that are not over."""
         return [pull.told for pull in self._open.values()]
 
     def _end(self, pull: _Pull) -> None:

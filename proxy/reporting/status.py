@@ -1,7 +1,8 @@
-"""What there is, for people and programs: images, and what is not durable yet."""
+"""The state of the relay, for people and programs: images, and what is not durable yet."""
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -22,10 +23,6 @@ _VERSION = version("image-relay")  # read once: that takes several files
 _NO_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 
 
-def _ready() -> Mapping[str, object]:
-    return {"ready": True}
-
-
 @dataclass(frozen=True, slots=True)
 class Durable:
     """An image that is in an artifact; `size` in plain bytes, `stored` in those of the artifact."""
@@ -43,12 +40,12 @@ class Status:
     lookup: Lookup
     push: Push
     store: str
-    standing: Callable[[], Mapping[str, object]] = _ready
+    standing: Callable[[], Mapping[str, object]] = lambda: {"ready": True}
     history: History = field(default_factory=History)
     began: float = field(default_factory=time.monotonic)
 
     def health(self) -> dict[str, object]:
-        """Say what runs, and what is not durable yet."""
+        """Return what runs, and what is not durable yet."""
         pushed = self.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
         return {
@@ -71,7 +68,7 @@ class Status:
         return self.lookup.catalog.unreadable()
 
     def gauges(self) -> dict[str, float]:
-        """Give what can be measured now."""
+        """Return what can be measured now."""
         standing, spool = self.standing(), self.lookup.spool
         failed = [each.state for each in self.push.pushed()].count(State.FAILED)
         measured: dict[str, float] = {
@@ -88,11 +85,11 @@ class Status:
 
     @property
     def info(self) -> dict[str, str]:
-        """Say what runs."""
+        """Return what runs."""
         return {"version": _VERSION, "store": self.store}
 
     async def images(self) -> list[dict[str, object]]:
-        """Describe every image: sizes in bytes, `stored` is that of the archive, or of an artifact without an index."""
+        """Return every image: sizes in bytes, `stored` is that of the archive, or of an artifact without an index."""
         durable = [self._described(await self.durable(each), each) for each in await self.lookup.catalog.all_archives()]
         return (
             durable
@@ -108,9 +105,18 @@ class Status:
         )
 
     async def durable(self, archive: Archive) -> Durable:
-        """Describe an image that is in an artifact."""
+        """Return what is known of an image that is in an artifact."""
+        platforms: list[str] = []
+        root = archive.blob(archive.index.root)
+        if root and root.media_type:
+            with suppress(RegistryError):  # the archive is damaged; a pull says so
+                manifest = await self.lookup.parsed(root)
+                platforms = [str(child.platform) for child in manifest.children if child.platform]
+                platforms = [each for each in platforms if each != _NO_PLATFORM]
+                if not platforms and (own := await platform_of(self.lookup, archive.name, manifest)):
+                    platforms = [own]
         size = sum(entry.size for entry in archive.index.blobs.values())
-        return Durable(await self._platforms(archive), size, archive.size, archive.artifact.expires)
+        return Durable(platforms, size, archive.size, archive.artifact.expires)
 
     def _described(self, image: Durable, archive: Archive) -> dict[str, object]:
         artifact = archive.artifact
@@ -130,7 +136,7 @@ class Status:
         }
 
     def _nameless(self, problem: UnreadableArtifact) -> dict[str, object]:
-        """Describe an artifact that cannot be read, by what its name tells."""
+        """Return what the name of an artifact that cannot be read says about its image."""
         artifact = problem.artifact
         known = self.lookup.catalog.reference_of(artifact)
         return {
@@ -141,18 +147,6 @@ class Status:
             "problem": safe_text(problem.problem),
             "state": "unreadable",
         }
-
-    async def _platforms(self, archive: Archive) -> list[str]:
-        root = archive.blob(archive.index.root)
-        if root is None or not root.media_type:
-            return []
-        try:
-            manifest = await self.lookup.parsed(root)
-            children = [str(child.platform) for child in manifest.children if child.platform]
-            known = [each for each in children if each != _NO_PLATFORM]
-            return known or list(filter(None, [await platform_of(self.lookup, archive.name, manifest)]))
-        except RegistryError:
-            return []  # the archive is damaged; a pull says so
 
 
 def _refusal(refusal: Refusal) -> dict[str, object]:

@@ -135,4 +135,4 @@ async def test_an_archive_whose_root_is_not_inside_has_no_platform(desk: Desk) -
     assert archive is not None
     object.__setattr__(archive.index, "root", Digest.of(b"?"))
 
-    assert await report(desk)._platforms(archive) == []
+    assert (await report(desk).durable(archive)).platforms == []
