@@ -1,7 +1,7 @@
-"""What `list`, `save`, `load` and `wait` are told on the command line."""
+"""The command line of `list`, `save`, `load` and `wait`."""
 
 import math
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections.abc import Coroutine, Sequence
 
 from config.address import reachable
@@ -35,13 +35,16 @@ _PATIENCE = 300.0  # seconds
 
 
 def work(command: str, arguments: Sequence[str]) -> Coroutine[None, None, None]:
-    """Give the work of a command.
+    """Return the work of a command.
 
-    SettingsInvalid where a value cannot be used; mistakes, and `--help`, are printed and end the process.
+    Raise SettingsInvalid where a value cannot be used; mistakes, and `--help`, are printed and end the process.
     """
     parser = _parser(command)
     chosen = parser.parse_args(arguments)
-    place = _place(chosen)
+    given = {"--host": chosen.host, "--port": chosen.port}
+    settings, _ = read([f"{option}={value}" for option, value in given.items() if value is not None])
+    password = settings.password.get_secret_value() if settings.password else None
+    place = Place(*reachable(settings.host, settings.port), password)
     if command == "list":
         return show(place, full=chosen.full)
     if command == "wait":
@@ -81,10 +84,3 @@ def seconds(text: str) -> float:
     if not 0 <= read < math.inf:
         raise ValueError
     return read
-
-
-def _place(chosen: Namespace) -> Place:
-    given = {"--host": chosen.host, "--port": chosen.port}
-    settings, _ = read([f"{option}={value}" for option, value in given.items() if value is not None])
-    host, port = reachable(settings.host, settings.port)
-    return Place(host, port, settings.password.get_secret_value() if settings.password else None)

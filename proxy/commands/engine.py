@@ -1,4 +1,4 @@
-"""The container engine of this machine, Docker's or one that speaks its API, found as the docker command finds it."""
+"""The container engine of this machine, Docker or one with its API, found where the docker command finds it."""
 
 import re
 from collections.abc import AsyncIterator
@@ -27,12 +27,12 @@ class Engine:
         self._docker = docker
 
     async def size(self, reference: str) -> int:
-        """Say about how many bytes an image has; CommandFailed if it is not there."""
+        """Return about how many bytes an image has. Raise CommandFailed if it is not there."""
         with_size = await self._docker.images.inspect(reference)
         return int(with_size.get("Size") or 0)
 
     async def platform(self) -> str:
-        """Say for which platform its images are, such as `linux/amd64`."""
+        """Return the platform of its images, such as `linux/amd64`."""
         said = await self._docker.version()
         platform = f"{said['Os']}/{said['Arch']}"
         if said["Arch"] != "arm":
@@ -42,15 +42,15 @@ class Engine:
         return f"{platform}/v{min(int(variant[1]), _ARM_MOST)}" if variant else platform
 
     async def saved(self, reference: str) -> AsyncIterator[bytes]:
-        """Give an image as `docker save` does."""
+        """Yield an image as `docker save` writes it."""
         async with self._docker.images.export_image(reference) as stream:
             async for chunk in stream.iter_any():
                 yield chunk
 
     async def load(self, tarball: AsyncIterator[bytes]) -> list[str]:
-        """Do as `docker load` does, and return what the engine says of it; CommandFailed where it has no image then.
+        """Load images as `docker load` does, and return what the engine says. Raise CommandFailed if it has none then.
 
-        An engine with containerd's image store tells among other lines, and ends well, that it could not unpack one.
+        An engine with containerd's image store reports only in one of its lines that it could not unpack an image.
         """
         said: list[str] = []
         message: Any
@@ -69,7 +69,7 @@ class Engine:
 
 @asynccontextmanager
 async def engine() -> AsyncIterator[Engine]:
-    """Talk to the engine; CommandFailed where there is none, and with what it says when it refuses."""
+    """Yield the engine. Raise CommandFailed where there is none, and with what it says when it refuses."""
     try:
         docker = aiodocker.Docker()
     except (AssertionError, ValueError, OSError) as error:  # an assertion where it finds no socket
@@ -85,6 +85,6 @@ async def engine() -> AsyncIterator[Engine]:
 
 
 def _failure(said: str) -> CommandFailed:
-    """Return what the engine said as a failure, of a long text its ends: what is wrong mostly stands last."""
+    """Return what the engine said as a failure; of a long text only both ends, as the cause mostly stands last."""
     brief = said if len(said) <= _BRIEF else f"{said[:50]} … {said[-100:]}"
     return CommandFailed(f"the container engine says: {brief}")

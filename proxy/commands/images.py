@@ -1,4 +1,4 @@
-"""Which images a command is about, as people write them: `LOCAL=REF` to save, `REF=LOCAL` to load."""
+"""The images named on the command line: `LOCAL=REF` to save, `REF=LOCAL` to load."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from proxy.oci.references import Reference, is_id
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """An image of the engine, as that knows it, and its name in the relay."""
+    """An image under its name in the engine, and its name in the relay."""
 
     local: str
     target: str
 
 
 def read(text: str) -> Reference:
-    """Read a reference; CommandFailed, in a sentence, if it is none."""
+    """Return a reference. Raise CommandFailed, with a sentence, if it is none."""
     try:
         return Reference.parse(text)
     except RegistryError as error:
@@ -24,7 +24,7 @@ def read(text: str) -> Reference:
 
 
 def target_of(text: str) -> str:
-    """Read the name under which the relay is to store an image; CommandFailed."""
+    """Return the name under which the relay is to store an image. Raise CommandFailed if it cannot."""
     reference = read(text)
     if reference.digest:
         raise CommandFailed(
@@ -34,7 +34,7 @@ def target_of(text: str) -> str:
 
 
 def saving(text: str) -> Saving:
-    """Read `LOCAL` or `LOCAL=REF`, where the former may be the id of an image; CommandFailed."""
+    """Return `LOCAL` or `LOCAL=REF` parsed; `LOCAL` may be the id of an image. Raise CommandFailed if it is neither."""
     local, equals, target = text.partition("=")
     if not equals and is_id(local):
         raise CommandFailed(
@@ -48,7 +48,7 @@ def saving(text: str) -> Saving:
 
 
 def loading(text: str) -> str:
-    """Read `REF` or `REF=LOCAL`, what it is to be called in the engine; CommandFailed."""
+    """Return `REF` or `REF=LOCAL`, its name in the engine, in full. Raise CommandFailed if it is neither."""
     reference, equals, local = text.partition("=")
     asked = str(read(reference))
     return f"{asked}={target_of(local)}" if equals else asked

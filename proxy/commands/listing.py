@@ -1,7 +1,7 @@
-"""`list`: the images of a relay as a table, for a terminal as wide as that is, for a pipe with each on one line."""
+"""`list`: the images of a relay as a table, as wide as the terminal; in a pipe each image is on one line."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -25,7 +25,7 @@ _Bytes = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Image(BaseModel):
-    """An image as `GET /relay/images` describes it; what is not stored yet has less to tell."""
+    """An image as `GET /relay/images` describes it; what is not stored yet lacks some fields."""
 
     references: list[str]
     digest: str
@@ -62,34 +62,29 @@ async def show(place: Place, *, full: bool) -> None:
 def _print(images: Sequence[_Image], *, full: bool) -> None:
     seen = sys.stdout.isatty()
     console = Console(width=None if seen else _ENDLESS, highlight=False)
-    rows = [
-        _row(image, reference, datetime.now(UTC), full=full, between="\n" if seen else ",")
-        for image in images
-        for reference in image.references
-    ]
-    with console.capture() as captured:
-        console.print(_table(rows, expiring=any(image.expires for image in images)))
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-def _table(rows: Sequence[Mapping[str, str]], *, expiring: bool) -> Table:
-    columns = [name for name in _COLUMNS if expiring or name != "EXPIRES"]  # in a folder nothing does
+    expiring = any(image.expires for image in images)  # in a folder nothing does
+    columns = [name for name in _COLUMNS if expiring or name != "EXPIRES"]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
         table.add_column(name, justify=justify, no_wrap=name != "REFERENCE", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(row[name], _style(name, row[name])) for name in columns))
-    return table
-
-
-def _style(column: str, text: str) -> str:
-    return _STYLES.get(text, "yellow") if column == "STATE" else ""
+    for image in images:
+        style = _STYLES.get(safe_text(image.state), "yellow")
+        for reference in image.references:
+            row = _row(image, reference, datetime.now(UTC), full=full, between="\n" if seen else ",")
+            table.add_row(*(Text(row[name], style if name == "STATE" else "") for name in columns))
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _row(image: _Image, reference: str, now: datetime, *, full: bool, between: str) -> dict[str, str]:
-    """Give what stands in each column; `between` platforms stands a comma, or each has a line of its own."""
+    """Return what stands in each column; `between` separates platforms: by a comma, or each on a line of its own."""
     name, at, digest = reference.partition("@")
+    expires = "-"
+    if image.expires:
+        left = (image.expires - now).total_seconds()
+        expires = format_span(left) if left > 0 else "over"
     return {
         "REFERENCE": safe_text(reference if full else name + at + _cut(digest)),
         "DIGEST": safe_text(image.digest if full else _cut(image.digest).partition(":")[2]),
@@ -97,7 +92,7 @@ def _row(image: _Image, reference: str, now: datetime, *, full: bool, between: s
         "SIZE": "-" if image.size is None else format_size(image.size),
         "STORED": "-" if image.stored is None else format_size(image.stored),
         "AGE": "-" if image.created is None else format_span(max(0.0, (now - image.created).total_seconds())),
-        "EXPIRES": _remaining(image.expires, now),
+        "EXPIRES": expires,
         "STATE": safe_text(image.state),
     }
 
@@ -105,10 +100,3 @@ def _row(image: _Image, reference: str, now: datetime, *, full: bool, between: s
 def _cut(digest: str) -> str:
     algorithm, colon, value = digest.partition(":")
     return algorithm + colon + value[:_SHORT]
-
-
-def _remaining(expires: datetime | None, now: datetime) -> str:
-    if expires is None:
-        return "-"
-    left = (expires - now).total_seconds()
-    return format_span(left) if left > 0 else "over"

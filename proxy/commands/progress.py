@@ -1,4 +1,4 @@
-"""How far a transfer is: a bar on a terminal, nothing elsewhere."""
+"""The progress of a transfer: a bar on a terminal, nothing elsewhere."""
 
 from collections.abc import AsyncIterator
 
@@ -8,7 +8,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 
 async def shown(title: str, chunks: AsyncIterator[bytes], about: int | None) -> AsyncIterator[bytes]:
-    """Hand chunks through, and show on standard error how many bytes they had, of `about` as many if that is known."""
+    """Yield the chunks, and show on standard error how many bytes they had, of about `about` if that is known."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(

@@ -1,4 +1,4 @@
-"""A running relay, asked by a command: failures become one sentence for a person."""
+"""Requests of a command to a running relay: a failure becomes one sentence for a person."""
 
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
@@ -19,12 +19,12 @@ _CONNECT = 10.0  # seconds; it is on this machine, or near
 
 
 def path_of(references: str) -> str:
-    """Give the path of images, with commas between their references; without one that of all."""
+    """Return the path of images, with commas between their references; without any, that of all images."""
     return f"/relay/images/{quote(references, safe='/:@,+=')}" if references else "/relay/images"
 
 
 class CommandFailed(Exception):
-    """A command cannot do its work; the message is for whoever called it."""
+    """A command cannot do its work; the message is for the person who called it."""
 
 
 class Refused(CommandFailed):
@@ -48,10 +48,10 @@ class Place:
 
 
 class RelayClient:
-    """Requests to one relay; to be used as a context."""
+    """Requests to one relay; used as an asynchronous context manager."""
 
     def __init__(self, place: Place, patience: float | None = None) -> None:
-        """`patience` is for how many seconds an answer may take; a large image takes its time."""
+        """Allow `patience` seconds for an answer; by default as long as it takes, since images may be large."""
         self._patience = patience
         host = f"[{place.host}]" if ":" in place.host else place.host
         self._place = place
@@ -73,7 +73,7 @@ class RelayClient:
     async def ask(
         self, method: str, path: str, query: Mapping[str, str] | None = None, data: AsyncIterator[bytes] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request, and give an answer that is no failure; CommandFailed with what the relay said."""
+        """Send a request, and yield the answer. Raise CommandFailed with what the relay said if it failed."""
         try:
             async with self._http.request(method, self._base + path, params=query, data=data) as answer:
                 if answer.status >= HTTPStatus.BAD_REQUEST:
@@ -91,7 +91,7 @@ class RelayClient:
     async def tarball(
         self, method: str, references: str, query: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Ask for images as a tarball; CommandFailed also where what answers is no relay."""
+        """Request images as a tarball. Raise CommandFailed also where what answers is no relay."""
         async with self.ask(method, path_of(references), query) as answer:
             if answer.content_type not in _TARBALLS:
                 raise CommandFailed(self._stranger(answer))
@@ -101,7 +101,7 @@ class RelayClient:
         return f"what answers at {self._place} is no image-relay, or of another version ({answer.status})"
 
     async def read(self, answer: aiohttp.ClientResponse, shape: type[Shape]) -> Shape:
-        """Give what a relay says of itself or its images; CommandFailed where that has another shape."""
+        """Return what a relay says about itself or its images. Raise CommandFailed where that has another shape."""
         try:
             return shape.model_validate_json(await answer.read())
         except ValueError as error:

@@ -1,6 +1,6 @@
 """`save` and `load`: images go as tarballs from the engine of this machine, or from a file, to the relay, and back.
 
-That spares the engine's own push, which compresses on one core, and its pull.
+This replaces the engine's own push, which compresses on one core, and its pull.
 """
 
 import os
@@ -75,9 +75,9 @@ async def _send(relay: RelayClient, reference: str, chunks: AsyncIterator[bytes]
 
 
 async def load(place: Place, references: Sequence[str], file: str | None, platform: str | None) -> None:
-    """Hand images of the relay to the engine; or write them to a file (`-` for standard output), in one tarball.
+    """Load images of the relay into the engine, or write them to a file (`-` for standard output), in one tarball.
 
-    Of an image for several platforms the engine gets its own, unless another one, or `all`, is named.
+    Of an image for several platforms the engine gets the one of its own, unless another one, or `all`, is named.
     """
     query = {} if platform in {None, _ALL} else {"platform": platform}
     if file is not None:
@@ -103,7 +103,7 @@ async def _coming(
 
 
 async def _write(file: str, chunks: AsyncIterator[bytes]) -> None:
-    """Write a file, whole or not at all; what is no file, such as a pipe or a device, stays what it is."""
+    """Write a file, whole or not at all; write through what is no regular file, such as a pipe or a device."""
     if file == _STANDARD or (await exists(file) and not await isfile(file)):
         await _pour(sys.stdout.fileno() if file == _STANDARD else file, "wb", chunks)
         return

@@ -1,8 +1,8 @@
-"""`wait`: until images are there, for jobs that run beside the one that pushes them."""
+"""`wait`: wait until images are there, for jobs that run beside the one that pushes them."""
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 
 from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient
 from proxy.text import safe_text
@@ -13,12 +13,12 @@ _PAUSE = 2.0  # seconds; as often as a relay lists the artifacts of the run
 
 
 async def wait(place: Place, references: Sequence[str], seconds: float) -> None:
-    """Return when the relay has all images; CommandFailed, with what it says, if one is not there in time."""
+    """Return when the relay has all images. Raise CommandFailed, with what it says, if one is not there in time."""
     until = time.monotonic() + seconds
     async with RelayClient(place) as relay:
         for reference in references:
             told = ""
-            while problem := await _in_time(_problem(relay, reference), until, place):
+            while problem := await _problem(relay, reference, place, max(_LEAST, until - time.monotonic())):
                 if time.monotonic() + _PAUSE > until:
                     raise CommandFailed(f"{reference} did not come within {seconds:g} seconds: {problem}")
                 if problem != told:
@@ -28,27 +28,21 @@ async def wait(place: Place, references: Sequence[str], seconds: float) -> None:
             print(safe_text(f"{reference} is there"))
 
 
-async def _in_time(asking: Coroutine[None, None, str], until: float, place: Place) -> str:
-    """Give what asking says, or that nothing comes: a relay that hangs must not hang who waits."""
+async def _problem(relay: RelayClient, reference: str, place: Place, seconds: float) -> str:
+    """Return why an image is not there, or nothing if it is. Raise CommandFailed where waiting does not help."""
     try:
-        async with asyncio.timeout(max(_LEAST, until - time.monotonic())):
-            return await asking
+        async with asyncio.timeout(seconds):  # a relay that hangs must not make its clients hang
+            try:
+                async with relay.tarball("HEAD", reference):
+                    return ""
+            except Refused:  # an answer to HEAD does not say why
+                pass
+            except CommandFailed as error:  # the relay may be about to start
+                return str(error)
+            async with relay.tarball("GET", reference):
+                return ""
     except TimeoutError:
         return f"the relay at {place} does not answer; its log says why"
-
-
-async def _problem(relay: RelayClient, reference: str) -> str:
-    """Say why an image is not there; empty if it is. CommandFailed where waiting does not help."""
-    try:
-        async with relay.tarball("HEAD", reference):
-            return ""
-    except Refused:  # an answer to HEAD says nothing more
-        pass
-    except CommandFailed as error:  # it may be about to start
-        return str(error)
-    try:
-        async with relay.tarball("GET", reference):
-            return ""
     except Refused as error:
         if error.status in _FOR_EVER:
             raise
