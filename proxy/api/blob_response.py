@@ -1,11 +1,11 @@
 """The body of an answer with bytes of a blob, at the pace of its client.
 
-A client that takes nothing for a moment gives its piece back, which is read again when it goes on; one that takes
-nothing for minutes is left. So a crowd of clients that do not read holds no more than what the connections buffer.
+While a client reads nothing its piece is released, and read again when the client goes on; a client that reads nothing
+for minutes is disconnected. So many clients that do not read hold no more memory than their connections buffer.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
@@ -19,14 +19,14 @@ from proxy.runtime.tasks import TaskSet
 if TYPE_CHECKING:
     from aiohttp.http import StreamWriter
 
-STALL = 300.0  # seconds without a byte being taken, after which the client is left; as for bodies of requests
-_PAUSE = 0.5  # seconds until a client that takes nothing gives its piece back
-_SLICE = 256 * 1024  # bytes that are given to the connection at once: as many as a socket buffers
+STALL = 300.0  # seconds without a byte being taken, after which the client is disconnected; as for bodies of requests
+_PAUSE = 0.5  # seconds until the piece of a client that takes nothing is released
+_SLICE = 256 * 1024  # bytes written to the connection at once: as many as a socket buffers
 _BUFFERED = 64 * 1024  # bytes in the buffer of a connection, above which asyncio asks to wait
 
 
 async def write(response: web.StreamResponse, part: bytes | memoryview) -> None:
-    """Give a part to a client that takes it in time; nothing can be written after it did not."""
+    """Write a part. Raise Stalled if the client does not take it in time; nothing can be written after that."""
     try:
         async with asyncio.timeout(STALL):
             await response.write(part)
@@ -39,7 +39,7 @@ def _stalled() -> Stalled:
 
 
 class Sending:
-    """One body on its way; `went` is told how many bytes were given to the connection."""
+    """One body that is being sent; `went` is called with the number of bytes written to the connection."""
 
     def __init__(
         self, request: web.Request, response: web.StreamResponse, memory: MemoryBudget, went: Callable[[int], None]
@@ -52,9 +52,9 @@ class Sending:
         self._draining: asyncio.Task[None] | None = None
 
     async def send(self, blob: Blob, start: int, stop: int) -> None:
-        """Send the plain bytes [start, stop); the head goes out with the first of them.
+        """Send the plain bytes [start, stop); the head is sent with the first of them.
 
-        So a blob whose first piece is damaged still gets a readable answer.
+        So the client gets a readable error when the first piece of a blob is damaged.
         """
         try:
             async with aclosing(read_plain(blob, start, stop, self._memory)) as pieces:
@@ -66,7 +66,7 @@ class Sending:
             await self._crew.cancel_all()
 
     async def _send_piece(self, pieces: AsyncGenerator[list[memoryview]], blob: Blob, start: int) -> int:
-        """Send the next piece; gives where the one after it starts."""
+        """Send the next piece; return where the one after it starts."""
         await within_reach(blob, start)  # without a turn: storage may take its time
         async with self._memory.slots:
             views = await anext(pieces)
@@ -81,25 +81,23 @@ class Sending:
         return start
 
     async def _write(self, views: list[memoryview], start: int) -> int:
-        """Write until the client pauses, and let go of what is left then; gives where that begins."""
+        """Write until the client pauses, and release what is left then; return where that begins."""
         if not self._response.prepared:
             await self._response.prepare(self._request)
         writer = cast("StreamWriter", self._request.writer)
-        for part in _slices(views):
+        for part in (view[at : at + _SLICE] for view in views for at in range(0, len(view), _SLICE)):
             await writer.write(part, drain=False)  # aiohttp's waiting does not survive a time limit
             self._went(len(part))
             start += len(part)
-            if self._is_full() and not await self._drained(_PAUSE):
+            transport = self._request.transport
+            full = transport is not None and transport.get_write_buffer_size() > _BUFFERED
+            if full and not await self._drained(_PAUSE):
                 break
         views.clear()
         return start
 
-    def _is_full(self) -> bool:
-        transport = self._request.transport
-        return transport is not None and transport.get_write_buffer_size() > _BUFFERED
-
     async def _drained(self, patience: float) -> bool:
-        """Wait for the client to take what is in the buffer; tells whether it did within so many seconds."""
+        """Wait for the client to take what is in the buffer; return whether it did within `patience` seconds."""
         if self._draining is None:
             self._draining = self._crew.spawn(self._request.writer.drain())
         done, _ = await asyncio.wait({self._draining}, timeout=patience)
@@ -108,9 +106,3 @@ class Sending:
         drained, self._draining = self._draining, None
         drained.result()
         return True
-
-
-def _slices(views: list[memoryview]) -> Iterator[memoryview]:
-    for view in views:
-        for at in range(0, len(view), _SLICE):
-            yield view[at : at + _SLICE]

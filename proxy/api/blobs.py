@@ -29,12 +29,19 @@ async def get(request: web.Request) -> web.StreamResponse:
     status = HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK
     if request.method == "HEAD":
         return web.Response(status=status, headers=headers)
-    return await _send(request, blob, (start, stop), web.StreamResponse(status=status, headers=headers))
+    response = web.StreamResponse(status=status, headers=headers)
+    with request.app[DEPARTURES].blob(name_of(request), blob.digest) as went:
+        await Sending(request, response, request.app[MEMORY], went).send(blob, start, stop)
+    await response.prepare(request)  # of what is empty
+    await response.write_eof()
+    return response
 
 
 async def _found(request: web.Request) -> tuple[Blob, tuple[int, int] | None]:
-    """Give a blob, and which range of it is wanted; of one that is wanted whole the first piece is there already."""
-    known = request.method == "HEAD"  # who pushes asks for every blob; who pulls has got the manifest first
+    """Return a blob, and the range of it that is wanted; if all of it is, its first piece is at hand already."""
+    known = (
+        request.method == "HEAD"
+    )  # a client that pushes asks for every blob; one that pulls has got the manifest first
     blob = await request.app[LOOKUP].blob(name_of(request), digest_of(request), known=known)
     span = requested(request.headers.get("Range"), blob.size)
     if known or span:
@@ -44,17 +51,7 @@ async def _found(request: web.Request) -> tuple[Blob, tuple[int, int] | None]:
     return near, None
 
 
-async def _send(
-    request: web.Request, blob: Blob, span: tuple[int, int], response: web.StreamResponse
-) -> web.StreamResponse:
-    with request.app[DEPARTURES].blob(name_of(request), blob.digest) as went:
-        await Sending(request, response, request.app[MEMORY], went).send(blob, *span)
-    await response.prepare(request)  # of what is empty
-    await response.write_eof()
-    return response
-
-
 async def delete(request: web.Request) -> web.Response:
-    """Remove a blob that nothing needs."""
+    """Delete a blob that nothing needs."""
     await request.app[DELETION].blob(name_of(request), digest_of(request))
     return web.Response(status=HTTPStatus.ACCEPTED)

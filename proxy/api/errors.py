@@ -1,7 +1,7 @@
 """Failures become answers (distribution-spec, "Error Codes"): JSON with a code and one sentence, or a cut connection.
 
-Once the first byte of an answer is out, nothing else can be told. Then the connection is cut, so that half a layer is
-never taken for a whole one.
+After the first byte of an answer no error can be sent any more. Then the connection is cut, so that no client takes
+half a layer for a whole one.
 """
 
 import logging
@@ -31,7 +31,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
 async def as_oci_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every failure of a handler in the form of the specification; the first of all middlewares that may fail.
 
-    What no handler foresaw is logged with its traceback and answered by 500 `UNKNOWN`, without a word of what it was.
+    An unexpected error is logged with its traceback and answered by 500 `UNKNOWN`, without its message.
     """
     try:
         return await handler(request)
@@ -47,24 +47,32 @@ async def as_oci_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def _failed(request: web.Request, status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
-    """Say in the log and to the client what was refused."""
+    """Log what was refused, and answer with it."""
     fields = {"event": "refused", "method": request.method, "path": safe_text(request.path), "status": status}
     more = {"fields": fields | {"code": code, "reason": safe_text(message)}}
-    _log.log(_severity(status), "%s: %d %s: %s", _what(request), status, code, safe_text(message), extra=more)
+    level = logging.DEBUG if status in _QUIET or status < HTTPStatus.BAD_REQUEST else logging.INFO
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        level = logging.ERROR
+    _log.log(level, "%s: %d %s: %s", _what(request), status, code, safe_text(message), extra=more)
     return _answer(request, status, code, message, headers)
 
 
 def _answer(request: web.Request, status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
-    """Answer with an error, or cut the connection if an answer has begun."""
+    """Answer with an error, or cut the connection if an answer has begun: no client can take that for the whole."""
     request[MESSAGE] = message
-    if request.writer.output_size:
-        return _cut(request)
-    errors = [{"code": code, "message": safe_text(message), "detail": None}]
-    return web.json_response({"errors": errors}, status=status, headers=headers)
+    if not request.writer.output_size:
+        errors = [{"code": code, "message": safe_text(message), "detail": None}]
+        return web.json_response({"errors": errors}, status=status, headers=headers)
+    request[UNANSWERED] = True
+    if (transport := request.transport) is not None:
+        if request.version < HttpVersion11:  # there the end of the connection may be the end of the body: reset it
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
+    return web.Response()  # nothing of it is sent
 
 
 def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
-    """Put a refusal of aiohttp in our form; what is no error, such as a redirect, goes on as it is."""
+    """Answer an error of aiohttp in our form; raise again what is no error, such as a redirect."""
     if error.status < HTTPStatus.BAD_REQUEST:
         raise error
     message = error.text or error.reason
@@ -77,33 +85,13 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
 
 
 def _unforeseen(request: web.Request, error: Exception) -> web.Response:
-    if isinstance(error, ConnectionError) and _has_left(request):
+    if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
         _log.debug("%s: the client has left", _what(request))
         request[UNANSWERED] = True
         error.__traceback__ = None  # asyncio keeps the error in a cycle, and with it the piece that was being sent
         return web.Response()
     _log.error("%s failed", _what(request), exc_info=error)
     return _answer(request, 500, "UNKNOWN", "this is a fault of image-relay; its log says more", {})
-
-
-def _cut(request: web.Request) -> web.Response:
-    """End the connection such that no client can take what it has for the whole; nothing of the result is sent."""
-    request[UNANSWERED] = True
-    if (transport := request.transport) is not None:
-        if request.version < HttpVersion11:  # there the end of the connection may be the end of the body: reset it
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        transport.abort()
-    return web.Response()
-
-
-def _has_left(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
-
-
-def _severity(status: int) -> int:
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return logging.ERROR
-    return logging.DEBUG if status in _QUIET or status < HTTPStatus.BAD_REQUEST else logging.INFO
 
 
 def _what(request: web.Request) -> str:

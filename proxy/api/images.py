@@ -1,8 +1,8 @@
-"""Tarballs of images: PUT takes in what `docker save` wrote, GET hands out what `docker load` reads."""
+"""Tarballs of images: PUT takes in what `docker save` wrote, GET serves what `docker load` reads."""
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from contextlib import aclosing
 from http import HTTPStatus
 
@@ -14,13 +14,13 @@ from proxy.api.params import chunks_of
 from proxy.errors import NameInvalid, RegistryError, TagInvalid, Unsupported
 from proxy.oci.names import Name, Tag
 from proxy.oci.references import Reference
-from proxy.registry.image_export import Compression, Wanted
+from proxy.registry.image_export import Compression, Tarball, Wanted
 from proxy.registry.image_import import ImportedImage, Progress
 from proxy.registry.platforms import Choice
 from proxy.runtime.tasks import TaskSet
 from proxy.text import safe_text
 
-_TICK = 1.0  # seconds between two lines for who watches
+_TICK = 1.0  # seconds between two lines of progress
 _MIB = 2**20
 _COMPRESSIONS = {each.name.lower(): each for each in Compression}
 _TYPES = {
@@ -33,10 +33,17 @@ _TYPES = {
 async def put(request: web.Request) -> web.StreamResponse:
     """Take a tarball in, under the reference in the path, or under the names in it.
 
-    `?progress` answers at once, with lines for a terminal; when something fails, that answer is cut.
+    `?progress` answers at once, with lines for a terminal; that answer is cut when something fails.
     """
+    wanted: tuple[Name, Tag] | None = None
+    if text := request.match_info.get("image", ""):
+        reference = Reference.parse(text)
+        name, tag = reference.name(request.app[PUSH].public_host), reference.wanted
+        if not isinstance(tag, Tag):
+            raise TagInvalid(f"a tarball is taken in under a tag, such as {name}:latest")
+        wanted = name, tag
     progress = Progress()
-    work = request.app[INTAKE].take(chunks_of(request), _wanted(request), progress)
+    work = request.app[INTAKE].take(chunks_of(request), wanted, progress)
     if "progress" in request.query:
         return await _watched(request, work, progress)
     taken = [
@@ -46,20 +53,10 @@ async def put(request: web.Request) -> web.StreamResponse:
     return web.json_response({"images": taken}, status=HTTPStatus.CREATED)
 
 
-def _wanted(request: web.Request) -> tuple[Name, Tag] | None:
-    if not (text := request.match_info.get("image", "")):
-        return None
-    reference = Reference.parse(text)
-    name = reference.name(request.app[PUSH].public_host)
-    if isinstance(tag := reference.wanted, Tag):
-        return name, tag
-    raise TagInvalid(f"a tarball is taken in under a tag, such as {name}:latest")
-
-
 async def _watched(
     request: web.Request, work: Coroutine[None, None, list[ImportedImage]], progress: Progress
 ) -> web.StreamResponse:
-    """Tell once a second how far it is, and at the end what came of it."""
+    """Answer with a line of progress each second, and at the end with what was taken in, or the error."""
     response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
     await response.prepare(request)
     crew = TaskSet()
@@ -83,23 +80,16 @@ async def _tell(response: web.StreamResponse, *parts: str) -> None:
 
 
 async def get(request: web.Request) -> web.StreamResponse:
-    """Hand out one image, or several with commas between them: `?compression=`, and `?platform=` or `?engine=`.
+    """Serve one image, or several with commas between them: `?compression=`, and `?platform=` or `?engine=`.
 
-    Each is called what it was asked for as, or what stands behind a `=`. `?loadable` refuses what no engine can load,
-    before one is asked to.
+    Each gets the name by which it was requested, or the one after a `=`. `?loadable` refuses what no engine can load,
+    before an engine has to try.
     """
-    public_host = request.app[PUSH].public_host
-    wanted = _distinct(_asked(text, public_host) for text in request.match_info["images"].split(","))
-    compression = _COMPRESSIONS.get(request.query.get("compression", "zstd"))
-    if compression is None:
-        raise Unsupported(f"?compression= is one of {', '.join(_COMPRESSIONS)}")
-    for each in wanted:
-        request.app[PUSH].touch(each.name)
-    tarball = await request.app[HANDOUT].tarball(wanted, compression, _choice(request))
+    tarball = await _tarball(request)
     if "loadable" in request.query:
         tarball.check_loadable()
     headers = {
-        "Content-Type": _TYPES[compression],
+        "Content-Type": _TYPES[tarball.compression],
         "Content-Disposition": f'attachment; filename="{tarball.file}"',
     }
     if tarball.size is not None:
@@ -117,30 +107,40 @@ async def get(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _asked(text: str, relay: str) -> Wanted:
-    """Read `reference` or `reference=local`, what it is to be called; without that an image by digest has no name."""
-    source, equals, local = text.partition("=")
-    reference = Reference.parse(source)
-    called = Reference.parse(local) if equals else reference
-    if equals and called.digest:
-        raise TagInvalid(
-            f"an engine knows an image by a tag, not by a digest: write {source[:80]}={called.path[:80]}:latest"
-        )
-    names = () if called.digest else (str(called),)
-    return Wanted(reference.name(relay), reference.wanted, names)
+async def _tarball(request: web.Request) -> Tarball:
+    """Return the tarball that is asked for."""
+    query, wanted = request.query, _wanted(request)
+    compression = _COMPRESSIONS.get(query.get("compression", "zstd"))
+    if compression is None:
+        raise Unsupported(f"?compression= is one of {', '.join(_COMPRESSIONS)}")
+    for each in wanted:
+        request.app[PUSH].touch(each.name)
+    choice = None
+    if platform := query.get("platform"):
+        choice = Choice(platform)
+    elif engine := query.get("engine"):
+        choice = Choice(engine, own=True)
+    return await request.app[HANDOUT].tarball(wanted, compression, choice)
 
 
-def _distinct(asked: Iterable[Wanted]) -> list[Wanted]:
-    """Return each image once; NAME_INVALID where two are to have one name."""
-    wanted = list(dict.fromkeys(asked))
-    names = [name for each in wanted for name in each.names]
-    if twice := {name for name in names if names.count(name) > 1}:
+def _wanted(request: web.Request) -> list[Wanted]:
+    """Return each image that is asked for once. Raise NameInvalid where two are to have one name.
+
+    `reference=local` says what an image is to be called; without that an image by digest has no name.
+    """
+    found = []
+    for text in request.match_info["images"].split(","):
+        source, equals, local = text.partition("=")
+        reference = Reference.parse(source)
+        called = Reference.parse(local) if equals else reference
+        if equals and called.digest:
+            raise TagInvalid(
+                f"an engine knows an image by a tag, not by a digest: write {source[:80]}={called.path[:80]}:latest"
+            )
+        names = () if called.digest else (str(called),)
+        found.append(Wanted(reference.name(request.app[PUSH].public_host), reference.wanted, names))
+    wanted = list(dict.fromkeys(found))
+    taken = [name for each in wanted for name in each.names]
+    if twice := {name for name in taken if taken.count(name) > 1}:
         raise NameInvalid(f"two images cannot both be called {min(twice)[:120]}; load one of them as NAME=ANOTHER")
     return wanted
-
-
-def _choice(request: web.Request) -> Choice | None:
-    if platform := request.query.get("platform"):
-        return Choice(platform)
-    engine = request.query.get("engine")
-    return Choice(engine, own=True) if engine else None

@@ -25,14 +25,14 @@ async def tags(request: web.Request) -> web.Response:
 
 
 async def repositories(request: web.Request) -> web.Response:
-    """List the repositories, but for those of registries with a port: they are no path that could be pulled."""
+    """List the repositories, except those of registries with a port: their names are no path that can be pulled."""
     names = [name.text for name in await request.app[LOOKUP].repositories() if is_path(name.text)]
     page, headers = _page(request, names)
     return web.json_response({"repositories": page}, headers=headers)
 
 
 def _page(request: web.Request, entries: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Cut sorted entries as `n` and `last` ask for; where some are left, a Link names the next page."""
+    """Return the page of sorted entries that `n` and `last` select, and a Link to the next page if there is one."""
     number, last = page_of(request)
     rest = [entry for entry in entries if entry > last] if last else list(entries)
     page = rest if number is None else rest[:number]

@@ -45,19 +45,13 @@ async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
     try:
         blob = await request.app[LOOKUP].manifest(name_of(request), reference_of(request))
     except UnreadableArtifact as error:
-        if request.method == "HEAD" and _is_pushing(request):
+        # Before a push containerd and BuildKit ask for one type, or any, and no other client does. They are told that
+        # what cannot be read is not there, or the push would fail because of an artifact that it does not need.
+        accepted = {each.strip() for line in request.headers.getall("Accept", []) for each in line.split(",")}
+        if request.method == "HEAD" and "*/*" in accepted and len(accepted) == 2:  # noqa: PLR2004
             raise ManifestUnknown(str(error)) from error
         raise
     return blob, await read_all(blob) if request.method == "GET" else None
-
-
-def _is_pushing(request: web.Request) -> bool:
-    """Tell who asks whether something has to be pushed: containerd and BuildKit name its type, and no other.
-
-    What they hear of what cannot be read is that it is not there, or a push would end at an artifact of no concern.
-    """
-    wanted = {each.strip() for line in request.headers.getall("Accept", []) for each in line.split(",")}
-    return "*/*" in wanted and len(wanted) == 2  # noqa: PLR2004 - the type, and any
 
 
 async def put(request: web.Request) -> web.Response:
@@ -69,18 +63,14 @@ async def put(request: web.Request) -> web.Response:
     if isinstance(reference, Digest) and reference != digest:
         raise DigestInvalid(f"the manifest has {digest}, not {reference}")
     manifest = await read_manifest(content, request.headers.get("Content-Type", ""))
-    if isinstance(reference, Tag) and _may_be_a_child(request, manifest):
+    tags_children = _TAGS_CHILDREN.match(request.headers.get("User-Agent", ""))
+    if isinstance(reference, Tag) and tags_children and not manifest.is_index:
         manifest = replace(manifest, interim=True)
     if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
         durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest)
         return _created(request, digest, manifest, [tag for tag in tags if tag in durable])
     await within(request, partial(request.app[PUSH].put, name, digest, manifest))
     return _created(request, digest, manifest, [])
-
-
-def _may_be_a_child(request: web.Request, manifest: Manifest) -> bool:
-    """Return whether an index of this manifest may follow, from the same client and under the same tag."""
-    return not manifest.is_index and bool(_TAGS_CHILDREN.match(request.headers.get("User-Agent", "")))
 
 
 def _created(request: web.Request, digest: Digest, manifest: Manifest, tags: list[Tag]) -> web.Response:
@@ -94,6 +84,6 @@ def _created(request: web.Request, digest: Digest, manifest: Manifest, tags: lis
 
 
 async def delete(request: web.Request) -> web.Response:
-    """Remove a tag or a manifest."""
+    """Delete a tag or a manifest."""
     await request.app[DELETION].manifest(name_of(request), reference_of(request))
     return web.Response(status=HTTPStatus.ACCEPTED)

@@ -12,9 +12,9 @@ _CHUNK = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 
 
 def requested(header: str | None, size: int) -> tuple[int, int] | None:
-    """Give the [start, stop) that a `Range` asks of content with `size` bytes; None for all of it.
+    """Return the [start, stop) that a `Range` selects from content of `size` bytes; None for all of it.
 
-    Other units are passed over, as RFC 9110 wants. Several ranges, or one outside the content, are RANGE_INVALID.
+    Other units are ignored, as RFC 9110 wants. Raise RangeInvalid for several ranges, or one outside the content.
     """
     unit, equals, spans = (header or "").partition("=")
     if not equals or unit.strip().lower() != "bytes":
@@ -31,7 +31,7 @@ def requested(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def chunk(header: str) -> tuple[int, int]:
-    """Give the [start, stop) that the `Content-Range` of a chunk announces, such as `0-1023`."""
+    """Return the [start, stop) that the `Content-Range` of a chunk announces, such as `0-1023`."""
     match = _CHUNK.fullmatch(header)
     if match is None or int(match[2]) < int(match[1]):
         raise BlobUploadInvalid("Content-Range has to be <first byte>-<last byte>")

@@ -20,21 +20,17 @@ async def start(request: web.Request) -> web.Response:
     if "mount" in query and await _mount(request, name, Digest.parse(query["mount"])):
         return _created(request, Digest.parse(query["mount"]))
     if "digest" in query:
-        return await _whole(request, name, digest_parameter(request))
+        digest = digest_parameter(request)
+        upload = await request.app[SPOOL].start(name, digest.algorithm)
+        try:
+            return await _finish(request, upload, digest)
+        finally:  # a client that fails here never learns of a session, so none may stay
+            await request.app[SPOOL].cancel(upload)
     return _accepted(request, await request.app[SPOOL].start(name, algorithm_parameter(request)))
 
 
-async def _whole(request: web.Request, name: Name, digest: Digest) -> web.Response:
-    """Take a blob in one request; a client that fails here never learns of a session, so none may stay."""
-    upload = await request.app[SPOOL].start(name, digest.algorithm)
-    try:
-        return await _finish(request, upload, digest)
-    finally:
-        await request.app[SPOOL].cancel(upload)
-
-
 async def _mount(request: web.Request, name: Name, digest: Digest) -> bool:
-    """Make a blob visible here that is elsewhere; what cannot be mounted is uploaded, never refused."""
+    """Mount a blob of another repository; return whether that worked: what cannot be mounted is uploaded instead."""
     try:
         source = repository_in(request, request.query["from"]) if "from" in request.query else None
     except RegistryError:
@@ -66,12 +62,12 @@ async def _finish(request: web.Request, upload: Upload, digest: Digest) -> web.R
 
 
 async def status(request: web.Request) -> web.Response:
-    """Tell how far an upload is."""
+    """Answer how far an upload is."""
     return web.Response(status=HTTPStatus.NO_CONTENT, headers=_progress(request, _upload(request)))
 
 
 async def cancel(request: web.Request) -> web.Response:
-    """Give an upload up."""
+    """Cancel an upload."""
     await request.app[SPOOL].cancel(_upload(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
@@ -81,7 +77,7 @@ def _upload(request: web.Request) -> Upload:
 
 
 async def _take(request: web.Request, upload: Upload) -> None:
-    """Append the body, which has to follow what came before and to have the length that was announced."""
+    """Append the body, which must follow what came before and have the length that was announced."""
     announced = request.headers.get("Content-Range")
     first, stop = chunk(announced) if announced is not None else (upload.offset, None)
     if first != upload.offset:
