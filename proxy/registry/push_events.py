@@ -16,25 +16,26 @@ from proxy.oci.names import Name, Tag, label
 from proxy.registry.sealing import Body
 from proxy.runtime.tasks import TaskSet
 
-_BROUGHT = 20_000  # blobs that no manifest has named, remembered at most
 _EVERY = 5.0  # seconds between two lines about an archive on its way
 
 
 class ReceivedBlobs:
-    """Blobs that clients brought, until a manifest names them: how large they were, and when they began to come."""
+    """Blobs that clients sent, until a manifest names them: their sizes, and when they began to come."""
 
-    def __init__(self) -> None:
-        self._brought: OrderedDict[tuple[Name, Digest], tuple[int, float]] = OrderedDict()
+    def __init__(self, *, most: int = 20_000) -> None:
+        """Remember at most so many blobs that no manifest has named."""
+        self._most = most
+        self._received: OrderedDict[tuple[Name, Digest], tuple[int, float]] = OrderedDict()
 
     def add(self, name: Name, digest: Digest, size: int, began: float) -> None:
         """Note a blob that has come; `began` is of the monotonic clock."""
-        self._brought[name, digest] = size, began
-        while len(self._brought) > _BROUGHT:
-            self._brought.popitem(last=False)
+        self._received[name, digest] = size, began
+        while len(self._received) > self._most:
+            self._received.popitem(last=False)
 
     def claim(self, name: Name, named: Collection[Digest]) -> tuple[int, float]:
         """Give the bytes that came for a manifest, and how many seconds ago the first ones began to."""
-        came = [found for digest in named if (found := self._brought.pop((name, digest), None))]
+        came = [found for digest in named if (found := self._received.pop((name, digest), None))]
         now = time.monotonic()
         return sum(size for size, _ in came), now - min((began for _, began in came), default=now)
 

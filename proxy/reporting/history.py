@@ -11,7 +11,6 @@ from typing import Any
 
 from proxy.events import Answered, Called, Event, Pulled, Stored, Unchanged
 
-_IMAGES = 1000  # kept at most
 _REFUSALS = 20  # different ones, kept at most; more would not be read
 _TRIED = frozenset({404, 405, 416})  # what clients find out by trying: nothing is wrong then
 _REGISTRY = "/v2"
@@ -21,7 +20,7 @@ _UPLOAD = "{upload}"
 
 
 @dataclass(slots=True)
-class Handled:
+class ImageActivity:
     """An image that was pushed to this relay, or pulled from it; times in seconds, None if that did not happen."""
 
     reference: str
@@ -32,6 +31,18 @@ class Handled:
     pulled_in: float | None = None
     pushed: bool = False
     pulls: int = 0
+
+    def handle(self, event: Stored | Unchanged | Pulled) -> None:
+        """Remember what an event says about this image."""
+        match event:
+            case Stored():
+                self.pushed, self.stored_in = True, event.seconds
+                self.new, self.reused = event.new, event.reused
+            case Unchanged():
+                self.pushed = True
+            case Pulled():
+                self.pulls += 1
+                self.pulled_in = event.seconds
 
 
 @dataclass(slots=True)
@@ -61,14 +72,16 @@ class History:
 
     moved: Moved = field(default_factory=Moved)
     forgotten: int = 0
-    _images: OrderedDict[str, Handled] = field(default_factory=OrderedDict)
+    most_images: int = field(default=1000, kw_only=True)  # remembered; what came before them is forgotten
+    _images: OrderedDict[str, ImageActivity] = field(default_factory=OrderedDict)
     _refused: OrderedDict[Refusal, int] = field(default_factory=OrderedDict)
     _challenged: OrderedDict[Refusal, int] = field(default_factory=OrderedDict)
     _missing: OrderedDict[str, Refusal] = field(default_factory=OrderedDict)
 
-    def images(self, under_way: Iterable[Pulled] = ()) -> list[Handled]:
+    def images(self, under_way: Iterable[Pulled] = ()) -> list[ImageActivity]:
         """Return the images that were handled, in the order in which they came, with pulls that are not over yet."""
-        known = History(_images=OrderedDict((key, replace(image)) for key, image in self._images.items()))
+        copies = OrderedDict((key, replace(image)) for key, image in self._images.items())
+        known = History(most_images=self.most_images, _images=copies)
         for pull in under_way:
             known.handle(pull)
         return list(known._images.values())
@@ -86,18 +99,8 @@ class History:
     def handle(self, event: Event) -> None:
         """Remember what an event says."""
         match event:
-            case Stored():
-                image = self._image(event.reference, event.digest)
-                image.pushed, image.stored_in = True, event.seconds
-                image.new, image.reused = event.new, event.reused
-                self.moved.new += event.new
-                self.moved.reused += event.reused
-            case Unchanged():
-                self._image(event.reference, event.digest).pushed = True
-            case Pulled():
-                image = self._image(event.reference, event.digest)
-                image.pulls += 1
-                image.pulled_in = event.seconds
+            case Stored() | Unchanged() | Pulled():
+                self._handle_image(event)
             case Called(service="storage"):
                 self.moved.fetched += event.received
             case Answered():
@@ -109,16 +112,19 @@ class History:
             case _:
                 pass
 
-    def _image(self, reference: str, digest: str) -> Handled:
-        """Return what is known of an image; a tag that has moved is another image."""
-        image = self._images.get(reference)
-        if image is None or image.digest != digest:
-            image = self._images[reference] = Handled(reference, digest)
-            self._images.move_to_end(reference)
-        if len(self._images) > _IMAGES:
+    def _handle_image(self, event: Stored | Unchanged | Pulled) -> None:
+        """Remember what happened to an image; a tag that has moved is another image."""
+        if isinstance(event, Stored):
+            self.moved.new += event.new
+            self.moved.reused += event.reused
+        image = self._images.get(event.reference)
+        if image is None or image.digest != event.digest:
+            image = self._images[event.reference] = ImageActivity(event.reference, event.digest)
+            self._images.move_to_end(event.reference)
+        image.handle(event)
+        if len(self._images) > self.most_images:
             self._images.popitem(last=False)
             self.forgotten += 1
-        return image
 
     def _answer(self, event: Answered) -> None:
         """Remember what was refused, and which tag is missing: a client that pushes one asks for it first."""

@@ -9,7 +9,7 @@ from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
 from proxy.oci.names import is_path, label, parse_label
 from proxy.registry.push_state import State
-from proxy.reporting.history import Handled, History
+from proxy.reporting.history import History, ImageActivity
 from proxy.reporting.markdown import Facts, Row, write
 from proxy.reporting.pulls import PullTracker
 from proxy.reporting.status import Status
@@ -56,7 +56,7 @@ class JobSummary:
             )
         )
 
-    async def _row(self, image: Handled) -> Row:
+    async def _row(self, image: ImageActivity) -> Row:
         archive = await self._archive(image)
         known = await self.report.durable(archive) if archive else None
         sent = None if image.stored_in is None else image.new + image.reused
@@ -80,7 +80,7 @@ class JobSummary:
             load=self.load(archive.artifact.name) if archive else "",
         )
 
-    async def _archive(self, image: Handled) -> Archive | None:
+    async def _archive(self, image: ImageActivity) -> Archive | None:
         """Return the archive of an image, if its reference still leads to it and it can be looked up."""
         catalog = self.report.lookup.catalog
         name, reference = parse_label(image.reference)

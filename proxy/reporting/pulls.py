@@ -19,9 +19,6 @@ from proxy.registry.image_export import ExportedImage
 
 _QUIET = 2.0  # seconds without a request after which a pull is over
 _TICK = 0.5  # seconds between two looks at that
-_PULLS = 200  # open at most
-_NAMED = 50_000  # digests that open pulls name, at most; 140 bytes each
-_RESOLVED = 1000  # tags whose digest was told, remembered at most
 _DIGEST = re.compile(rb"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
 
@@ -52,14 +49,17 @@ class PullTracker:
 
     ledger: EventBus
     clock: Callable[[], float] = time.monotonic
-    _open: OrderedDict[tuple[Name, Digest], _Pull] = field(default_factory=OrderedDict)
-    _resolved: OrderedDict[tuple[Name, Digest], Tag] = field(default_factory=OrderedDict)
+    most_open: int = field(default=200, kw_only=True)
+    most_named: int = field(default=50_000, kw_only=True)  # digests that open pulls name; 140 bytes each
+    most_tags: int = field(default=1000, kw_only=True)  # whose digest was told
+    _open: OrderedDict[tuple[Name, Digest], _Pull] = field(default_factory=OrderedDict, init=False)
+    _resolved: OrderedDict[tuple[Name, Digest], Tag] = field(default_factory=OrderedDict, init=False)
 
     def resolve(self, name: Name, reference: Tag | Digest, digest: Digest) -> None:
         """Note what a client was told that a tag is: it asks for the digest next."""
         if isinstance(reference, Tag):
             self._resolved[name, digest] = reference
-            if len(self._resolved) > _RESOLVED:
+            if len(self._resolved) > self.most_tags:
                 self._resolved.popitem(last=False)
 
     def manifest(self, name: Name, reference: Tag | Digest, digest: Digest, content: bytes) -> None:
@@ -78,7 +78,7 @@ class PullTracker:
         pull.size += len(content)
         pull.last = now
         total = sum(len(each.named) for each in self._open.values())
-        while len(self._open) > 1 and (len(self._open) > _PULLS or total > _NAMED):
+        while len(self._open) > 1 and (len(self._open) > self.most_open or total > self.most_named):
             oldest = next(iter(self._open.values()))
             total -= len(oldest.named)
             self._end(oldest)

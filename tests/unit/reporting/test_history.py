@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from proxy.events import Answered, Called, Event, Fetched, Pulled, Stored, Unchanged
-from proxy.reporting import history as history_module
 from proxy.reporting.history import History, Moved, Refusal
 
 MANIFEST = "/v2/{name}/manifests/{reference}"
@@ -15,8 +14,8 @@ DIGEST = "sha256:" + "ab" * 32
 STORED = Stored("app:v1", DIGEST, "image-app@v1", 100, 60, 40, 1.5)
 
 
-def remembered(*events: Event) -> History:
-    history = History()
+def remembered(*events: Event, most_images: int = 1000) -> History:
+    history = History(most_images=most_images)
     for event in events:
         history.handle(event)
     return history
@@ -69,9 +68,8 @@ def test_a_tag_that_has_moved_is_another_image_and_the_last_one() -> None:
     ]
 
 
-def test_the_last_images_are_kept_and_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_module, "_IMAGES", 3)
-    history = remembered(*[replace(STORED, reference=f"app:t{number}") for number in range(5)])
+def test_the_last_images_are_kept_and_the_others_counted() -> None:
+    history = remembered(*[replace(STORED, reference=f"app:t{number}") for number in range(5)], most_images=3)
 
     assert [each.reference for each in history.images()] == ["app:t2", "app:t3", "app:t4"]
     assert history.forgotten == 2

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from proxy.events import Event, EventBus, Pulled
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
-from proxy.registry import push_events
 from proxy.registry.push_events import ReceivedBlobs
-from proxy.reporting import pulls
 from proxy.reporting.pulls import PullTracker
 from tests.registry_harness import APP, V1, V2, image, index
 
@@ -33,18 +31,18 @@ class Clock:
 class Watched:
     """Pulls, with a clock and what was noted of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, **limits: int) -> None:
         self.clock = Clock()
         self.events: list[Event] = []
-        self.departures = PullTracker(EventBus(self.events.append), self.clock)
+        self.pulls = PullTracker(EventBus(self.events.append), self.clock, **limits)
 
     def take(self, digest: Digest, size: int, seconds: float = 0.0, name: Name = APP) -> None:
-        with self.departures.blob(name, digest) as went:
+        with self.pulls.blob(name, digest) as went:
             went(size)
             self.clock.now += seconds
 
     def ended(self, quiet: float = 0.0) -> list[Pulled]:
-        self.departures.end(quiet)
+        self.pulls.end(quiet)
         found = [each for each in self.events if isinstance(each, Pulled)]
         self.events.clear()
         return found
@@ -82,9 +80,8 @@ def test_what_came_counts_for_the_first_manifest_that_names_it() -> None:
     assert arrivals.claim(APP, [A]) == (0, 0.0)
 
 
-def test_blobs_that_nobody_names_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push_events, "_BROUGHT", 2)
-    arrivals, digests = ReceivedBlobs(), [Digest.of(bytes([each])) for each in range(5)]
+def test_blobs_that_nobody_names_are_not_remembered_for_ever() -> None:
+    arrivals, digests = ReceivedBlobs(most=2), [Digest.of(bytes([each])) for each in range(5)]
     for digest in digests:
         arrivals.add(APP, digest, 1, 0.0)
 
@@ -96,7 +93,7 @@ def test_blobs_that_nobody_names_are_not_remembered_for_ever(monkeypatch: pytest
 
 def test_a_pull_is_a_manifest_and_what_is_taken_of_it(watched: Watched) -> None:
     manifest = image(b"a", b"b")
-    watched.departures.manifest(APP, V1, manifest.digest, manifest.content)
+    watched.pulls.manifest(APP, V1, manifest.digest, manifest.content)
     watched.clock.now += 1
     watched.take(A, 1000, seconds=2)
     watched.take(B, 500, seconds=1)
@@ -109,8 +106,8 @@ def test_a_pull_is_a_manifest_and_what_is_taken_of_it(watched: Watched) -> None:
 
 def test_a_pull_is_not_over_while_a_blob_is_on_its_way_or_shortly_after(watched: Watched) -> None:
     manifest = image(b"a")
-    watched.departures.manifest(APP, V1, manifest.digest, manifest.content)
-    with watched.departures.blob(APP, A):
+    watched.pulls.manifest(APP, V1, manifest.digest, manifest.content)
+    with watched.pulls.blob(APP, A):
         watched.clock.now += 1000
         assert watched.ended(quiet=2) == []
     assert watched.ended(quiet=2) == []
@@ -122,20 +119,20 @@ def test_a_pull_is_not_over_while_a_blob_is_on_its_way_or_shortly_after(watched:
 
 def test_a_pull_that_is_under_way_can_be_told_of_and_goes_on(watched: Watched) -> None:
     manifest = image(b"a", b"b")
-    watched.departures.manifest(APP, V1, manifest.digest, manifest.content)
+    watched.pulls.manifest(APP, V1, manifest.digest, manifest.content)
     watched.take(A, 1000, seconds=1)
 
-    (so_far,) = watched.departures.under_way()
+    (so_far,) = watched.pulls.under_way()
     watched.take(B, 500, seconds=1)
     (pulled,) = watched.ended()
 
     assert (so_far.blobs, so_far.seconds, pulled.blobs, pulled.seconds) == (1, 1.0, 2, 2.0)
-    assert watched.departures.under_way() == []
+    assert watched.pulls.under_way() == []
 
 
 def test_a_manifest_alone_is_a_pull_without_blobs(watched: Watched) -> None:
     manifest = image(b"a")
-    watched.departures.manifest(APP, manifest.digest, manifest.digest, manifest.content)
+    watched.pulls.manifest(APP, manifest.digest, manifest.digest, manifest.content)
 
     (pulled,) = watched.ended()
 
@@ -145,8 +142,8 @@ def test_a_manifest_alone_is_a_pull_without_blobs(watched: Watched) -> None:
 def test_the_children_of_an_index_belong_to_its_pull(watched: Watched) -> None:
     child = image(b"a")
     both = index(child)
-    watched.departures.manifest(APP, V1, both.digest, both.content)
-    watched.departures.manifest(APP, child.digest, child.digest, child.content)
+    watched.pulls.manifest(APP, V1, both.digest, both.content)
+    watched.pulls.manifest(APP, child.digest, child.digest, child.content)
     watched.take(A, 1000)
 
     (pulled,) = watched.ended()
@@ -157,16 +154,16 @@ def test_the_children_of_an_index_belong_to_its_pull(watched: Watched) -> None:
 
 def test_who_asks_for_the_digest_of_a_tag_pulls_the_tag(watched: Watched) -> None:
     manifest = image(b"a")
-    watched.departures.resolve(APP, V1, manifest.digest)  # HEAD, as containerd does
-    watched.departures.manifest(APP, manifest.digest, manifest.digest, manifest.content)
+    watched.pulls.resolve(APP, V1, manifest.digest)  # HEAD, as containerd does
+    watched.pulls.manifest(APP, manifest.digest, manifest.digest, manifest.content)
 
     assert [each.reference for each in watched.ended()] == ["app:v1"]
 
 
 def test_two_pulls_side_by_side_are_told_apart(watched: Watched) -> None:
     first, second = image(b"a"), image(b"b")
-    watched.departures.manifest(APP, V1, first.digest, first.content)
-    watched.departures.manifest(APP, V2, second.digest, second.content)
+    watched.pulls.manifest(APP, V1, first.digest, first.content)
+    watched.pulls.manifest(APP, V2, second.digest, second.content)
     watched.take(A, 1000)
     watched.take(B, 2000)
 
@@ -180,7 +177,7 @@ def test_the_same_image_again_is_another_pull_when_the_first_has_its_blobs(watch
     manifest = image(b"a")
     for _ in range(2):
         for _ in range(2):  # some clients ask twice before they begin
-            watched.departures.manifest(APP, V1, manifest.digest, manifest.content)
+            watched.pulls.manifest(APP, V1, manifest.digest, manifest.content)
         watched.take(A, 1000)
 
     assert [(each.reference, each.blobs) for each in watched.ended()] == [("app:v1", 1), ("app:v1", 1)]
@@ -189,30 +186,29 @@ def test_the_same_image_again_is_another_pull_when_the_first_has_its_blobs(watch
 def test_a_blob_without_a_manifest_and_one_of_another_repository_are_no_pull(watched: Watched) -> None:
     manifest = image(b"a")
     watched.take(A, 1000)
-    watched.departures.manifest(APP, V1, manifest.digest, manifest.content)
+    watched.pulls.manifest(APP, V1, manifest.digest, manifest.content)
     watched.take(A, 1000, name=OTHER)
 
     assert [(each.reference, each.blobs) for each in watched.ended()] == [("app:v1", 0)]
 
 
-def test_a_crowd_of_pulls_and_tags_is_bounded(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulls, "_PULLS", 3)
-    monkeypatch.setattr(pulls, "_RESOLVED", 3)
+def test_a_crowd_of_pulls_and_tags_is_bounded() -> None:
+    watched = Watched(most_open=3, most_tags=3)
     for number in range(10):
         manifest = image(bytes([number]))
-        watched.departures.manifest(APP, Tag.parse(f"t{number}"), manifest.digest, manifest.content)
+        watched.pulls.manifest(APP, Tag.parse(f"t{number}"), manifest.digest, manifest.content)
 
-    assert len(watched.departures._open) == len(watched.departures._resolved) == 3
+    assert len(watched.pulls._open) == len(watched.pulls._resolved) == 3
     assert [each.reference for each in watched.ended()] == [f"app:t{number}" for number in range(10)]
 
 
-def test_pulls_of_manifests_that_name_much_are_bounded_too(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulls, "_NAMED", 25)
+def test_pulls_of_manifests_that_name_much_are_bounded_too() -> None:
+    watched = Watched(most_named=25)
     for number in range(5):
         manifest = image(*(bytes([number, each]) for each in range(9)))
-        watched.departures.manifest(APP, Tag.parse(f"t{number}"), manifest.digest, manifest.content)
+        watched.pulls.manifest(APP, Tag.parse(f"t{number}"), manifest.digest, manifest.content)
 
-    assert sum(len(pull.named) for pull in watched.departures._open.values()) <= 25
+    assert sum(len(pull.named) for pull in watched.pulls._open.values()) <= 25
     assert [each.reference for each in watched.ended()] == [f"app:t{number}" for number in range(5)]
 
 
@@ -220,6 +216,6 @@ def test_pulls_of_manifests_that_name_much_are_bounded_too(watched: Watched, mon
 def test_any_content_of_a_manifest_is_taken(content: bytes) -> None:
     watched = Watched()
 
-    watched.departures.manifest(APP, V1, Digest.of(content), content)
+    watched.pulls.manifest(APP, V1, Digest.of(content), content)
 
     assert [each.size for each in watched.ended()] == [len(content)]
