@@ -48,7 +48,7 @@ class Sending:
         self._response = response
         self._memory = memory
         self._went = went
-        self._crew = TaskSet()
+        self._tasks = TaskSet()
         self._draining: asyncio.Task[None] | None = None
 
     async def send(self, blob: Blob, start: int, stop: int) -> None:
@@ -63,7 +63,7 @@ class Sending:
                 async for _ in pieces:  # of an empty blob there is nothing but its digest to check
                     pass
         finally:
-            await self._crew.cancel_all()
+            await self._tasks.cancel_all()
 
     async def _send_piece(self, pieces: AsyncGenerator[list[memoryview]], blob: Blob, start: int) -> int:
         """Send the next piece; return where the one after it starts."""
@@ -99,7 +99,7 @@ class Sending:
     async def _drained(self, patience: float) -> bool:
         """Wait for the client to take what is in the buffer; return whether it did within `patience` seconds."""
         if self._draining is None:
-            self._draining = self._crew.spawn(self._request.writer.drain())
+            self._draining = self._tasks.spawn(self._request.writer.drain())
         done, _ = await asyncio.wait({self._draining}, timeout=patience)
         if not done:
             return False

@@ -46,9 +46,9 @@ async def _found(request: web.Request) -> tuple[Blob, tuple[int, int] | None]:
     span = requested(request.headers.get("Range"), blob.size)
     if known or span:
         return blob, span
-    near = await request.app[FETCHING].cached(blob)
-    await within_reach(near, 0)
-    return near, None
+    cached = await request.app[FETCHING].cached(blob)
+    await within_reach(cached, 0)
+    return cached, None
 
 
 async def delete(request: web.Request) -> web.Response:

@@ -59,8 +59,8 @@ async def _watched(
     """Answer with a line of progress each second, and at the end with what was taken in, or the error."""
     response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
     await response.prepare(request)
-    crew = TaskSet()
-    task = crew.spawn(work)
+    tasks = TaskSet()
+    task = tasks.spawn(work)
     try:
         while not (await asyncio.wait({task}, timeout=_TICK))[0]:
             await _tell(response, f"received {progress.received / _MIB:.0f} MiB", *progress.storing)
@@ -71,7 +71,7 @@ async def _watched(
         await _tell(response, f"error: {error.message}")
         raise
     finally:
-        await crew.cancel_all()
+        await tasks.cancel_all()
     return response
 
 

@@ -26,7 +26,7 @@ _TAGS_CHILDREN = re.compile(r"docker/(2[3-7]|28\.[01])\.\S* .*containerd-client/
 
 async def get(request: web.Request) -> web.Response:
     """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
-    name, reference, departures = name_of(request), reference_of(request), request.app[DEPARTURES]
+    name, reference, pulls = name_of(request), reference_of(request), request.app[DEPARTURES]
     blob, content = await within(request, partial(_found, request))
     headers = {
         "Content-Type": blob.media_type or "",
@@ -35,9 +35,9 @@ async def get(request: web.Request) -> web.Response:
         "ETag": f'"{blob.digest}"',
     }
     if content is None:
-        departures.resolve(name, reference, blob.digest)
+        pulls.resolve(name, reference, blob.digest)
     else:
-        departures.manifest(name, reference, blob.digest, content)
+        pulls.manifest(name, reference, blob.digest, content)
     return web.Response(body=content, headers=headers)
 
 

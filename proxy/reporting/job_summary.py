@@ -27,14 +27,14 @@ class JobSummary:
 
     report: Status
     history: History
-    departures: PullTracker
+    pulls: PullTracker
     place: str
     load: Callable[[str], str]
     another: bool = False
 
     async def text(self) -> str:
         """Return the summary of all that happened up to now."""
-        handled, pushed = self.history.images(self.departures.under_way()), self.report.push.pushed()
+        handled, pushed = self.history.images(self.pulls.under_way()), self.report.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
         volume = None
         if handled:

@@ -47,7 +47,7 @@ class _Pull:
 class PullTracker:
     """Pulls that are not over yet."""
 
-    ledger: EventBus
+    events: EventBus
     clock: Callable[[], float] = time.monotonic
     most_open: int = field(default=200, kw_only=True)
     most_named: int = field(default=50_000, kw_only=True)  # digests that open pulls name; 140 bytes each
@@ -86,7 +86,7 @@ class PullTracker:
     def tarball(self, images: Iterable[ExportedImage], seconds: float) -> None:
         """Note images that were served whole, in a tarball."""
         for each in images:
-            self.ledger.emit(Pulled(each.reference, str(each.digest), each.size, each.blobs, seconds))
+            self.events.emit(Pulled(each.reference, str(each.digest), each.size, each.blobs, seconds))
 
     @contextmanager
     def blob(self, name: Name, digest: Digest) -> Iterator[Callable[[int], None]]:
@@ -132,4 +132,4 @@ class PullTracker:
 
     def _end(self, pull: _Pull) -> None:
         del self._open[pull.name, pull.digest]
-        self.ledger.emit(pull.told)
+        self.events.emit(pull.told)

@@ -42,7 +42,7 @@ def tokens(markdown: str) -> Iterator[Token]:
 
 
 def cells(markdown: str) -> list[list[str]]:
-    """Give the plain text of the rows of all tables."""
+    """Return the plain text of the rows of all tables."""
     rows: list[list[str]] = []
     parsed = list(MarkdownIt("gfm-like").parse(markdown))
     for token, inside in pairwise(parsed):
@@ -54,7 +54,7 @@ def cells(markdown: str) -> list[list[str]]:
 
 
 def shown(text: str) -> str:
-    """Give what a reader sees of a text from outside."""
+    """Return what a reader sees of a text from outside."""
     return safe_text(text).replace("|", "¦") or " "
 
 

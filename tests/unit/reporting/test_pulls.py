@@ -61,31 +61,31 @@ def _joined(parts: Iterable[str]) -> bytes:
 
 
 def test_of_a_push_counts_what_came_for_it() -> None:
-    arrivals, began = ReceivedBlobs(), time.monotonic() - 10
-    arrivals.add(APP, A, 100, began + 2)
-    arrivals.add(APP, B, 50, began)
-    arrivals.add(OTHER, A, 7, began)
+    received, began = ReceivedBlobs(), time.monotonic() - 10
+    received.add(APP, A, 100, began + 2)
+    received.add(APP, B, 50, began)
+    received.add(OTHER, A, 7, began)
 
-    size, seconds = arrivals.claim(APP, [A, B, Digest.of(b"c")])
+    size, seconds = received.claim(APP, [A, B, Digest.of(b"c")])
 
     assert size == 150
     assert 10 <= seconds < 60
 
 
 def test_what_came_counts_for_the_first_manifest_that_names_it() -> None:
-    arrivals = ReceivedBlobs()
-    arrivals.add(APP, A, 100, 0.0)
-    arrivals.claim(APP, [A])
+    received = ReceivedBlobs()
+    received.add(APP, A, 100, 0.0)
+    received.claim(APP, [A])
 
-    assert arrivals.claim(APP, [A]) == (0, 0.0)
+    assert received.claim(APP, [A]) == (0, 0.0)
 
 
 def test_blobs_that_nobody_names_are_not_remembered_for_ever() -> None:
-    arrivals, digests = ReceivedBlobs(most=2), [Digest.of(bytes([each])) for each in range(5)]
+    received, digests = ReceivedBlobs(most=2), [Digest.of(bytes([each])) for each in range(5)]
     for digest in digests:
-        arrivals.add(APP, digest, 1, 0.0)
+        received.add(APP, digest, 1, 0.0)
 
-    assert arrivals.claim(APP, digests)[0] == 2
+    assert received.claim(APP, digests)[0] == 2
 
 
 # Pulls
