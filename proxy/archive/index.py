@@ -4,16 +4,18 @@ It is the payload of a zstd skippable frame, so that decoders pass over it. Noth
 whatever `decode` returns lies inside the file, does not overlap, and is small enough for memory.
 """
 
+import re
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Annotated, Self
 
 from isal.isal_zlib import crc32
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -60,7 +62,25 @@ Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1
 
 
 HINT = 16  # hexadecimal digits of a digest
-Hint = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{HINT}}}$")]
+SIBLINGS = 200  # artifacts that an archive has hints about
+SIBLING_MANIFESTS = 16  # of each of them
+_HINT_TEXT = re.compile(rf"[0-9a-f]{{{HINT}}}")
+_SIBLING = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,1024}")
+
+
+def _hints(value: object) -> dict[str, tuple[str, ...]] | None:
+    """Return what is well-formed and within the bounds: an archive is read without a hint, and never fails by one."""
+    if not isinstance(value, dict):
+        return None
+    hints = dict[str, tuple[str, ...]]()
+    for name, digests in islice(value.items(), SIBLINGS):
+        if isinstance(name, str) and isinstance(digests, list | tuple) and _SIBLING.fullmatch(name):
+            some = islice(digests, SIBLING_MANIFESTS)
+            hints[name] = tuple(each for each in some if isinstance(each, str) and _HINT_TEXT.fullmatch(each))
+    return hints or None
+
+
+Hints = Annotated[dict[str, tuple[str, ...]] | None, BeforeValidator(_hints)]
 Checksums = Annotated[
     bytes,
     PlainValidator(lambda value: value if isinstance(value, bytes) else b64decode(str(value), validate=True)),
@@ -114,7 +134,7 @@ class Index(_Part):
     root: DigestText
     blobs: dict[DigestText, Entry]
     interim: bool | None = None  # its client may be about to store, under the same tag, the index that it belongs to
-    siblings: dict[Text, tuple[Hint, ...]] | None = None  # manifests of other artifacts of the repository, by name
+    siblings: Hints = None  # manifests of other artifacts of the repository, by name
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from proxy.archive.index import HINT
+from proxy.archive.index import HINT, SIBLING_MANIFESTS, SIBLINGS
 from proxy.artifacts.base import (
     NOBODYS,
     Artifact,
@@ -63,8 +63,6 @@ _SURVEYED = 64  # artifacts that are opened at most to find what a push need not
 _SURVEY = 10.0  # seconds that may take; what is not found by then is uploaded
 _SEVERAL = 16  # artifacts that are opened at once, by all who look for something that has no name of its own
 _AHEAD = 100  # artifacts of a repository that are opened before anything is looked for in them
-_SIBLINGS = 200  # artifacts of a repository, the newest, that an archive has hints about
-_MANIFESTS = 16  # of each of them
 _HINTED = 3  # artifacts that are opened, one after the other, because of hints
 _LOOKS = 3  # at listings that change while they are worked on
 
@@ -265,10 +263,10 @@ class Catalog:
         known = {key: said for each in opened for key, said in (each.index.siblings or {}).items()}
         for each in opened:
             known[each.artifact.name] = tuple(
-                dict.fromkeys(digest.hex[:HINT] for digest in each.manifests[:_MANIFESTS])
+                dict.fromkeys(digest.hex[:HINT] for digest in each.manifests[:SIBLING_MANIFESTS])
             )
         newest = sorted(self._candidates(name), key=order, reverse=True)
-        return {each.name: known[each.name] for each in newest[:_SIBLINGS] if each.name in known}
+        return {each.name: known[each.name] for each in newest[:SIBLINGS] if each.name in known}
 
     def _likeliest(self, name: Name, digest: Digest | None = None) -> list[Artifact]:
         """Sort what may have content: what is named by it, what answers for a reference, the rest; the newest first."""

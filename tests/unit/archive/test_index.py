@@ -77,6 +77,34 @@ def test_a_mark_that_is_none_is_refused() -> None:
         decode(file, len(file))
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ('{"image-app@v1":["0123456789abcdef"]}', {"image-app@v1": ("0123456789abcdef",)}),
+        ('{"a":["0123456789abcdef","0123","0123456789ABCDEF",7,null]}', {"a": ("0123456789abcdef",)}),
+        ('{"a":["0123456789abcdef"],"b":"0123456789abcdef","c":7,"d":null}', {"a": ("0123456789abcdef",)}),
+        ('{"":["0123456789abcdef"],"line\\n":["0123456789abcdef"]}', None),
+        ('["image-app@v1"]', None),
+        ("7", None),
+        ("null", None),
+    ],
+)
+def test_malformed_hints_are_ignored_and_their_archive_is_read(written: str, read: dict[str, object] | None) -> None:
+    file = forged('"version":1', f'"version":1,"siblings":{written}')
+
+    assert decode(file, len(file)) == some_index().model_copy(update={"siblings": read})
+
+
+def test_of_too_many_hints_the_first_are_read() -> None:
+    digests = [f"{number:016x}" for number in range(20)]
+    written = json.dumps({f"image-app@v{number}": digests for number in range(300)})
+    file = forged('"version":1', f'"version":1,"siblings":{written}')
+
+    siblings = decode(file, len(file)).siblings
+
+    assert siblings == {f"image-app@v{number}": tuple(digests[:16]) for number in range(200)}
+
+
 @pytest.mark.parametrize("fault", [{"size": 41}, {"offset": -1}, {"pieces": (Piece(60, 40, -1),)}])
 def test_an_entry_that_contradicts_itself_can_not_be_made(fault: dict[str, object]) -> None:
     sound: dict[str, object] = {"size": 40, "offset": 0, "pieces": (Piece(60, 40, 7),)}
