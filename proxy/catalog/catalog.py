@@ -14,10 +14,8 @@ import time
 from collections import defaultdict
 from collections.abc import (
     AsyncGenerator,
-    Awaitable,
     Callable,
     Collection,
-    Container,
     Coroutine,
     Iterable,
     Iterator,
@@ -32,7 +30,6 @@ from proxy.archive.index import HINT, SIBLING_MANIFESTS, SIBLINGS
 from proxy.artifacts.base import (
     NOBODYS,
     Artifact,
-    ArtifactGone,
     ArtifactStore,
     Claim,
     StoreExpired,
@@ -43,6 +40,7 @@ from proxy.artifacts.naming import HIGHEST, Naming, meanings, numbered
 from proxy.artifacts.ranking import order, ranked
 from proxy.blob import Blob
 from proxy.catalog.archive import LEAST_COPIED, Archive, ArchiveBody, Copies, Replaced, copies
+from proxy.catalog.listing import Listing
 from proxy.catalog.opener import Opener
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
@@ -54,9 +52,6 @@ __all__ = ["Archive", "Catalog"]
 T = TypeVar("T")
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9._]+")
-_FRESH = 2.0  # seconds for which one listing is good
-_UNSEEN = 600.0  # seconds for which a listing may lack what this relay has stored
-_LACKED = 60.0  # seconds for which it may lack what an earlier one had
 _HELD = 200_000  # pieces in the indexes that are held of a store that is far: some 40 MiB of memory
 _LINGER = 60.0  # seconds without a request after which a replaced archive is let go
 _SURVEYED = 64  # artifacts that are opened at most to find what a push need not upload
@@ -64,7 +59,6 @@ _SURVEY = 10.0  # seconds that may take; what is not found by then is uploaded
 _SEVERAL = 16  # artifacts that are opened at once, by all who look for something that has no name of its own
 _AHEAD = 100  # artifacts of a repository that are opened before anything is looked for in them
 _HINTED = 3  # artifacts that are opened, one after the other, because of hints
-_LOOKS = 3  # at listings that change while they are worked on
 
 
 class Catalog:
@@ -73,18 +67,11 @@ class Catalog:
     def __init__(self, store: ArtifactStore, naming: Naming, folder: Path | None = None) -> None:
         self._store = store
         self._naming = naming
-        self._listed: dict[str, Artifact] = {}
-        self._listed_at = float("-inf")
-        self._listing = asyncio.Lock()
-        self._changes = 0  # made by this relay so far
-        self._stored: dict[str, float] = {}  # by artifact id: when this relay stored what no listing has shown yet
-        self._own: set[str] = set()  # ids of what this relay stored
-        self._lacked: dict[str, float] = {}  # by artifact id: since when listings lack what they had
+        self._listing = Listing(store, self._on_listed)
         limit = _HELD if store.is_remote else math.inf  # what is near may be replaced, and is kept open
         self._opener = Opener(store, naming, limit, self._is_there, folder)
         self._archives = self._opener.archives
         self._several = Several[Archive | None](_SEVERAL)
-        self._vanished = 0  # artifacts that were listed, and then gone
         self._replaced: list[Replaced] = []
 
     @property
@@ -108,55 +95,39 @@ class Catalog:
     async def standing(self, name: Name, reference: Tag | Digest) -> tuple[Archive | None, frozenset[str]]:
         """Return the archive that answers as `resolve_tag`, and the ids of all artifacts that were looked at for it."""
         wanted = self._naming.encode(name, reference)
-        if self._store.is_remote and self._listed_at > float("-inf") and self._has_just_stored(wanted):
+        if self._listing.has_just_stored(wanted):
             return await self._standing(wanted)
-        return await self._looked(partial(self._standing, wanted))
+        return await self._listing.looked(partial(self._standing, wanted))
 
     def ids(self, name: Name, reference: Tag | Digest) -> frozenset[str]:
         """Return the ids of all artifacts of a reference in the last listing."""
-        return frozenset(each.id for each in self._same(self._naming.encode(name, reference)))
-
-    def _same(self, wanted: str) -> list[Artifact]:
-        """Return what, by its name, may be of an encoded reference."""
-        return [each for each in self._listed.values() if wanted in meanings(each.name)]
+        return frozenset(each.id for each in self._listing.same(self._naming.encode(name, reference)))
 
     async def _standing(self, wanted: str) -> tuple[Archive | None, frozenset[str]]:
-        same = self._same(wanted)
+        same = self._listing.same(wanted)
         return await self._newest(wanted, same), frozenset(each.id for each in same)
 
     async def confirmed(self, archive: Archive) -> bool:
         """Return whether an archive is there: what the last listing lacks is late in it, or was deleted by others."""
-        key = archive.artifact.id
-        since = self._stored.get(key)
-        if key not in self._lacked and (since is None or time.monotonic() - since < _FRESH):
-            return True
-        try:
-            await self._store.open(archive.artifact)
-        except ArtifactGone:
-            return False
-        return True
-
-    def _has_just_stored(self, wanted: str) -> bool:
-        fresh = [self._listed[key] for key, at in self._stored.items() if time.monotonic() - at < _FRESH]
-        return any(_plain(each) == wanted for each in fresh)
+        return await self._listing.confirmed(archive.artifact)
 
     def interim(self, archive: Archive) -> float:
         """Return for how many seconds to wait for what may take the place of an archive; 0 for one of this relay."""
-        if not self._store.is_remote or archive.artifact.id in self._own:
+        if not self._store.is_remote or self._listing.is_own(archive.artifact):
             return 0.0
         return archive.interim(self._store.now())
 
     def forerunners(self, archive: Archive) -> list[Archive]:
         """Return what this relay stored before, and is not needed beside an archive (`opening.Archive.continues`)."""
-        return [each for each in self._held() if each.artifact.id in self._own and archive.continues(each)]
+        return [each for each in self._held() if self._listing.is_own(each.artifact) and archive.continues(each)]
 
     def has(self, artifact: Artifact) -> bool:
         """Return whether an artifact is in the store, as far as is known."""
-        return artifact.id in self._listed
+        return artifact.id in self._listing.listed
 
     async def archives_in(self, name: Name) -> list[Archive]:
         """Return the archives of a repository that answer for something, the newest first; see `unreadable`."""
-        found = await self._looked(lambda: self._answering(self._candidates(name)))
+        found = await self._listing.looked(lambda: self._answering(self._candidates(name)))
         return [archive for archive in found if archive.name == name]
 
     async def all_archives(self) -> list[Archive]:
@@ -164,16 +135,17 @@ class Catalog:
 
         When the session is over, those that were opened before: the others are unreadable.
         """
-        found = await self._looked(
+        found = await self._listing.looked(
             lambda: self._answering(
-                (each for each in self._listed.values() if self._is_ours(each)), (UnreadableArtifact, StoreExpired)
+                (each for each in self._listing.listed.values() if self._is_ours(each)),
+                (UnreadableArtifact, StoreExpired),
             )
         )
         return sorted(found, key=lambda archive: archive.name)
 
     def unreadable(self, name: Name | None = None) -> list[UnreadableArtifact]:
         """Return why artifacts that may be of a repository, or of any, could not be read; listings lack them."""
-        problems = [each for each in self._opener.problems() if each.artifact.id in self._listed]
+        problems = [each for each in self._opener.problems() if each.artifact.id in self._listing.listed]
         return [each for each in problems if name is None or self._naming.may_be_of(name, each.artifact.name)]
 
     def reference_of(self, artifact: Artifact) -> tuple[Name, Tag | Digest] | None:
@@ -196,7 +168,7 @@ class Catalog:
 
         It may have it damaged, if none has it sound. Raise UnreadableArtifact if none is found, and one cannot be read.
         """
-        return self._known(name, digest) or await self._looked(partial(self._holder, name, digest))
+        return self._known(name, digest) or await self._listing.looked(partial(self._holder, name, digest))
 
     async def _holder(self, name: Name, digest: Digest) -> Archive | None:
         if archive := await self._hinted(name, digest):
@@ -285,12 +257,12 @@ class Catalog:
 
     async def versions(self, name: Name, reference: Tag | Digest) -> list[Archive]:
         """Return all archives of a reference that can be read, also those that were replaced."""
-        same = self._same(self._naming.encode(name, reference))
+        same = self._listing.same(self._naming.encode(name, reference))
         return await self._all([partial(self._opener.open, artifact) for artifact in same])
 
     async def replaced(self, name: Name, root: Digest) -> list[Archive]:
         """Return the archives of a repository that have this root, and a newer one under their reference."""
-        await self._refresh()
+        await self._listing.refresh()
         _, replaced = self._parted(name)
         opened = await self._all([partial(self._opener.open, artifact) for artifact in replaced])
         return [archive for archive in opened if archive.name == name and archive.index.root == root]
@@ -341,7 +313,7 @@ class Catalog:
         """
         if not self._store.is_remote:
             return
-        await self._refresh()
+        await self._listing.refresh()
         works = [partial(self._opener.open, artifact) for artifact in self._likeliest(name)[:_AHEAD]]
         async with aclosing(self._each(works)) as archives:
             async for archive in archives:
@@ -364,7 +336,7 @@ class Catalog:
         return self._archives.get(found.artifact.id) if found else None
 
     def _held(self) -> list[Archive]:
-        return [each for each in self._archives.archives() if each.artifact.id in self._listed]
+        return [each for each in self._archives.archives() if each.artifact.id in self._listing.listed]
 
     async def copies(self, blobs: Mapping[Digest, Blob]) -> dict[Digest, Copies]:
         """Return for large blobs which other archives of the run, of any repository, have their very pieces.
@@ -381,7 +353,7 @@ class Catalog:
 
     async def _survey(self, missing: set[Digest]) -> None:
         """Open what was not opened yet, until it is known where the missing blobs are; what cannot be read is left."""
-        ours = [each for each in self._listed.values() if each.id not in self._archives and self._is_ours(each)]
+        ours = [each for each in self._listing.listed.values() if each.id not in self._archives and self._is_ours(each)]
         newest = sorted(ours, key=order, reverse=True)[:_SURVEYED]
         with suppress(StoreRefused, TimeoutError):
             works = [partial(self._opener.open, each) for each in newest]
@@ -409,7 +381,7 @@ class Catalog:
 
         Raise UnreadableArtifact if there is none, and an artifact cannot be read that may have one.
         """
-        await self._refresh()
+        await self._listing.refresh()
         unclear = self._unclear(name)
         clear = [each for each in self._candidates(name) if each not in unclear]
         opened = await self._answering(unclear)
@@ -422,21 +394,21 @@ class Catalog:
 
     async def repositories(self) -> list[Name]:
         """Return the repositories that have an archive, in ASCII order, as far as that can be told."""
-        await self._refresh()
-        names = {known[0] for each in self._listed.values() if (known := self.reference_of(each))}
+        await self._listing.refresh()
+        names = {known[0] for each in self._listing.listed.values() if (known := self.reference_of(each))}
         return sorted(names | {archive.name for archive in await self._answering(self._unclear())})
 
     async def volume(self) -> tuple[int, int]:
         """Return how many artifacts hold images, replaced ones too, and how many bytes they have together."""
-        await self._refresh()
-        ours = [each for each in self._listed.values() if self._is_ours(each)]
+        await self._listing.refresh()
+        ours = [each for each in self._listing.listed.values() if self._is_ours(each)]
         opened = {each.artifact.id: each.size for each in self._held()}  # act lists the sizes of folders
         return len(ours), sum(max(each.size, opened.get(each.id, 0)) for each in ours)
 
     async def tagged_names(self) -> list[tuple[Name, Tag]]:
         """Give every tag, by name and the newest first, as names of artifacts tell: sound or not, none is opened."""
-        await self._refresh()
-        newest = sorted(self._listed.values(), key=order, reverse=True)
+        await self._listing.refresh()
+        newest = sorted(self._listing.listed.values(), key=order, reverse=True)
         decoded = dict.fromkeys(filter(None, map(self.reference_of, newest)))
         return sorted(((name, tag) for name, tag in decoded if isinstance(tag, Tag)), key=lambda each: each[0])
 
@@ -447,8 +419,8 @@ class Catalog:
 
         Names of repositories have fewer characters: `My image` is `my-image`, unless there is one of that very name.
         """
-        await self._refresh()
-        others = [each for each in self._listed.values() if not self._is_ours(each)]
+        await self._listing.refresh()
+        others = [each for each in self._listing.listed.values() if not self._is_ours(each)]
         same = [each for each in others if each.name == wanted]
         alike = [each for each in others if _NOT_IN_NAMES.sub("-", each.name.lower()).strip("-") == wanted]
         return max(same or alike, key=order, default=None)
@@ -462,15 +434,13 @@ class Catalog:
 
     def forget_listing(self) -> None:
         """List the store anew before the next answer."""
-        self._listed_at = float("-inf")
+        self._listing.expire()
 
     def forget_all(self) -> None:
         """Know nothing any more: the store is that of another run from now on."""
-        self.forget_listing()
-        for table in (self._listed, self._stored, self._own, self._lacked, self._replaced):
-            table.clear()
+        self._listing.clear()
+        self._replaced.clear()
         self._opener.keep(lambda *_: False, ())
-        self._changes += 1
 
     # Storing and deleting
 
@@ -480,23 +450,21 @@ class Catalog:
         artifact = await self._store.put(encoded, body, claim)
         archive = Archive(artifact, await self._store.open(artifact), body.index, name, reference)
         if self._store.overwrites:
-            before = [each for each in self._listed.values() if each.name == artifact.name]
+            before = [each for each in self._listing.listed.values() if each.name == artifact.name]
             opened = [replaced for each in before if (replaced := self._archives.get(each.id))]
             self._replaced += [Replaced(each, time.monotonic()) for each in opened]
-            self._forget(before)
-        self._listed[artifact.id] = artifact
-        self._own.add(artifact.id)
+            for each in before:
+                self._opener.forget(each.id)
+                self._listing.forget(each)
+        self._listing.add(artifact)
         self._archives.put(artifact.id, archive)
-        if self._store.is_remote:
-            self._stored[artifact.id] = time.monotonic()
-        self._changes += 1
         return archive
 
     async def delete(self, name: Name, reference: Tag | Digest) -> None:
         """Delete all artifacts of a reference, the oldest first; also what cannot be read."""
         wanted = self._naming.encode(name, reference)
-        await self._refresh()
-        for artifact in reversed(ranked(self._same(wanted))):
+        await self._listing.refresh()
+        for artifact in reversed(ranked(self._listing.same(wanted))):
             if await self._means(artifact, wanted):
                 await self.remove(artifact)
         gone = (name, reference)
@@ -505,8 +473,8 @@ class Catalog:
     async def remove(self, artifact: Artifact) -> None:
         """Delete one artifact, and none that has the same reference."""
         await self._store.delete(artifact)
-        self._forget([artifact])
-        self._changes += 1
+        self._opener.forget(artifact.id)
+        self._listing.remove(artifact)
 
     async def _means(self, artifact: Artifact, wanted: str) -> bool:
         """Is an artifact whose name can mean a reference one of it? If it cannot be read, by the likelier meaning."""
@@ -525,71 +493,23 @@ class Catalog:
         self._replaced = [each for each in self._replaced if each not in let_go]
         return bool(let_go)
 
-    def _forget(self, artifacts: Iterable[Artifact]) -> None:
-        for artifact in artifacts:
-            self._opener.forget(artifact.id)
-            self._own.discard(artifact.id)
-            for table in (self._listed, self._stored, self._lacked):
-                table.pop(artifact.id, None)
-
     # Reading the store
 
-    async def _refresh(self) -> None:
-        async with self._listing:
-            if time.monotonic() - self._listed_at < _FRESH:
-                return
-            self._listed = await self._current()
-            self._listed_at = time.monotonic()
-            self._opener.keep(self._is_settled, self._listed)
-            self._replaced = self._lingering()
-
-    async def _current(self) -> dict[str, Artifact]:
-        """List the store; again if this relay stored or deleted something meanwhile, which the listing may lack."""
-        while True:
-            changes, found = self._changes, await self._store.listed()
-            if changes == self._changes:
-                break
-        listed = {artifact.id: artifact for artifact in found}
-        return self._lagging(listed) | listed if self._store.is_remote else listed  # what is near is listed as it is
-
-    def _lagging(self, listed: Container[str]) -> dict[str, Artifact]:
-        """Give what is there, as far as this relay knows, but not in a listing."""
-        now = time.monotonic()
-        self._stored = {key: at for key, at in self._stored.items() if key not in listed and at > now - _UNSEEN}
-        lacked = {
-            key: self._lacked.get(key, now)
-            for key, artifact in self._listed.items()
-            if artifact.finalized and key not in listed and key not in self._stored
-        }
-        self._lacked = {key: since for key, since in lacked.items() if since > now - _LACKED}
-        return {key: self._listed[key] for key in (*self._stored, *self._lacked)}
-
-    def _is_settled(self, key: str, archive: Archive | None) -> bool:
-        """Need an artifact not be opened again? It may be gone by now, or finished."""
-        listed = self._listed.get(key)
-        return listed is not None and key not in self._lacked and (archive is not None or listed.finalized)
+    def _on_listed(self) -> None:
+        self._opener.keep(self._listing.is_settled, self._listing.listed)
+        self._replaced = self._lingering()
 
     def _lingering(self) -> list[Replaced]:
         oldest = time.monotonic() - _LINGER
         return [replaced for replaced in self._replaced if replaced.used >= oldest]
 
     def _candidates(self, name: Name) -> list[Artifact]:
-        return [each for each in self._listed.values() if self._naming.may_be_of(name, each.name)]
+        return [each for each in self._listing.listed.values() if self._naming.may_be_of(name, each.name)]
 
     def _unclear(self, name: Name | None = None) -> list[Artifact]:
         """Return what, by its name, may be of several references; that of one repository as far as can be told."""
-        among = self._candidates(name) if name else self._listed.values()
+        among = self._candidates(name) if name else self._listing.listed.values()
         return [each for each in among if self._naming.may_be_shortened(each.name) or len(meanings(each.name)) > 1]
-
-    async def _looked(self, look: Callable[[], Awaitable[T]]) -> T:
-        """Look something up in a fresh listing; in another one if an artifact was gone by the time it was opened."""
-        for _ in range(_LOOKS - 1):
-            await self._refresh()
-            vanished, found = self._vanished, await look()
-            if vanished == self._vanished:
-                return found
-        await self._refresh()
-        return await look()
 
     async def _newest(self, wanted: str, artifacts: Iterable[Artifact]) -> Archive | None:
         """Return the newest archive of an encoded reference, which artifacts may be of by their names.
@@ -609,13 +529,9 @@ class Catalog:
 
     async def _is_there(self, artifact: Artifact) -> bool:
         """See whether an artifact that was listed and could not be opened is really no more; then forget it."""
-        if artifact.id not in self._lacked:
-            self.forget_listing()
-            await self._refresh()
-        if artifact.id in self._listed and artifact.id not in self._lacked:
+        if await self._listing.is_there(artifact):
             return True
-        self._forget([artifact])
-        self._vanished += 1
+        self._opener.forget(artifact.id)
         return False
 
 

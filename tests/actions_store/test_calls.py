@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.catalog import catalog
+from proxy.catalog import listing
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import MIB, noise
 from tests.fakes.actions import kinds
@@ -58,7 +58,7 @@ async def test_a_push_that_takes_its_time_is_seven_calls(
     actions = emulate()
     relay = await relays.start(actions)
     await relay.get("v1")  # clients ask whether it is there
-    monkeypatch.setattr(catalog, "_FRESH", 0.0)  # and push when that listing is no longer fresh
+    monkeypatch.setattr(listing, "_FRESH", 0.0)  # and push when that listing is no longer fresh
 
     await relay.push_image("v2", layers=[noise(5 * MIB)])
 
@@ -72,7 +72,7 @@ async def test_the_heads_of_all_blobs_of_a_push_are_one_listing(
 ) -> None:
     actions = emulate()
     relay = await relays.start(actions)
-    monkeypatch.setattr(catalog, "_FRESH", 0.0)
+    monkeypatch.setattr(listing, "_FRESH", 0.0)
 
     answers = [await relay.ask("HEAD", f"/v2/app/blobs/sha256:{number:064}") for number in range(20)]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.catalog import archive, catalog
+from proxy.catalog import archive, listing
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import Pushed, Relay, eventually, image, index, noise
@@ -39,7 +39,7 @@ QUICK = Limits(interim_poll=0.02, superseded_poll=0.02)
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "_FRESH", 0.0)
+    monkeypatch.setattr(listing, "_FRESH", 0.0)
 
 
 async def put(relay: Relay, manifest: Pushed, agent: str, tag: str = "v1") -> None:

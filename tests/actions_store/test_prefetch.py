@@ -7,7 +7,7 @@ import time
 import pytest
 
 from proxy.api.keys import LOOKUP
-from proxy.catalog import catalog
+from proxy.catalog import listing
 from proxy.oci.names import Name
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
@@ -79,7 +79,7 @@ async def test_a_whole_push_looks_once_and_a_later_one_again(
     await first.push_image("v2", layers=[b"newer"])
     newer = (await first.get("v2")).json["layers"][0]["digest"]
     assert await head(later, newer) == 404
-    monkeypatch.setattr(catalog, "_FRESH", 0.0)
+    monkeypatch.setattr(listing, "_FRESH", 0.0)
     assert await head(later, newer) == 404
     assert await head(over, newer) == 200  # where what was read is good no more
 

@@ -20,7 +20,7 @@ import pytest
 from proxy.api import keys
 from proxy.artifacts.naming import Naming
 from proxy.artifacts.retry import Timeouts
-from proxy.catalog import catalog
+from proxy.catalog import listing
 from proxy.catalog.catalog import Catalog
 from proxy.oci.names import Name, Tag
 from tests.actions_store import foreign_images
@@ -236,7 +236,7 @@ class Race:
 async def test_what_a_job_was_told_of_a_tag_stays_true_for_every_reader(
     emulate: Emulate, relays: Relays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog, "_FRESH", 0.02)  # as short as the other pauses
+    monkeypatch.setattr(listing, "_FRESH", 0.02)  # as short as the other pauses
 
     async def play(lane: int) -> None:
         actions = emulate()

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from proxy.catalog import catalog
+from proxy.catalog import listing
 from tests.actions_store.faulty import EVERYWHERE, IMPATIENT
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import Pushed, noise
@@ -30,7 +30,7 @@ async def test_every_answered_push_is_readable_and_exact_and_no_tag_answers_with
     rate: float,
     pushes: int,
 ) -> None:
-    monkeypatch.setattr(catalog, "_FRESH", 0.0)
+    monkeypatch.setattr(listing, "_FRESH", 0.0)
     actions = emulate(flavour=flavour)
     dice = random.Random(f"{flavour} {rate}")  # noqa: S311 - no secret
     writer = await relays.start(actions, tempo=IMPATIENT)

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from proxy.api.keys import DEPARTURES
-from proxy.catalog import catalog
+from proxy.catalog import listing
 from proxy.oci.digest import Digest
 from tests.actions_store.relays import Relays, blob_of, pulled
 from tests.actions_store.test_external_artifacts import IMAGE, SAVED, stored
@@ -132,7 +132,7 @@ async def test_a_summary_is_written_when_the_service_answers_no_more(
 
     assert (await relay.flush()).status == 503
     relay.app[DEPARTURES].end()
-    monkeypatch.setattr(catalog, "_FRESH", 0.0)
+    monkeypatch.setattr(listing, "_FRESH", 0.0)
     written = await summary(relay)
 
     assert "| `app:v1` | `sha256:" in written

@@ -16,6 +16,7 @@ from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.naming import Naming
 from proxy.artifacts.ranking import order
 from proxy.catalog import catalog as catalog_module
+from proxy.catalog import listing
 from proxy.catalog.catalog import Catalog
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
@@ -234,7 +235,7 @@ async def test_a_renamed_file_is_a_renamed_image(desk: Desk) -> None:
 async def test_a_file_that_is_removed_behind_its_back_is_gone_with_the_next_listing(desk: Desk) -> None:
     await desk.push_image()
     file(desk, "image-app@v1").unlink()
-    desk.catalog._listed_at = float("-inf")
+    desk.catalog.forget_listing()
 
     assert await desk.answering() is None
     assert desk.catalog._archives.archives() == []
@@ -290,7 +291,7 @@ async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(desk: Desk, mon
     monkeypatch.setattr(catalog_module, "_LINGER", 0.0)
 
     assert await desk.catalog.find_replaced(APP, old.digest) is None
-    desk.catalog._listed_at = float("-inf")
+    desk.catalog.forget_listing()
     await desk.answering()
     assert desk.catalog._replaced == []
 
@@ -298,7 +299,7 @@ async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(desk: Desk, mon
 async def test_an_archive_of_another_number_is_not_replaced(desk: Desk) -> None:
     await desk.push_image(b"1")
     drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~2"), 10)
-    desk.catalog._listed_at = float("-inf")
+    desk.catalog.forget_listing()
     second = await desk.push_image(b"2")
 
     assert await desk.answering() == second.digest
@@ -422,7 +423,7 @@ async def test_a_listing_that_is_older_than_a_change_never_undoes_it(tmp_path: P
     changing: asyncio.Task[object] = asyncio.create_task(change())
     await asyncio.sleep(0.01)  # it has looked at a fresh listing, and waits for the store
 
-    desk.catalog._listed_at = float("-inf")
+    desk.catalog.forget_listing()
     store.listing.clear()
     listing, before = asyncio.create_task(desk.catalog.repositories()), store.listings
     await until(lambda: store.listings > before)
@@ -471,7 +472,7 @@ async def test_metadata_larger_than_the_tail_are_read_by_a_second_exact_read(des
 async def test_a_file_of_ours_without_a_sound_index_is_named_once_in_the_log_and_others_are_not(
     desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog_module, "_FRESH", 0)
+    monkeypatch.setattr(listing, "_FRESH", 0)
     await desk.push_image(b"layer")
     whole = file(desk, "image-app@v1").read_bytes()
     file(desk, "image-app@v1").write_bytes(whole[:-1])

@@ -1,0 +1,145 @@
+"""The listing of a store, and what this relay knows better than it: its own changes, and what a remote store lacks."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Container
+from typing import TypeVar
+
+from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore
+from proxy.artifacts.naming import meanings, numbered
+from proxy.catalog.archive import Archive
+
+T = TypeVar("T")
+
+_FRESH = 2.0  # seconds for which one listing is good
+_UNSEEN = 600.0  # seconds for which a listing may lack what this relay has stored
+_LACKED = 60.0  # seconds for which it may lack what an earlier one had
+_LOOKS = 3  # at listings that change while they are worked on
+
+
+class Listing:
+    """What is in one store; `renewed` is called after each new listing."""
+
+    def __init__(self, store: ArtifactStore, renewed: Callable[[], None]) -> None:
+        self.listed: dict[str, Artifact] = {}  # by artifact id
+        self._store = store
+        self._renewed = renewed
+        self._listed_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._changes = 0  # made by this relay so far
+        self._stored: dict[str, float] = {}  # by artifact id: when this relay stored what no listing has shown yet
+        self._own: set[str] = set()  # ids of what this relay stored
+        self._lacked: dict[str, float] = {}  # by artifact id: since when listings lack what they had
+        self._vanished = 0  # artifacts that were listed, and then gone
+
+    async def refresh(self) -> None:
+        """List the store, unless that was done a moment ago."""
+        async with self._lock:
+            if time.monotonic() - self._listed_at < _FRESH:
+                return
+            self.listed = await self._current()
+            self._listed_at = time.monotonic()
+            self._renewed()
+
+    async def _current(self) -> dict[str, Artifact]:
+        """List the store; again if this relay stored or deleted something meanwhile, which the listing may lack."""
+        while True:
+            changes, found = self._changes, await self._store.listed()
+            if changes == self._changes:
+                break
+        listed = {artifact.id: artifact for artifact in found}
+        return self._lagging(listed) | listed if self._store.is_remote else listed  # a local one is listed as it is
+
+    def _lagging(self, listed: Container[str]) -> dict[str, Artifact]:
+        """Return what is there, as far as this relay knows, but not in a listing."""
+        now = time.monotonic()
+        self._stored = {key: at for key, at in self._stored.items() if key not in listed and at > now - _UNSEEN}
+        lacked = {
+            key: self._lacked.get(key, now)
+            for key, artifact in self.listed.items()
+            if artifact.finalized and key not in listed and key not in self._stored
+        }
+        self._lacked = {key: since for key, since in lacked.items() if since > now - _LACKED}
+        return {key: self.listed[key] for key in (*self._stored, *self._lacked)}
+
+    async def looked(self, look: Callable[[], Awaitable[T]]) -> T:
+        """Look something up in a fresh listing; in another one if an artifact was gone by the time it was opened."""
+        for _ in range(_LOOKS - 1):
+            await self.refresh()
+            vanished, found = self._vanished, await look()
+            if vanished == self._vanished:
+                return found
+        await self.refresh()
+        return await look()
+
+    async def is_there(self, artifact: Artifact) -> bool:
+        """Return whether an artifact that was listed and could not be opened is there; if not, forget it."""
+        if artifact.id not in self._lacked:
+            self.expire()
+            await self.refresh()
+        if artifact.id in self.listed and artifact.id not in self._lacked:
+            return True
+        self.forget(artifact)
+        self._vanished += 1
+        return False
+
+    async def confirmed(self, artifact: Artifact) -> bool:
+        """Return whether an artifact is there: what the last listing lacks is late in it, or was deleted by others."""
+        since = self._stored.get(artifact.id)
+        if artifact.id not in self._lacked and (since is None or time.monotonic() - since < _FRESH):
+            return True
+        try:
+            await self._store.open(artifact)
+        except ArtifactGone:
+            return False
+        return True
+
+    def has_just_stored(self, wanted: str) -> bool:
+        """Return whether this relay stored an encoded reference a moment ago, in a remote store that was listed."""
+        if not self._store.is_remote or self._listed_at == float("-inf"):
+            return False
+        fresh = [self.listed[key] for key, at in self._stored.items() if time.monotonic() - at < _FRESH]
+        return any(numbered(each.name).plain == wanted for each in fresh)
+
+    def is_own(self, artifact: Artifact) -> bool:
+        """Return whether this relay stored an artifact."""
+        return artifact.id in self._own
+
+    def is_settled(self, key: str, archive: Archive | None) -> bool:
+        """Return whether an artifact need not be opened again: else it may be gone by now, or finished."""
+        listed = self.listed.get(key)
+        return listed is not None and key not in self._lacked and (archive is not None or listed.finalized)
+
+    def same(self, wanted: str) -> list[Artifact]:
+        """Return what, by its name, may be of an encoded reference."""
+        return [each for each in self.listed.values() if wanted in meanings(each.name)]
+
+    def add(self, artifact: Artifact) -> None:
+        """Take in what this relay has stored."""
+        self.listed[artifact.id] = artifact
+        self._own.add(artifact.id)
+        if self._store.is_remote:
+            self._stored[artifact.id] = time.monotonic()
+        self._changes += 1
+
+    def remove(self, artifact: Artifact) -> None:
+        """Take out what this relay has deleted."""
+        self.forget(artifact)
+        self._changes += 1
+
+    def forget(self, artifact: Artifact) -> None:
+        """Forget what is known of an artifact."""
+        self._own.discard(artifact.id)
+        for table in (self.listed, self._stored, self._lacked):
+            table.pop(artifact.id, None)
+
+    def expire(self) -> None:
+        """List the store anew before the next answer."""
+        self._listed_at = float("-inf")
+
+    def clear(self) -> None:
+        """Know nothing any more: the store is that of another run from now on."""
+        self.expire()
+        for table in (self.listed, self._stored, self._own, self._lacked):
+            table.clear()
+        self._changes += 1
