@@ -1,0 +1,200 @@
+"""Searches archives for content: those whose index says so, those that hints are about, then all others."""
+
+import asyncio
+from collections.abc import (
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import Any
+
+from proxy.archive.index import HINT, SIBLING_MANIFESTS, SIBLINGS
+from proxy.artifacts.base import (
+    Artifact,
+    StoreRefused,
+    UnreadableArtifact,
+)
+from proxy.artifacts.naming import Naming, meanings
+from proxy.artifacts.ranking import order
+from proxy.blob import Blob
+from proxy.catalog.archive import LEAST_COPIED, Archive, Copies, copies
+from proxy.catalog.listing import Listing
+from proxy.catalog.opener import Opener
+from proxy.catalog.reader import Reader
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name
+
+_SURVEYED = 64  # artifacts that are opened at most to find what a push need not upload
+_SURVEY = 10.0  # seconds that may take; what is not found by then is uploaded
+_AHEAD = 100  # artifacts of a repository that are opened before anything is looked for in them
+_HINTED = 3  # artifacts that are opened, one after the other, because of hints
+
+
+class Search:
+    """Finds content in the archives of one store."""
+
+    def __init__(self, listing: Listing, opener: Opener, reader: Reader, naming: Naming, *, is_remote: bool) -> None:
+        self._listing = listing
+        self._opener = opener
+        self._reader = reader
+        self._naming = naming
+        self._is_remote = is_remote
+
+    async def find(self, name: Name, digest: Digest) -> Archive | None:
+        """Return an archive of the repository that has this content, preferably one that has it as a manifest.
+
+        It may have it damaged, if none has it sound. Raise UnreadableArtifact if none is found, and one cannot be read.
+        """
+        return self._known(name, digest) or await self._listing.looked(partial(self._holder, name, digest))
+
+    async def find_cached(self, name: Name, digest: Digest) -> Archive | None:
+        """Return an archive that has this content, as far as that can be told without asking a remote store.
+
+        None too where one that cannot be read may have it: who pushes sends it again.
+        """
+        with suppress(UnreadableArtifact):
+            return self._known(name, digest) if self._is_remote else await self.find(name, digest)
+        return None
+
+    def _known(self, name: Name, digest: Digest) -> Archive | None:
+        holders = [each for each in self._reader.held() if each.name == name and each.is_sound(digest)]
+        holders.sort(key=lambda each: order(each.artifact), reverse=True)
+        found = min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
+        return self._opener.archives.get(found.artifact.id) if found else None
+
+    async def _holder(self, name: Name, digest: Digest) -> Archive | None:
+        if archive := await self._hinted(name, digest):
+            return archive
+        last_resort = None
+        try:
+            async with aclosing(self._reader.each_opened(self._openings(name, digest))) as archives:
+                async for archive in archives:
+                    if archive.name == name and archive.is_sound(digest):
+                        return archive
+                    if archive.name == name and digest in archive.index.blobs:
+                        last_resort = last_resort or archive
+        except UnreadableArtifact as problem:
+            if last_resort is None:
+                raise self._doubt(problem, self._naming.encode(name, digest)) from problem
+        return last_resort
+
+    def _doubt(self, problem: UnreadableArtifact, wanted: str) -> UnreadableArtifact:
+        """Say that something may be in an artifact; unless the name of that says so anyway."""
+        return problem if wanted in meanings(problem.artifact.name) else problem.as_doubt()
+
+    async def _hinted(self, name: Name, digest: Digest) -> Archive | None:
+        """Return the archive that has a manifest by what the likeliest one and those opened before say of others.
+
+        A hint is not believed: what it names is opened, and its own index decides. None too if that cannot be read.
+        """
+        if not self._is_remote:
+            return None
+        likeliest = self._likeliest(name, digest)
+        found = await self._first_sound(name, digest, likeliest[:1])
+        if found is None:
+            named = self._named_by_hints(name, digest)
+            found = await self._first_sound(name, digest, [each for each in likeliest if each.name in named][:_HINTED])
+        return found
+
+    def _named_by_hints(self, name: Name, digest: Digest) -> set[str]:
+        """Return the names of artifacts that have a manifest, as the archives of its repository that are open say."""
+        hint, siblings = (
+            digest.hex[:HINT],
+            [each.index.siblings or {} for each in self._reader.held() if each.name == name],
+        )
+        return {artifact for hints in siblings for artifact, digests in hints.items() if hint in digests}
+
+    def _openings(self, name: Name, digest: Digest) -> Iterator[Callable[[], Coroutine[Any, Any, Archive | None]]]:
+        """Yield openings of what may have content: the likeliest first, by what is known when the next one begins."""
+        rest = self._likeliest(name, digest)
+        while rest:
+            named = self._named_by_hints(name, digest) if self._is_remote else ()
+            artifact = next((each for each in rest if each.name in named), rest[0])
+            rest.remove(artifact)
+            yield partial(self._opener.open, artifact)
+
+    async def _first_sound(self, name: Name, digest: Digest, artifacts: Iterable[Artifact]) -> Archive | None:
+        """Open artifacts one after the other, until one has some content undamaged; pass over what cannot be read."""
+        for artifact in artifacts:
+            with suppress(UnreadableArtifact):
+                archive = await self._opener.open(artifact)
+                if archive and archive.name == name and archive.is_sound(digest):
+                    return archive
+        return None
+
+    def _likeliest(self, name: Name, digest: Digest | None = None) -> list[Artifact]:
+        """Sort what may have content: what is named by it, what answers for a reference, the rest; the newest first."""
+        named = self._naming.encode(name, digest) if digest else ""
+        answering, replaced = self._reader.parted(name)
+        return sorted(answering, key=lambda each: named not in meanings(each.name)) + replaced
+
+    def siblings(self, name: Name) -> dict[str, tuple[str, ...]]:
+        """Return hints for the readers of a new archive: which manifests the other artifacts of its repository have.
+
+        By name of the artifact the first digits of digests, of what was opened and what that says of others; none of a
+        local store, which is read as a whole.
+        """
+        if not self._is_remote:
+            return {}
+        opened = [each for each in self._reader.held() if each.name == name]
+        known = {key: said for each in opened for key, said in (each.index.siblings or {}).items()}
+        for each in opened:
+            known[each.artifact.name] = tuple(
+                dict.fromkeys(digest.hex[:HINT] for digest in each.manifests[:SIBLING_MANIFESTS])
+            )
+        newest = sorted(self._reader.candidates(name), key=order, reverse=True)
+        return {each.name: known[each.name] for each in newest[:SIBLINGS] if each.name in known}
+
+    async def open_all(self, name: Name) -> None:
+        """Open what a repository has in a remote store, several artifacts at once, for `find_cached` and `known_of`.
+
+        A hundred at most, the likeliest first; where a server gives no ranges one alone, since it is read as a whole.
+        Raise StoreRefused if the store cannot be listed, or at the end if one of them cannot be read.
+        """
+        if not self._is_remote:
+            return
+        await self._listing.refresh()
+        works = [partial(self._opener.open, artifact) for artifact in self._likeliest(name)[:_AHEAD]]
+        async with aclosing(self._reader.each_opened(works)) as archives:
+            async for archive in archives:
+                if archive.source.entire:
+                    return
+
+    async def copies(self, blobs: Mapping[Digest, Blob]) -> dict[Digest, Copies]:
+        """Return for large blobs which other archives of the run, of any repository, have their very pieces.
+
+        Indexes are opened for it, the newest first, until all are found, but no more than a bounded number.
+        """
+        large = {digest: blob for digest, blob in blobs.items() if blob.stored >= LEAST_COPIED}
+        missing = large.keys() - self.known_of(large)
+        if missing:
+            await self._survey(set(missing))
+        held = sorted(self._reader.held(), key=lambda each: order(each.artifact), reverse=True)
+        found = {digest: copies(blob, held) for digest, blob in large.items()}
+        return {digest: where for digest, where in found.items() if where}
+
+    async def _survey(self, missing: set[Digest]) -> None:
+        """Open what was not opened yet, until it is known where the missing blobs are; what cannot be read is left."""
+        ours = [
+            each
+            for each in self._listing.listed.values()
+            if each.id not in self._opener.archives and self._reader.is_ours(each)
+        ]
+        newest = sorted(ours, key=order, reverse=True)[:_SURVEYED]
+        with suppress(StoreRefused, TimeoutError):
+            works = [partial(self._opener.open, each) for each in newest]
+            async with asyncio.timeout(_SURVEY), aclosing(self._reader.each_opened(works)) as archives:
+                async for archive in archives:
+                    missing -= archive.index.blobs.keys()
+                    if not missing:
+                        return
+
+    def known_of(self, wanted: Collection[Digest]) -> set[Digest]:
+        """Tell which of some content is in archives that were opened, of any repository."""
+        some = set(wanted)
+        return set().union(*(each.index.blobs.keys() & some for each in self._reader.held()))
