@@ -25,7 +25,7 @@ from proxy.oci.names import Name, Tag
 from proxy.registry.lookup import Lookup
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import run_in_thread
-from proxy.spool.spool import in_memory
+from proxy.spool.blob_file import in_memory
 
 _MOST_COPIED = 100 * 1024 * 1024  # bytes that storage copies with one request (Put Block From URL)
 

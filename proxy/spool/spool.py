@@ -11,31 +11,31 @@ kept once. A pending manifest is a blob file of its own below `pending`.
 """
 
 import asyncio
-import os
 import shutil
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiofiles.os import makedirs
 
-from proxy.archive import limits
-from proxy.archive.index import TAIL, ArchiveInvalid, Entry, decode, metadata_length
-from proxy.archive.pieces import PIECE, Piece, pack
+from proxy.archive.index import Entry
+from proxy.archive.pieces import PIECE
 from proxy.blob import Blob, Verification, read_all
 from proxy.errors import BlobUploadUnknown, Denied, ManifestInvalid, RegistryError, TooManyRequests
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
-from proxy.oci.names import Name, escape, unescape
-from proxy.runtime.files import Held, LocalFile, Source, trouble
+from proxy.oci.names import Name
+from proxy.runtime.files import LocalFile
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import run_in_thread
+from proxy.spool.blob_file import blob_of, read_entry, write_manifest
+from proxy.spool.paths import disk_troubles, file_name, files_in, files_of_repositories, folder_name, move, touch
 from proxy.spool.pending import Pending
 from proxy.spool.staging import WIDTH, Part, StagingArea
-from proxy.spool.upload import Upload, footer
+from proxy.spool.upload import Upload
 
 _UPLOADS = 1000  # open at once
 _UPLOAD_IDLE = 15 * 60  # seconds until an upload that nobody continues is given up
@@ -67,18 +67,18 @@ class Spool:
         await run_in_thread(shutil.rmtree, self.root / "uploads", ignore_errors=True)
         for folder in ("uploads", "blobs/sha256", "blobs/sha512", "links", "pending"):
             await makedirs(self.root / folder, exist_ok=True)
-        for path in await run_in_thread(_files, self.root / "blobs"):
+        for path in await run_in_thread(files_in, self.root / "blobs"):
             await self._recover(path, Digest(path.parent.name, path.name))
-        for path, name, digest in await run_in_thread(_named_files, self.root / "links"):
+        for path, name, digest in await run_in_thread(files_of_repositories, self.root / "links"):
             self._links.setdefault(name, {})[digest] = (await run_in_thread(path.stat)).st_mtime
-        for path, name, digest in await run_in_thread(_named_files, self.root / "pending"):
+        for path, name, digest in await run_in_thread(files_of_repositories, self.root / "pending"):
             await self._recover_pending(path, name, digest)
         async with self._changing:
             for digest in list(self._blobs):
                 await self._drop(digest)
 
     async def _recover(self, path: Path, digest: Digest) -> None:
-        entry = await run_in_thread(_entry_of, path, digest)
+        entry = await run_in_thread(read_entry, path, digest)
         if entry is None:
             await run_in_thread(path.unlink)
         else:
@@ -86,10 +86,10 @@ class Spool:
 
     async def _recover_pending(self, path: Path, name: Name, digest: Digest) -> None:
         try:
-            entry = await run_in_thread(_entry_of, path, digest)
+            entry = await run_in_thread(read_entry, path, digest)
             if entry is None or entry.media_type is None:
                 raise ManifestInvalid("not a whole manifest")
-            blob = _blob(digest, entry, await run_in_thread(LocalFile.open, path), Verification())
+            blob = blob_of(digest, entry, await run_in_thread(LocalFile.open, path), Verification())
             manifest = parse(await read_all(blob), entry.media_type)
         except RegistryError:
             await run_in_thread(path.unlink)
@@ -112,7 +112,7 @@ class Spool:
 
     def _tidy(self) -> None:
         """Remove blob files that no table knows: what a cancelled request left."""
-        for path in _files(self.root / "blobs"):
+        for path in files_in(self.root / "blobs"):
             if Digest(path.parent.name, path.name) not in self._blobs:
                 path.unlink(missing_ok=True)
 
@@ -146,7 +146,7 @@ class Spool:
         self._starting += 1
         try:
             await self._make_room(_FREE)
-            with _disk_troubles(self.root):
+            with disk_troubles(self.root):
                 upload = await run_in_thread(self._open_upload, name, algorithm)
             self._uploads[upload.id] = upload
         finally:
@@ -186,7 +186,7 @@ class Spool:
     async def append(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
         """Let an upload take bytes; when they cannot be written it is given up."""
         try:
-            with _disk_troubles(self.root):
+            with disk_troubles(self.root):
                 await upload.append(chunks)
         finally:
             if upload.torn:
@@ -196,7 +196,7 @@ class Spool:
         """Make the upload a blob of its repository; a wrong digest ends it."""
         with upload.alone():  # what is refused here does not end it: the other request goes on
             try:
-                with _disk_troubles(self.root):
+                with disk_troubles(self.root):
                     entry = await upload.finish(digest)
                     async with self._changing:
                         await self._keep(upload.path, digest, entry)
@@ -206,7 +206,7 @@ class Spool:
 
     async def _keep(self, part: Path, digest: Digest, entry: Entry) -> None:
         if await self.find(digest) is None:
-            await run_in_thread(_move, part, self._path(digest))
+            await run_in_thread(move, part, self._path(digest))
             self._blobs[digest] = entry
             self._findings.verified.add(digest)
             self._findings.corrupt.discard(digest)
@@ -215,7 +215,7 @@ class Spool:
         """Forget an upload and what it wrote."""
         self._uploads.pop(upload.id, None)
         await upload.close()
-        with _disk_troubles(self.root):
+        with disk_troubles(self.root):
             await run_in_thread(upload.path.unlink, missing_ok=True)
 
     # StagingArea: content whose repository is not known yet
@@ -225,7 +225,7 @@ class Spool:
         """Make parts within the block, as many pieces at once as there is memory for."""
         await self._make_room(_FREE)
         await run_in_thread(self._check_room)
-        with self._memory.try_reserve(2 * PIECE * WIDTH) as enough, _disk_troubles(self.root):
+        with self._memory.try_reserve(2 * PIECE * WIDTH) as enough, disk_troubles(self.root):
             parts = StagingArea(self._part, self._check_room, level=self._level, width=WIDTH if enough else 1)
             try:
                 yield parts
@@ -234,7 +234,7 @@ class Spool:
 
     async def commit(self, names: Iterable[Name], part: Part) -> None:
         """Make a part a blob of repositories, of all of them before anything else can happen to it."""
-        with _disk_troubles(self.root):
+        with disk_troubles(self.root):
             async with self._changing:
                 await self._keep(part.path, part.digest, part.entry)
                 for name in names:
@@ -242,10 +242,10 @@ class Spool:
 
     async def keep_manifest(self, name: Name, digest: Digest, manifest: Manifest) -> None:
         """Keep a manifest beside the parts that it names; unlike one that is pending it will never be sealed."""
-        with _disk_troubles(self.root):
+        with disk_troubles(self.root):
             part = await run_in_thread(self._part)
             try:
-                entry = await run_in_thread(_write_manifest, part, digest, manifest, self._level)
+                entry = await run_in_thread(write_manifest, part, digest, manifest, self._level)
                 async with self._changing:
                     await self._keep(part, digest, entry)
                     await self._link(name, digest)
@@ -262,7 +262,7 @@ class Spool:
         if digest in self._cached:
             self._cached.move_to_end(digest)
         try:
-            return _blob(digest, entry, await run_in_thread(LocalFile.open, self._path(digest)), self._findings)
+            return blob_of(digest, entry, await run_in_thread(LocalFile.open, self._path(digest)), self._findings)
         except FileNotFoundError:
             if self._blobs.get(digest) is entry:  # removed behind our back: it can be pushed again
                 self._forget(digest)
@@ -290,12 +290,12 @@ class Spool:
 
     async def link(self, name: Name, digest: Digest) -> None:
         """Let a repository see a blob, wherever its bytes are."""
-        with _disk_troubles(self.root):
+        with disk_troubles(self.root):
             async with self._changing:
                 await self._link(name, digest)
 
     async def _link(self, name: Name, digest: Digest) -> None:
-        await run_in_thread(_touch, self.root / "links" / _folder(name) / _file(digest))
+        await run_in_thread(touch, self.root / "links" / folder_name(name) / file_name(digest))
         self._links.setdefault(name, {})[digest] = time.time()
         self._cached.pop(digest, None)
 
@@ -304,7 +304,7 @@ class Spool:
         links = self._links.get(name, {})
         async with self._changing:
             for digest in [digest for digest in digests if links.pop(digest, None) is not None]:
-                path = self.root / "links" / _folder(name) / _file(digest)
+                path = self.root / "links" / folder_name(name) / file_name(digest)
                 await run_in_thread(path.unlink, missing_ok=True)
                 await self._drop(digest)
 
@@ -358,12 +358,12 @@ class Spool:
     async def add_pending(self, name: Name, digest: Digest, manifest: Manifest) -> None:
         """Keep a manifest that was pushed by digest until it is part of an artifact."""
         path = self._pending_path(name, digest)
-        with _disk_troubles(self.root):
+        with disk_troubles(self.root):
             part = await run_in_thread(self._part)
             try:
-                entry = await run_in_thread(_write_manifest, part, digest, manifest, self._level)
+                entry = await run_in_thread(write_manifest, part, digest, manifest, self._level)
                 async with self._changing:
-                    await run_in_thread(_move, part, path)
+                    await run_in_thread(move, part, path)
                     self.pending.setdefault(name, {})[digest] = Pending.of(manifest, entry)
             finally:
                 await run_in_thread(part.unlink, missing_ok=True)
@@ -386,97 +386,11 @@ class Spool:
             file = await run_in_thread(LocalFile.open, self._pending_path(name, digest))
         except FileNotFoundError:  # it is in an artifact since a moment ago
             return None
-        return _blob(digest, pending.entry, file, Verification({digest}))
+        return blob_of(digest, pending.entry, file, Verification({digest}))
 
     def _pending_path(self, name: Name, digest: Digest) -> Path:
-        return self.root / "pending" / _folder(name) / _file(digest)
+        return self.root / "pending" / folder_name(name) / file_name(digest)
 
     def pending_digests(self, name: Name) -> set[Digest]:
         """Name the content without which the pending manifests of a repository could not be sealed."""
         return {digest for pending in self.pending.get(name, {}).values() for digest in pending.named}
-
-
-def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:
-    """Put a manifest into its stored form without the disk."""
-    stored, pieces = _stored(manifest.content, level)
-    return Blob(digest, len(manifest.content), pieces, Held(stored), 0, manifest.media_type, Verification({digest}))
-
-
-def _stored(content: bytes, level: int) -> tuple[bytes, tuple[Piece, ...]]:
-    framed = [pack(content[at : at + PIECE], level) for at in range(0, len(content), PIECE)]
-    return b"".join(part for each in framed for part in each.parts), tuple(each.piece for each in framed)
-
-
-def _write_manifest(path: Path, digest: Digest, manifest: Manifest, level: int) -> Entry:
-    stored, pieces = _stored(manifest.content, level)
-    entry = Entry(size=len(manifest.content), offset=0, pieces=pieces, media_type=manifest.media_type)
-    path.write_bytes(stored + footer(digest, entry))
-    return entry
-
-
-def _blob(digest: Digest, entry: Entry, source: Source, findings: Verification) -> Blob:
-    return Blob(digest, entry.size, entry.pieces, source, 0, entry.media_type, findings, entry.crc64)
-
-
-def _entry_of(path: Path, digest: Digest) -> Entry | None:
-    """Read the footer of a blob file; None if the file is not whole."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        try:
-            for length in (TAIL, limits.METADATA):
-                file.seek(max(0, size - length))
-                tail = file.read()
-                if metadata_length(tail) <= len(tail):
-                    return decode(tail, size).blobs.get(digest)
-        except ArchiveInvalid:
-            return None
-    return None
-
-
-@contextmanager
-def _disk_troubles(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except ConnectionError:
-        raise  # of the client, who may come back
-    except OSError as error:
-        raise Denied(trouble(root, error)) from error
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("*/*") if path.is_file()]
-
-
-def _named_files(folder: Path) -> list[tuple[Path, Name, Digest]]:
-    """Find the files of repositories; what others put there, such as a file manager, is passed over."""
-    found = []
-    for path in _files(folder):
-        with suppress(RegistryError):
-            found.append((path, _name_of(path.parent.name), _digest_of(path.name)))
-    return found
-
-
-def _move(part: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part.rename(target)
-
-
-def _touch(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-
-
-def _folder(name: Name) -> str:
-    return escape(name.text)
-
-
-def _file(digest: Digest) -> str:
-    return f"{digest.algorithm}+{digest.hex}"
-
-
-def _name_of(folder: str) -> Name:
-    return Name.parse(unescape(folder).replace("+", "/"))
-
-
-def _digest_of(file: str) -> Digest:
-    return Digest.parse(file.replace("+", ":", 1))

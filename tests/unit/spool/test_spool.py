@@ -16,7 +16,8 @@ from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name
 from proxy.runtime.memory import MemoryBudget
 from proxy.spool import spool as spool_module
-from proxy.spool.spool import Spool, in_memory
+from proxy.spool.blob_file import in_memory
+from proxy.spool.spool import Spool
 from proxy.spool.upload import Upload
 from tests.registry_harness import APP, MIB, chunks, described, image, index, noise, plain
 

@@ -1,0 +1,52 @@
+"""The stored form of one blob: its pieces, and a footer that makes its file readable by itself."""
+
+import os
+from pathlib import Path
+
+from proxy.archive import limits
+from proxy.archive.index import TAIL, ArchiveInvalid, Entry, decode, metadata_length
+from proxy.archive.pieces import PIECE, Piece, pack
+from proxy.blob import Blob, Verification
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest
+from proxy.runtime.files import Held, Source
+from proxy.spool.upload import footer
+
+
+def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:
+    """Put a manifest into its stored form without the disk."""
+    stored, pieces = _stored(manifest.content, level)
+    return Blob(digest, len(manifest.content), pieces, Held(stored), 0, manifest.media_type, Verification({digest}))
+
+
+def _stored(content: bytes, level: int) -> tuple[bytes, tuple[Piece, ...]]:
+    framed = [pack(content[at : at + PIECE], level) for at in range(0, len(content), PIECE)]
+    return b"".join(part for each in framed for part in each.parts), tuple(each.piece for each in framed)
+
+
+def write_manifest(path: Path, digest: Digest, manifest: Manifest, level: int) -> Entry:
+    """Write a manifest as a blob file, and return its entry."""
+    stored, pieces = _stored(manifest.content, level)
+    entry = Entry(size=len(manifest.content), offset=0, pieces=pieces, media_type=manifest.media_type)
+    path.write_bytes(stored + footer(digest, entry))
+    return entry
+
+
+def blob_of(digest: Digest, entry: Entry, source: Source, findings: Verification) -> Blob:
+    """Return the blob that `source` holds from its first byte on."""
+    return Blob(digest, entry.size, entry.pieces, source, 0, entry.media_type, findings, entry.crc64)
+
+
+def read_entry(path: Path, digest: Digest) -> Entry | None:
+    """Read the footer of a blob file; None if the file is not whole."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            for length in (TAIL, limits.METADATA):
+                file.seek(max(0, size - length))
+                tail = file.read()
+                if metadata_length(tail) <= len(tail):
+                    return decode(tail, size).blobs.get(digest)
+        except ArchiveInvalid:
+            return None
+    return None
