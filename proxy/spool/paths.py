@@ -31,7 +31,8 @@ def files_of_repositories(folder: Path) -> list[tuple[Path, Name, Digest]]:
     found = []
     for path in files_in(folder):
         with suppress(RegistryError):
-            found.append((path, _name_of(path.parent.name), _digest_of(path.name)))
+            name = Name.parse(unescape(path.parent.name).replace("+", "/"))
+            found.append((path, name, Digest.parse(path.name.replace("+", ":", 1))))
     return found
 
 
@@ -55,11 +56,3 @@ def folder_name(name: Name) -> str:
 def file_name(digest: Digest) -> str:
     """Return the name of a digest's file in the folder of a repository."""
     return f"{digest.algorithm}+{digest.hex}"
-
-
-def _name_of(folder: str) -> Name:
-    return Name.parse(unescape(folder).replace("+", "/"))
-
-
-def _digest_of(file: str) -> Digest:
-    return Digest.parse(file.replace("+", ":", 1))
