@@ -1,21 +1,12 @@
 """Reads several artifacts of a store at once, and says for which references they answer."""
 
 from collections import defaultdict
-from collections.abc import (
-    AsyncGenerator,
-    Callable,
-    Coroutine,
-    Iterable,
-)
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 
-from proxy.artifacts.base import (
-    Artifact,
-    StoreRefused,
-    UnreadableArtifact,
-)
+from proxy.artifacts.base import Artifact, StoreRefused, UnreadableArtifact
 from proxy.artifacts.naming import HIGHEST, Naming, meanings, numbered
 from proxy.artifacts.ranking import order, ranked
 from proxy.catalog.archive import Archive

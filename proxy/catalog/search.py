@@ -1,24 +1,13 @@
 """Searches archives for content: those whose index says so, those that hints are about, then all others."""
 
 import asyncio
-from collections.abc import (
-    Callable,
-    Collection,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 
 from proxy.archive.index import HINT, SIBLING_MANIFESTS, SIBLINGS
-from proxy.artifacts.base import (
-    Artifact,
-    StoreRefused,
-    UnreadableArtifact,
-)
+from proxy.artifacts.base import Artifact, StoreRefused, UnreadableArtifact
 from proxy.artifacts.naming import Naming, meanings
 from proxy.artifacts.ranking import order
 from proxy.blob import Blob
@@ -103,10 +92,8 @@ class Search:
 
     def _named_by_hints(self, name: Name, digest: Digest) -> set[str]:
         """Return the names of artifacts that have a manifest, as the archives of its repository that are open say."""
-        hint, siblings = (
-            digest.hex[:HINT],
-            [each.index.siblings or {} for each in self._reader.held() if each.name == name],
-        )
+        hint = digest.hex[:HINT]
+        siblings = [each.index.siblings or {} for each in self._reader.held() if each.name == name]
         return {artifact for hints in siblings for artifact, digests in hints.items() if hint in digests}
 
     def _openings(self, name: Name, digest: Digest) -> Iterator[Callable[[], Coroutine[Any, Any, Archive | None]]]:
