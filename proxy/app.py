@@ -39,20 +39,19 @@ from proxy.reporting.metrics import Metrics
 from proxy.reporting.pulls import PullTracker
 from proxy.reporting.status import Status
 from proxy.runtime.files import locked, trouble
-from proxy.runtime.limits import Limits
+from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget, share_arenas
 from proxy.runtime.tasks import TaskSet
 from proxy.spool.spool import Spool
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
-LIMITS = Limits()
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
 _END = 7.0  # seconds for all that is under way or pending when the relay is stopped; `docker stop` kills after 10
 
 
 def build(
-    settings: Settings, job: Job | None = None, patience: float = PATIENCE, limits: Limits = LIMITS
+    settings: Settings, job: Job | None = None, patience: float = PATIENCE, limits: Limits = DEFAULT
 ) -> web.Application:
     """Make the service of these settings in this job; nothing is opened before it starts.
 
@@ -60,7 +59,7 @@ def build(
     """
     memory, history, metrics = MemoryBudget(settings.memory_budget), History(), Metrics()
     ledger = EventBus(log_event, history.handle, metrics.handle)
-    stores = choose(settings, job or Job(), memory, ledger)
+    stores = choose(settings, job or Job(), memory, ledger, limits)
     spool = Spool(
         settings.data / "spool",
         level=settings.compression_level,

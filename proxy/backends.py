@@ -29,6 +29,7 @@ from proxy.artifacts.naming import Naming
 from proxy.catalog.catalog import Catalog
 from proxy.events import EventBus
 from proxy.registry.lookup import not_here
+from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
 
 _log = logging.getLogger(__name__)
@@ -92,7 +93,9 @@ class Stores:
 class Actions:
     """The Actions store with its connections."""
 
-    def __init__(self, settings: Settings, job: Job, memory: MemoryBudget, access: Access, ledger: EventBus) -> None:
+    def __init__(
+        self, settings: Settings, job: Job, memory: MemoryBudget, access: Access, ledger: EventBus, limits: Limits
+    ) -> None:
         self._settings = settings
         self._job = job
         self._reader: RestReader | None = None
@@ -105,7 +108,7 @@ class Actions:
         self.store = ActionsStore(self._storage, trust, folder, any_job=any_job, form=form, reserved=reserved)
         self.held = Held()
         lasting = SessionStore(self.store, self.held)
-        self.catalog = Catalog(lasting, Naming(settings.artifact_prefix), folder)
+        self.catalog = Catalog(lasting, Naming(settings.artifact_prefix), folder, limits)
         self.handover = Handover(
             self.store,
             lasting,
@@ -214,16 +217,17 @@ class Actions:
         )
 
 
-def choose(settings: Settings, job: Job, memory: MemoryBudget, ledger: EventBus) -> Stores:
+def choose(settings: Settings, job: Job, memory: MemoryBudget, ledger: EventBus, limits: Limits = DEFAULT) -> Stores:
     """Make the store of these settings; StoreUnusable."""
     access = Access(writable=settings.access == "write")
     chosen, reason = _chosen(settings, job)
     _check(chosen, settings, job)
     if chosen == "actions":
-        actions = Actions(settings, job, memory, access, ledger)
+        actions = Actions(settings, job, memory, access, ledger, limits)
         return Stores(chosen, reason, actions.catalog, access, settings.data, actions=actions)
     directory = DirectoryStore(settings.data)
-    catalog = Catalog(directory, Naming(settings.artifact_prefix), settings.data / "spool" / "uploads")
+    folder = settings.data / "spool" / "uploads"
+    catalog = Catalog(directory, Naming(settings.artifact_prefix), folder, limits)
     return Stores(chosen, reason, catalog, access, settings.data, directory=directory)
 
 

@@ -27,13 +27,12 @@ from proxy.registry.push import Push
 from proxy.registry.push_events import PushEvents
 from proxy.registry.singleflight import PATIENCE, SingleFlight
 from proxy.reporting.event_log import log_event
-from proxy.runtime.limits import Limits
+from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet
 from proxy.spool.spool import Spool
 
 MIB = 1024 * 1024
-DEFAULT = Limits()
 CONFIG = b'{"os":"linux","architecture":"amd64"}'
 APP = Name.parse("app")
 V1 = Tag.parse("v1")
@@ -118,9 +117,10 @@ class Desk:
         memory, crew = MemoryBudget(64 * MIB), TaskSet()
         spool = Spool(root / "spool", level=1, memory=memory)
         await spool.open()
-        catalog = Catalog(store, Naming("image-"))
+        catalog = Catalog(store, Naming("image-"), limits=limits)
         flights = SingleFlight(crew, patience, limits=limits)
-        lookup = Lookup(spool, catalog, ExternalArtifacts(catalog, spool, flights, memory), 1, Prefetch(catalog, crew))
+        external, prefetch = ExternalArtifacts(catalog, spool, flights, memory), Prefetch(catalog, crew, limits=limits)
+        lookup = Lookup(spool, catalog, external, 1, prefetch, limits=limits)
         events: list[Event] = []
         journal = PushEvents(EventBus(log_event, events.append))
         push = Push(spool, catalog, lookup, flights, "localhost:5000", 0.0, memory, journal, limits)

@@ -18,7 +18,6 @@ from proxy.runtime.files import Source
 from proxy.runtime.tasks import run_in_thread
 
 LEAST_COPIED = 1024 * 1024  # bytes; what is smaller is sent as fast as storage is asked to copy it
-_INTERIM = 25.0  # seconds after its creation for which an index may take the place of what it names
 
 
 class ArchiveBody(Body, Protocol):
@@ -58,10 +57,10 @@ class Archive:
         """Return the digests of the root and of the other manifests in it."""
         return [self.index.root, *(each for each, entry in self.index.blobs.items() if entry.media_type)]
 
-    def interim(self, now: datetime) -> float:
-        """Return for how many seconds from now an index may take its place; 0 for what is meant to stay."""
+    def interim(self, now: datetime, most: float) -> float:
+        """Return for how many seconds, `most` at most, an index may still take its place; 0 if it is meant to stay."""
         age = (now - self.artifact.created).total_seconds()
-        return min(_INTERIM, max(0.0, _INTERIM - age)) if self.index.interim else 0.0
+        return min(most, max(0.0, most - age)) if self.index.interim else 0.0
 
     def continues(self, before: "Archive") -> bool:
         """Return whether another archive was a step on the way to this one: older, under its tag, and all in it."""

@@ -27,22 +27,25 @@ from proxy.catalog.search import Search
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.runtime.files import Source
+from proxy.runtime.limits import DEFAULT, Limits
 
 __all__ = ["Archive", "Catalog"]
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9._]+")
-_HELD = 200_000  # pieces in the indexes that are held of a remote store: some 40 MiB of memory
-_LINGER = 60.0  # seconds without a request after which a replaced archive is let go
 
 
 class Catalog:
     """Looks up archives in one artifact store; `folder` takes what others have zipped, unpacked."""
 
-    def __init__(self, store: ArtifactStore, naming: Naming, folder: Path | None = None) -> None:
+    def __init__(
+        self, store: ArtifactStore, naming: Naming, folder: Path | None = None, limits: Limits = DEFAULT
+    ) -> None:
         self._store = store
         self._naming = naming
-        self._listing = Listing(store, self._on_listed)
-        limit = _HELD if store.is_remote else math.inf  # a local archive may be replaced, and is kept open
+        self._limits = limits
+        self._listing = Listing(store, self._on_listed, limits.listing_fresh)
+        # A local archive may be replaced, and is kept open.
+        limit = limits.index_pieces if store.is_remote else math.inf
         self._opener = Opener(store, naming, limit, self._is_there, folder)
         self._archives = self._opener.archives
         self._reader = Reader(self._listing, self._opener, naming)
@@ -88,7 +91,7 @@ class Catalog:
         """Return for how many seconds to wait for what may take the place of an archive; 0 for one of this relay."""
         if not self._store.is_remote or self._listing.is_own(archive.artifact):
             return 0.0
-        return archive.interim(self._store.now())
+        return archive.interim(self._store.now(), self._limits.interim)
 
     def forerunners(self, archive: Archive) -> list[Archive]:
         """Return what this relay stored before, and is not needed beside an archive (`Archive.continues`)."""
@@ -285,7 +288,7 @@ class Catalog:
         self._replaced = self._lingering()
 
     def _lingering(self) -> list[Replaced]:
-        oldest = time.monotonic() - _LINGER
+        oldest = time.monotonic() - self._limits.replaced_kept
         return [replaced for replaced in self._replaced if replaced.used >= oldest]
 
     async def _is_there(self, artifact: Artifact) -> bool:

@@ -11,19 +11,19 @@ from proxy.catalog.archive import Archive
 
 T = TypeVar("T")
 
-_FRESH = 2.0  # seconds for which one listing is good
 _UNSEEN = 600.0  # seconds for which a listing may lack what this relay has stored
 _LACKED = 60.0  # seconds for which it may lack what an earlier one had
 _LOOKS = 3  # at listings that change while they are worked on
 
 
 class Listing:
-    """What is in one store; `renewed` is called after each new listing."""
+    """What is in one store; `renewed` is called after each new listing, which is good for `fresh` seconds."""
 
-    def __init__(self, store: ArtifactStore, renewed: Callable[[], None]) -> None:
+    def __init__(self, store: ArtifactStore, renewed: Callable[[], None], fresh: float) -> None:
         self.listed: dict[str, Artifact] = {}  # by artifact id
         self._store = store
         self._renewed = renewed
+        self._fresh = fresh
         self._listed_at = float("-inf")
         self._lock = asyncio.Lock()
         self._changes = 0  # made by this relay so far
@@ -35,7 +35,7 @@ class Listing:
     async def refresh(self) -> None:
         """List the store, unless that was done a moment ago."""
         async with self._lock:
-            if time.monotonic() - self._listed_at < _FRESH:
+            if time.monotonic() - self._listed_at < self._fresh:
                 return
             self.listed = await self._current()
             self._listed_at = time.monotonic()
@@ -86,7 +86,7 @@ class Listing:
     async def confirmed(self, artifact: Artifact) -> bool:
         """Return whether an artifact is there: what the last listing lacks is late in it, or was deleted by others."""
         since = self._stored.get(artifact.id)
-        if artifact.id not in self._lacked and (since is None or time.monotonic() - since < _FRESH):
+        if artifact.id not in self._lacked and (since is None or time.monotonic() - since < self._fresh):
             return True
         try:
             await self._store.open(artifact)
@@ -98,7 +98,7 @@ class Listing:
         """Return whether this relay stored an encoded reference a moment ago, in a remote store that was listed."""
         if not self._store.is_remote or self._listed_at == float("-inf"):
             return False
-        fresh = [self.listed[key] for key, at in self._stored.items() if time.monotonic() - at < _FRESH]
+        fresh = [self.listed[key] for key, at in self._stored.items() if time.monotonic() - at < self._fresh]
         return any(numbered(each.name).plain == wanted for each in fresh)
 
     def is_own(self, artifact: Artifact) -> bool:

@@ -38,3 +38,6 @@ class Limits:
     # Session
     session_answer: float = 100.0  # for the results service to answer to a new session
     session_poll: float = 1.0  # between two looks at the clock
+
+
+DEFAULT = Limits()

@@ -10,11 +10,11 @@ from config import job
 from config.settings import Settings
 from proxy.api.keys import HANDOVER
 from proxy.api.server import listen
-from proxy.app import LIMITS, build
+from proxy.app import build
 from proxy.artifacts.retry import Policy, Rereading, Timeouts
 from proxy.oci.digest import Digest
 from proxy.registry.singleflight import PATIENCE
-from proxy.runtime.limits import Limits
+from proxy.runtime.limits import DEFAULT, Limits
 from tests.api.relay import Answer, Relay
 from tests.fakes.actions.emulator import Emulator, Job
 
@@ -39,11 +39,12 @@ class Listener(Relay):
 
 
 class Relays:
-    """Starts relays; all end with the block. `secrets` are what none of them may tell, `told` what they told."""
+    """Starts relays, with its `limits`; all end with the block. None of them may show one of the `secrets`."""
 
     def __init__(self, folder: Path) -> None:
         self.secrets = {"sig=", "sig%3D"}
         self.started: list[Listener] = []
+        self.limits = DEFAULT
         self._folder = folder
         self._count = 0
         self._stack = AsyncExitStack()
@@ -60,7 +61,7 @@ class Relays:
         started: Job | None = None,
         tempo: Timeouts = HASTY,
         patience: float = PATIENCE,
-        limits: Limits = LIMITS,
+        limits: Limits | None = None,
         **more: Any,
     ) -> Relay:
         """Start the relay of a job, of a job `build` where none is named; in an empty folder, or `data`."""
@@ -68,12 +69,14 @@ class Relays:
         self.secrets |= {started.token, started.token.split(".")[1], started.token.split(".")[2]}
         if not actions.options.flavour.decimal_ids:  # numbers are everywhere by chance
             self.secrets |= {started.id, started.run.backend_id}
-        return await self._start({**actions.environment(started), "GITHUB_TOKEN": ""}, tempo, patience, limits, **more)
+        return await self._start(
+            {**actions.environment(started), "GITHUB_TOKEN": ""}, tempo, patience, limits or self.limits, **more
+        )
 
     async def start_without_session(self, actions: Emulator) -> Relay:
         """Start a relay as a service container is: it gets its session later."""
         hosts = actions.environment(actions.job("build"))["RELAY_TRUSTED_HOSTS"]
-        return await self._start({"RELAY_TRUSTED_HOSTS": hosts}, HASTY, PATIENCE, LIMITS)
+        return await self._start({"RELAY_TRUSTED_HOSTS": hosts}, HASTY, PATIENCE, self.limits)
 
     async def _start(
         self, environment: dict[str, str], tempo: Timeouts, patience: float, limits: Limits, **more: Any

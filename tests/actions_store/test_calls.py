@@ -1,8 +1,6 @@
 """How many requests a push and a pull cost: the service is slow, and shared by all jobs."""
 
-import pytest
-
-from proxy.catalog import listing
+from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import MIB, noise
 from tests.fakes.actions import kinds
@@ -52,13 +50,10 @@ async def test_metadata_larger_than_usual_take_one_read_more(emulate: Emulate, r
     assert actions.traffic.calls == {kinds.LIST: 1, kinds.SIGN: 1, kinds.GET_RANGE: 2}
 
 
-async def test_a_push_that_takes_its_time_is_seven_calls(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_push_that_takes_its_time_is_seven_calls(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
-    relay = await relays.start(actions)
-    await relay.get("v1")  # clients ask whether it is there
-    monkeypatch.setattr(listing, "_FRESH", 0.0)  # and push when that listing is no longer fresh
+    relay = await relays.start(actions, limits=Limits(listing_fresh=0.0))
+    await relay.get("v1")  # clients ask whether it is there, and push when that listing is no longer fresh
 
     await relay.push_image("v2", layers=[noise(5 * MIB)])
 
@@ -67,12 +62,9 @@ async def test_a_push_that_takes_its_time_is_seven_calls(
     assert actions.traffic.calls[kinds.CREATE] == actions.traffic.calls[kinds.FINALIZE] == 1
 
 
-async def test_the_heads_of_all_blobs_of_a_push_are_one_listing(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_heads_of_all_blobs_of_a_push_are_one_listing(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
-    relay = await relays.start(actions)
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+    relay = await relays.start(actions, limits=Limits(listing_fresh=0.0))
 
     answers = [await relay.ask("HEAD", f"/v2/app/blobs/sha256:{number:064}") for number in range(20)]
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.catalog import archive, listing
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import Pushed, Relay, eventually, image, index, noise
@@ -34,12 +33,12 @@ OTHERS = [
 ]
 
 
-QUICK = Limits(interim_poll=0.02, superseded_poll=0.02)
+QUICK = Limits(listing_fresh=0.0, interim_poll=0.02, superseded_poll=0.02)
 
 
 @pytest.fixture(autouse=True)
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+def quick_looks(relays: Relays) -> None:
+    relays.limits = QUICK
 
 
 async def put(relay: Relay, manifest: Pushed, agent: str, tag: str = "v1") -> None:
@@ -75,8 +74,8 @@ async def test_a_pull_of_another_job_waits_for_the_index_and_what_came_before_it
 ) -> None:
     actions = emulate()
     writer, reader = (
-        await relays.start(actions, limits=QUICK),
-        await relays.start(actions, actions.job("deploy"), limits=QUICK),
+        await relays.start(actions),
+        await relays.start(actions, actions.job("deploy")),
     )
     made = await children(writer)
     root = index(*(each.descriptor() for each in made))
@@ -100,7 +99,7 @@ async def test_a_pull_of_another_job_waits_for_the_index_and_what_came_before_it
     assert names(actions) == ["image-app@v1", "image-app@v1~2", "image-app@v1~3"]
     assert (await writer.flush()).status == 200
     assert names(actions) == ["image-app@v1~3"]
-    for relay in (writer, reader, await relays.start(actions, actions.job("late"), limits=QUICK)):
+    for relay in (writer, reader, await relays.start(actions, actions.job("late"))):
         assert await whole(relay, "v1") == root.content
         for child in made:
             assert await whole(relay, child.digest) == child.content
@@ -131,14 +130,12 @@ async def test_what_came_before_the_index_goes_when_readers_had_time_to_finish(
     assert await whole(writer, "v1") == root.content
 
 
-async def test_what_nothing_follows_answers_when_the_time_is_over(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(archive, "_INTERIM", 1.5)
+async def test_what_nothing_follows_answers_when_the_time_is_over(emulate: Emulate, relays: Relays) -> None:
+    relays.limits = replace(QUICK, interim=1.5)
     actions = emulate()
     writer, reader = (
-        await relays.start(actions, limits=QUICK),
-        await relays.start(actions, actions.job("deploy"), limits=QUICK),
+        await relays.start(actions),
+        await relays.start(actions, actions.job("deploy")),
     )
     (child,) = await children(writer, 1)
     await put(writer, child, DOCKER)
@@ -157,8 +154,8 @@ async def test_what_nothing_follows_answers_when_the_time_is_over(
 
 async def test_a_pull_that_waits_longer_than_clients_do_is_told_to_come_again(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
-    writer = await relays.start(actions, limits=QUICK)
-    reader = await relays.start(actions, actions.job("deploy"), patience=0.2, limits=QUICK)
+    writer = await relays.start(actions)
+    reader = await relays.start(actions, actions.job("deploy"), patience=0.2)
     (child,) = await children(writer, 1)
     await put(writer, child, DOCKER)
 
@@ -176,8 +173,8 @@ async def test_a_pull_that_waits_longer_than_clients_do_is_told_to_come_again(em
 async def test_what_other_clients_push_is_answered_at_once(emulate: Emulate, relays: Relays, agent: str) -> None:
     actions = emulate(flavour=Flavour.ACT)
     writer, reader = (
-        await relays.start(actions, limits=QUICK),
-        await relays.start(actions, actions.job("deploy"), limits=QUICK),
+        await relays.start(actions),
+        await relays.start(actions, actions.job("deploy")),
     )
     (child,) = await children(writer, 1)
     await put(writer, child, agent)
@@ -189,8 +186,8 @@ async def test_what_other_clients_push_is_answered_at_once(emulate: Emulate, rel
 async def test_an_index_is_answered_at_once_whoever_pushes_it(emulate: Emulate, relays: Relays) -> None:
     actions = emulate(flavour=Flavour.ACT)
     writer, reader = (
-        await relays.start(actions, limits=QUICK),
-        await relays.start(actions, actions.job("deploy"), limits=QUICK),
+        await relays.start(actions),
+        await relays.start(actions, actions.job("deploy")),
     )
     await put(writer, root := index(), DOCKER)
 
@@ -200,7 +197,7 @@ async def test_an_index_is_answered_at_once_whoever_pushes_it(emulate: Emulate, 
 
 async def test_what_an_index_lacks_stays_although_it_is_of_the_same_tag(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
-    writer = await relays.start(actions, limits=QUICK)
+    writer = await relays.start(actions)
     one, other = await children(writer)
     await put(writer, one, DOCKER)
     await put(writer, other, DOCKER)
@@ -214,7 +211,7 @@ async def test_what_an_index_lacks_stays_although_it_is_of_the_same_tag(emulate:
 
 async def test_what_the_service_does_not_let_go_of_fails_no_flush(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
-    writer = await relays.start(actions, limits=QUICK)
+    writer = await relays.start(actions)
     (child,) = await children(writer, 1)
     await put(writer, child, DOCKER)
     await put(writer, index(child.descriptor()), DOCKER)

@@ -5,9 +5,9 @@ import pytest
 from proxy.api.keys import LOOKUP
 from proxy.archive.index import Entry, Index, encode
 from proxy.archive.pieces import PIECE, Framing, frame
-from proxy.catalog import catalog
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_MANIFEST
+from proxy.runtime.limits import Limits
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import MIB, noise
@@ -59,10 +59,8 @@ async def test_whatever_number_somebody_takes_the_tag_can_be_pushed_and_pulled(
     assert (await pulled(reader, "v1"))["manifest"] == pushed.content
 
 
-async def test_indexes_are_read_again_where_memory_is_short(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(catalog, "_HELD", 40)  # those of one image
+async def test_indexes_are_read_again_where_memory_is_short(emulate: Emulate, relays: Relays) -> None:
+    relays.limits = Limits(index_pieces=40)  # those of one image
     actions = emulate()
     writer = await relays.start(actions)
     pushed = {

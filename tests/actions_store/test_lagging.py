@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from proxy.catalog import listing as listing_module
+from proxy.runtime.limits import Limits
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import eventually
@@ -16,8 +16,8 @@ from tests.fakes.actions.fixtures import Emulate
 
 
 @pytest.fixture(autouse=True)
-def listed_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing_module, "_FRESH", 0.0)
+def listed_each_time(relays: Relays) -> None:
+    relays.limits = Limits(listing_fresh=0.0)
 
 
 async def listing(actions: Emulator) -> Answer:

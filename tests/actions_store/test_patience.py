@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.catalog import listing
+from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays
 from tests.api.relay import MIB, Answer, Relay, image, noise
 from tests.fakes.actions import kinds
@@ -61,10 +61,8 @@ async def test_who_asks_for_a_layer_is_not_kept_waiting_and_it_is_downloaded_onc
     assert actions.traffic.calls[kinds.GET_RANGE] == 2
 
 
-async def test_who_pushes_by_digest_is_not_kept_waiting(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+async def test_who_pushes_by_digest_is_not_kept_waiting(emulate: Emulate, relays: Relays) -> None:
+    relays.limits = Limits(listing_fresh=0.0)
     actions = emulate()
     relay = await relays.start(actions, patience=PATIENCE)
     await relay.push_blob(b"config")

@@ -7,7 +7,6 @@ import time
 import pytest
 
 from proxy.api.keys import LOOKUP
-from proxy.catalog import listing
 from proxy.oci.names import Name
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
@@ -62,9 +61,7 @@ async def test_a_mount_makes_known_what_the_other_repository_has(emulate: Emulat
     assert (await pulled(reader, "v2", "other"))[blobs[1]] == layer
 
 
-async def test_a_whole_push_looks_once_and_a_later_one_again(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_whole_push_looks_once_and_a_later_one_again(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     first = await relays.start(actions)
     await first.push_image("v1")
@@ -79,13 +76,14 @@ async def test_a_whole_push_looks_once_and_a_later_one_again(
     await first.push_image("v2", layers=[b"newer"])
     newer = (await first.get("v2")).json["layers"][0]["digest"]
     assert await head(later, newer) == 404
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+    for each in (later, over):
+        each.app[LOOKUP].catalog.forget_listing()
     assert await head(later, newer) == 404
     assert await head(over, newer) == 200  # where what was read is good no more
 
 
 async def test_nobody_waits_long_for_a_slow_service_and_what_comes_late_is_known_then(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
+    emulate: Emulate, relays: Relays
 ) -> None:
     actions = emulate()
     writer = await relays.start(actions)

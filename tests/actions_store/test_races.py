@@ -20,9 +20,9 @@ import pytest
 from proxy.api import keys
 from proxy.artifacts.naming import Naming
 from proxy.artifacts.retry import Timeouts
-from proxy.catalog import listing
 from proxy.catalog.catalog import Catalog
 from proxy.oci.names import Name, Tag
+from proxy.runtime.limits import Limits
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import QUICK, Relays
 from tests.api.relay import Pushed, Relay, image
@@ -234,9 +234,9 @@ class Race:
 
 @pytest.mark.timeout(60 + 6 * len(SEEDS))
 async def test_what_a_job_was_told_of_a_tag_stays_true_for_every_reader(
-    emulate: Emulate, relays: Relays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulate: Emulate, relays: Relays, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0.02)  # as short as the other pauses
+    relays.limits = Limits(listing_fresh=0.02)  # as short as the other pauses
 
     async def play(lane: int) -> None:
         actions = emulate()

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from proxy.catalog import listing
+from proxy.runtime.limits import Limits
 from tests.actions_store.faulty import EVERYWHERE, IMPATIENT
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import Pushed, noise
@@ -25,12 +25,11 @@ from tests.fakes.actions.options import Flavour
 async def test_every_answered_push_is_readable_and_exact_and_no_tag_answers_with_an_older_image(
     emulate: Emulate,
     relays: Relays,
-    monkeypatch: pytest.MonkeyPatch,
     flavour: Flavour,
     rate: float,
     pushes: int,
 ) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+    relays.limits = Limits(listing_fresh=0.0)
     actions = emulate(flavour=flavour)
     dice = random.Random(f"{flavour} {rate}")  # noqa: S311 - no secret
     writer = await relays.start(actions, tempo=IMPATIENT)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from proxy.catalog import listing
+from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import MIB, eventually, index, noise
 from tests.fakes.actions import kinds
@@ -17,9 +17,9 @@ FLAVOURS = list(Flavour)
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
 async def test_the_last_push_of_a_tag_answers_in_every_relay(
-    emulate: Emulate, relays: Relays, flavour: Flavour, monkeypatch: pytest.MonkeyPatch
+    emulate: Emulate, relays: Relays, flavour: Flavour
 ) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+    relays.limits = Limits(listing_fresh=0.0)
     actions = emulate(flavour=flavour)
     writer, reader = await relays.start(actions), await relays.start(actions, actions.job("deploy"))
 
@@ -31,9 +31,9 @@ async def test_the_last_push_of_a_tag_answers_in_every_relay(
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
 async def test_a_deleted_tag_is_gone_and_may_be_pushed_again(
-    emulate: Emulate, relays: Relays, flavour: Flavour, monkeypatch: pytest.MonkeyPatch
+    emulate: Emulate, relays: Relays, flavour: Flavour
 ) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+    relays.limits = Limits(listing_fresh=0.0)
     actions = emulate(flavour=flavour)
     writer, reader = await relays.start(actions), await relays.start(actions, actions.job("deploy"))
     for number in range(3):
@@ -49,9 +49,9 @@ async def test_a_deleted_tag_is_gone_and_may_be_pushed_again(
 
 @pytest.mark.parametrize("flavour", [Flavour.ACT, Flavour.FORGEJO])
 async def test_what_is_listed_unfinished_is_passed_over_and_answers_when_it_is_finished(
-    emulate: Emulate, relays: Relays, flavour: Flavour, monkeypatch: pytest.MonkeyPatch
+    emulate: Emulate, relays: Relays, flavour: Flavour
 ) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+    relays.limits = Limits(listing_fresh=0.0)
     actions = emulate(flavour=flavour)
     writer, reader = await relays.start(actions), await relays.start(actions, actions.job("deploy"))
     old = await writer.push_image("v1", layers=[b"old"])
@@ -127,10 +127,8 @@ async def test_a_name_that_is_taken_unseen_is_passed_over(emulate: Emulate, rela
     assert {record.name for record in actions.ledger.records} == {"image-app@v1", "image-app@v1~1000"}
 
 
-async def test_a_push_is_there_at_once_although_the_service_lists_it_later(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+async def test_a_push_is_there_at_once_although_the_service_lists_it_later(emulate: Emulate, relays: Relays) -> None:
+    relays.limits = Limits(listing_fresh=0.0)
     actions = emulate(listed_after=3600.0)
     relay = await relays.start(actions)
 
@@ -190,10 +188,8 @@ async def test_a_digest_is_found_in_whatever_artifact_of_its_repository_has_it(
     assert (await reader.get(pushed[0].digest, name="other")).status == 404
 
 
-async def test_a_listing_that_was_made_before_a_push_ended_never_undoes_it(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+async def test_a_listing_that_was_made_before_a_push_ended_never_undoes_it(emulate: Emulate, relays: Relays) -> None:
+    relays.limits = Limits(listing_fresh=0.0)
     actions = emulate()
     relay = await relays.start(actions)
     actions.plan.play(kinds.PUT_BLOCK, Delay(0.3))
@@ -208,9 +204,9 @@ async def test_a_listing_that_was_made_before_a_push_ended_never_undoes_it(
 
 
 async def test_a_push_of_what_another_job_has_deleted_meanwhile_is_stored_again(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
+    emulate: Emulate, relays: Relays
 ) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+    relays.limits = Limits(listing_fresh=0.0)
     actions = emulate()
     first, second = await relays.start(actions), await relays.start(actions, actions.job("clean-up"))
     pushed = await first.push_image("v1")

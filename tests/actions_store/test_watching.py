@@ -4,8 +4,7 @@ import logging
 
 import pytest
 
-from proxy.api.keys import DEPARTURES
-from proxy.catalog import listing
+from proxy.api.keys import DEPARTURES, LOOKUP
 from proxy.oci.digest import Digest
 from tests.actions_store.relays import Relays, blob_of, pulled
 from tests.actions_store.test_external_artifacts import IMAGE, SAVED, stored
@@ -120,9 +119,7 @@ async def test_a_bare_archive_has_no_command_that_would_not_unpack_it(emulate: E
     assert "gh run download" not in written
 
 
-async def test_a_summary_is_written_when_the_service_answers_no_more(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_summary_is_written_when_the_service_answers_no_more(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     relay = await relays.start(actions)
     await relay.push_image("v1")
@@ -132,7 +129,7 @@ async def test_a_summary_is_written_when_the_service_answers_no_more(
 
     assert (await relay.flush()).status == 503
     relay.app[DEPARTURES].end()
-    monkeypatch.setattr(listing, "_FRESH", 0.0)
+    relay.app[LOOKUP].catalog.forget_listing()
     written = await summary(relay)
 
     assert "| `app:v1` | `sha256:" in written

@@ -15,11 +15,10 @@ from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Claim, MayBeIn
 from proxy.artifacts.directory import DirectoryStore
 from proxy.artifacts.naming import Naming
 from proxy.artifacts.ranking import order
-from proxy.catalog import catalog as catalog_module
-from proxy.catalog import listing
 from proxy.catalog.catalog import Catalog
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
+from proxy.runtime.limits import Limits
 from tests.fakes.memory_store import Bytes, MemoryStore
 from tests.registry_harness import APP, MIB, V1, V2, Desk, image, index, noise, plain, until
 
@@ -284,11 +283,10 @@ async def test_a_replaced_archive_lingers_for_those_who_pull_from_it(desk: Desk)
     assert await desk.catalog.find_replaced(Name.parse("other"), old.digest) is None
 
 
-async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(tmp_path: Path) -> None:
+    desk = await Desk.open(tmp_path, limits=Limits(replaced_kept=0.0))
     old = await desk.push_image(b"old layer")
     await desk.push_image(b"new layer")
-
-    monkeypatch.setattr(catalog_module, "_LINGER", 0.0)
 
     assert await desk.catalog.find_replaced(APP, old.digest) is None
     desk.catalog.forget_listing()
@@ -470,9 +468,9 @@ async def test_metadata_larger_than_the_tail_are_read_by_a_second_exact_read(des
 
 
 async def test_a_file_of_ours_without_a_sound_index_is_named_once_in_the_log_and_others_are_not(
-    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listing, "_FRESH", 0)
+    desk = await Desk.open(tmp_path, limits=Limits(listing_fresh=0.0))
     await desk.push_image(b"layer")
     whole = file(desk, "image-app@v1").read_bytes()
     file(desk, "image-app@v1").write_bytes(whole[:-1])

@@ -99,10 +99,10 @@ def archive(number: int, **marks: object) -> Archive:
 
 @given(st.timedeltas(timedelta(days=-400), timedelta(days=400)))
 def test_nobody_waits_longer_than_the_bound_whatever_clocks_say(age: timedelta) -> None:
-    left = archive(2, interim=True).interim(CREATED + age)
+    left = archive(2, interim=True).interim(CREATED + age, 25.0)
 
     assert left == min(25.0, max(0.0, 25.0 - age.total_seconds()))
-    assert archive(2).interim(CREATED + age) == 0.0
+    assert archive(2).interim(CREATED + age, 25.0) == 0.0
 
 
 def test_only_what_is_older_and_wholly_inside_was_a_step_on_the_way() -> None:
