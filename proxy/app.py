@@ -65,6 +65,7 @@ def build(
         level=settings.compression_level,
         memory=memory,
         cache_limit=settings.spool_limit if stores.actions else 0,
+        limits=limits,
     )
     crew, departures = TaskSet(), PullTracker(ledger)
     flights = SingleFlight(crew, patience, limits=limits)

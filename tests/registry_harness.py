@@ -115,7 +115,7 @@ class Desk:
             store = DirectoryStore(root)
             await store.prepare()
         memory, crew = MemoryBudget(64 * MIB), TaskSet()
-        spool = Spool(root / "spool", level=1, memory=memory)
+        spool = Spool(root / "spool", level=1, memory=memory, limits=limits)
         await spool.open()
         catalog = Catalog(store, Naming("image-"), limits=limits)
         flights = SingleFlight(crew, patience, limits=limits)

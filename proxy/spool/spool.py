@@ -29,6 +29,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name
 from proxy.runtime.files import LocalFile
+from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import run_in_thread
 from proxy.spool.blob_file import blob_of, read_entry, write_manifest
@@ -37,20 +38,20 @@ from proxy.spool.pending import Pending
 from proxy.spool.staging import WIDTH, Part, StagingArea
 from proxy.spool.upload import Upload
 
-_UPLOADS = 1000  # open at once
 _UPLOAD_IDLE = 15 * 60  # seconds until an upload that nobody continues is given up
-_UNCLAIMED = 60 * 60  # seconds until a blob that no manifest claimed goes
-_FREE = 1 << 30  # bytes of disk below which no new upload starts
 
 
 class Spool:
     """Uploads, blobs and pending manifests below one folder."""
 
-    def __init__(self, root: Path, *, level: int, memory: MemoryBudget, cache_limit: int = 0) -> None:
+    def __init__(
+        self, root: Path, *, level: int, memory: MemoryBudget, cache_limit: int = 0, limits: Limits = DEFAULT
+    ) -> None:
         self.root = root
         self.pending: dict[Name, dict[Digest, Pending]] = {}
         self._level = level
         self._memory = memory
+        self._limits = limits
         self._uploads: dict[str, Upload] = {}
         self._starting = 0  # uploads that are about to be open
         self._blobs: dict[Digest, Entry] = {}
@@ -101,7 +102,7 @@ class Spool:
         idle = time.monotonic() - _UPLOAD_IDLE
         for upload in [upload for upload in self._uploads.values() if upload.used < idle]:
             await self.cancel(upload)
-        old = time.time() - _UNCLAIMED
+        old = time.time() - self._limits.unclaimed_kept
         for name, links in list(self._links.items()):
             needed = self.pending_digests(name)
             await self.unlink(name, [d for d, since in links.items() if since < old and d not in needed])
@@ -141,11 +142,12 @@ class Spool:
 
     async def start(self, name: Name, algorithm: str = "sha256") -> Upload:
         """Open an upload session."""
-        if len(self._uploads) + self._starting >= _UPLOADS:
-            raise TooManyRequests(f"{_UPLOADS} uploads are open; finish or cancel some", {"Retry-After": "10"})
+        most = self._limits.uploads
+        if len(self._uploads) + self._starting >= most:
+            raise TooManyRequests(f"{most} uploads are open; finish or cancel some", {"Retry-After": "10"})
         self._starting += 1
         try:
-            await self._make_room(_FREE)
+            await self._make_room(self._limits.free_disk)
             with disk_troubles(self.root):
                 upload = await run_in_thread(self._open_upload, name, algorithm)
             self._uploads[upload.id] = upload
@@ -156,11 +158,11 @@ class Spool:
     def _open_upload(self, name: Name, algorithm: str) -> Upload:
         path = self._part()
         self._check_room()
-        return Upload(name, path, algorithm=algorithm, level=self._level, memory=self._memory)
+        return Upload(name, path, algorithm=algorithm, level=self._level, memory=self._memory, limits=self._limits)
 
     def _check_room(self) -> None:
         free = shutil.disk_usage(self.root).free
-        if free < _FREE:
+        if free < self._limits.free_disk:
             raise Denied(
                 f"only {free / 2**20:.0f} MiB are free in {self.root}; 1 GiB has to stay free: "
                 "free some space and push again"
@@ -223,7 +225,7 @@ class Spool:
     @asynccontextmanager
     async def parts(self) -> AsyncIterator[StagingArea]:
         """Make parts within the block, as many pieces at once as there is memory for."""
-        await self._make_room(_FREE)
+        await self._make_room(self._limits.free_disk)
         await run_in_thread(self._check_room)
         with self._memory.try_reserve(2 * PIECE * WIDTH) as enough, disk_troubles(self.root):
             parts = StagingArea(self._part, self._check_room, level=self._level, width=WIDTH if enough else 1)
@@ -339,8 +341,8 @@ class Spool:
         """Give a path to download a blob of so many stored bytes to; None if the cache has no room for it."""
         if size > self._cache_limit:
             return None
-        await self._make_room(_FREE + size)
-        if (await run_in_thread(shutil.disk_usage, self.root)).free < _FREE + size:
+        await self._make_room(self._limits.free_disk + size)
+        if (await run_in_thread(shutil.disk_usage, self.root)).free < self._limits.free_disk + size:
             return None
         return await run_in_thread(self._part)
 

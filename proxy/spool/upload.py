@@ -20,10 +20,10 @@ from proxy.errors import BlobUploadInvalid, BlobUploadUnknown, DigestInvalid
 from proxy.oci.digest import Digest, Hash, hashing
 from proxy.oci.names import Name
 from proxy.runtime.files import NewFile
+from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet, run_in_thread
 
-_FED = 5.0  # seconds without a request after which nobody may come any more
 _CHUNKS = 512  # of a piece before they are joined: a crowd of one-byte chunks costs 60 bytes each
 
 
@@ -95,7 +95,9 @@ class Upload:
     Making one opens its file, and blocks; an unknown algorithm is DIGEST_INVALID.
     """
 
-    def __init__(self, name: Name, path: Path, *, algorithm: str, level: int, memory: MemoryBudget) -> None:
+    def __init__(
+        self, name: Name, path: Path, *, algorithm: str, level: int, memory: MemoryBudget, limits: Limits = DEFAULT
+    ) -> None:
         digest = hashing(algorithm)
         self.name = name
         self.id = path.name
@@ -103,6 +105,7 @@ class Upload:
         self.offset = 0
         self.began = self.used = time.monotonic()
         self._memory = memory
+        self._fed = limits.upload_fed
         self._busy = self._closed = False
         self._crew = TaskSet()
         self._writing: asyncio.Task[None] | None = None
@@ -146,7 +149,7 @@ class Upload:
     @property
     def is_fed(self) -> bool:
         """Is a request open that brings bytes, or was one a moment ago?"""
-        return self._busy or time.monotonic() - self.used < _FED
+        return self._busy or time.monotonic() - self.used < self._fed
 
     @property
     def torn(self) -> bool:

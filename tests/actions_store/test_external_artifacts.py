@@ -11,6 +11,7 @@ import pytest
 
 from proxy.api.keys import SPOOL
 from proxy.oci.manifest import OCI_MANIFEST
+from proxy.runtime.limits import Limits
 from tests import tarballs
 from tests.actions_store.relays import Relays
 from tests.api.relay import Relay, eventually, noise
@@ -132,18 +133,17 @@ async def test_a_manifest_that_was_read_opens_one_file_at_most(
     assert len([path for path in opened if path.startswith(str(relay.data))]) == 1
 
 
-async def test_reading_survives_the_sweep_while_somebody_asks(
-    emulate: Emulate, relays: Relays, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_reading_survives_the_sweep_while_somebody_asks(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     await stored(actions, "myimage", zipped({"a.tar": SAVED}))
-    relay = await relays.start(actions, actions.job("test"))
+    relay = await relays.start(actions, actions.job("test"), limits=Limits(unclaimed_kept=3.0))
     await image_of(relay, "latest", "myimage")
 
     await relay.app[SPOOL].sweep()
     kept = len(relay.files("links"))
-    monkeypatch.setattr("proxy.spool.spool._UNCLAIMED", -1)
-    await relay.app[SPOOL].sweep()
+    while relay.files("links"):
+        await asyncio.sleep(0.1)
+        await relay.app[SPOOL].sweep()
 
     assert kept == len(IMAGE.layers) + 2
     assert relay.files("links") == []

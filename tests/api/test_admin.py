@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.oci.digest import Digest
-from proxy.spool import spool as spool_module
+from proxy.runtime.limits import Limits
 from tests.api.relay import CONFIG, Relay, described, document, index, noise, running
 
 KEPT = 200_000  # bytes of a file where the disk is full
@@ -184,11 +184,10 @@ async def test_flushing_is_a_post(relay: Relay, method: str) -> None:
 
 
 async def test_a_folder_that_became_unwritable_refuses_in_a_sentence_whatever_is_asked(
-    tiny_disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tiny_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(spool_module, "_FREE", 0)
     caplog.set_level(logging.INFO, "proxy")
-    async with running(tiny_disk) as relay:
+    async with running(tiny_disk, limits=Limits(free_disk=0)) as relay:
         pushed = await relay.push_image("v1", layers=[b"layer"])
         blob = await relay.push_blob(b"blob")
         subprocess.run(["mount", "-o", "remount,bind,ro", tiny_disk], check=True)  # noqa: ASYNC221, S603, S607

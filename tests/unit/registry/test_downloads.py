@@ -19,6 +19,7 @@ from proxy.runtime.tasks import TaskSet
 from proxy.spool.spool import Spool
 from tests.api.relay import eventually
 from tests.registry_harness import MIB, noise, plain, until
+from tests.unit.spool.harness import opened
 
 T = TypeVar("T")
 CUT = 1_800_000  # two of them are read at once
@@ -56,9 +57,7 @@ def far(content: bytes) -> tuple[Blob, Far]:
 
 @pytest.fixture
 async def spool(tmp_path: Path) -> Spool:
-    spool = Spool(tmp_path / "spool", level=1, memory=MemoryBudget(0), cache_limit=8 * MIB)
-    await spool.open()
-    return spool
+    return await opened(tmp_path / "spool", 0, 8 * MIB)
 
 
 @pytest.fixture

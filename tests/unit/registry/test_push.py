@@ -20,8 +20,6 @@ from proxy.oci.names import Name, Tag
 from proxy.registry.push_events import Progress
 from proxy.registry.push_state import State
 from proxy.runtime.limits import Limits
-from proxy.spool import spool as spool_module
-from proxy.spool import upload as upload_module
 from tests.fakes.faulty_stores import MoodyStore
 from tests.fakes.memory_store import MemoryStore
 from tests.registry_harness import (
@@ -473,9 +471,9 @@ async def test_twenty_identical_signatures_at_once_make_one_archive(moody_desk: 
 
 
 async def test_a_session_that_nobody_feeds_puts_settling_off_for_seconds_only(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(upload_module, "_FED", 0.05)
+    desk = await Desk.open(tmp_path, limits=Limits(upload_fed=0.05))
     await desk.push_image(b"layer", tags=())
     stopped, feeding = await desk.spool.start(APP), await desk.spool.start(APP)
     gate = asyncio.Event()
@@ -722,10 +720,9 @@ async def test_what_nobody_foresaw_fails_loudly_and_can_be_tried_again(
 
 
 async def test_a_disk_that_is_full_while_sealing_keeps_the_spool_and_leaves_no_part(
-    tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_disk: Path,
 ) -> None:
-    monkeypatch.setattr(spool_module, "_FREE", 0)
-    desk = await Desk.open(tiny_disk)
+    desk = await Desk.open(tiny_disk, limits=Limits(free_disk=0))
     (tiny_disk / "filler").write_bytes(bytes(3 * MIB))
     manifest = await desk.prepare(noise(3 * MIB))
 

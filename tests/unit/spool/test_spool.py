@@ -14,22 +14,16 @@ from proxy.errors import ContentDamaged, Denied, DigestInvalid, TooManyRequests
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name
-from proxy.runtime.memory import MemoryBudget
-from proxy.spool import spool as spool_module
+from proxy.runtime.limits import Limits
 from proxy.spool.blob_file import in_memory
 from proxy.spool.spool import Spool
 from proxy.spool.upload import Upload
 from tests.registry_harness import APP, MIB, chunks, described, image, index, noise, plain
+from tests.unit.spool.harness import opened
 
 OTHER = Name.parse("other/app")
 CONTENT = noise(100_000)
 DIGEST = Digest.of(CONTENT)
-
-
-async def opened(root: Path) -> Spool:
-    spool = Spool(root, level=1, memory=MemoryBudget(64 * MIB))
-    await spool.open()
-    return spool
 
 
 @pytest.fixture
@@ -263,9 +257,9 @@ async def test_a_pending_manifest_whose_file_was_removed_is_not_there(spool: Spo
 
 
 async def test_never_more_uploads_are_open_than_may_be_however_they_come(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(spool_module, "_UPLOADS", 5)
+    spool = await opened(tmp_path, limits=Limits(uploads=5))
 
     started = await asyncio.gather(*(spool.start(APP) for _ in range(50)), return_exceptions=True)
 
@@ -277,9 +271,9 @@ async def test_never_more_uploads_are_open_than_may_be_however_they_come(
 
 
 async def test_an_upload_that_could_not_be_opened_takes_nobodys_place(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(spool_module, "_UPLOADS", 1)
+    spool = await opened(tmp_path, limits=Limits(uploads=1))
     with pytest.raises(DigestInvalid):
         await spool.start(APP, "md5")
 
@@ -325,10 +319,9 @@ async def test_a_damaged_blob_is_never_served(spool: Spool) -> None:
 
 
 async def test_a_full_disk_is_told_to_who_pushes_a_manifest_or_mounts(
-    tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_disk: Path,
 ) -> None:
-    monkeypatch.setattr(spool_module, "_FREE", 0)
-    spool = await opened(tiny_disk)
+    spool = await opened(tiny_disk, limits=Limits(free_disk=0))
     (tiny_disk / "filler").write_bytes(bytes(8 * MIB - 64 * 1024))
     manifest = image(config=noise(10), annotations={"text": noise(500_000).hex()})
 

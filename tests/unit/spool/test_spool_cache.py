@@ -9,10 +9,10 @@ import pytest
 
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name
-from proxy.runtime.memory import MemoryBudget
-from proxy.spool import spool as spool_module
+from proxy.runtime.limits import DEFAULT
 from proxy.spool.spool import Spool
 from tests.registry_harness import APP, chunks, noise
+from tests.unit.spool import harness
 
 OTHER = Name.parse("other")
 KIB = 1024
@@ -20,9 +20,7 @@ _Usage = namedtuple("_Usage", "total used free")
 
 
 async def opened(root: Path, limit: int = 1000 * KIB) -> Spool:
-    spool = Spool(root, level=1, memory=MemoryBudget(0), cache_limit=limit)
-    await spool.open()
-    return spool
+    return await harness.opened(root, 0, limit)
 
 
 async def pushed(spool: Spool, seed: int, size: int = 300 * KIB) -> Digest:
@@ -83,7 +81,7 @@ async def test_the_cache_makes_room_when_the_disk_gets_full(tmp_path: Path, monk
     folder = tmp_path / "blobs" / "sha256"
 
     def usage(_: object) -> _Usage:
-        return _Usage(1, 1, spool_module._FREE if len(list(folder.iterdir())) < 2 else spool_module._FREE - 1)
+        return _Usage(1, 1, DEFAULT.free_disk if len(list(folder.iterdir())) < 2 else DEFAULT.free_disk - 1)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
 

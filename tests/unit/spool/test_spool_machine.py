@@ -14,9 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name
-from proxy.runtime.memory import MemoryBudget
-from proxy.spool.spool import Spool
-from tests.registry_harness import MIB, chunks, image, noise, plain
+from tests.registry_harness import chunks, image, noise, plain
+from tests.unit.spool.harness import spool_in
 
 if TYPE_CHECKING:
     from proxy.oci.manifest import Manifest
@@ -70,7 +69,7 @@ class SpoolWalk(RuleBasedStateMachine):
         return Path(self.folder.name) / str(self.lives)
 
     def _open(self, root: Path) -> None:
-        self.spool = Spool(root, level=1, memory=MemoryBudget(64 * MIB))
+        self.spool = spool_in(root)
         self.run(self.spool.open())
         self.uploads = []
 

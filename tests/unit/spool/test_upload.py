@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from proxy.archive.pieces import PIECE
 from proxy.errors import BlobUploadInvalid, BlobUploadUnknown, Denied, DigestInvalid, TooManyRequests
 from proxy.oci.digest import Digest
+from proxy.runtime.limits import Limits
 from proxy.runtime.memory import MemoryBudget
-from proxy.spool import spool as spool_module
 from proxy.spool.spool import Spool
 from proxy.spool.upload import Upload
 from tests.machine import require_open_files
 from tests.registry_harness import APP, MIB, chunks, noise, plain, until
+from tests.unit.spool.harness import opened, spool_in
 
 KIB = 1024
 SIZES = [0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, PIECE - 1, PIECE, PIECE + 1, 9 * MIB]
@@ -27,10 +28,6 @@ RANDOM = noise(9 * MIB)
 TEXT = (b"a line of text that compresses rather well\n" * 250_000)[: 9 * MIB]
 MIXED = TEXT[: 70 * KIB] + RANDOM
 CONTENTS = {"random": RANDOM, "text": TEXT, "mixed": MIXED}
-
-
-def spool_in(root: Path, budget: int = 64 * MIB) -> Spool:
-    return Spool(root, level=1, memory=MemoryBudget(budget))
 
 
 @pytest.fixture
@@ -259,10 +256,8 @@ async def test_a_disk_with_less_than_1_gib_takes_no_new_session(tiny_disk: Path)
     assert files(tiny_disk) == []
 
 
-async def test_a_full_disk_is_told_and_the_upload_given_up(tiny_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "_FREE", 0)
-    spool = spool_in(tiny_disk)
-    await spool.open()
+async def test_a_full_disk_is_told_and_the_upload_given_up(tiny_disk: Path) -> None:
+    spool = await opened(tiny_disk, limits=Limits(free_disk=0))
     upload = await spool.start(APP)
 
     with pytest.raises(Denied, match="the disk is full"):
@@ -278,11 +273,9 @@ async def test_a_full_disk_is_told_and_the_upload_given_up(tiny_disk: Path, monk
 
 
 async def test_a_disk_that_is_full_at_the_last_moment_leaves_nothing(
-    tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_disk: Path,
 ) -> None:
-    monkeypatch.setattr(spool_module, "_FREE", 0)
-    spool = spool_in(tiny_disk)
-    await spool.open()
+    spool = await opened(tiny_disk, limits=Limits(free_disk=0))
     upload = await spool.start(APP)
     await spool.append(upload, chunks(noise(3 * MIB)))
     await asyncio.to_thread(fill, tiny_disk / "filler")
