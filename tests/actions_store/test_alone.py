@@ -9,9 +9,10 @@ import pytest
 
 from proxy.oci.digest import Digest
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import Pushed, Relay, image, index, noise, running
+from tests.api.relay import Pushed, Relay, image, index, running
 from tests.api.test_images import files_of
 from tests.fakes.actions.fixtures import Emulate
+from tests.registry_harness import noise
 
 
 @pytest.fixture(params=["directory", "actions"])

@@ -2,9 +2,10 @@
 
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import MIB, noise
+from tests.api.relay import MIB
 from tests.fakes.actions import kinds
 from tests.fakes.actions.fixtures import Emulate
+from tests.registry_harness import noise
 
 
 async def test_a_push_is_five_calls_and_the_same_push_again_is_at_most_one_without_a_block(

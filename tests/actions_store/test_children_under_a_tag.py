@@ -8,12 +8,13 @@ import pytest
 
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import Pushed, Relay, eventually, image, index, noise
+from tests.api.relay import Pushed, Relay, eventually, image, index
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import twirp_error
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
+from tests.registry_harness import noise
 
 # As they were seen, of Docker 26 with the containerd store and of buildx 0.13.
 DOCKER = (

@@ -5,11 +5,12 @@ import pytest
 from proxy.api.keys import LOOKUP
 from proxy.oci.names import Name, Tag
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import Pushed, Relay, noise
+from tests.api.relay import Pushed, Relay
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer, Delay, Fault, Reset
 from tests.fakes.actions.fixtures import Emulate
+from tests.registry_harness import noise
 
 MIB = 1024 * 1024
 OWN = 50_000  # bytes of a push that are never copied: tar headers, manifests, index, zip

@@ -12,11 +12,12 @@ import pytest
 from proxy.api.keys import MEMORY, SPOOL
 from tests.actions_store.faulty import IMPATIENT
 from tests.actions_store.relays import HASTY, Relays, blob_of, pulled
-from tests.api.relay import MIB, Relay, connected, eventually, noise, request
+from tests.api.relay import MIB, Relay, connected, eventually, request
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer, Corrupt, Delay
 from tests.fakes.actions.fixtures import Emulate
+from tests.registry_harness import noise
 
 LAYER = noise(9 * MIB)
 DIGEST = f"sha256:{hashlib.sha256(LAYER).hexdigest()}"

@@ -3,11 +3,12 @@
 import pytest
 
 from tests.actions_store.relays import Relays, blob_of, pulled
-from tests.api.relay import MIB, noise
+from tests.api.relay import MIB
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Answer, Delay
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
+from tests.registry_harness import noise
 
 
 @pytest.mark.parametrize("flavour", [Flavour.GITHUB, Flavour.GITEA])

@@ -14,7 +14,7 @@ from proxy.oci.manifest import OCI_MANIFEST
 from proxy.runtime.limits import Limits
 from tests import tarballs
 from tests.actions_store.relays import Relays
-from tests.api.relay import Relay, eventually, noise
+from tests.api.relay import Relay, eventually
 from tests.api.test_images import files_of, image_of
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
@@ -22,6 +22,7 @@ from tests.fakes.actions.faults import Corrupt, Delay
 from tests.fakes.actions.fixtures import Emulate, require_tools
 from tests.fakes.actions.official import OfficialClient
 from tests.fakes.actions.options import Flavour
+from tests.registry_harness import noise
 from tests.tarballs import COMPRESSIONS, SHAPES, Sample, legacy_save, sample, tar, zipped
 from tests.unit.fakes.caller import Caller
 

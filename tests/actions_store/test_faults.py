@@ -6,11 +6,12 @@ import pytest
 
 from tests.actions_store.faulty import IMPATIENT, OF_CALLS, OF_RANGES, WITH_EFFECT
 from tests.actions_store.relays import AGAIN, Relays, pulled
-from tests.api.relay import MIB, noise
+from tests.api.relay import MIB
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Answer, Delay, Fault, UploadReset, burnt_name, no_storage_left, rate_limited
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
+from tests.registry_harness import noise
 
 LAYER = noise(MIB)
 CALLS = [kinds.LIST, kinds.CREATE, kinds.FINALIZE]

@@ -10,8 +10,9 @@ from proxy.oci.manifest import OCI_MANIFEST
 from proxy.runtime.limits import Limits
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import MIB, noise
+from tests.api.relay import MIB
 from tests.fakes.actions.fixtures import Emulate
+from tests.registry_harness import noise
 
 ROOT = Digest.of(b"what it says it is")
 

@@ -4,11 +4,12 @@ import pytest
 
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays
-from tests.api.relay import MIB, Answer, Relay, image, noise
+from tests.api.relay import MIB, Answer, Relay, image
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Answer as Answered
 from tests.fakes.actions.faults import Delay
 from tests.fakes.actions.fixtures import Emulate
+from tests.registry_harness import noise
 
 LAYER = noise(5 * MIB)
 SLOW = Delay(0.3)

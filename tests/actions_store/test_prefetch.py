@@ -10,11 +10,12 @@ from proxy.api.keys import LOOKUP
 from proxy.oci.names import Name
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import MIB, Answer, Relay, noise
+from tests.api.relay import MIB, Answer, Relay
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Delay, twirp_error
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
+from tests.registry_harness import noise
 
 _NOBODY_HAS = f"sha256:{'0' * 64}"
 

@@ -1,15 +1,19 @@
 """Hundreds of pushes and pulls while one request in a hundred, or in ten, goes wrong in some way."""
 
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.runtime.limits import Limits
 from tests.actions_store.faulty import EVERYWHERE, IMPATIENT
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import Pushed, noise
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
+from tests.registry_harness import noise
+
+if TYPE_CHECKING:
+    from tests.api.relay import Pushed
 
 
 @pytest.mark.timeout(120)

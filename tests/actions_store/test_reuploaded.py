@@ -12,10 +12,11 @@ from proxy.archive.container import wrap
 from proxy.artifacts.naming import SUFFIX
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import MIB, Pushed, Relay, index, noise
+from tests.api.relay import MIB, Pushed, Relay, index
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.fixtures import Emulate, require_tools
 from tests.fakes.actions.official import OfficialClient
+from tests.registry_harness import noise
 from tests.tarballs import zipped
 from tests.unit.fakes.caller import Caller
 

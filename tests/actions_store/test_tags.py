@@ -6,11 +6,12 @@ import pytest
 
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import MIB, eventually, index, noise
+from tests.api.relay import MIB, eventually, index
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Delay
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
+from tests.registry_harness import noise
 
 FLAVOURS = list(Flavour)
 

@@ -18,7 +18,7 @@ from proxy.artifacts.retry import Policy, Rereading, Timeouts
 from proxy.oci.manifest import OCI_INDEX
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import QUICK, Relays, pulled
-from tests.api.relay import MIB, Relay, noise
+from tests.api.relay import MIB, Relay
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import (
@@ -34,6 +34,7 @@ from tests.fakes.actions.faults import (
 )
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
+from tests.registry_harness import noise
 
 REST = 0.2  # seconds for which a failure is remembered
 TEMPO = Timeouts(

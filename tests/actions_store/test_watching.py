@@ -8,13 +8,14 @@ from proxy.api.keys import DEPARTURES, LOOKUP
 from proxy.oci.digest import Digest
 from tests.actions_store.relays import Relays, blob_of, pulled
 from tests.actions_store.test_external_artifacts import IMAGE, SAVED, stored
-from tests.api.relay import MIB, Relay, eventually, noise
+from tests.api.relay import MIB, Relay, eventually
 from tests.api.test_access_log import figures, labels
 from tests.api.test_images import image_of
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import edge_page
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
+from tests.registry_harness import noise
 from tests.tarballs import zipped
 
 LAYER = noise(5 * MIB)

@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from hashlib import shake_256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -168,11 +167,6 @@ async def running(
 
 
 # What is pushed
-
-
-def noise(size: int, seed: int = 0) -> bytes:
-    """Bytes that do not compress."""
-    return shake_256(str(seed).encode()).digest(size)
 
 
 def described(content: bytes, media_type: str = LAYER, /, **more: object) -> Fields:

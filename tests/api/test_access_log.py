@@ -18,7 +18,8 @@ from proxy.oci.digest import Digest
 from proxy.reporting.log_format import JsonLines
 from proxy.reporting.metrics import Metrics
 from tests import tarballs
-from tests.api.relay import Relay, connected, exchange, index, noise, request, running
+from tests.api.relay import Relay, connected, exchange, index, request, running
+from tests.registry_harness import noise
 from tests.tarballs import sample
 
 SECRET = "correct horse"  # noqa: S105

@@ -11,7 +11,8 @@ import pytest
 
 from proxy.oci.digest import Digest
 from proxy.runtime.limits import Limits
-from tests.api.relay import CONFIG, Relay, described, document, index, noise, running
+from tests.api.relay import CONFIG, Relay, described, document, index, running
+from tests.registry_harness import noise
 
 KEPT = 200_000  # bytes of a file where the disk is full
 

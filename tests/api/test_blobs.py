@@ -12,7 +12,8 @@ from proxy.api.ranges import requested
 from proxy.archive.pieces import PIECE
 from proxy.errors import RangeInvalid
 from proxy.oci.digest import Digest
-from tests.api.relay import MIB, Relay, image, noise, running
+from tests.api.relay import MIB, Relay, image, running
+from tests.registry_harness import noise
 
 SMALL = bytes(range(100))
 LARGE = noise(9 * MIB + 5)

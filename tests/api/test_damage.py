@@ -7,7 +7,8 @@ import pytest
 from proxy.archive.index import Index, decode
 from proxy.archive.pieces import PIECE
 from proxy.oci.digest import Digest
-from tests.api.relay import Relay, image, noise
+from tests.api.relay import Relay, image
+from tests.registry_harness import noise
 
 LAYER = noise(PIECE + 1000)
 CONFIG = b'{"os":"linux"}'

@@ -25,11 +25,11 @@ from tests.api.relay import (
     exchange,
     image,
     index,
-    noise,
     parsed,
     request,
 )
 from tests.machine import require_open_files
+from tests.registry_harness import noise
 
 CONTENT = b"0123456789"
 DIGEST = Digest.of(CONTENT)

@@ -23,8 +23,9 @@ from proxy.tarballs.members import members
 from proxy.tarballs.streams import plain
 from tests import tarballs
 from tests.actions_store.relays import pulled
-from tests.api.relay import Answer, Relay, connected, image, index, noise, request, running
+from tests.api.relay import Answer, Relay, connected, image, index, request, running
 from tests.api.test_admin import full_disk
+from tests.registry_harness import noise
 from tests.tarballs import COMPRESSIONS, NO_DIGEST, SHAPES, Sample, sample
 
 MIB = 1024 * 1024

@@ -8,7 +8,8 @@ import pytest
 
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, LIMIT, OCI_INDEX, OCI_MANIFEST
-from tests.api.relay import CONFIG, Answer, Pushed, Relay, described, document, eventually, image, index, noise, running
+from tests.api.relay import CONFIG, Answer, Pushed, Relay, described, document, eventually, image, index, running
+from tests.registry_harness import noise
 
 CONTENT = b"{}"
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"

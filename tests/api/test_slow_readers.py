@@ -12,7 +12,8 @@ import pytest
 from proxy.api import blob_response
 from proxy.api.keys import MEMORY
 from proxy.oci.digest import Digest
-from tests.api.relay import MIB, Relay, connected, noise, request, running
+from tests.api.relay import MIB, Relay, connected, request, running
+from tests.registry_harness import noise
 
 RAW = noise(12 * MIB)
 PLAIN = bytes(range(256)) * (12 * MIB // 256)

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.oci.digest import Digest
-from tests.api.relay import MIB, Answer, Relay, image, noise
+from tests.api.relay import MIB, Answer, Relay, image
+from tests.registry_harness import noise
 
 CONTENT = b"0123456789"
 DIGEST = Digest.of(CONTENT)

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
-from hashlib import shake_256
 from pathlib import Path
 
 import aiohttp
@@ -28,6 +27,7 @@ from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.fixtures import azurite, emulate
 from tests.fakes.actions.options import Flavour
 from tests.fakes.memory_store import Bytes, MemoryStore
+from tests.registry_harness import noise
 
 __all__ = ["azurite", "emulate"]
 
@@ -107,10 +107,6 @@ async def small_store(request: pytest.FixtureRequest, tiny_disk: Path) -> Artifa
 
 async def content(source: Source, size: int) -> bytes:
     return await source.read(0, size + 1, bytes)
-
-
-def noise(size: int, seed: int = 0) -> bytes:
-    return shake_256(str(seed).encode()).digest(size)
 
 
 class Failing(Bytes):

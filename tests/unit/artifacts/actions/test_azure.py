@@ -12,12 +12,12 @@ from proxy.archive.pieces import PieceDamaged
 from proxy.artifacts.actions import block_upload
 from proxy.artifacts.actions.remote_file import RemoteFile, Tails
 from proxy.artifacts.base import ArtifactGone, StoreRefused
-from tests.api.relay import noise
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Answer, Delay, RangeIgnored, Reset
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.fakes.memory_store import Bytes
+from tests.registry_harness import noise
 from tests.unit.artifacts.service import MIB, opened
 
 

@@ -13,12 +13,12 @@ from proxy.artifacts.actions.store import NO_SESSION, ActionsStore
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.base import Artifact, ArtifactGone, StoreRefused
 from proxy.runtime.memory import MemoryBudget
-from tests.api.relay import noise
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Answer, Delay, twirp_error
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.fakes.memory_store import Bytes
+from tests.registry_harness import noise
 from tests.unit.artifacts.service import MIB, opened
 
 SOME = Artifact("image-app@v1", "1", datetime.now(UTC), 5, "run:job")
