@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.api.relay import Pushed
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)  # twenty seconds on a quiet machine; retries take longer on a busy one
 @pytest.mark.parametrize(
     ("flavour", "rate", "pushes"),
     [
