@@ -68,6 +68,9 @@ async def put(request: web.Request) -> web.Response:
         manifest = replace(manifest, interim=True)
     if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
         durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest)
+        if isinstance(reference, Tag) and reference not in durable:
+            # Others are stored, but 201 is about the tag in the path: ask for it alone, for the reason.
+            await request.app[PUSH].put_tagged(name, [reference], digest, manifest)
         return _created(request, digest, manifest, [tag for tag in tags if tag in durable])
     await within(request, partial(request.app[PUSH].put, name, digest, manifest))
     return _created(request, digest, manifest, [])

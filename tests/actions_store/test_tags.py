@@ -217,3 +217,20 @@ async def test_a_push_of_what_another_job_has_deleted_meanwhile_is_stored_again(
 
     late = await relays.start(actions, actions.job("late"))
     assert (await late.get("v1")).body == pushed.content
+
+
+async def test_a_push_under_several_tags_fails_if_the_tag_of_its_path_is_another_jobs(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    first, second = await relays.start(actions), await relays.start(actions, actions.job("other"))
+    held = await first.push_image("v1", layers=[b"of the first"])
+    pushed = await second.push_image(layers=[b"of the second"])
+
+    headers = {"Content-Type": pushed.media_type}
+    path = "/v2/app/manifests/v1?tag=v2"
+    answer = await second.ask("PUT", path, data=pushed.content, headers=headers)
+
+    assert answer.error == (403, "DENIED")
+    assert (await first.get("v1")).body == held.content
+    assert (await second.get("v2")).body == pushed.content
