@@ -31,7 +31,7 @@ from proxy.registry.prefetch import Prefetch
 from proxy.registry.push import Push
 from proxy.registry.push_events import PushEvents
 from proxy.registry.push_state import State
-from proxy.registry.singleflight import PATIENCE, SingleFlight
+from proxy.registry.singleflight import SingleFlight
 from proxy.reporting.event_log import log_event
 from proxy.reporting.history import History
 from proxy.reporting.job_summary import JobSummary
@@ -50,13 +50,8 @@ _SWEEP = 60.0  # seconds between two looks at what the spool may give up
 _END = 7.0  # seconds for all that is under way or pending when the relay is stopped; `docker stop` kills after 10
 
 
-def build(
-    settings: Settings, job: Job | None = None, patience: float = PATIENCE, limits: Limits = DEFAULT
-) -> web.Application:
-    """Make the service of these settings in this job; nothing is opened before it starts.
-
-    `patience` is how many seconds a request waits for an artifact until its client is told to come again.
-    """
+def build(settings: Settings, job: Job | None = None, limits: Limits = DEFAULT) -> web.Application:
+    """Make the service of these settings in this job; nothing is opened before it starts."""
     memory, history, metrics = MemoryBudget(settings.memory_budget), History(), Metrics()
     ledger = EventBus(log_event, history.handle, metrics.handle)
     stores = choose(settings, job or Job(), memory, ledger, limits)
@@ -68,9 +63,9 @@ def build(
         limits=limits,
     )
     crew, departures = TaskSet(), PullTracker(ledger)
-    flights = SingleFlight(crew, patience, limits=limits)
+    flights = SingleFlight(crew, limits)
     foreign = ExternalArtifacts(stores.catalog, spool, flights, memory, ledger)
-    warming, level = Prefetch(stores.catalog, crew, limits=limits), settings.compression_level
+    warming, level = Prefetch(stores.catalog, crew, limits), settings.compression_level
     lookup = Lookup(spool, stores.catalog, foreign, level, warming, stores.absence, limits)
     journal, pace = PushEvents(ledger), settings.settle_seconds
     push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal, limits)

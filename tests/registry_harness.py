@@ -25,7 +25,7 @@ from proxy.registry.lookup import Lookup
 from proxy.registry.prefetch import Prefetch
 from proxy.registry.push import Push
 from proxy.registry.push_events import PushEvents
-from proxy.registry.singleflight import PATIENCE, SingleFlight
+from proxy.registry.singleflight import SingleFlight
 from proxy.reporting.event_log import log_event
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
@@ -107,9 +107,7 @@ class Desk:
     events: list[Event]
 
     @classmethod
-    async def open(
-        cls, root: Path, store: ArtifactStore | None = None, patience: float = PATIENCE, limits: Limits = DEFAULT
-    ) -> Self:
+    async def open(cls, root: Path, store: ArtifactStore | None = None, limits: Limits = DEFAULT) -> Self:
         """Start as the service does; without a store over the directory store."""
         if store is None:
             store = DirectoryStore(root)
@@ -118,8 +116,8 @@ class Desk:
         spool = Spool(root / "spool", level=1, memory=memory, limits=limits)
         await spool.open()
         catalog = Catalog(store, Naming("image-"), limits=limits)
-        flights = SingleFlight(crew, patience, limits=limits)
-        external, prefetch = ExternalArtifacts(catalog, spool, flights, memory), Prefetch(catalog, crew, limits=limits)
+        flights = SingleFlight(crew, limits)
+        external, prefetch = ExternalArtifacts(catalog, spool, flights, memory), Prefetch(catalog, crew, limits)
         lookup = Lookup(spool, catalog, external, 1, prefetch, limits=limits)
         events: list[Event] = []
         journal = PushEvents(EventBus(log_event, events.append))

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from proxy.artifacts.base import UnreadableArtifact
 from proxy.blob import Blob, read_all
@@ -14,7 +14,7 @@ from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label, split_host
 from proxy.registry.external_artifacts import ExternalArtifacts
 from proxy.registry.prefetch import Prefetch
-from proxy.runtime.limits import Limits
+from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.tasks import run_in_thread
 from proxy.spool.spool import Spool
 
@@ -42,7 +42,7 @@ class Lookup:
     level: int  # zstd's, of manifests that are not in their stored form yet
     prefetch: Prefetch
     absence: Callable[[str, str], str] = not_here
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT
 
     async def find(self, name: Name, digest: Digest, *, known: bool = False) -> Blob | None:
         """Return content of a repository, blob or manifest; None if it has no such content.

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from proxy.catalog.catalog import Catalog
 from proxy.errors import RegistryError
 from proxy.oci.names import Name
-from proxy.runtime.limits import Limits
+from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.tasks import TaskSet
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 5.0  # seconds from the beginning of a push for which its requests wait at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +28,10 @@ class _Reading:
 class Prefetch:
     """Reads the indexes of repositories to which somebody pushes."""
 
-    def __init__(
-        self, catalog: Catalog, tasks: TaskSet, patience: float = _PATIENCE, *, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, catalog: Catalog, tasks: TaskSet, limits: Limits = DEFAULT) -> None:
         self._catalog = catalog
         self._tasks = tasks
-        self._patience = patience
-        self._good = (limits or Limits()).prefetch_good
+        self._limits = limits
         self._readings: dict[Name, _Reading] = {}
 
     def begin(self, name: Name) -> None:
@@ -46,7 +42,7 @@ class Prefetch:
         self._readings = {
             each: reading
             for each, reading in self._readings.items()
-            if not reading.task.done() or now - reading.began < self._good
+            if not reading.task.done() or now - reading.began < self._limits.prefetch_good
         }
         if name not in self._readings:
             self._readings[name] = _Reading(self._tasks.spawn(self._read(name)), now)
@@ -55,7 +51,7 @@ class Prefetch:
         """Begin as well, and return when all indexes are read, or when that takes too long for who pushes."""
         self.begin(name)
         if reading := self._readings.get(name):
-            left = reading.began + self._patience - time.monotonic()
+            left = reading.began + self._limits.prefetch_wait - time.monotonic()
             await asyncio.wait({reading.task}, timeout=max(0.0, left))
 
     async def _read(self, name: Name) -> None:

@@ -24,7 +24,7 @@ from proxy.registry.push_state import Event, Pushed, PushTable, State
 from proxy.registry.sealer import Sealer
 from proxy.registry.singleflight import SingleFlight
 from proxy.registry.superseded import Superseded
-from proxy.runtime.limits import Limits
+from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
 from proxy.spool.spool import Spool
 
@@ -41,7 +41,7 @@ class Push:
     settle_seconds: float
     memory: MemoryBudget
     events: PushEvents = field(default_factory=PushEvents)
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT
     superseded: Superseded = field(init=False)
     sealer: Sealer = field(init=False)
     _table: PushTable = field(default_factory=PushTable, init=False)

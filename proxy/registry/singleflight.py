@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from proxy.errors import StillUnderWay
-from proxy.runtime.limits import Limits
+from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.tasks import TaskSet
 
 T = TypeVar("T")
 
-PATIENCE = Limits().first_answer
 _REDIRECTS = 8  # after which the line is held open: clients stop at the tenth hop
 
 
@@ -28,13 +27,11 @@ class _Flight:
 
 
 class SingleFlight:
-    """One task per key at any time. `patience` is that of `limits.first_answer` unless it is given."""
+    """One task per key at any time."""
 
-    def __init__(self, tasks: TaskSet, patience: float | None = None, *, limits: Limits | None = None) -> None:
-        limits = limits or Limits()
+    def __init__(self, tasks: TaskSet, limits: Limits = DEFAULT) -> None:
         self._tasks = tasks
-        self._patience = limits.first_answer if patience is None else patience
-        self._failure_kept = limits.failure_kept
+        self._limits = limits
         self._is_last = False
         self._flights: dict[Hashable, _Flight] = {}
 
@@ -45,7 +42,7 @@ class SingleFlight:
         """
         flight = self._flight(key, work)
         redirects = flight.redirects
-        hold = None if redirects >= _REDIRECTS else self._patience
+        hold = None if redirects >= _REDIRECTS else self._limits.first_answer
         await asyncio.wait({flight.task}, timeout=hold)
         if self._is_last:
             await asyncio.wait({flight.task})
@@ -78,7 +75,7 @@ class SingleFlight:
         if task.cancelled() or task.exception() is None:  # what succeeded is found done by who comes back
             self._forget(key, flight)
         elif self._flights.get(key) is flight:
-            flight.end = asyncio.get_running_loop().call_later(self._failure_kept, self._forget, key, flight)
+            flight.end = asyncio.get_running_loop().call_later(self._limits.failure_kept, self._forget, key, flight)
 
     def _forget(self, key: Hashable, flight: _Flight) -> None:
         if flight.end:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from proxy.artifacts.base import Artifact, StoreRefused
 from proxy.catalog.catalog import Archive, Catalog
-from proxy.runtime.limits import Limits
+from proxy.runtime.limits import DEFAULT, Limits
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Superseded:
     """Removes what an archive of the same tag contains, and has replaced."""
 
     catalog: Catalog
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT
     _due: dict[str, _Replaced] = field(default_factory=dict)
 
     def follow(self, successor: Archive) -> None:

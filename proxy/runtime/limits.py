@@ -10,9 +10,6 @@ class Limits:
     # Requests
     first_answer: float = 25.0  # until a waiting request is told to come again
     failure_kept: float = 60.0  # for which a failure that no client has received is kept
-    stall: float = 300.0  # without a byte of a body in either direction, after which a client is given up
-    reader_pause: float = 0.5  # until a client that reads nothing gives the memory of its piece back
-    progress_line: float = 1.0  # between two lines for a client that watches an import
 
     # Catalog
     listing_fresh: float = 2.0  # for which one listing is good
@@ -26,6 +23,7 @@ class Limits:
     superseded_poll: float = 1.0  # between two looks at what is due
 
     # Pushes
+    prefetch_wait: float = 5.0  # from the beginning of a push, for which its requests wait at most
     prefetch_good: float = 30.0  # for which what was prefetched is good, and for which a failure is not tried again
     idle_poll: float = 0.25  # between two looks for repositories that nobody pushes to any more
 
@@ -34,10 +32,6 @@ class Limits:
     upload_fed: float = 5.0  # without a request, after which an upload no longer keeps its repository from being sealed
     unclaimed_kept: float = 3600.0  # until a blob that no manifest names is removed
     free_disk: int = 1 << 30  # below which no new upload starts
-
-    # Session
-    session_answer: float = 100.0  # for the results service to answer to a new session
-    session_poll: float = 1.0  # between two looks at the clock
 
 
 DEFAULT = Limits()

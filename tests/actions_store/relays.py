@@ -13,7 +13,6 @@ from proxy.api.server import listen
 from proxy.app import build
 from proxy.artifacts.retry import Policy, Rereading, Timeouts
 from proxy.oci.digest import Digest
-from proxy.registry.singleflight import PATIENCE
 from proxy.runtime.limits import DEFAULT, Limits
 from tests.api.relay import Answer, Relay
 from tests.fakes.actions.emulator import Emulator, Job
@@ -60,7 +59,6 @@ class Relays:
         actions: Emulator,
         started: Job | None = None,
         tempo: Timeouts = HASTY,
-        patience: float = PATIENCE,
         limits: Limits | None = None,
         **more: Any,
     ) -> Relay:
@@ -70,22 +68,20 @@ class Relays:
         if not actions.options.flavour.decimal_ids:  # numbers are everywhere by chance
             self.secrets |= {started.id, started.run.backend_id}
         return await self._start(
-            {**actions.environment(started), "GITHUB_TOKEN": ""}, tempo, patience, limits or self.limits, **more
+            {**actions.environment(started), "GITHUB_TOKEN": ""}, tempo, limits or self.limits, **more
         )
 
     async def start_without_session(self, actions: Emulator) -> Relay:
         """Start a relay as a service container is: it gets its session later."""
         hosts = actions.environment(actions.job("build"))["RELAY_TRUSTED_HOSTS"]
-        return await self._start({"RELAY_TRUSTED_HOSTS": hosts}, HASTY, PATIENCE, self.limits)
+        return await self._start({"RELAY_TRUSTED_HOSTS": hosts}, HASTY, self.limits)
 
-    async def _start(
-        self, environment: dict[str, str], tempo: Timeouts, patience: float, limits: Limits, **more: Any
-    ) -> Relay:
+    async def _start(self, environment: dict[str, str], tempo: Timeouts, limits: Limits, **more: Any) -> Relay:
         hosts = tuple(environment.pop("RELAY_TRUSTED_HOSTS").split(","))
         data = more.pop("data", None) or self._folder / f"relay-{self._count}"
         self._count += 1
         settings = {"settle_seconds": 3600, "store": "actions", "trusted_hosts": hosts, **more}
-        app = build(Settings(data=data, **settings), job.read(environment), patience, limits)
+        app = build(Settings(data=data, **settings), job.read(environment), limits)
         app[HANDOVER].store._storage.tempo = tempo
         port = await self._stack.enter_async_context(listen(app, ["127.0.0.1"], 0))
         session = await self._stack.enter_async_context(

@@ -156,7 +156,7 @@ async def test_what_nothing_follows_answers_when_the_time_is_over(emulate: Emula
 async def test_a_pull_that_waits_longer_than_clients_do_is_told_to_come_again(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     writer = await relays.start(actions)
-    reader = await relays.start(actions, actions.job("deploy"), patience=0.2)
+    reader = await relays.start(actions, actions.job("deploy"), limits=replace(QUICK, first_answer=0.2))
     (child,) = await children(writer, 1)
     await put(writer, child, DOCKER)
 

@@ -327,7 +327,7 @@ async def test_a_relay_that_only_hands_out_images_serves_them_too(emulate: Emula
 async def test_reading_that_takes_long_tells_the_client_to_come_again(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     await stored(actions, "myimage", zipped({"a.tar": SAVED}))
-    relay = await relays.start(actions, actions.job("test"), patience=0.05)
+    relay = await relays.start(actions, actions.job("test"), limits=Limits(first_answer=0.05))
     actions.plan.play(kinds.GET_RANGE, Delay(0.4))
 
     first = await relay.get("latest", "myimage")

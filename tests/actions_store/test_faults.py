@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from proxy.runtime.limits import Limits
 from tests.actions_store.faulty import IMPATIENT, OF_CALLS, OF_RANGES, WITH_EFFECT
 from tests.actions_store.relays import AGAIN, Relays, pulled
 from tests.api.relay import MIB
@@ -204,7 +205,7 @@ async def test_a_stall_of_a_whole_push_ends_in_a_redirect_and_the_client_comes_a
     emulate: Emulate, relays: Relays
 ) -> None:
     actions = emulate()
-    relay = await relays.start(actions, patience=0.05)
+    relay = await relays.start(actions, limits=Limits(first_answer=0.05))
     pushed = await (await relays.start(actions)).push_image("other", layers=[LAYER])
     for content in (b'{"os":"linux","architecture":"amd64"}', LAYER):
         await relay.push_blob(content)

@@ -33,7 +33,7 @@ async def test_who_asks_for_a_manifest_is_not_kept_waiting(
 ) -> None:
     actions = emulate()
     pushed = await (await relays.start(actions)).push_image("v1")
-    relay = await relays.start(actions, actions.job("deploy"), patience=PATIENCE)
+    relay = await relays.start(actions, actions.job("deploy"), limits=Limits(first_answer=PATIENCE))
     actions.traffic.reset()
     actions.plan.play(kind, SLOW)
 
@@ -50,7 +50,7 @@ async def test_who_asks_for_a_layer_is_not_kept_waiting_and_it_is_downloaded_onc
 ) -> None:
     actions = emulate()
     pushed = await (await relays.start(actions)).push_image("v1", layers=[LAYER])
-    relay = await relays.start(actions, actions.job("deploy"), patience=PATIENCE)
+    relay = await relays.start(actions, actions.job("deploy"), limits=Limits(first_answer=PATIENCE))
     digest = (await followed(relay, "GET", f"/v2/app/manifests/{pushed.digest}"))[0].json["layers"][0]["digest"]
     actions.traffic.reset()
     actions.plan.play(kinds.GET_RANGE, SLOW, times=2)  # of each range
@@ -63,9 +63,8 @@ async def test_who_asks_for_a_layer_is_not_kept_waiting_and_it_is_downloaded_onc
 
 
 async def test_who_pushes_by_digest_is_not_kept_waiting(emulate: Emulate, relays: Relays) -> None:
-    relays.limits = Limits(listing_fresh=0.0)
     actions = emulate()
-    relay = await relays.start(actions, patience=PATIENCE)
+    relay = await relays.start(actions, limits=Limits(listing_fresh=0.0, first_answer=PATIENCE))
     await relay.push_blob(b"config")
     pushed = image(b"config", b"a layer that may be in an artifact")
     actions.plan.play(kinds.LIST, SLOW)
@@ -79,7 +78,7 @@ async def test_who_pushes_by_digest_is_not_kept_waiting(emulate: Emulate, relays
 
 async def test_what_fails_in_the_end_is_told_to_who_waited(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
-    relay = await relays.start(actions, patience=PATIENCE)
+    relay = await relays.start(actions, limits=Limits(first_answer=PATIENCE))
     actions.plan.play(kinds.LIST, Answered(503), times=8)
 
     answer, hops = await followed(relay, "GET", "/v2/app/manifests/v1")
@@ -92,7 +91,7 @@ async def test_what_fails_in_the_end_is_told_to_who_waited(emulate: Emulate, rel
 
 async def test_who_asks_anew_sees_what_was_pushed_meanwhile(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
-    relay = await relays.start(actions, patience=PATIENCE)
+    relay = await relays.start(actions, limits=Limits(first_answer=PATIENCE))
     actions.plan.play(kinds.LIST, Delay(1.0, effect=True))
     early = await relay.get("v1")
 

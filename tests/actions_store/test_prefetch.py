@@ -90,8 +90,7 @@ async def test_nobody_waits_long_for_a_slow_service_and_what_comes_late_is_known
     writer = await relays.start(actions)
     await writer.push_image("v1")
     digest = (await writer.get("v1")).json["layers"][0]["digest"]
-    later = await relays.start(actions, actions.job("deploy"))
-    later.app[LOOKUP].prefetch._patience = 0.3
+    later = await relays.start(actions, actions.job("deploy"), limits=Limits(prefetch_wait=0.3))
     actions.plan.play(kinds.SIGN, Delay(1.0))
 
     began = time.monotonic()

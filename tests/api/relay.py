@@ -19,7 +19,6 @@ from proxy.api.server import listen
 from proxy.app import build
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
-from proxy.registry.singleflight import PATIENCE
 from proxy.runtime.limits import DEFAULT, Limits
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -153,10 +152,10 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def running(
-    data: Path, patience: float = PATIENCE, job: Job | None = None, limits: Limits = DEFAULT, **settings: Any
+    data: Path, job: Job | None = None, limits: Limits = DEFAULT, **settings: Any
 ) -> AsyncIterator[Relay]:
     """Serve a folder; what is pushed by digest stays pending for as long as the test runs."""
-    app = build(Settings(data=data, **{"settle_seconds": 3600, **settings}), job, patience, limits)
+    app = build(Settings(data=data, **{"settle_seconds": 3600, **settings}), job, limits)
     async with (
         listen(app, ["127.0.0.1"], 0) as port,
         ClientSession(auto_decompress=False, skip_auto_headers=["Content-Type"]) as session,

@@ -8,6 +8,7 @@ import pytest
 
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, LIMIT, OCI_INDEX, OCI_MANIFEST
+from proxy.runtime.limits import Limits
 from tests.api.relay import CONFIG, Answer, Pushed, Relay, described, document, eventually, image, index, running
 from tests.registry_harness import noise
 
@@ -423,7 +424,7 @@ async def test_what_nothing_claims_is_stored_when_its_repository_is_quiet(tmp_pa
 
 
 async def test_who_waits_too_long_is_sent_to_the_same_place(tmp_path: Path) -> None:
-    async with running(tmp_path, patience=0) as relay:
+    async with running(tmp_path, limits=Limits(first_answer=0)) as relay:
         await relay.push_blob(CONTENT)
         pushed = image(CONTENT)
         path = f"/v2/app/manifests/{pushed.digest}?tag=a%2Db&tag=c"
@@ -439,7 +440,7 @@ async def test_who_waits_too_long_is_sent_to_the_same_place(tmp_path: Path) -> N
 
 
 async def test_a_client_is_not_sent_round_for_ever(tmp_path: Path) -> None:
-    async with running(tmp_path, patience=0) as relay:
+    async with running(tmp_path, limits=Limits(first_answer=0)) as relay:
         await relay.push_blob(CONTENT)
         pushed = image(CONTENT)
 
@@ -451,7 +452,7 @@ async def test_a_client_is_not_sent_round_for_ever(tmp_path: Path) -> None:
 
 
 async def test_a_result_that_nobody_fetched_hides_no_later_push(tmp_path: Path) -> None:
-    async with running(tmp_path, patience=0) as relay:
+    async with running(tmp_path, limits=Limits(first_answer=0)) as relay:
         older, newer = [image(content) for content in (b"older", b"newer")]
         for content in (b"older", b"newer"):
             await relay.push_blob(content)

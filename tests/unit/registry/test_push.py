@@ -207,7 +207,7 @@ async def test_a_push_by_tag_opens_each_blob_of_the_spool_once(tmp_path: Path, o
 
 
 async def test_a_push_that_takes_long_is_told_to_come_again_and_goes_on(moody: MoodyStore, tmp_path: Path) -> None:
-    desk = await Desk.open(tmp_path, moody, patience=0.01)
+    desk = await Desk.open(tmp_path, moody, limits=Limits(first_answer=0.01))
     manifest = await desk.prepare()
     moody.gate.clear()
 
