@@ -67,10 +67,8 @@ async def put(request: web.Request) -> web.Response:
     if isinstance(reference, Tag) and tags_children and not manifest.is_index:
         manifest = replace(manifest, interim=True)
     if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
-        durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest)
-        if isinstance(reference, Tag) and reference not in durable:
-            # Others are stored, but 201 is about the tag in the path: ask for it alone, for the reason.
-            await request.app[PUSH].put_tagged(name, [reference], digest, manifest)
+        required = reference if isinstance(reference, Tag) else None  # 201 is about the tag in the path
+        durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest, required)
         return _created(request, digest, manifest, [tag for tag in tags if tag in durable])
     await within(request, partial(request.app[PUSH].put, name, digest, manifest))
     return _created(request, digest, manifest, [])

@@ -87,18 +87,22 @@ class Push:
         self.events.accepted(name, digest, digest, manifest)
 
     async def put_tagged(
-        self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest
+        self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest, required: Tag | None = None
     ) -> dict[Tag, Archive]:
         """Take a manifest in under tags, an artifact for each; return the archive of each tag that is durable then.
 
-        Raise as `hold`, Denied if the store can keep none of them, StillUnderWay.
+        Raise as `hold`, Denied if the store can keep none of them, or not the `required` one, StillUnderWay.
         """
         self._retry_failed(name)
-        return await self.flights.run((name, *tags, digest), partial(self._seal_tags, name, tags, digest, manifest))
+        key, work = (name, *tags, digest), partial(self._seal_tags, name, tags, digest, manifest)
+        archives, failures = await self.flights.run(key, work)
+        if required and required in failures:
+            raise failures[required]
+        return archives
 
     async def _seal_tags(
         self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest
-    ) -> dict[Tag, Archive]:
+    ) -> tuple[dict[Tag, Archive], dict[Tag, Denied]]:
         """Seal under one tag after the other: together they may take longer than one request waits."""
         archives, failures = dict[Tag, Archive](), dict[Tag, Denied]()
         for tag in tags:
@@ -108,11 +112,12 @@ class Push:
                 failures[tag] = error
         if not archives:
             raise next(iter(failures.values()))
-        for tag in failures:  # an archive that lacks something may answer all the same
+        for tag in list(failures):  # an archive that lacks something may answer all the same
             with suppress(Denied):  # it is another job's, and cannot be read
                 if archive := await self.sealer.answering(name, tag, digest, manifest):
                     archives[tag] = archive
-        return archives
+                    del failures[tag]
+        return archives, failures
 
     def _retry_failed(self, name: Name) -> None:
         """Let what could not be sealed before be tried again: a push is the occasion."""
