@@ -75,7 +75,7 @@ def _serve(arguments: Sequence[str]) -> None:
     from config import job
     from proxy import app
     from proxy.api.server import CannotListen
-    from proxy.backends import StoreUnusable
+    from proxy.backends.choice import StoreUnusable
     from proxy.reporting.log_format import configure
     from proxy.runtime.files import FolderInUse
 

@@ -1,24 +1,27 @@
-"""The composition root: joins the parts, and sees to their life."""
+"""The composition root: joins the parts of a relay, and runs them."""
 
 import asyncio
 import logging
 import resource
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
 from config.job import Job
 from config.settings import Settings
-from proxy.api import access, keys
+from proxy.api import access
 from proxy.api.access_log import watch
 from proxy.api.errors import as_oci_errors
+from proxy.api.params import read_repository
 from proxy.api.routes import ROUTES
-from proxy.api.server import listen, signalled
+from proxy.api.server import bind_all, listen, signalled
+from proxy.api.services import SERVICES, Services
 from proxy.api.shutdown import Shutdown
-from proxy.backends import Stores, choose
-from proxy.events import EventBus
+from proxy.backends.backend import Backend
+from proxy.backends.opening import open_backend
+from proxy.events import Event, EventBus
 from proxy.oci.manifest import LIMIT
 from proxy.oci.names import Tag, label
 from proxy.registry.deletion import Deletion
@@ -50,97 +53,164 @@ _SWEEP = 60.0  # seconds between two looks at what the spool may give up
 _END = 7.0  # seconds for all that is under way or pending when the relay is stopped; `docker stop` kills after 10
 
 
-def build(settings: Settings, job: Job | None = None, limits: Limits = DEFAULT) -> web.Application:
-    """Make the service of these settings in this job; nothing is opened before it starts."""
-    memory, history, metrics = MemoryBudget(settings.memory_budget), History(), Metrics()
-    ledger = EventBus(log_event, history.handle, metrics.handle)
-    stores = choose(settings, job or Job(), memory, ledger, limits)
+def run(settings: Settings, job: Job) -> bool:
+    """Serve until SIGTERM or SIGINT, then make durable what is pending; return whether all of it is."""
+    share_arenas()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a blob or archive that is being read is an open file
+    with locked(settings.data):
+        return asyncio.run(_run(settings, job))
+
+
+async def _run(settings: Settings, job: Job) -> bool:
+    asked = signalled()
+    async with serve(settings, job) as (services, _port):
+        _log.info("image-relay serves %s, images in %s", services.backend.public_host, services.backend.location)
+        await asked.wait()
+        _log.info("stopping: what is pending is stored first")
+    _log.info("stopped")
+    return not services.push.pending()
+
+
+@asynccontextmanager
+async def serve(
+    settings: Settings,
+    job: Job,
+    limits: Limits = DEFAULT,
+) -> AsyncIterator[tuple[Services, int]]:
+    """Serve until the block ends; yield the parts, and the port. Raise CannotListen, StoreUnusable, OSError."""
+    with ExitStack() as bound:
+        sockets = [bound.enter_context(each) for each in bind_all(settings.host, settings.port)]
+        port = int(sockets[0].getsockname()[1])
+        async with (
+            wire(settings, job, port, limits) as services,
+            listen(make_app(settings, services), sockets, partial(_end, services)),
+        ):
+            yield services, port
+
+
+class Reports:
+    """What reads the events, and the bus that hands them on, to `more` readers too."""
+
+    def __init__(self, *more: Callable[[Event], None]) -> None:
+        self.history = History()
+        self.metrics = Metrics()
+        self.events = EventBus(log_event, self.history.handle, self.metrics.handle, *more)
+
+
+@asynccontextmanager
+async def wire(
+    settings: Settings,
+    job: Job,
+    port: int,
+    limits: Limits = DEFAULT,
+) -> AsyncIterator[Services]:
+    """Put the parts together and let them work for the block. Raise StoreUnusable, OSError."""
+    memory, reports = MemoryBudget(settings.memory_budget), Reports()
+    by_hand = "public_host" in settings.model_fields_set
+    public_host = settings.public_host if by_hand else f"localhost:{port}"
+    async with open_backend(settings, job, public_host, memory, reports.events, limits) as backend:
+        services = assemble(settings, backend, memory, reports, limits)
+        async with _at_work(services):
+            yield services
+
+
+def assemble(
+    settings: Settings, backend: Backend, memory: MemoryBudget, reports: Reports, limits: Limits = DEFAULT
+) -> Services:
+    """Put the parts together; nothing is opened yet."""
+    events = reports.events
+    tasks, catalog, level = TaskSet(), backend.catalog, settings.compression_level
     spool = Spool(
         settings.data / "spool",
-        level=settings.compression_level,
+        level=level,
         memory=memory,
-        cache_limit=settings.spool_limit if stores.actions else 0,
+        cache_limit=settings.spool_limit if catalog.is_remote else 0,
         limits=limits,
     )
-    crew, departures = TaskSet(), PullTracker(ledger)
-    flights = SingleFlight(crew, limits)
-    foreign = ExternalArtifacts(stores.catalog, spool, flights, memory, ledger)
-    warming, level = Prefetch(stores.catalog, crew, limits), settings.compression_level
-    lookup = Lookup(spool, stores.catalog, foreign, level, warming, stores.absence, limits)
-    journal, pace = PushEvents(ledger), settings.settle_seconds
-    push = Push(spool, stores.catalog, lookup, flights, settings.public_host, pace, memory, journal, limits)
-    report = Status(lookup, push, stores.kind, stores.standing, history)
-    hosts, ending = [settings.public_host], Shutdown()
-    middlewares = [watch(ledger), as_oci_errors, ending.middleware, *_middlewares(settings, stores, push, hosts)]
+    flights, pulls = SingleFlight(tasks, limits), PullTracker(events)
+    external = ExternalArtifacts(catalog, spool, flights, memory, events)
+    prefetch = Prefetch(catalog, tasks, limits)
+    lookup = Lookup(spool, catalog, external, level, prefetch, backend.missing_message, limits)
+    push = Push(
+        spool,
+        catalog,
+        lookup,
+        flights,
+        lambda: backend.public_host,
+        settings.settle_seconds,
+        memory,
+        PushEvents(events),
+        limits,
+    )
+    downloads = Downloads(spool, memory, tasks, events)
+    status = Status(lookup, push, backend, reports.history)
+    return Services(
+        limits=limits,
+        backend=backend,
+        events=events,
+        memory=memory,
+        tasks=tasks,
+        spool=spool,
+        lookup=lookup,
+        push=push,
+        deletion=Deletion(lookup, push),
+        downloads=downloads,
+        image_import=ImageImport(spool, push),
+        image_export=ImageExport(lookup, downloads),
+        flights=flights,
+        pulls=pulls,
+        metrics=reports.metrics,
+        status=status,
+        summary=JobSummary(status, pulls),
+        shutdown=Shutdown(),
+    )
+
+
+def make_app(settings: Settings, services: Services) -> web.Application:
+    """Make the web application: routes, middlewares, and the parts under one key."""
+    backend = services.backend
+    guards = [access.hosts(lambda: backend.public_hosts), access.no_pages]
+    if settings.password is not None:
+        guards.append(access.password(settings.password.get_secret_value(), lambda: backend.public_host))
+    middlewares = [
+        watch(services.events),
+        as_oci_errors,
+        services.shutdown.middleware,
+        *guards,
+        access.open_for(backend.closed),
+        read_repository,
+    ]
     app = web.Application(middlewares=middlewares, client_max_size=LIMIT)
-    app[keys.LOOKUP], app[keys.MEMORY], app[keys.PUSH], app[keys.SPOOL] = lookup, memory, push, spool
-    app[keys.DELETION] = Deletion(lookup, push)
-    app[keys.DEPARTURES] = departures
-    app[keys.FETCHING] = fetching = Downloads(spool, memory, crew, ledger)
-    app[keys.INTAKE], app[keys.HANDOUT] = ImageImport(spool, push), ImageExport(lookup, fetching)
-    app[keys.END] = lambda: _end(ending, flights, push)
-    app[keys.FLIGHTS], app[keys.METRICS], app[keys.REPORT] = flights, metrics, report
-    another = settings.run_id is not None
-    app[keys.SUMMARY] = JobSummary(report, history, departures, stores.place, stores.load, another=another)
-    if stores.actions:
-        app[keys.HANDOVER] = stores.actions.handover
-        stores.actions.handover.rename = _renaming(push, hosts, by_hand="public_host" in settings.model_fields_set)
+    app[SERVICES] = services
     app.add_routes(ROUTES)
-    app.cleanup_ctx.append(lambda _: _life(stores, push, departures, crew))
     return app
 
 
-def _renaming(push: Push, hosts: list[str], *, by_hand: bool) -> Callable[[str], None]:
-    """Give what a hand-over tells under which host clients reach this relay; what was set `by_hand` stays in names."""
-
-    def rename(host: str) -> None:
-        hosts[1:] = [host]
-        if not by_hand:
-            push.public_host = host
-
-    return rename
-
-
-async def _life(stores: Stores, push: Push, departures: PullTracker, crew: TaskSet) -> AsyncIterator[None]:
-    """Open what the service works with; at its end give up what is not over by then, and say what that is."""
-    _log.info("images are kept in: %s (%s)", stores.kind, stores.reason)
-    async with stores.opened():
-        await push.spool.open()
-        push.restore()
-        background = [
-            crew.spawn(work)
-            for work in (push.seal_idle(), push.superseded.watch(), departures.watch(), _sweep(push.spool))
-        ]
-        if stores.actions:
-            background.append(crew.spawn(stores.actions.watch()))
+@asynccontextmanager
+async def _at_work(services: Services) -> AsyncIterator[None]:
+    """Open the spool and run what works by itself; at the end give up what is not over, and say what that is."""
+    push, tasks = services.push, services.tasks
+    await services.spool.open()
+    push.restore()
+    background = [
+        tasks.spawn(work)
+        for work in (
+            push.seal_idle(),
+            push.superseded.watch(),
+            services.pulls.watch(),
+            services.backend.watch(),
+            _sweep(services.spool),
+        )
+    ]
+    try:
         yield
-        departures.end()
+    finally:
+        services.pulls.end()
         for task in background:
             task.cancel()
-        await crew.cancel_all()
-        _tell_what_is_left(push)
-
-
-async def _end(ending: Shutdown, flights: SingleFlight, push: Push) -> None:
-    """Make durable what is pending, at once, and let requests under way end, all within the time that there is."""
-    flights.hold()
-    changing, under_way = ending.begin(_END)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_END):
-            await asyncio.gather(push.flush(), *(asyncio.wait([each]) for each in changing))
-            await push.flush()  # what those requests have left pending
-            await asyncio.gather(*(asyncio.wait([each]) for each in under_way))
-
-
-def _tell_what_is_left(push: Push) -> None:
-    """Name what was accepted, or was about to be, and is in no artifact."""
-    for each in push.pushed():
-        if each.state is State.SEALING and isinstance(each.reference, Tag):
-            _log.error("%s was not stored before the end; push it again", label(each.name, each.reference))
-    for each in push.pending():
-        why = each.problem or "there was no time to store it"
-        kept = f"a relay over the same data folder ({push.spool.root.parent}) has it again"
-        _log.error("%s is not durable: %s; %s", label(each.name, each.reference), safe_text(why), kept)
+        await tasks.cancel_all()
+        _log_what_is_left(push)
 
 
 async def _sweep(spool: Spool) -> None:
@@ -152,32 +222,23 @@ async def _sweep(spool: Spool) -> None:
             _log.warning("%s", trouble(spool.root, error))
 
 
-def _middlewares(settings: Settings, stores: Stores, push: Push, hosts: Collection[str]) -> list[Middleware]:
-    chosen = [access.hosts(hosts), access.no_pages]
-    if settings.password is not None:
-        chosen.append(access.password(settings.password.get_secret_value(), lambda: push.public_host))
-    chosen.append(access.open_for(stores.closed))
-    return chosen
+async def _end(services: Services) -> None:
+    """Make durable what is pending, at once, and let requests under way end, all within the time that there is."""
+    services.flights.hold()
+    changing, under_way = services.shutdown.begin(_END)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_END):
+            await asyncio.gather(services.push.flush(), *(asyncio.wait([each]) for each in changing))
+            await services.push.flush()  # what those requests have left pending
+            await asyncio.gather(*(asyncio.wait([each]) for each in under_way))
 
 
-def run(settings: Settings, job: Job) -> bool:
-    """Serve until SIGTERM or SIGINT, then make durable what is pending; return whether all of it is."""
-    share_arenas()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a blob or archive that is being read is an open file
-    with locked(settings.data):
-        return asyncio.run(_serve(settings, job))
-
-
-async def _serve(settings: Settings, job: Job) -> bool:
-    app, asked = build(settings, job), signalled()
-    async with listen(app, settings.host, settings.port) as port:
-        if settings.port != port and "public_host" not in settings.model_fields_set:
-            app[keys.PUSH].public_host = f"localhost:{port}"
-        where = settings.data if app[keys.REPORT].store == "directory" else "artifacts of the run"
-        _log.info("image-relay serves %s, images in %s", app[keys.PUSH].public_host, where)
-        await asked.wait()
-        _log.info("stopping: what is pending is stored first")
-    left = app[keys.PUSH].pending()
-    _log.info("stopped")
-    return not left
+def _log_what_is_left(push: Push) -> None:
+    """Name what was accepted, or was about to be, and is in no artifact."""
+    for each in push.pushed():
+        if each.state is State.SEALING and isinstance(each.reference, Tag):
+            _log.error("%s was not stored before the end; push it again", label(each.name, each.reference))
+    for each in push.pending():
+        why = each.problem or "there was no time to store it"
+        kept = f"a relay over the same data folder ({push.spool.root.parent}) has it again"
+        _log.error("%s is not durable: %s; %s", label(each.name, each.reference), safe_text(why), kept)

@@ -10,27 +10,20 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any, Self
 
+from config.settings import Settings
+from proxy.api.services import Services
+from proxy.app import Reports, assemble
 from proxy.artifacts.base import ArtifactStore
 from proxy.artifacts.directory import DirectoryStore
-from proxy.artifacts.naming import Naming
+from proxy.backends.directory import DirectoryBackend
 from proxy.blob import Blob, read_plain
 from proxy.catalog.catalog import Archive, Catalog
-from proxy.events import Event, EventBus
+from proxy.events import Event
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse
 from proxy.oci.names import Name, Tag
-from proxy.registry.deletion import Deletion
-from proxy.registry.external_artifacts import ExternalArtifacts
-from proxy.registry.lookup import Lookup
-from proxy.registry.prefetch import Prefetch
-from proxy.registry.push import Push
-from proxy.registry.push_events import PushEvents
-from proxy.registry.singleflight import SingleFlight
-from proxy.reporting.event_log import log_event
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
-from proxy.runtime.tasks import TaskSet
-from proxy.spool.spool import Spool
 
 MIB = 1024 * 1024
 CONFIG = b'{"os":"linux","architecture":"amd64"}'
@@ -98,13 +91,13 @@ class Desk:
 
     root: Path
     store: ArtifactStore
-    spool: Spool
     catalog: Catalog
-    lookup: Lookup
-    push: Push
-    deletion: Deletion
-    crew: TaskSet
     events: list[Event]
+    parts: Services
+
+    def __post_init__(self) -> None:
+        self.spool, self.lookup, self.push = self.parts.spool, self.parts.lookup, self.parts.push
+        self.deletion, self.crew, self.status = self.parts.deletion, self.parts.tasks, self.parts.status
 
     @classmethod
     async def open(cls, root: Path, store: ArtifactStore | None = None, limits: Limits = DEFAULT) -> Self:
@@ -112,18 +105,13 @@ class Desk:
         if store is None:
             store = DirectoryStore(root)
             await store.prepare()
-        memory, crew = MemoryBudget(64 * MIB), TaskSet()
-        spool = Spool(root / "spool", level=1, memory=memory, limits=limits)
-        await spool.open()
-        catalog = Catalog(store, Naming("image-"), limits=limits)
-        flights = SingleFlight(crew, limits)
-        external, prefetch = ExternalArtifacts(catalog, spool, flights, memory), Prefetch(catalog, crew, limits)
-        lookup = Lookup(spool, catalog, external, 1, prefetch, limits=limits)
         events: list[Event] = []
-        journal = PushEvents(EventBus(log_event, events.append))
-        push = Push(spool, catalog, lookup, flights, "localhost:5000", 0.0, memory, journal, limits)
-        push.restore()
-        return cls(root, store, spool, catalog, lookup, push, Deletion(lookup, push), crew, events)
+        settings = Settings(data=root, compression_level=1, settle_seconds=0)
+        backend = DirectoryBackend(store, settings, limits=limits)
+        parts = assemble(settings, backend, MemoryBudget(64 * MIB), Reports(events.append), limits)
+        await parts.spool.open()
+        parts.push.restore()
+        return cls(root, store, backend.catalog, events, parts)
 
     async def reopened(self) -> "Desk":
         """Start again over the same folder, as after a SIGKILL."""

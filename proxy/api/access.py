@@ -22,17 +22,16 @@ _FLUSH = "/relay/flush"
 _SESSION = "/relay/session"
 
 
-def hosts(public_hosts: Collection[str]) -> Middleware:
+def hosts(public_hosts: Callable[[], Collection[str]]) -> Middleware:
     """Refuse a Host with a dot that is not ours: a web page may point its own name at this machine (DNS rebinding).
 
-    Addresses, names without a dot, host.docker.internal and the hosts of `public_hosts` (`host` or `host:port`, looked
-    at with each request) pass.
+    Addresses, names without a dot, host.docker.internal and the `public_hosts` (`host` or `host:port`) pass.
     """
 
     @web.middleware
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         asked = request.headers.get("Host", "")
-        ours = {"host.docker.internal", *map(_host_of, public_hosts)}
+        ours = {"host.docker.internal", *map(_host_of, public_hosts())}
         if not _is_ours(_host_of(asked), ours):
             shown = safe_text(asked)
             raise Misdirected(

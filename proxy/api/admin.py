@@ -4,29 +4,26 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from proxy.api.keys import HANDOVER, METRICS, PUSH, REPORT, SUMMARY
 from proxy.api.params import content_of
-from proxy.errors import Denied
+from proxy.api.services import SERVICES
 from proxy.oci.names import label
 from proxy.reporting.metrics import MEDIA_TYPE
 
 
 async def health(request: web.Request) -> web.Response:
     """Tell that the relay is alive, what is not durable yet, and what was refused; always 200."""
-    return web.json_response(request.app[REPORT].health())
+    return web.json_response(request.app[SERVICES].status.health())
 
 
 async def take_session(request: web.Request) -> web.Response:
     """Take a session in; there is no way to get it out again."""
-    if HANDOVER not in request.app:
-        raise Denied("this relay keeps images in a folder and needs no session; start it with RELAY_STORE=actions")
-    await request.app[HANDOVER].take(await content_of(request))
+    await request.app[SERVICES].backend.take_session(await content_of(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def flush(request: web.Request) -> web.Response:
     """Make durable what is pending; 503 with the list if something cannot be."""
-    failed = await request.app[PUSH].flush()
+    failed = await request.app[SERVICES].push.flush()
     problems = [{"reference": label(each.name, each.reference), "problem": each.problem} for each in failed]
     status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK
     return web.json_response({"failed": problems}, status=status)
@@ -34,16 +31,16 @@ async def flush(request: web.Request) -> web.Response:
 
 async def summary(request: web.Request) -> web.Response:
     """Tell in Markdown what this relay has done; nothing where that is nothing."""
-    return web.Response(text=await request.app[SUMMARY].text(), content_type="text/markdown")
+    return web.Response(text=await request.app[SERVICES].summary.text(), content_type="text/markdown")
 
 
 async def metrics(request: web.Request) -> web.Response:
     """Give figures for Prometheus."""
-    report = request.app[REPORT]
-    text = request.app[METRICS].text(report.info, report.gauges())
+    report = request.app[SERVICES].status
+    text = request.app[SERVICES].metrics.text(report.info, report.gauges())
     return web.Response(body=text, headers={"Content-Type": MEDIA_TYPE})
 
 
 async def images(request: web.Request) -> web.Response:
     """List the images."""
-    return web.json_response({"images": await request.app[REPORT].images()})
+    return web.json_response({"images": await request.app[SERVICES].status.images()})

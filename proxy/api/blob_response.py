@@ -11,42 +11,40 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
+from proxy.api.services import SERVICES
 from proxy.blob import Blob, piece_of, read_plain, within_reach
 from proxy.errors import Stalled
-from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet
 
 if TYPE_CHECKING:
     from aiohttp.http import StreamWriter
 
-STALL = 300.0  # seconds without a byte being taken, after which the client is disconnected; as for bodies of requests
-_PAUSE = 0.5  # seconds until the piece of a client that takes nothing is released
 _SLICE = 256 * 1024  # bytes written to the connection at once: as many as a socket buffers
 _BUFFERED = 64 * 1024  # bytes in the buffer of a connection, above which asyncio asks to wait
 
 
-async def write(response: web.StreamResponse, part: bytes | memoryview) -> None:
+async def write(response: web.StreamResponse, part: bytes | memoryview, stall: float) -> None:
     """Write a part. Raise Stalled if the client does not take it in time; nothing can be written after that."""
     try:
-        async with asyncio.timeout(STALL):
+        async with asyncio.timeout(stall):
             await response.write(part)
     except TimeoutError as error:
-        raise _stalled() from error
+        raise _stalled(stall) from error
 
 
-def _stalled() -> Stalled:
-    return Stalled(f"the client has taken nothing for {STALL:g} seconds")
+def _stalled(stall: float) -> Stalled:
+    return Stalled(f"the client has taken nothing for {stall:g} seconds")
 
 
 class Sending:
     """One body that is being sent; `went` is called with the number of bytes written to the connection."""
 
-    def __init__(
-        self, request: web.Request, response: web.StreamResponse, memory: MemoryBudget, went: Callable[[int], None]
-    ) -> None:
+    def __init__(self, request: web.Request, response: web.StreamResponse, went: Callable[[int], None]) -> None:
+        services = request.app[SERVICES]
         self._request = request
         self._response = response
-        self._memory = memory
+        self._limits = services.limits
+        self._memory = services.memory
         self._went = went
         self._tasks = TaskSet()
         self._draining: asyncio.Task[None] | None = None
@@ -73,8 +71,8 @@ class Sending:
             stop = start + sum(map(len, views))
             start = await self._write(views, start)
         while self._draining:
-            if not await self._drained(STALL):
-                raise _stalled()
+            if not await self._drained(self._limits.body_stall):
+                raise _stalled(self._limits.body_stall)
             if start < stop:
                 async with self._memory.slots:
                     start = await self._write(await piece_of(blob, start, stop), start)
@@ -91,7 +89,7 @@ class Sending:
             start += len(part)
             transport = self._request.transport
             full = transport is not None and transport.get_write_buffer_size() > _BUFFERED
-            if full and not await self._drained(_PAUSE):
+            if full and not await self._drained(self._limits.reader_pause):
                 break
         views.clear()
         return start

@@ -7,9 +7,9 @@ from aiohttp import web
 
 from proxy.api.blob_response import Sending
 from proxy.api.deadline import within
-from proxy.api.keys import DELETION, DEPARTURES, FETCHING, LOOKUP, MEMORY
 from proxy.api.params import digest_of, name_of
 from proxy.api.ranges import requested
+from proxy.api.services import SERVICES
 from proxy.blob import Blob, within_reach
 
 
@@ -30,8 +30,8 @@ async def get(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return web.Response(status=status, headers=headers)
     response = web.StreamResponse(status=status, headers=headers)
-    with request.app[DEPARTURES].blob(name_of(request), blob.digest) as went:
-        await Sending(request, response, request.app[MEMORY], went).send(blob, start, stop)
+    with request.app[SERVICES].pulls.blob(name_of(request), blob.digest) as went:
+        await Sending(request, response, went).send(blob, start, stop)
     await response.prepare(request)  # of what is empty
     await response.write_eof()
     return response
@@ -42,16 +42,16 @@ async def _found(request: web.Request) -> tuple[Blob, tuple[int, int] | None]:
     known = (
         request.method == "HEAD"
     )  # a client that pushes asks for every blob; one that pulls has got the manifest first
-    blob = await request.app[LOOKUP].blob(name_of(request), digest_of(request), known=known)
+    blob = await request.app[SERVICES].lookup.blob(name_of(request), digest_of(request), known=known)
     span = requested(request.headers.get("Range"), blob.size)
     if known or span:
         return blob, span
-    cached = await request.app[FETCHING].cached(blob)
+    cached = await request.app[SERVICES].downloads.cached(blob)
     await within_reach(cached, 0)
     return cached, None
 
 
 async def delete(request: web.Request) -> web.Response:
     """Delete a blob that nothing needs."""
-    await request.app[DELETION].blob(name_of(request), digest_of(request))
+    await request.app[SERVICES].deletion.blob(name_of(request), digest_of(request))
     return web.Response(status=HTTPStatus.ACCEPTED)

@@ -9,8 +9,8 @@ from http import HTTPStatus
 from aiohttp import web
 
 from proxy.api.blob_response import write
-from proxy.api.keys import DEPARTURES, HANDOUT, INTAKE, PUSH
 from proxy.api.params import chunks_of
+from proxy.api.services import SERVICES
 from proxy.errors import NameInvalid, RegistryError, TagInvalid, Unsupported
 from proxy.oci.names import Name, Tag
 from proxy.oci.references import Reference
@@ -20,7 +20,6 @@ from proxy.registry.platforms import Choice
 from proxy.runtime.tasks import TaskSet
 from proxy.text import safe_text
 
-_TICK = 1.0  # seconds between two lines of progress
 _MIB = 2**20
 _COMPRESSIONS = {each.name.lower(): each for each in Compression}
 _TYPES = {
@@ -38,12 +37,12 @@ async def put(request: web.Request) -> web.StreamResponse:
     wanted: tuple[Name, Tag] | None = None
     if text := request.match_info.get("image", ""):
         reference = Reference.parse(text)
-        name, tag = reference.name(request.app[PUSH].public_host), reference.wanted
+        name, tag = reference.name(request.app[SERVICES].backend.public_host), reference.wanted
         if not isinstance(tag, Tag):
             raise TagInvalid(f"a tarball is taken in under a tag, such as {name}:latest")
         wanted = name, tag
     progress = Progress()
-    work = request.app[INTAKE].take(chunks_of(request), wanted, progress)
+    work = request.app[SERVICES].image_import.take(chunks_of(request), wanted, progress)
     if "progress" in request.query:
         return await _watched(request, work, progress)
     taken = [
@@ -62,7 +61,7 @@ async def _watched(
     tasks = TaskSet()
     task = tasks.spawn(work)
     try:
-        while not (await asyncio.wait({task}, timeout=_TICK))[0]:
+        while not (await asyncio.wait({task}, timeout=request.app[SERVICES].limits.progress_poll))[0]:
             await _tell(response, f"received {progress.received / _MIB:.0f} MiB", *progress.storing)
         for each in task.result():
             sizes = f"{each.size / _MIB:.1f} MiB, stored in {each.stored / _MIB:.1f} MiB"
@@ -97,13 +96,13 @@ async def get(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return web.Response(headers=headers)
     response, began = web.StreamResponse(headers=headers), time.monotonic()
-    async with request.app[HANDOUT].turns, aclosing(tarball.parts()) as parts:
+    async with request.app[SERVICES].image_export.turns, aclosing(tarball.parts()) as parts:
         async for part in parts:
             if not response.prepared:
                 await response.prepare(request)
-            await write(response, part)
+            await write(response, part, request.app[SERVICES].limits.body_stall)
     await response.write_eof()
-    request.app[DEPARTURES].tarball(tarball.images, time.monotonic() - began)
+    request.app[SERVICES].pulls.tarball(tarball.images, time.monotonic() - began)
     return response
 
 
@@ -114,13 +113,13 @@ async def _tarball(request: web.Request) -> Tarball:
     if compression is None:
         raise Unsupported(f"?compression= is one of {', '.join(_COMPRESSIONS)}")
     for each in wanted:
-        request.app[PUSH].touch(each.name)
+        request.app[SERVICES].push.touch(each.name)
     choice = None
     if platform := query.get("platform"):
         choice = Choice(platform)
     elif engine := query.get("engine"):
         choice = Choice(engine, own=True)
-    return await request.app[HANDOUT].tarball(wanted, compression, choice)
+    return await request.app[SERVICES].image_export.tarball(wanted, compression, choice)
 
 
 def _wanted(request: web.Request) -> list[Wanted]:
@@ -138,7 +137,7 @@ def _wanted(request: web.Request) -> list[Wanted]:
                 f"an engine knows an image by a tag, not by a digest: write {source[:80]}={called.path[:80]}:latest"
             )
         names = () if called.digest else (str(called),)
-        found.append(Wanted(reference.name(request.app[PUSH].public_host), reference.wanted, names))
+        found.append(Wanted(reference.name(request.app[SERVICES].backend.public_host), reference.wanted, names))
     wanted = list(dict.fromkeys(found))
     taken = [name for each in wanted for name in each.names]
     if twice := {name for name in taken if taken.count(name) > 1}:

@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from proxy.api.keys import LOOKUP
 from proxy.api.params import digest_of, name_of, page_of
+from proxy.api.services import SERVICES
 from proxy.errors import NameUnknown
 from proxy.oci.manifest import OCI_INDEX
 from proxy.oci.names import is_path
@@ -17,8 +17,8 @@ from proxy.registry.referrers import referrers
 async def tags(request: web.Request) -> web.Response:
     """List the tags of a repository."""
     name = name_of(request)
-    found = [str(tag) for tag in await request.app[LOOKUP].catalog.tags(name)]
-    if not found and not await request.app[LOOKUP].knows(name):
+    found = [str(tag) for tag in await request.app[SERVICES].lookup.catalog.tags(name)]
+    if not found and not await request.app[SERVICES].lookup.knows(name):
         raise NameUnknown(f"nothing was pushed to {name}")
     page, headers = _page(request, found)
     return web.json_response({"name": request.match_info["name"], "tags": page}, headers=headers)
@@ -26,7 +26,7 @@ async def tags(request: web.Request) -> web.Response:
 
 async def repositories(request: web.Request) -> web.Response:
     """List the repositories, except those of registries with a port: their names are no path that can be pulled."""
-    names = [name.text for name in await request.app[LOOKUP].repositories() if is_path(name.text)]
+    names = [name.text for name in await request.app[SERVICES].lookup.repositories() if is_path(name.text)]
     page, headers = _page(request, names)
     return web.json_response({"repositories": page}, headers=headers)
 
@@ -45,7 +45,7 @@ def _page(request: web.Request, entries: Sequence[str]) -> tuple[list[str], dict
 
 async def referring(request: web.Request) -> web.Response:
     """List the manifests whose subject is the given one, as an image index."""
-    found = await referrers(request.app[LOOKUP], name_of(request), digest_of(request))
+    found = await referrers(request.app[SERVICES].lookup, name_of(request), digest_of(request))
     wanted = request.query.get("artifactType")
     headers = {"Content-Type": OCI_INDEX}
     if wanted:

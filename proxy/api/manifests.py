@@ -9,8 +9,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.api.deadline import within
-from proxy.api.keys import DELETION, DEPARTURES, LOOKUP, PUSH
 from proxy.api.params import address_of, content_of, name_of, reference_of, tags_parameter
+from proxy.api.services import SERVICES
 from proxy.artifacts.base import UnreadableArtifact
 from proxy.blob import Blob, read_all
 from proxy.errors import DigestInvalid, ManifestUnknown
@@ -26,7 +26,7 @@ _TAGS_CHILDREN = re.compile(r"docker/(2[3-7]|28\.[01])\.\S* .*containerd-client/
 
 async def get(request: web.Request) -> web.Response:
     """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
-    name, reference, pulls = name_of(request), reference_of(request), request.app[DEPARTURES]
+    name, reference, pulls = name_of(request), reference_of(request), request.app[SERVICES].pulls
     blob, content = await within(request, partial(_found, request))
     headers = {
         "Content-Type": blob.media_type or "",
@@ -43,7 +43,7 @@ async def get(request: web.Request) -> web.Response:
 
 async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
     try:
-        blob = await request.app[LOOKUP].manifest(name_of(request), reference_of(request))
+        blob = await request.app[SERVICES].lookup.manifest(name_of(request), reference_of(request))
     except UnreadableArtifact as error:
         # Before a push containerd and BuildKit ask for one type, or any, and no other client does. They are told that
         # what cannot be read is not there, or the push would fail because of an artifact that it does not need.
@@ -68,9 +68,9 @@ async def put(request: web.Request) -> web.Response:
         manifest = replace(manifest, interim=True)
     if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
         required = reference if isinstance(reference, Tag) else None  # 201 is about the tag in the path
-        durable = await request.app[PUSH].put_tagged(name, wanted, digest, manifest, required)
+        durable = await request.app[SERVICES].push.put_tagged(name, wanted, digest, manifest, required)
         return _created(request, digest, manifest, [tag for tag in tags if tag in durable])
-    await within(request, partial(request.app[PUSH].put, name, digest, manifest))
+    await within(request, partial(request.app[SERVICES].push.put, name, digest, manifest))
     return _created(request, digest, manifest, [])
 
 
@@ -86,5 +86,5 @@ def _created(request: web.Request, digest: Digest, manifest: Manifest, tags: lis
 
 async def delete(request: web.Request) -> web.Response:
     """Delete a tag or a manifest."""
-    await request.app[DELETION].manifest(name_of(request), reference_of(request))
+    await request.app[SERVICES].deletion.manifest(name_of(request), reference_of(request))
     return web.Response(status=HTTPStatus.ACCEPTED)

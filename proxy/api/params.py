@@ -7,28 +7,37 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from proxy.api.keys import PUSH
+from proxy.api.keys import REPOSITORY
+from proxy.api.services import SERVICES
 from proxy.errors import DigestInvalid, PaginationNumberInvalid, Stalled
 from proxy.oci.digest import Digest, hashing
 from proxy.oci.names import Name, Tag, is_path, parse_reference, split_host
 from proxy.oci.references import repository_below
 
-STALL = 300.0  # seconds without a byte of a body; also how aiohttp's C parser shows a chunk that is malformed
 _NUMBER = re.compile(r"[0-9]{1,40}")
 
 
+@web.middleware
+async def read_repository(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Read the repository of the path, in the registry of `?ns=`: NAME_INVALID. It is not quiet now."""
+    if text := request.match_info.get("name"):
+        services = request.app[SERVICES]
+        name = repository_below(text, request.query.get("ns", ""), services.backend.public_host)
+        services.push.touch(name)
+        request[REPOSITORY] = name
+    return await handler(request)
+
+
 def name_of(request: web.Request) -> Name:
-    """Read the repository, in the registry of `?ns=`; a request keeps what is pending there from being settled."""
-    push = request.app[PUSH]
-    name = repository_below(request.match_info["name"], request.query.get("ns", ""), push.public_host)
-    push.touch(name)
-    return name
+    """Return the repository of the path, in the registry of `?ns=`."""
+    return request[REPOSITORY]
 
 
 def repository_in(request: web.Request, text: str) -> Name:
     """Read a repository that a parameter names."""
-    return repository_below(text, "", request.app[PUSH].public_host)
+    return repository_below(text, "", request.app[SERVICES].backend.public_host)
 
 
 def address_of(request: web.Request, what: str) -> str:
@@ -71,15 +80,15 @@ def tags_parameter(request: web.Request) -> list[Tag]:
 
 
 async def content_of(request: web.Request) -> bytes:
-    """Read a body that is small; SIZE_INVALID if it is not, or stops coming."""
-    async with _moving():
+    """Return a body that is small. Raise SIZE_INVALID if it is not, or stops coming."""
+    async with _moving(request):
         return await request.read()
 
 
 async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
-    """Give a body as it comes; SIZE_INVALID if it stops coming."""
+    """Yield a body as it comes. Raise SIZE_INVALID if it stops coming."""
     while True:
-        async with _moving():
+        async with _moving(request):
             chunk = await request.content.readany()
         if not chunk:
             return
@@ -87,12 +96,14 @@ async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def _moving() -> AsyncIterator[None]:
+async def _moving(request: web.Request) -> AsyncIterator[None]:
+    """Limit the time without a byte; aiohttp's C parser shows a malformed chunk as such a silence."""
+    stall = request.app[SERVICES].limits.body_stall
     try:
-        async with asyncio.timeout(STALL):
+        async with asyncio.timeout(stall):
             yield
     except TimeoutError as error:
-        raise Stalled(f"the rest of the body did not come within {STALL:g} seconds") from error
+        raise Stalled(f"the rest of the body did not come within {stall:g} seconds") from error
 
 
 def page_of(request: web.Request) -> tuple[int | None, str]:

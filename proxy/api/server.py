@@ -9,14 +9,13 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from threading import Timer
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from proxy.api.keys import END
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
@@ -40,34 +39,39 @@ class PortTaken(CannotListen):
     """Another program listens on this port."""
 
 
-@asynccontextmanager
-async def listen(app: web.Application, hosts: Sequence[str], port: int) -> AsyncIterator[int]:
-    """Serve at all hosts until the block ends; gives the port, of `0` the one that was found to be free.
+async def _nothing() -> None:
+    pass
 
-    CannotListen if an address is not to be had. At the end no connection is taken any more; then what the application
-    has as its `END` runs, connections are closed, and its clean-up runs.
+
+@asynccontextmanager
+async def listen(
+    app: web.Application, sockets: Sequence[socket.socket], end: Callable[[], Awaitable[None]] = _nothing
+) -> AsyncIterator[int]:
+    """Serve at these sockets until the block ends; yield the port of the first.
+
+    At the end no connection is taken any more; then `end` runs, connections are closed, and the clean-up of the
+    application runs. All sockets are closed then.
     """
-    with ExitStack() as opened:
-        sockets = [opened.enter_context(each) for each in bind_all(hosts, port)]
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            auto_decompress=False,  # bytes are kept as they came, and nothing can blow up
-            handler_cancellation=False,  # a push goes on when its client has left
-            shutdown_timeout=_GRACE,
-            logger=_protocol_log(),
-        )
-        try:
-            await runner.setup()
-            for each in sockets:
-                await web.SockSite(runner, each, backlog=_BACKLOG).start()
-            yield int(sockets[0].getsockname()[1])
-            for site in runner.sites:
-                await site.stop()
-            if END in app:
-                await app[END]()
-        finally:
-            await runner.cleanup()
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,  # bytes are kept as they came, and nothing can blow up
+        handler_cancellation=False,  # a push goes on when its client has left
+        shutdown_timeout=_GRACE,
+        logger=_protocol_log(),
+    )
+    try:
+        await runner.setup()
+        for each in sockets:
+            await web.SockSite(runner, each, backlog=_BACKLOG).start()
+        yield int(sockets[0].getsockname()[1])
+        for site in runner.sites:
+            await site.stop()
+        await end()
+    finally:
+        await runner.cleanup()
+        for each in sockets:  # also if the application could not start
+            each.close()
 
 
 def signalled() -> asyncio.Event:
@@ -105,7 +109,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def bind_all(hosts: Sequence[str], port: int, bind: Bind = bind) -> list[socket.socket]:
-    """Open a socket at each host, all with the same port; CannotListen if that is not possible."""
+    """Return a socket at each host, all with the same port, of `0` one that is free. Raise CannotListen."""
     for _ in range(_ATTEMPTS):
         try:
             return _bind_once(hosts, port, bind)

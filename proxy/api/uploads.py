@@ -4,9 +4,9 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from proxy.api.keys import LOOKUP, PUSH, SPOOL
 from proxy.api.params import address_of, algorithm_parameter, chunks_of, digest_parameter, name_of, repository_in
 from proxy.api.ranges import chunk
+from proxy.api.services import SERVICES
 from proxy.errors import RangeInvalid, RegistryError, SizeInvalid
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name
@@ -16,17 +16,17 @@ from proxy.spool.upload import Upload
 async def start(request: web.Request) -> web.Response:
     """Open a session; or mount a blob of another repository; or take a whole blob at once."""
     name, query = name_of(request), request.query
-    request.app[LOOKUP].prefetch.begin(name)
+    request.app[SERVICES].lookup.prefetch.begin(name)
     if "mount" in query and await _mount(request, name, Digest.parse(query["mount"])):
         return _created(request, Digest.parse(query["mount"]))
     if "digest" in query:
         digest = digest_parameter(request)
-        upload = await request.app[SPOOL].start(name, digest.algorithm)
+        upload = await request.app[SERVICES].spool.start(name, digest.algorithm)
         try:
             return await _finish(request, upload, digest)
         finally:  # a client that fails here never learns of a session, so none may stay
-            await request.app[SPOOL].cancel(upload)
-    return _accepted(request, await request.app[SPOOL].start(name, algorithm_parameter(request)))
+            await request.app[SERVICES].spool.cancel(upload)
+    return _accepted(request, await request.app[SERVICES].spool.start(name, algorithm_parameter(request)))
 
 
 async def _mount(request: web.Request, name: Name, digest: Digest) -> bool:
@@ -35,9 +35,9 @@ async def _mount(request: web.Request, name: Name, digest: Digest) -> bool:
         source = repository_in(request, request.query["from"]) if "from" in request.query else None
     except RegistryError:
         return False
-    if not await request.app[LOOKUP].mountable(digest, source):
+    if not await request.app[SERVICES].lookup.mountable(digest, source):
         return False
-    await request.app[SPOOL].link(name, digest)
+    await request.app[SERVICES].spool.link(name, digest)
     return True
 
 
@@ -56,8 +56,8 @@ async def finish(request: web.Request) -> web.Response:
 
 async def _finish(request: web.Request, upload: Upload, digest: Digest) -> web.Response:
     await _take(request, upload)
-    await request.app[SPOOL].finish(upload, digest)
-    request.app[PUSH].events.received_blobs.add(upload.name, digest, upload.offset, upload.began)
+    await request.app[SERVICES].spool.finish(upload, digest)
+    request.app[SERVICES].push.events.received_blobs.add(upload.name, digest, upload.offset, upload.began)
     return _created(request, digest)
 
 
@@ -68,12 +68,12 @@ async def status(request: web.Request) -> web.Response:
 
 async def cancel(request: web.Request) -> web.Response:
     """Cancel an upload."""
-    await request.app[SPOOL].cancel(_upload(request))
+    await request.app[SERVICES].spool.cancel(_upload(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 def _upload(request: web.Request) -> Upload:
-    return request.app[SPOOL].upload(name_of(request), request.match_info["upload"])
+    return request.app[SERVICES].spool.upload(name_of(request), request.match_info["upload"])
 
 
 async def _take(request: web.Request, upload: Upload) -> None:
@@ -85,9 +85,9 @@ async def _take(request: web.Request, upload: Upload) -> None:
     if stop is not None and request.content_length not in {None, stop - first}:
         raise SizeInvalid(f"Content-Range announces {stop - first} bytes, Content-Length {request.content_length}")
     if request.body_exists:
-        await request.app[SPOOL].append(upload, chunks_of(request))
+        await request.app[SERVICES].spool.append(upload, chunks_of(request))
     if stop is not None and upload.offset != stop:
-        await request.app[SPOOL].cancel(upload)
+        await request.app[SERVICES].spool.cancel(upload)
         raise SizeInvalid(f"Content-Range announces {stop - first} bytes, {upload.offset - first} came")
 
 

@@ -10,9 +10,9 @@ from typing import Protocol, runtime_checkable
 from yarl import URL
 
 from proxy.archive.index import ArchiveInvalid
-from proxy.artifacts.retry import Rereading
 from proxy.errors import Denied, ManifestUnknown
 from proxy.runtime.files import Source
+from proxy.runtime.limits import Rereading
 
 ADVICE = "try again in a minute, or push it again"
 _SHOWN = 70  # characters of the name of an artifact in a message, so that the reason has room behind it

@@ -17,8 +17,8 @@ from aiofiles.os import makedirs
 
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
 from proxy.artifacts.naming import SUFFIX
-from proxy.artifacts.retry import Policy, Rereading
 from proxy.runtime.files import LocalFile, NewFile, identity, trouble
+from proxy.runtime.limits import Policy, Rereading
 from proxy.runtime.tasks import run_in_thread
 
 _INCOMING = ".incoming"  # files being written; a name no archive can have

@@ -53,6 +53,11 @@ class Catalog:
         self._replaced: list[Replaced] = []
 
     @property
+    def is_remote(self) -> bool:
+        """Does it take requests to other machines to list and to read the store?"""
+        return self._store.is_remote
+
+    @property
     def closed(self) -> str:
         """Why nothing can be stored or deleted now; empty where it can."""
         return self._store.closed

@@ -77,7 +77,7 @@ class ImageImport:
                 await inflow.drain()
             finally:
                 inflow.close()
-            found = chosen(await run_in_thread(images, unpacked.contents), wanted, self.push.public_host)
+            found = chosen(await run_in_thread(images, unpacked.contents), wanted, self.push.public_host())
             self.push.events.bus.emit(Received(inflow.received, time.monotonic() - began))
             await self._adopt(unpacked, found, began)
         return [each for image, references in found for each in await self._push(image, references, progress)]

@@ -22,11 +22,6 @@ _LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
 _NAMED = 8  # references that a 404 names at most
 
 
-def not_here(wanted: str, there: str) -> str:
-    """Say that a reference is not there, and what is; `there` is empty where nothing is."""
-    return f"{wanted} is not here (there is: {there or 'nothing yet'}); another tag, or not pushed yet?"
-
-
 async def read_manifest(content: bytes, content_type: str) -> Manifest:
     """Return a parsed manifest; of thousands of descriptors it takes a tenth of a second, so in a thread."""
     return await run_in_thread(parse, content, content_type) if len(content) > _LARGE else parse(content, content_type)
@@ -41,7 +36,7 @@ class Lookup:
     external: ExternalArtifacts
     level: int  # zstd's, of manifests that are not in their stored form yet
     prefetch: Prefetch
-    absence: Callable[[str, str], str] = not_here
+    missing_message: Callable[[str, str], str]
     limits: Limits = DEFAULT
 
     async def find(self, name: Name, digest: Digest, *, known: bool = False) -> Blob | None:
@@ -158,4 +153,4 @@ class Lookup:
         )
         there = [f"{each}:{tag}" for each, tag in tagged]
         named = ", ".join(there[:_NAMED]) + (", …" if len(there) > _NAMED else "")
-        return self.absence(label(name, reference), named)
+        return self.missing_message(label(name, reference), named)

@@ -7,7 +7,7 @@ the end of the process.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,7 +37,7 @@ class Push:
     catalog: Catalog
     lookup: Lookup
     flights: SingleFlight
-    public_host: str
+    public_host: Callable[[], str]
     settle_seconds: float
     memory: MemoryBudget
     events: PushEvents = field(default_factory=PushEvents)
@@ -56,7 +56,7 @@ class Push:
             memory=self.memory,
             events=self.events,
             superseded=self.superseded,
-            public_host=lambda: self.public_host,
+            public_host=self.public_host,
             table=self._table,
         )
 

@@ -1,6 +1,5 @@
 """What this relay has done, collected for the summary of its job."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
 from proxy.oci.names import is_path, label, parse_label
 from proxy.registry.push_state import State
-from proxy.reporting.history import History, ImageActivity
+from proxy.reporting.history import ImageActivity
 from proxy.reporting.markdown import Facts, Row, write
 from proxy.reporting.pulls import PullTracker
 from proxy.reporting.status import Status
@@ -19,40 +18,32 @@ _IMAGES = 100  # that are looked up; a summary shows no more
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """Answers for `/relay/summary`.
-
-    `place` says in our own words where images are kept. `load` returns the command that loads an artifact by hand, or
-    nothing. `another` says that the images of another run are served.
-    """
+    """Answers for `/relay/summary`."""
 
     report: Status
-    history: History
     pulls: PullTracker
-    place: str
-    load: Callable[[str], str]
-    another: bool = False
 
     async def text(self) -> str:
         """Return the summary of all that happened up to now."""
-        handled, pushed = self.history.images(self.pulls.under_way()), self.report.push.pushed()
+        handled, pushed = self.report.history.images(self.pulls.under_way()), self.report.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
-        volume = None
+        backend, volume = self.report.backend, None
         if handled:
             with suppress(RegistryError):
                 volume = await self.report.lookup.catalog.volume()
         return write(
             Facts(
-                place=self.place,
+                place=backend.place,
                 rows=[await self._row(each) for each in handled[-_IMAGES:]],
-                more=self.history.forgotten + max(0, len(handled) - _IMAGES),
+                more=self.report.history.forgotten + max(0, len(handled) - _IMAGES),
                 volume=volume,
-                moved=self.history.moved,
-                run=self.report.standing() if self.another else {},
+                moved=self.report.history.moved,
+                run=status.fields() if (status := backend.status()).is_another_run else {},
                 pending=[label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
                 failed=[(label(each.name, each.reference), each.problem) for each in failed],
                 unreadable=[(each.artifact.name, each.problem) for each in self.report.unreadable()],
-                missing=self.history.missing,
-                refused=self.history.refused,
+                missing=self.report.history.missing,
+                refused=self.report.history.refused,
             )
         )
 
@@ -60,14 +51,15 @@ class JobSummary:
         archive = await self._archive(image)
         known = await self.report.durable(archive) if archive else None
         sent = None if image.stored_in is None else image.new + image.reused
-        host, (name, _) = self.report.push.public_host, parse_label(image.reference)
+        backend, (name, _) = self.report.backend, parse_label(image.reference)
+        host = backend.public_host
         pull = f"docker pull {host}/{image.reference}  # {host}/{name}@{image.digest}"
         if not is_path(name.text):  # of a registry with a port: no engine can pull it from here
             pull = f"curl -gsSfL 'http://{host}/relay/images/{image.reference}' | docker load  # {image.digest}"
         return Row(
             reference=image.reference,
             digest=image.digest,
-            origin="pushed here" if image.pushed else self.place,
+            origin="pushed here" if image.pushed else backend.place,
             platforms=known.platforms if known else (),
             size=known.size if known else None,
             stored=(known.stored if sent is None else sent) if known else None,  # act tells another size
@@ -77,7 +69,7 @@ class JobSummary:
             pulled_in=image.pulled_in,
             expires=known.expires.strftime("%Y-%m-%d %H:%M UTC") if known and known.expires else "",
             pull=pull if archive or not image.pushed else "",
-            load=self.load(archive.artifact.name) if archive else "",
+            load=backend.load_command(archive.artifact.name) if archive else "",
         )
 
     async def _archive(self, image: ImageActivity) -> Archive | None:

@@ -1,13 +1,13 @@
 """The state of the relay, for people and programs: images, and what is not durable yet."""
 
 import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 
 from proxy.artifacts.base import UnreadableArtifact
+from proxy.backends.backend import Backend
 from proxy.catalog.catalog import Archive
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
@@ -39,8 +39,7 @@ class Status:
 
     lookup: Lookup
     push: Push
-    store: str
-    standing: Callable[[], Mapping[str, object]] = lambda: {"ready": True}
+    backend: Backend
     history: History = field(default_factory=History)
     began: float = field(default_factory=time.monotonic)
 
@@ -51,8 +50,8 @@ class Status:
         return {
             "version": _VERSION,
             "uptime": int(time.monotonic() - self.began),  # seconds
-            "store": self.store,
-            **self.standing(),
+            "store": self.backend.kind,
+            **self.backend.status().fields(),
             "pending": [label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
             "unreadable": [
                 {"artifact": safe_text(each.artifact.name), "problem": safe_text(each.problem)}
@@ -69,24 +68,24 @@ class Status:
 
     def gauges(self) -> dict[str, float]:
         """Return what can be measured now."""
-        standing, spool = self.standing(), self.lookup.spool
+        status, spool = self.backend.status(), self.lookup.spool
         failed = [each.state for each in self.push.pushed()].count(State.FAILED)
         measured: dict[str, float] = {
-            "ready": bool(standing["ready"]),
+            "ready": status.ready,
             "spool_bytes": spool.size,
             "open_uploads": spool.uploads,
             "pending_manifests": len(self.push.pushed()) - failed,
             "failed_manifests": failed,
             "unreadable_artifacts": len(self.unreadable()),
         }
-        if expires := standing.get("session_expires"):
-            measured["session_expires_timestamp_seconds"] = datetime.fromisoformat(str(expires)).timestamp()
+        if status.expires:
+            measured["session_expires_timestamp_seconds"] = status.expires.timestamp()
         return measured
 
     @property
     def info(self) -> dict[str, str]:
         """Return what runs."""
-        return {"version": _VERSION, "store": self.store}
+        return {"version": _VERSION, "store": self.backend.kind}
 
     async def images(self) -> list[dict[str, object]]:
         """Return every image: sizes in bytes, `stored` is that of the archive, or of an artifact without an index."""
@@ -120,7 +119,7 @@ class Status:
 
     def _described(self, image: Durable, archive: Archive) -> dict[str, object]:
         artifact = archive.artifact
-        more = {"artifact_id": artifact.id} if self.store == "actions" else {}
+        more = {"artifact_id": artifact.id} if self.backend.has_artifact_ids else {}
         if image.expires:
             more["expires"] = _time(image.expires)
         return {

@@ -1,6 +1,59 @@
 """The bounds of one relay, in one value: parts take it as an argument, and tests make one with shorter times."""
 
-from dataclasses import dataclass
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patient a caller is; waits in seconds. By default nine tries over more than a minute."""
+
+    attempts: int = 9
+    first: float = 1.0
+    factor: float = 2.0
+    longest: float = 20.0
+
+    def backoff(self, chance: random.Random) -> Iterator[float]:
+        """Yield the waits between the attempts: growing, with ±25 % jitter, so that jobs do not retry in lockstep."""
+        wait = self.first
+        for _ in range(self.attempts - 1):
+            yield wait * chance.uniform(0.75, 1.25)
+            wait = min(wait * self.factor, self.longest)
+
+
+CALLS = Policy()  # of the results service: its faults last for a minute at times
+BLOBS = replace(CALLS, first=0.5)  # of blob storage
+
+
+@dataclass(frozen=True, slots=True)
+class Rereading:
+    """How an artifact is read again that came with other bytes than it has to have.
+
+    First by this policy, while whoever asks for it waits; then, for `rest` seconds, not at all.
+    """
+
+    policy: Policy = Policy(attempts=4, longest=4.0)
+    rest: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How patient and how hasty requests to the artifact service are; limits in seconds."""
+
+    calls: Policy = CALLS
+    blobs: Policy = BLOBS
+    rereading: Rereading = Rereading()
+    connect: float = 15.0
+    call: float = 60.0
+    finalize: float = 300.0  # large blobs take minutes
+    commit: float = 300.0
+    transfer: float = 120.0  # of one block or range; on a slow line it takes its time
+    stall: float = 60.0  # without a byte
+    looks: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0, 15.0, 21.0)  # pauses before listings, while a name is another's
+    shows: float = 10.0  # until what was finished is listed
+    passed: float = 10.0  # until whoever was passed over has noticed, or is listed
+    again: tuple[float, float] = (1.0, 3.0)  # from and to; before a push that collided begins again
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,7 +62,15 @@ class Limits:
 
     # Requests
     first_answer: float = 25.0  # until a waiting request is told to come again
+    session_check: float = 100.0  # for which the artifact service may check a session that is handed over
+    session_poll: float = 1.0  # between two looks at the clock: has the session ended?
+    body_stall: float = 300.0  # without a byte of a body, in either direction, after which a request fails
+    reader_pause: float = 0.5  # until the piece of a client that takes nothing is released
+    progress_poll: float = 1.0  # between two lines about a tarball that is being stored
     failure_kept: float = 60.0  # for which a failure that no client has received is kept
+
+    # The artifact service and its storage
+    service: Timeouts = Timeouts()
 
     # Catalog
     listing_fresh: float = 2.0  # for which one listing is good

@@ -1,6 +1,6 @@
 """The faults that tests play, by names for their ids."""
 
-from proxy.artifacts.retry import Timeouts
+from proxy.runtime.limits import Timeouts
 from tests.actions_store.relays import AGAIN, QUICK, WAITS
 from tests.fakes.actions.faults import (
     Answer,

@@ -1,6 +1,7 @@
 """Relays of the jobs of a run, each with an empty disk, and what their clients do with them."""
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,12 +9,10 @@ from aiohttp import ClientSession
 
 from config import job
 from config.settings import Settings
-from proxy.api.keys import HANDOVER
-from proxy.api.server import listen
-from proxy.app import build
-from proxy.artifacts.retry import Policy, Rereading, Timeouts
+from proxy.api.services import Services
+from proxy.app import serve
 from proxy.oci.digest import Digest
-from proxy.runtime.limits import DEFAULT, Limits
+from proxy.runtime.limits import DEFAULT, Limits, Policy, Rereading, Timeouts
 from tests.api.relay import Answer, Relay
 from tests.fakes.actions.emulator import Emulator, Job
 
@@ -26,8 +25,8 @@ HASTY = Timeouts(QUICK, QUICK, AGAIN, connect=5, call=2, finalize=2, commit=5, t
 class Listener(Relay):
     """A client that remembers what it was told when something went wrong."""
 
-    def __init__(self, port: int, data: Path, session: ClientSession) -> None:
-        super().__init__(port, data, session)
+    def __init__(self, port: int, data: Path, session: ClientSession, services: Services) -> None:
+        super().__init__(port, data, session, services)
         self.told: list[str] = []
 
     async def ask(self, method: str, path: str, **more: Any) -> Answer:
@@ -80,15 +79,13 @@ class Relays:
         hosts = tuple(environment.pop("RELAY_TRUSTED_HOSTS").split(","))
         data = more.pop("data", None) or self._folder / f"relay-{self._count}"
         self._count += 1
-        settings = {"settle_seconds": 3600, "store": "actions", "trusted_hosts": hosts, **more}
-        app = build(Settings(data=data, **settings), job.read(environment), limits)
-        app[HANDOVER].store._storage.tempo = tempo
-        port = await self._stack.enter_async_context(listen(app, ["127.0.0.1"], 0))
+        settings = {"host": ("127.0.0.1",), "port": 0, "settle_seconds": 3600, "store": "actions", **more}
+        chosen, limits = Settings(data=data, trusted_hosts=hosts, **settings), replace(limits, service=tempo)
+        services, port = await self._stack.enter_async_context(serve(chosen, job.read(environment), limits))
         session = await self._stack.enter_async_context(
             ClientSession(auto_decompress=False, skip_auto_headers=["Content-Type"])
         )
-        relay = Listener(port, data, session)
-        relay.app = app
+        relay = Listener(port, data, session, services)
         self.started.append(relay)
         return relay
 

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from proxy.api.keys import LOOKUP, MEMORY
 from proxy.archive.index import HINT
 from proxy.archive.layout import Image, lay_out
-from proxy.artifacts.retry import Timeouts
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.registry.sealing import Body, gather
+from proxy.runtime.limits import Timeouts
 from tests.actions_store.relays import Relays
 from tests.api.relay import Answer, Pushed, Relay, image, index
 from tests.fakes.actions import kinds
@@ -110,13 +109,13 @@ async def test_a_child_of_an_index_is_found_by_what_the_newest_artifact_says(emu
 
 async def store_that_says(relay: Relay, siblings: Mapping[str, tuple[str, ...]]) -> None:
     """Store an image as `app:liar`, whose index says this of other artifacts."""
-    lookup, name = relay.app[LOOKUP], Name.parse("app")
+    lookup, name = relay.services.lookup, Name.parse("app")
     pushed = await relay.push_image(layers=[b"of the liar"])
     found = await lookup.find(name, pushed.digest)
     assert found
     tree = await gather(lookup, name, pushed.digest, await lookup.parsed(found))
     plan = lay_out(Image(name, Tag.parse("liar"), pushed.digest, tree.contents, (), siblings))
-    body = Body(plan, tree.blobs, relay.app[MEMORY], lookup.catalog.copies)
+    body = Body(plan, tree.blobs, relay.services.memory, lookup.catalog.copies)
     await lookup.catalog.put(name, Tag.parse("liar"), body)
 
 
@@ -224,7 +223,7 @@ async def test_an_artifact_that_cannot_be_read_hides_nothing_but_what_it_may_hav
     assert (await reader.get(wanted.digest)).body == wanted.content
 
     reader = await relays.start(actions, actions.job("deploy"))
-    catalog = reader.app[LOOKUP].catalog
+    catalog = reader.services.lookup.catalog
     archive = await catalog.resolve_tag(Name.parse("app"), Tag.parse("v1"))
     assert archive
     archive.findings.corrupt.add(wanted.digest)  # it may come whole next time, if nobody else has it

@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy.api.keys import MEMORY, SPOOL
 from tests.actions_store.faulty import IMPATIENT
 from tests.actions_store.relays import HASTY, Relays, blob_of, pulled
 from tests.api.relay import MIB, Relay, connected, eventually, request
@@ -187,9 +186,9 @@ async def test_transfers_stay_within_the_one_budget_and_give_all_of_it_back(
 
     await pulled(relay, "v1")
 
-    memory = relay.app[MEMORY]
+    memory = relay.services.memory
     await eventually(lambda: memory._free == budget)  # the client may have all before the answer has ended here
-    assert relay.app[SPOOL].root.exists()
+    assert relay.services.spool.root.exists()
 
 
 async def test_what_is_deleted_during_a_pull_is_told_and_comes_from_another_artifact_that_has_it(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from proxy.api.keys import SPOOL
 from proxy.oci.manifest import OCI_MANIFEST
 from proxy.runtime.limits import Limits
 from tests import tarballs
@@ -140,11 +139,11 @@ async def test_reading_survives_the_sweep_while_somebody_asks(emulate: Emulate, 
     relay = await relays.start(actions, actions.job("test"), limits=Limits(unclaimed_kept=3.0))
     await image_of(relay, "latest", "myimage")
 
-    await relay.app[SPOOL].sweep()
+    await relay.services.spool.sweep()
     kept = len(relay.files("links"))
     while relay.files("links"):
         await asyncio.sleep(0.1)
-        await relay.app[SPOOL].sweep()
+        await relay.services.spool.sweep()
 
     assert kept == len(IMAGE.layers) + 2
     assert relay.files("links") == []

@@ -2,7 +2,6 @@
 
 import pytest
 
-from proxy.api.keys import LOOKUP
 from proxy.archive.index import Entry, Index, encode
 from proxy.archive.pieces import PIECE, Framing, frame
 from proxy.oci.digest import Digest
@@ -73,4 +72,4 @@ async def test_indexes_are_read_again_where_memory_is_short(emulate: Emulate, re
     for relay in (writer, reader):
         for tag, image in [*pushed.items()] * 2:
             assert (await pulled(relay, tag))["manifest"] == image.content
-        assert len(relay.app[LOOKUP].catalog._archives.archives()) == 1
+        assert len(relay.services.lookup.catalog._archives.archives()) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.artifacts.actions.reserved_names import ReservedNames
-from proxy.artifacts.retry import Timeouts
+from proxy.runtime.limits import Timeouts
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import HASTY, Relays, pulled
 from tests.api.relay import Pushed, Relay, described, document, eventually, image, index

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from proxy.api.keys import LOOKUP
 from proxy.oci.names import Name
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
@@ -78,7 +77,7 @@ async def test_a_whole_push_looks_once_and_a_later_one_again(emulate: Emulate, r
     newer = (await first.get("v2")).json["layers"][0]["digest"]
     assert await head(later, newer) == 404
     for each in (later, over):
-        each.app[LOOKUP].catalog.forget_listing()
+        each.services.lookup.catalog.forget_listing()
     assert await head(later, newer) == 404
     assert await head(over, newer) == 200  # where what was read is good no more
 
@@ -96,7 +95,7 @@ async def test_nobody_waits_long_for_a_slow_service_and_what_comes_late_is_known
     began = time.monotonic()
     assert {await head(later, digest) for _ in range(5)} == {404}  # all together, not each of them
     assert time.monotonic() - began < 1.0
-    await asyncio.wait({later.app[LOOKUP].prefetch._readings[Name.parse("app")].task})
+    await asyncio.wait({later.services.lookup.prefetch._readings[Name.parse("app")].task})
     assert await head(later, digest) == 200
 
 

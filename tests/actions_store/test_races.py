@@ -17,12 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.api import keys
 from proxy.artifacts.naming import Naming
-from proxy.artifacts.retry import Timeouts
 from proxy.catalog.catalog import Catalog
 from proxy.oci.names import Name, Tag
-from proxy.runtime.limits import Limits
+from proxy.runtime.limits import Limits, Timeouts
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import QUICK, Relays
 from tests.api.relay import Pushed, Relay, image
@@ -191,7 +189,7 @@ class Race:
         pushing = asyncio.ensure_future(relay.put("v1", pushed.content))
         while not pushing.done() and not any(each.job == mine.id for each in records):  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.002)
-        await relay.app[keys.FLIGHTS]._tasks.cancel_all()
+        await relay.services.flights._tasks.cancel_all()
         pushing.cancel()
         await asyncio.wait({pushing})
         relay.port = 0  # nobody asks it again

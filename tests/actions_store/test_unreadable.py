@@ -14,8 +14,8 @@ import pytest
 
 from proxy.archive.container import OVERHEAD
 from proxy.archive.index import TAIL
-from proxy.artifacts.retry import Policy, Rereading, Timeouts
 from proxy.oci.manifest import OCI_INDEX
+from proxy.runtime.limits import Policy, Rereading, Timeouts
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import QUICK, Relays, pulled
 from tests.api.relay import MIB, Relay

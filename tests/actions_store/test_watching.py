@@ -4,7 +4,6 @@ import logging
 
 import pytest
 
-from proxy.api.keys import DEPARTURES, LOOKUP
 from proxy.oci.digest import Digest
 from tests.actions_store.relays import Relays, blob_of, pulled
 from tests.actions_store.test_external_artifacts import IMAGE, SAVED, stored
@@ -129,8 +128,8 @@ async def test_a_summary_is_written_when_the_service_answers_no_more(emulate: Em
     actions.plan.play(kinds.CREATE, edge_page(503), times=None)
 
     assert (await relay.flush()).status == 503
-    relay.app[DEPARTURES].end()
-    relay.app[LOOKUP].catalog.forget_listing()
+    relay.services.pulls.end()
+    relay.services.lookup.catalog.forget_listing()
     written = await summary(relay)
 
     assert "| `app:v1` | `sha256:" in written

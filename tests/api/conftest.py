@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from proxy.runtime.limits import DEFAULT, Limits
 from tests.api.relay import Relay, running
 from tests.blocking import no_blocking
 from tests.fakes.actions.fixtures import azurite, emulate
 
-__all__ = ["azurite", "emulate", "no_blocking_calls", "relay"]
+__all__ = ["azurite", "emulate", "limits", "no_blocking_calls", "relay"]
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +20,12 @@ def no_blocking_calls() -> Iterator[None]:
 
 
 @pytest.fixture
-async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
-    async with running(tmp_path / "data") as relay:
+def limits() -> Limits:
+    """Those of `relay`; a test that needs others parametrizes this."""
+    return DEFAULT
+
+
+@pytest.fixture
+async def relay(tmp_path: Path, limits: Limits) -> AsyncIterator[Relay]:
+    async with running(tmp_path / "data", limits=limits) as relay:
         yield relay

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession
-from aiohttp.web import Application
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from config.job import Job
 from config.settings import Settings
-from proxy.api.server import listen
-from proxy.app import build
+from proxy.api.services import Services
+from proxy.app import serve
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from proxy.runtime.limits import DEFAULT, Limits
@@ -66,12 +65,17 @@ class Pushed:
 class Relay:
     """A client of one running relay."""
 
-    app: Application  # of a relay that runs in this process
-
-    def __init__(self, port: int, data: Path, session: ClientSession) -> None:
+    def __init__(self, port: int, data: Path, session: ClientSession, services: Services | None = None) -> None:
         self.port = port
         self.data = data
         self.session = session
+        self._services = services
+
+    @property
+    def services(self) -> Services:
+        """The parts of a relay that runs in this process."""
+        assert self._services
+        return self._services
 
     async def ask(self, method: str, path: str, **more: Any) -> Answer:
         """Send one request; redirects are shown, not followed."""
@@ -155,14 +159,12 @@ async def running(
     data: Path, job: Job | None = None, limits: Limits = DEFAULT, **settings: Any
 ) -> AsyncIterator[Relay]:
     """Serve a folder; what is pushed by digest stays pending for as long as the test runs."""
-    app = build(Settings(data=data, **{"settle_seconds": 3600, **settings}), job, limits)
+    chosen = Settings(data=data, **{"host": ("127.0.0.1",), "port": 0, "settle_seconds": 3600, **settings})
     async with (
-        listen(app, ["127.0.0.1"], 0) as port,
+        serve(chosen, job or Job(), limits) as (services, port),
         ClientSession(auto_decompress=False, skip_auto_headers=["Content-Type"]) as session,
     ):
-        relay = Relay(port, data, session)
-        relay.app = app
-        yield relay
+        yield Relay(port, data, session, services)
 
 
 # What is pushed

@@ -9,7 +9,7 @@ from aiohttp.typedefs import Middleware
 
 from proxy.api import access
 from proxy.api.errors import as_oci_errors
-from proxy.api.server import listen
+from proxy.api.server import bind_all, listen
 
 SECRET = "pässword: with colon"  # noqa: S105
 
@@ -36,7 +36,7 @@ async def behind(middleware: Middleware) -> AsyncIterator[Client]:
 
     app = web.Application(middlewares=[as_oci_errors, middleware])
     app.router.add_route("*", "/{anything:.*}", pass_through)
-    async with listen(app, ["127.0.0.1"], 0) as port, ClientSession() as session:
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port, ClientSession() as session:
         yield Client(session, f"http://127.0.0.1:{port}")
 
 
@@ -58,7 +58,7 @@ async def behind(middleware: Middleware) -> AsyncIterator[Client]:
     ],
 )
 async def test_names_that_can_only_mean_this_machine_pass(host: str) -> None:
-    async with behind(access.hosts(["registry.example:5000"])) as client:
+    async with behind(access.hosts(lambda: ["registry.example:5000"])) as client:
         assert (await client.ask(Host=host))[0] == 200
 
 
@@ -78,7 +78,7 @@ async def test_names_that_can_only_mean_this_machine_pass(host: str) -> None:
     ],
 )
 async def test_a_foreign_name_with_a_dot_is_refused(host: str) -> None:
-    async with behind(access.hosts(["registry.example:5000"])) as client:
+    async with behind(access.hosts(lambda: ["registry.example:5000"])) as client:
         status, _, sentence = await client.ask(Host=host)
 
     assert status == 421
@@ -86,7 +86,7 @@ async def test_a_foreign_name_with_a_dot_is_refused(host: str) -> None:
 
 
 async def test_without_a_public_host_of_its_own_the_defaults_pass() -> None:
-    async with behind(access.hosts(["[::1]:5000"])) as client:
+    async with behind(access.hosts(lambda: ["[::1]:5000"])) as client:
         assert (await client.ask(Host="[::1]:5000"))[0] == 200
         assert (await client.ask(Host="registry.example"))[0] == 421
 

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.api.keys import DEPARTURES
 from proxy.events import Answered
 from proxy.oci.digest import Digest
 from proxy.reporting.log_format import JsonLines
@@ -71,7 +70,7 @@ async def test_metrics_count_what_was_done(relay: Relay) -> None:
     pending = await relay.push_image(layers=[b"pending"])
     await relay.open_upload()
     await pull(relay, "v1")
-    relay.app[DEPARTURES].end()
+    relay.services.pulls.end()
 
     found = await figures(relay)
 
@@ -172,7 +171,7 @@ async def test_the_summary_tells_what_was_pushed_and_pulled(relay: Relay) -> Non
     assert "stored in" in rows[0][7]
     assert "pulled in" in rows[1][7]
     assert {row[8] for row in rows} == {"pushed here"}
-    assert f"docker pull localhost:5000/app:v2  # localhost:5000/app@{second.digest}\n" in written
+    assert f"docker pull localhost:{relay.port}/app:v2  # localhost:{relay.port}/app@{second.digest}\n" in written
     assert f"docker load -i {relay.data}/image-app@v2.tar.zst\n" in written
     assert 'store[("the folder of the relay")]' in written
 
@@ -227,7 +226,7 @@ async def test_images_that_are_gone_and_indexes_are_rows_too(relay: Relay) -> No
 
     assert f"| `app:multi` | `{str(both.digest)[:19]}` | ``linux/`¦<b>`` |" in written
     assert f"| `app:gone` | `{str(gone.digest)[:19]}` | - | - | - |" in written
-    assert "docker pull localhost:5000/app:gone" not in written
+    assert f"docker pull localhost:{relay.port}/app:gone" not in written
 
 
 # Refusals
@@ -348,7 +347,7 @@ async def test_a_push_and_a_pull_are_lines_of_the_log(relay: Relay, caplog: pyte
     caplog.set_level(logging.INFO, "proxy.reporting.event_log")
     pushed = await relay.push_image("v1", layers=[noise(3_000_000)])
     await pull(relay, "v1")
-    relay.app[DEPARTURES].end()
+    relay.services.pulls.end()
 
     lines = [record.getMessage() for record in caplog.records if record.name == "proxy.reporting.event_log"]
 

@@ -10,7 +10,7 @@ from aiohttp import ClientSession, web
 from yarl import URL
 
 from proxy.api.errors import as_oci_errors
-from proxy.api.server import listen
+from proxy.api.server import bind_all, listen
 from proxy.errors import BlobUnknown, Denied, RegistryError, Unauthorized
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -21,7 +21,7 @@ def serving(handler: Handle) -> AbstractAsyncContextManager[int]:
     app = web.Application(middlewares=[as_oci_errors], client_max_size=10)
     app.router.add_get("/v2/x", handler)
     app.router.add_put("/v2/x", handler)
-    return listen(app, ["127.0.0.1"], 0)
+    return listen(app, bind_all(["127.0.0.1"], 0))
 
 
 def raising(error: Exception) -> Handle:

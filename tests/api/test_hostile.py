@@ -12,6 +12,7 @@ import pytest
 
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import LIMIT, OCI_INDEX, OCI_MANIFEST
+from proxy.runtime.limits import Limits
 from tests.api.relay import (
     CONFIG,
     LAYER,
@@ -304,10 +305,8 @@ async def test_a_bad_chunk_size_is_a_bad_request(relay: Relay, body: bytes, whol
 
 
 @pytest.mark.parametrize("later", [b"", b"zz\r\n", b"5\r\nhello!\r\n0\r\n\r\n"], ids=["nothing", "no size", "too much"])
-async def test_an_upload_that_does_not_go_on_ends_after_a_while(
-    relay: Relay, later: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxy.api.params.STALL", 0.2)
+@pytest.mark.parametrize("limits", [Limits(body_stall=0.2)])
+async def test_an_upload_that_does_not_go_on_ends_after_a_while(relay: Relay, later: bytes) -> None:
     location = await relay.open_upload()
     begun = request("PATCH", location, {"Transfer-Encoding": "chunked"}, b"5\r\nhello\r\n")
 
@@ -320,8 +319,8 @@ async def test_an_upload_that_does_not_go_on_ends_after_a_while(
     assert (await relay.ask("DELETE", location)).status == 204
 
 
-async def test_a_manifest_that_does_not_go_on_ends_after_a_while(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.api.params.STALL", 0.05)
+@pytest.mark.parametrize("limits", [Limits(body_stall=0.05)])
+async def test_a_manifest_that_does_not_go_on_ends_after_a_while(relay: Relay) -> None:
     begun = request("PUT", "/v2/app/manifests/v1", {"Content-Length": "100"}, b"{")
 
     async with connected(relay.port, begun) as (reader, _):

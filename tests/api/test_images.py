@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from proxy.registry import image_import
+from proxy.runtime.limits import Limits
 from proxy.tarballs.members import members
 from proxy.tarballs.streams import plain
 from tests import tarballs
@@ -472,8 +473,8 @@ async def test_who_watches_a_failure_is_told_and_gets_no_end(relay: Relay) -> No
         await put(relay, b"no tarball", "/app:v1?progress")
 
 
-async def test_while_it_comes_who_watches_sees_how_far_it_is(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.api.images._TICK", 0.01)
+@pytest.mark.parametrize("limits", [Limits(progress_poll=0.01)])
+async def test_while_it_comes_who_watches_sees_how_far_it_is(relay: Relay) -> None:
     gate = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:

@@ -51,12 +51,10 @@ async def test_whoever_lists_images_sees_their_registries(relay: Relay, stored: 
     assert {each["references"][0]: each["digest"] for each in images} == {f"{name}:v1": stored[name] for name in OTHERS}
     assert names == ["ghcr.io/org/app", "org/app"]  # the others are no path
     assert all(f"`{name}:v1`" in summary for name in OTHERS)
-    assert (
-        f"docker pull localhost:5000/ghcr.io/org/app:v1  # localhost:5000/ghcr.io/org/app@{stored[OTHERS[0]]}"
-        in summary
-    )
+    host = f"localhost:{relay.port}"
+    assert f"docker pull {host}/ghcr.io/org/app:v1  # {host}/ghcr.io/org/app@{stored[OTHERS[0]]}" in summary
     for name in OTHERS[1:4]:
-        assert f"curl -gsSfL 'http://localhost:5000/relay/images/{name}:v1' | docker load  # {stored[name]}" in summary
+        assert f"curl -gsSfL 'http://{host}/relay/images/{name}:v1' | docker load  # {stored[name]}" in summary
 
 
 async def test_a_relay_that_starts_anew_knows_the_same_names(relay: Relay, stored: dict[str, str]) -> None:

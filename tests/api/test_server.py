@@ -40,7 +40,7 @@ def free_port() -> int:
 
 async def test_every_host_answers_at_the_same_free_port() -> None:
     require_ipv6()
-    async with listen(echo(), BOTH, 0) as port, ClientSession() as session:
+    async with listen(echo(), bind_all(BOTH, 0)) as port, ClientSession() as session:
         for host in ("127.0.0.1", "[::1]"):
             async with session.get(f"http://{host}:{port}/") as answer:
                 assert answer.status == 200
@@ -49,13 +49,13 @@ async def test_every_host_answers_at_the_same_free_port() -> None:
 async def test_the_port_that_was_asked_for_is_the_one_that_answers() -> None:
     wanted = free_port()
 
-    async with listen(echo(), ["127.0.0.1"], wanted) as port:
+    async with listen(echo(), bind_all(["127.0.0.1"], wanted)) as port:
         assert port == wanted
         assert b"200 OK" in await exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
 
 async def test_nothing_answers_after_the_end() -> None:
-    async with listen(echo(), ["127.0.0.1"], 0) as port:
+    async with listen(echo(), bind_all(["127.0.0.1"], 0)) as port:
         pass
 
     with pytest.raises(ConnectionRefusedError):
@@ -65,7 +65,7 @@ async def test_nothing_answers_after_the_end() -> None:
 async def test_a_compressed_body_stays_as_it_came() -> None:
     body = gzip.compress(b"x" * 1000)
 
-    async with listen(echo(), ["127.0.0.1"], 0) as port, ClientSession() as session:
+    async with listen(echo(), bind_all(["127.0.0.1"], 0)) as port, ClientSession() as session:
         url = f"http://127.0.0.1:{port}/"
         async with session.post(url, data=body, headers={"Content-Encoding": "gzip"}) as answer:
             assert await answer.read() == body
@@ -77,7 +77,7 @@ async def test_a_taken_port_says_what_to_do() -> None:
         port = other.getsockname()[1]
 
         with pytest.raises(PortTaken) as refused:
-            async with listen(echo(), ["127.0.0.1"], port):
+            async with listen(echo(), bind_all(["127.0.0.1"], port)):
                 raise AssertionError("it listens")
 
     assert str(refused.value) == f"port {port} is taken; use RELAY_PORT={port + 1}"
@@ -162,7 +162,7 @@ async def test_what_is_not_http_is_refused_with_one_quiet_line(
 ) -> None:
     caplog.set_level(logging.DEBUG, "proxy")
 
-    async with listen(echo(), ["127.0.0.1"], 0) as port:
+    async with listen(echo(), bind_all(["127.0.0.1"], 0)) as port:
         answer = await exchange(port, request_bytes)
 
     assert b"400 Bad Request" in answer, name
@@ -176,7 +176,7 @@ async def test_a_tls_hello_is_answered_at_once(caplog: pytest.LogCaptureFixture)
     with pytest.raises(ssl.SSLWantReadError):
         ssl.create_default_context().wrap_bio(heard, said, server_hostname="localhost").do_handshake()
 
-    async with listen(echo(), ["127.0.0.1"], 0) as port, asyncio.timeout(9):  # clients give up after 10 s
+    async with listen(echo(), bind_all(["127.0.0.1"], 0)) as port, asyncio.timeout(9):  # clients give up after 10 s
         await exchange(port, said.read())
 
     assert not [record for record in caplog.records if record.exc_info]
@@ -189,7 +189,7 @@ async def test_a_fault_below_the_handlers_keeps_its_traceback(caplog: pytest.Log
     app = web.Application()
     app.router.add_get("/", fail)
 
-    async with listen(app, ["127.0.0.1"], 0) as port:
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         answer = await exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 
     assert b"500 Internal Server Error" in answer
@@ -197,7 +197,7 @@ async def test_a_fault_below_the_handlers_keeps_its_traceback(caplog: pytest.Log
 
 
 async def test_below_the_handlers_plain_lines_are_kept(caplog: pytest.LogCaptureFixture) -> None:
-    async with listen(echo(), ["127.0.0.1"], 0):
+    async with listen(echo(), bind_all(["127.0.0.1"], 0)):
         logging.getLogger("proxy.api.server.protocol").warning("a plain line")
 
     assert "a plain line" in caplog.text
@@ -220,7 +220,7 @@ async def test_an_answer_under_way_is_finished_at_the_end_and_then_the_applicati
     app.on_cleanup.append(clean_up)
 
     async with asyncio.TaskGroup() as group:
-        async with listen(app, ["127.0.0.1"], 0) as port:
+        async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
             answer = group.create_task(exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
             await asked.wait()
         assert events == ["answered", "cleaned up"]
@@ -229,7 +229,10 @@ async def test_an_answer_under_way_is_finished_at_the_end_and_then_the_applicati
 
 
 async def test_an_idle_connection_does_not_delay_the_end() -> None:
-    async with asyncio.timeout(4), listen(echo(), ["127.0.0.1"], 0) as port:  # answers under way would get 5 s
+    async with (
+        asyncio.timeout(4),
+        listen(echo(), bind_all(["127.0.0.1"], 0)) as port,
+    ):  # answers under way would get 5 s
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
@@ -250,7 +253,7 @@ async def test_a_handler_goes_on_when_its_client_has_left() -> None:
     app = web.Application()
     app.router.add_get("/", push)
 
-    async with listen(app, ["127.0.0.1"], 0) as port:
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await started.wait()
@@ -266,7 +269,7 @@ async def test_an_application_that_can_not_start_gives_the_port_back() -> None:
     app.on_startup.append(fail)
 
     with pytest.raises(ValueError, match="no disk"):
-        async with listen(app, ["127.0.0.1"], port):
+        async with listen(app, bind_all(["127.0.0.1"], port)):
             raise AssertionError("it serves")
 
     bind("127.0.0.1", port).close()

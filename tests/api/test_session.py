@@ -19,10 +19,9 @@ from aiohttp import web
 
 from config import job as job_module
 from config.job import Job
-from proxy.api.keys import HANDOVER, PUSH
-from proxy.api.server import listen
-from proxy.artifacts.actions import handover as handover_module
+from proxy.api.server import bind_all, listen
 from proxy.oci.digest import Digest
+from proxy.runtime.limits import Limits
 from tests.actions_store.relays import HASTY
 from tests.api.relay import Answer, Relay, eventually, running
 from tests.fakes.actions import tokens
@@ -55,7 +54,7 @@ async def elsewhere() -> AsyncIterator[Recorder]:
 
     app = web.Application()
     app.router.add_route("*", "/{anything:.*}", record)
-    async with listen(app, ["127.0.0.1"], 0) as port:
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         recorder.origin = f"http://localhost:{port}"  # the emulator is at 127.0.0.1
         yield recorder
     assert recorder.requests == []
@@ -455,12 +454,8 @@ async def test_a_service_that_sends_elsewhere_is_not_followed(
     assert "307" in answer.message
 
 
-async def test_a_service_that_does_not_answer_is_not_waited_for_without_end(
-    actions: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handover_module, "_PATIENCE", 0.0)
-
-    async with waiting(actions, tmp_path) as relay:
+async def test_a_service_that_does_not_answer_is_not_waited_for_without_end(actions: Emulator, tmp_path: Path) -> None:
+    async with waiting(actions, tmp_path, limits=Limits(session_check=0.0)) as relay:
         answer = await hand_over(relay, offer(actions))
 
     assert answer.error == (400, "DENIED")
@@ -488,12 +483,11 @@ async def test_a_fresh_token_of_the_same_run_takes_the_place_of_the_old_one(acti
 
 
 async def test_another_run_has_to_wait_until_the_session_has_expired(
-    actions: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    actions: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(handover_module, "_TICK", 0.01)
     other = offer(actions, actions.job(run=2))
 
-    async with waiting(actions, tmp_path) as relay:
+    async with waiting(actions, tmp_path, limits=Limits(session_poll=0.01)) as relay:
         assert (await hand_over(relay, offer(actions, actions.job(expires_in=2)))).status == 204
         refused = await hand_over(relay, other)
         await relay.push_image("v1")
@@ -568,7 +562,7 @@ async def test_the_host_that_is_handed_over_is_in_names_and_may_be_asked_for(act
         assert (await relay.ask("GET", "/v2/", headers=host)).status == 421
         assert (await hand_over(relay, offer(actions, public_host="relay.example:5001"))).status == 204
         assert (await relay.ask("GET", "/v2/", headers=host)).status == 200
-        assert relay.app[PUSH].public_host == "relay.example:5001"
+        assert relay.services.backend.public_host == "relay.example:5001"
         assert (await hand_over(relay, offer(actions, public_host="other.example:5001"))).status == 204
         assert (await relay.ask("GET", "/v2/", headers=host)).status == 421
 
@@ -579,17 +573,16 @@ async def test_a_host_that_was_set_by_hand_stays_in_names(actions: Emulator, tmp
 
         for host in ("mine.example", "relay.example:5001"):
             assert (await relay.ask("GET", "/v2/", headers={"Host": host})).status == 200
-        assert relay.app[PUSH].public_host == "mine.example"
+        assert relay.services.backend.public_host == "mine.example"
 
 
 # The end of a session
 
 
 async def test_a_session_that_has_expired_still_gives_what_the_relay_has(
-    actions: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    actions: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(handover_module, "_TICK", 0.01)
-    async with waiting(actions, tmp_path) as relay:
+    async with waiting(actions, tmp_path, limits=Limits(session_poll=0.01)) as relay:
         assert (await hand_over(relay, offer(actions, actions.job(expires_in=3)))).status == 204
         pushed = await relay.push_image("v1", layers=[b"layer"])
         assert (await relay.get("v1")).status == 200
@@ -750,8 +743,7 @@ async def test_storage_that_sends_elsewhere_is_not_followed(
     for kind in ("get_range", "put_block", "put_block_list"):
         actions.plan.play(kind, redirect, times=None)
 
-    async with relay_of(actions, tmp_path / "b") as relay:
-        relay.app[HANDOVER].store._storage.tempo = HASTY
+    async with relay_of(actions, tmp_path / "b", limits=Limits(service=HASTY)) as relay:
         pull = await relay.get("v1")
         pushed = await relay.push_image()
         push = await relay.put("v2", pushed.content)

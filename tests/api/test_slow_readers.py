@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.api import blob_response
-from proxy.api.keys import MEMORY
 from proxy.oci.digest import Digest
+from proxy.runtime.limits import Limits
 from tests.api.relay import MIB, Relay, connected, request, running
 from tests.registry_harness import noise
 
@@ -50,7 +49,7 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 async def all_pause(relay: Relay) -> None:
     """Wait until no answer has owned a piece for a while: every client was given what its connection takes."""
-    turn, free, since = relay.app[MEMORY].slots, BUDGET // (2 * MIB), 0
+    turn, free, since = relay.services.memory.slots, BUDGET // (2 * MIB), 0
     async with asyncio.timeout(30):
         while since < 10:  # nobody tells when nothing more happens
             await asyncio.sleep(0.05)
@@ -58,11 +57,8 @@ async def all_pause(relay: Relay) -> None:
 
 
 @pytest.mark.parametrize("content", [RAW, PLAIN], ids=["raw", "compressed"])
-async def test_who_goes_on_reading_gets_all_of_it(
-    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blob_response, "_PAUSE", 0.02)
-    async with running(tmp_path, memory_budget=BUDGET) as relay:
+async def test_who_goes_on_reading_gets_all_of_it(tmp_path: Path, content: bytes) -> None:
+    async with running(tmp_path, limits=Limits(reader_pause=0.02), memory_budget=BUDGET) as relay:
         await relay.push_image("v1", layers=[content])
         path = f"/v2/app/blobs/{Digest.of(content)}"
         async with crowd(relay, path, 3) as clients:
@@ -71,9 +67,8 @@ async def test_who_goes_on_reading_gets_all_of_it(
             assert await asyncio.gather(*map(rest_of, clients)) == [content] * 3
 
 
-async def test_clients_that_do_not_read_stand_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blob_response, "_PAUSE", 0.02)
-    async with running(tmp_path, memory_budget=BUDGET) as relay:
+async def test_clients_that_do_not_read_stand_in_nobodys_way(tmp_path: Path) -> None:
+    async with running(tmp_path, limits=Limits(reader_pause=0.02), memory_budget=BUDGET) as relay:
         await relay.push_image("v1", layers=[RAW])
         path = f"/v2/app/blobs/{Digest.of(RAW)}"
         async with crowd(relay, path, 40):
@@ -81,12 +76,9 @@ async def test_clients_that_do_not_read_stand_in_nobodys_way(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("content", [RAW, PLAIN], ids=["raw", "compressed"])
-async def test_clients_that_do_not_read_hold_little_memory(
-    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blob_response, "_PAUSE", 0.02)
+async def test_clients_that_do_not_read_hold_little_memory(tmp_path: Path, content: bytes) -> None:
     count = 50
-    async with running(tmp_path, memory_budget=BUDGET) as relay:
+    async with running(tmp_path, limits=Limits(reader_pause=0.02), memory_budget=BUDGET) as relay:
         await relay.push_image("v1", layers=[content])
         tracemalloc.start()
         try:
@@ -100,10 +92,8 @@ async def test_clients_that_do_not_read_hold_little_memory(
     assert held < count * 512 * 1024 + BUDGET  # a piece each would be 2 MiB, or more
 
 
-async def test_who_takes_nothing_for_minutes_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blob_response, "_PAUSE", 0.02)
-    monkeypatch.setattr(blob_response, "STALL", 0.2)
-    async with running(tmp_path, memory_budget=BUDGET) as relay:
+async def test_who_takes_nothing_for_minutes_is_left(tmp_path: Path) -> None:
+    async with running(tmp_path, limits=Limits(reader_pause=0.02, body_stall=0.2), memory_budget=BUDGET) as relay:
         await relay.push_image("v1", layers=[RAW])
         path = f"/v2/app/blobs/{Digest.of(RAW)}"
         async with crowd(relay, path, 1) as (client,), asyncio.timeout(20):
@@ -124,11 +114,8 @@ async def _until_cut(client: Client) -> bytes:
         return b""
 
 
-async def test_what_is_damaged_while_a_client_pauses_is_not_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blob_response, "_PAUSE", 0.02)
-    async with running(tmp_path, memory_budget=BUDGET) as relay:
+async def test_what_is_damaged_while_a_client_pauses_is_not_sent(tmp_path: Path) -> None:
+    async with running(tmp_path, limits=Limits(reader_pause=0.02), memory_budget=BUDGET) as relay:
         await relay.push_image("v1", layers=[RAW])
         async with crowd(relay, f"/v2/app/blobs/{Digest.of(RAW)}", 1) as (client,):
             await all_pause(relay)
@@ -143,11 +130,8 @@ async def test_what_is_damaged_while_a_client_pauses_is_not_sent(
     assert "are damaged; push the image again" in health["refused"][0]["message"]
 
 
-async def test_who_takes_nothing_of_a_tarball_for_minutes_is_left_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blob_response, "STALL", 0.2)
-    async with running(tmp_path) as relay:
+async def test_who_takes_nothing_of_a_tarball_for_minutes_is_left_too(tmp_path: Path) -> None:
+    async with running(tmp_path, limits=Limits(body_stall=0.2)) as relay:
         await relay.push_image("v1", layers=[RAW])
         async with crowd(relay, "/relay/images/app:v1", 1) as (client,), asyncio.timeout(20):
             while not (refused := (await relay.ask("GET", "/relay/health")).json["refused"]):

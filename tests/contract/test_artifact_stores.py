@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -61,11 +60,10 @@ async def memory(_: Path) -> ArtifactStore:
 
 async def actions(emulator: Emulator, stack: AsyncExitStack, folder: Path) -> ArtifactStore:
     http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-    storage = BlobStorage(MemoryBudget(64 * MIB), tempo=HASTY)
-    storage.http = http
+    storage = BlobStorage(http, MemoryBudget(64 * MIB), tempo=HASTY)
     store = ActionsStore(storage, TrustedHosts(frozenset(emulator.trusted_hosts.split(","))), folder)
     session = read(emulator.job().token, emulator.origin)
-    store.open_with(ResultsService(http, session, HASTY), timedelta(days=1))
+    store.open_with(ResultsService(http, session, HASTY))
     return store
 
 

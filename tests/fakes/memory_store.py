@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from zlib import crc32
 
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
-from proxy.artifacts.retry import Policy, Rereading
 from proxy.runtime.files import Held
+from proxy.runtime.limits import Policy, Rereading
 
 
 class MemoryStore:

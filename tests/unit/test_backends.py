@@ -6,9 +6,7 @@ import pytest
 
 from config.job import Job
 from config.settings import Settings
-from proxy.backends import StoreUnusable, choose
-from proxy.events import EventBus
-from proxy.runtime.memory import MemoryBudget
+from proxy.backends.choice import StoreUnusable, choose
 
 SECRET = "ghs_secret"  # noqa: S105
 WORKFLOW = Job(under_ci=True)
@@ -16,10 +14,7 @@ READER = Job(github_token=SECRET, repository="octo/relay")
 
 
 def chosen(data: Path, job: Job, **settings: object) -> tuple[str, str]:
-    stores = choose(
-        Settings.model_validate({"data": data, **settings}), job, MemoryBudget(64 * 1024 * 1024), EventBus()
-    )
-    return stores.kind, stores.reason
+    return choose(Settings.model_validate({"data": data, **settings}), job)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from aiohttp import web
 from proxy.__main__ import main
 from proxy.api import access
 from proxy.api.errors import as_oci_errors
-from proxy.api.server import listen
+from proxy.api.server import bind_all, listen
 from proxy.errors import Denied, RegistryError
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 @pytest.fixture
 async def nothing() -> str:
     """A port at which nothing answers."""
-    async with listen(web.Application(), ["127.0.0.1"], 0) as port:
+    async with listen(web.Application(), bind_all(["127.0.0.1"], 0)) as port:
         pass
     return str(port)
 
@@ -92,7 +92,7 @@ async def listed(
     images: object, capsys: pytest.CaptureFixture[str], *options: str
 ) -> tuple[list[str], list[list[str]]]:
     """Give the lines of a list, and what stands in their columns."""
-    async with listen(relay(images), ["127.0.0.1"], 0) as port:
+    async with listen(relay(images), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", *options, "--port", str(port)) == 0
     lines = capsys.readouterr().out.splitlines()
     return lines, [re.split(" {2,}", line) for line in lines]
@@ -164,7 +164,7 @@ async def test_in_a_terminal_the_list_keeps_within_its_width_and_shows_states_in
 
     seen = Terminal()
     monkeypatch.setattr(sys, "stdout", seen)
-    async with listen(relay(images), ["127.0.0.1"], 0) as port:
+    async with listen(relay(images), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", "--port", str(port)) == 0
     monkeypatch.undo()
 
@@ -182,7 +182,7 @@ async def test_what_has_no_platform_is_listed_too_and_nothing_can_command_the_te
 ) -> None:
     images = [image("app:v1", platforms=()), image("app:\x1b[2J[bold]")]
 
-    async with listen(relay(images), ["127.0.0.1"], 0) as port:
+    async with listen(relay(images), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", "--port", str(port)) == 0
 
     bare, hostile = capsys.readouterr().out.splitlines()[1:]
@@ -193,7 +193,7 @@ async def test_what_has_no_platform_is_listed_too_and_nothing_can_command_the_te
 async def test_the_list_shows_the_password_to_the_relay(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with listen(relay([], SECRET), ["127.0.0.1"], 0) as port:
+    async with listen(relay([], SECRET), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", "--port", str(port)) == 1
         assert capsys.readouterr().err == "image-relay: the relay wants its password: RELAY_PASSWORD is not set\n"
 
@@ -206,7 +206,7 @@ async def test_the_list_shows_the_password_to_the_relay(
 
 
 async def test_what_a_relay_refuses_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    async with listen(relay(Denied("GitHub knows no run 1009")), ["127.0.0.1"], 0) as port:
+    async with listen(relay(Denied("GitHub knows no run 1009")), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", "--port", str(port)) == 1
 
     assert capsys.readouterr().err == "image-relay: GitHub knows no run 1009\n"
@@ -222,7 +222,7 @@ async def test_of_a_relay_that_does_not_answer_the_log_is_to_be_read(
     monkeypatch.setattr("proxy.commands.listing._PATIENCE", 0.2)
     app = web.Application()
     app.router.add_get("/relay/images", silent)
-    async with listen(app, ["127.0.0.1"], 0) as port:
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", "--port", str(port)) == 1
 
     assert "has not answered for 0.2 seconds; its log says why" in capsys.readouterr().err
@@ -238,7 +238,7 @@ async def test_who_waits_for_a_relay_that_hangs_waits_no_longer_than_he_said(
     monkeypatch.setattr("proxy.commands.wait._LEAST", 0.2)
     app = web.Application()
     app.router.add_get("/relay/images/{image}", silent)
-    async with listen(app, ["127.0.0.1"], 0) as port:
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         assert await command("wait", "app:v1", "--timeout", "0", "--port", str(port)) == 1
 
     assert "app:v1 did not come within 0 seconds: the relay at 127.0.0.1" in capsys.readouterr().err
@@ -253,7 +253,7 @@ def test_the_help_of_list_has_its_own_options_alone(capsys: pytest.CaptureFixtur
 
 
 async def test_a_relay_that_can_not_read_has_no_empty_list(capsys: pytest.CaptureFixture[str]) -> None:
-    async with listen(relay([], session="none"), ["127.0.0.1"], 0) as port:
+    async with listen(relay([], session="none"), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", "--port", str(port)) == 0
 
     assert capsys.readouterr().err == "images can not be read: the session of this relay is 'none'\n"
@@ -278,28 +278,28 @@ async def test_without_a_relay_the_message_says_how_to_start_one(
 async def test_another_service_at_the_port_is_told_from_a_relay(
     images: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with listen(relay(images), ["127.0.0.1"], 0) as port:
+    async with listen(relay(images), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", "--port", str(port)) == 1
 
     assert "is no image-relay, or of another version" in capsys.readouterr().err
 
 
 async def test_a_relay_that_answers_is_healthy(capsys: pytest.CaptureFixture[str]) -> None:
-    async with listen(relay([], SECRET), ["127.0.0.1"], 0) as port:
+    async with listen(relay([], SECRET), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("health", "--host", "0.0.0.0", "--port", str(port)) == 0  # noqa: S104
 
     assert capsys.readouterr() == ("", "")
 
 
 async def test_another_service_at_the_port_is_not_healthy(capsys: pytest.CaptureFixture[str]) -> None:
-    async with listen(web.Application(), ["127.0.0.1"], 0) as port:
+    async with listen(web.Application(), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("health", "--port", str(port)) == 1
 
     assert capsys.readouterr().err == f"image-relay: what answers at 127.0.0.1 port {port} says 404\n"
 
 
 async def test_a_health_check_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with listen(relay([]), ["127.0.0.1"], 0) as port:
+    async with listen(relay([]), bind_all(["127.0.0.1"], 0)) as port:
         monkeypatch.setenv("RELAY_PORT", str(port))
         monkeypatch.setenv("RELAY_HOST", "0.0.0.0,::")
 
@@ -312,7 +312,7 @@ async def test_a_slow_probe_rests_once_the_relay_has_started(
 ) -> None:
     rested: list[float] = []
     monkeypatch.setattr("time.sleep", rested.append)
-    async with listen(relay([], uptime=uptime), ["127.0.0.1"], 0) as port:
+    async with listen(relay([], uptime=uptime), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("health", "--port", str(port), "--slow-probe", "30") == 0
         assert await command("health", "--port", str(port)) == 0
 
@@ -365,7 +365,7 @@ async def test_a_reader_that_has_enough_ends_the_list_without_a_word() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        async with listen(relay([image("app:v1")]), ["127.0.0.1"], 0) as port:
+        async with listen(relay([image("app:v1")]), bind_all(["127.0.0.1"], 0)) as port:
             listing = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "proxy", "list", "--port", str(port)],
                 cwd=ROOT,
@@ -408,7 +408,7 @@ def test_a_mistyped_option_of_the_default_command_is_named() -> None:
 
 
 async def test_serve_runs_until_it_is_asked_to_stop_and_says_what_it_does(tmp_path: Path) -> None:
-    async with listen(web.Application(), ["127.0.0.1"], 0) as found:
+    async with listen(web.Application(), bind_all(["127.0.0.1"], 0)) as found:
         port = str(found)
     arguments = ["--port", port, "--data", str(tmp_path / "a")]
     environment = {**os.environ, "RELAY_PASSWORD": SECRET, "RELAY_SERVICE_HOST": "10.0.0.1"}
@@ -501,7 +501,7 @@ async def test_what_is_no_relay_gets_and_gives_no_image(
     if name == "save":
         file.write_bytes(b"x")
     more = ("--timeout", "0") if name == "wait" else ("--file", str(file))
-    async with listen(app, ["127.0.0.1"], 0) as port:
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         assert await command(name, "app:v1", *more, "--port", str(port)) == 1
 
     assert "is no image-relay, or of another version (200)" in capsys.readouterr().err

@@ -9,8 +9,9 @@ import aiohttp
 from yarl import URL
 
 from proxy.artifacts.actions.http import without
-from proxy.artifacts.retry import RetryableError, Timeouts
+from proxy.artifacts.retry import RetryableError
 from proxy.events import Call, EventBus, Retried
+from proxy.runtime.limits import Timeouts
 from proxy.runtime.memory import MemoryBudget
 
 _SERVICE = "storage"  # in the ledger
@@ -25,11 +26,11 @@ class UrlRefused(Exception):
 class BlobStorage:
     """How blob storage is reached; `up` and `down` are how many requests of one transfer run side by side."""
 
+    http: aiohttp.ClientSession
     memory: MemoryBudget
     up: int = 8
     down: int = 8
     tempo: Timeouts = field(default_factory=Timeouts)
-    http: aiohttp.ClientSession = field(init=False)
     chance: random.Random = field(default_factory=random.Random)
     ledger: EventBus = field(default_factory=EventBus)
     refusing: set[tuple[str | None, str | None]] = field(default_factory=set)  # hosts: to here none copies from there

@@ -24,7 +24,8 @@ from yarl import URL
 from proxy.artifacts.actions.azure import VERSION, BlobStorage, appends, broken, once
 from proxy.artifacts.actions.block_copy import Copying
 from proxy.artifacts.base import StoreRefused, Stretch
-from proxy.artifacts.retry import Policy, RetryableError, retry, retry_after
+from proxy.artifacts.retry import RetryableError, retry, retry_after
+from proxy.runtime.limits import Policy
 from proxy.runtime.memory import ReadAhead
 from proxy.runtime.tasks import TaskSet, run_in_thread
 

@@ -17,8 +17,9 @@ from yarl import URL
 
 from proxy.artifacts.actions.http import bearer
 from proxy.artifacts.base import StoreRefused
-from proxy.artifacts.retry import CALLS, Policy, RetryableError, is_retryable, retry
+from proxy.artifacts.retry import RetryableError, is_retryable, retry
 from proxy.events import EventBus, Retried
+from proxy.runtime.limits import CALLS, Policy
 
 _log = logging.getLogger(__name__)
 _SERVICE = "api"  # in the ledger

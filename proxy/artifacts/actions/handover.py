@@ -7,28 +7,22 @@ gives a token out again. `docs/actions.md` describes the fields.
 
 import asyncio
 import hmac
-import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from proxy.artifacts.actions.results import NoSuchArtifact, ResultsService
-from proxy.artifacts.actions.session import Held, Session, SessionInvalid, State, read
-from proxy.artifacts.actions.session_store import SessionStore
-from proxy.artifacts.actions.store import ActionsStore
+from proxy.artifacts.actions.session import Session, SessionHolder, SessionInvalid, State, read
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts, Untrusted
 from proxy.artifacts.base import StoreRefused
 from proxy.errors import Denied, SessionRefused, SessionTaken
 from proxy.text import safe_text
 
-_log = logging.getLogger(__name__)
 _LIMIT = 64 * 1024  # bytes of a hand-over
-_PATIENCE = 100.0  # seconds for the service to answer to a session
-_TICK = 1.0  # seconds between two looks at the clock
 _HOST = re.compile(r"(\[[0-9a-fA-F:]{2,39}\]|[a-zA-Z0-9.-]{1,253})(:[0-9]{1,5})?")
 
 
@@ -52,7 +46,7 @@ _Days = Annotated[Annotated[int, Field(ge=1, le=400)] | None, BeforeValidator(_a
 _Number = Annotated[str, BeforeValidator(_text_of_number), Field(pattern=r"^[0-9]{0,20}$")]
 
 
-class Offer(BaseModel):
+class SessionRequest(BaseModel):
     """What `PUT /relay/session` carries. Unknown fields are passed over: an action may be newer than the relay."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -73,54 +67,61 @@ class Offer(BaseModel):
         return safe_text(" ".join(part for part in [*parts, action] if part) or "this job")
 
 
-@dataclass(slots=True)
-class Access:
-    """May this relay be changed? A session may close it for writing."""
-
-    writable: bool = True
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Handover:
-    """Takes sessions in, one at a time.
+    """Checks the sessions that are handed over.
 
-    `refusal` is why none is taken at all, if so; `guarded` means that a password keeps strangers from handing over;
-    `rename` is told under which host clients reach this relay, `changed` of each session, and whether it is the first
-    of its run. `repository` and `run_id` are those of the last hand-over, as far as it told.
+    `refusal` is why none is taken at all, if so; `writable`: nothing closes this relay for writing but a session;
+    `guarded`: a password keeps strangers from handing over; the service has `patience` seconds to answer.
     """
 
-    store: ActionsStore
-    lasting: SessionStore
-    held: Held
+    sessions: SessionHolder
     trust: TrustedHosts
-    access: Access
     connect: Callable[[Session], ResultsService]
     retention_days: int
+    patience: float
+    writable: bool = True
     guarded: bool = False
     refusal: str = ""
-    rename: Callable[[str], None] = field(default=lambda _: None)
-    changed: Callable[[bool], None] = field(default=lambda _: None)
-    repository: str = ""
-    run_id: str = ""
 
-    async def take(self, content: bytes) -> None:
-        """Accept a hand-over, or say why not."""
-        offer, session = _read(content)
+    @property
+    def is_read_only(self) -> bool:
+        """Is this relay closed for writing, by a setting or its session? Such a session is kept to its end."""
+        return not self.writable or bool(self.sessions.current and self.sessions.current.is_read_only)
+
+    async def accept(self, content: bytes) -> tuple[Session, str] | None:
+        """Return the session of a request and a description of it; None if it is the one in use, which is kept.
+
+        Raise SessionRefused, SessionTaken, Denied.
+        """
+        request, session = _read(content)
         if self._is_repeated(session):
-            return
+            return None
         self._check(session)
-        await self._try(session)
+        try:
+            async with asyncio.timeout(self.patience):
+                await self.connect(session).listed()
+        except (StoreRefused, NoSuchArtifact) as error:
+            raise SessionRefused(f"the session was not accepted: {error}") from error
+        except TimeoutError:
+            problem = f"the artifact service did not answer within {self.patience:g} seconds; try again"
+            raise SessionRefused(f"the session was not accepted: {problem}") from None
         self._check(session)  # again: another may have been taken meanwhile
-        self.access.writable = self.access.writable and offer.access != "read"
-        self.adopt(session, str(offer), offer.retention_days)
-        self.repository, self.run_id = offer.repository, offer.run_id
-        if offer.public_host:
-            self.rename(offer.public_host)
+        before = self.sessions.current
+        session = replace(
+            session,
+            retention=timedelta(days=min(self.retention_days, request.retention_days or self.retention_days)),
+            access="read" if request.access == "read" else "write",
+            public_host=request.public_host or (before.public_host if before else ""),
+            repository=request.repository,
+            run_id=request.run_id,
+        )
+        return session, str(request)
 
     def _is_repeated(self, session: Session) -> bool:
         """Was this very session taken before, by a relay that would take no other? Its answer may have been lost."""
-        current = self.held.session
-        if current is None or self.access.writable:
+        current = self.sessions.current
+        if current is None or not self.is_read_only:
             return False
         return current.origin == session.origin and hmac.compare_digest(current.token, session.token)
 
@@ -131,66 +132,23 @@ class Handover:
             self.trust.check_origin(session.origin)
         except Untrusted as error:
             raise Denied(f"the session was not accepted: {error}") from None
-        now, current = datetime.now(UTC), self.held.session
-        if session.has_expired(now):
+        current = self.sessions.current
+        if session.has_expired(datetime.now(UTC)):
             raise SessionRefused("the session was not accepted: its token has expired")
         if current is None:
             return
-        if not self.access.writable:
+        if self.is_read_only:
             raise SessionTaken("this relay only hands out images, and keeps the session that it has (access: read)")
-        same = (current.run, current.origin) == (session.run, session.origin)
-        if not (same or self.guarded or self.held.state(now) is State.EXPIRED):
+        if not (session.is_of_the_run_of(current) or self.guarded or self.sessions.state is State.EXPIRED):
             raise SessionTaken("this relay works for another run; it takes a new session when that one has expired")
 
-    async def _try(self, session: Session) -> None:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self.connect(session).listed()
-        except (StoreRefused, NoSuchArtifact) as error:
-            raise SessionRefused(f"the session was not accepted: {error}") from error
-        except TimeoutError:
-            problem = f"the artifact service did not answer within {_PATIENCE:g} seconds; try again"
-            raise SessionRefused(f"the session was not accepted: {problem}") from None
 
-    def adopt(self, session: Session, described: str, most_days: int | None = None) -> None:
-        """Work with a session from now on; `most_days` is how long the repository keeps artifacts at most."""
-        days = min(self.retention_days, most_days or self.retention_days)
-        self.store.open_with(self.connect(session), timedelta(days=days))
-        self.lasting.begin(timedelta(days=days))
-        before = self.held.session
-        self.held.take(session)
-        self.changed(before is None or (before.run, before.origin) != (session.run, session.origin))
-        text = "a session is in use: %s, %s; artifacts are kept for %d days"
-        _log.info(text, described, _until(session), days)
-
-    async def watch(self) -> None:
-        """Tell, for ever, when the session is about to end, and when it has ended."""
-        told: tuple[Session | None, State] = None, State.NONE
-        while True:
-            session, state = self.held.session, self.held.state(datetime.now(UTC))
-            if (session, state) != told and session is not None:
-                _tell(session, state)
-            told = session, state
-            await asyncio.sleep(_TICK)
-
-
-def _tell(session: Session, state: State) -> None:
-    if state is State.EXPIRING:
-        _log.warning("the session of this job ends soon (%s): what is pushed after that is refused", _until(session))
-    elif state is State.EXPIRED:
-        _log.warning("the session of this job has expired: this relay hands out what it has, and stores nothing more")
-
-
-def _until(session: Session) -> str:
-    return f"good until {session.expires:%Y-%m-%d %H:%M} UTC" if session.expires else "without a known end"
-
-
-def _read(content: bytes) -> tuple[Offer, Session]:
+def _read(content: bytes) -> tuple[SessionRequest, Session]:
     if len(content) > _LIMIT:
         raise SessionRefused(f"the session was not accepted: a hand-over has at most {_LIMIT} bytes")
     try:
-        offer = Offer.model_validate_json(content)
-        return offer, read(offer.token, offer.results_url)
+        request = SessionRequest.model_validate_json(content)
+        return request, read(request.token, request.results_url)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = "".join(f"{part}: " for part in first["loc"][:1])

@@ -17,7 +17,7 @@ from proxy.artifacts.actions.session import Session
 from proxy.artifacts.base import Artifact, Claim, Contested, Ownership, StoreRefused
 from proxy.artifacts.naming import HIGHEST, numbered
 from proxy.artifacts.ranking import following, mistaken, passing
-from proxy.artifacts.retry import Timeouts
+from proxy.runtime.limits import Timeouts
 
 _log = logging.getLogger(__name__)
 _NAMES = 50  # tried for one push, before somebody must be taking them all

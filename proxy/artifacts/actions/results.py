@@ -18,8 +18,8 @@ from yarl import URL
 from proxy.artifacts.actions.session import Session
 from proxy.artifacts.actions.twirp import EXPIRED, Dropped, Fields, NameTaken, NoSuchArtifact, Refused, Twirp, Unclear
 from proxy.artifacts.base import StoreRefused
-from proxy.artifacts.retry import Timeouts
 from proxy.events import EventBus
+from proxy.runtime.limits import Timeouts
 
 __all__ = ["EXPIRED", "Created", "Listed", "NameTaken", "NoSuchArtifact", "Refused", "ResultsService", "Unclear"]
 
@@ -121,9 +121,11 @@ class ResultsService:
         self.has_artifacts = self.has_artifacts or bool(found)
         return found
 
-    async def create(self, name: str, keep: timedelta, *, raw: bool = False) -> Created:
-        """Reserve a name, and give the URL to upload to; NameTaken."""
-        expires = (self.now() + keep + _MORE).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    async def create(self, name: str, *, raw: bool = False) -> Created:
+        """Reserve a name, and return the URL to upload to. Raise NameTaken."""
+        expires = (
+            (self.now() + self.session.retention + _MORE).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        )
         request = {**self._own(), "name": name, "expires_at": expires}
         try:
             if raw and (url := await self._bare(request)):

@@ -1,19 +1,22 @@
-"""Credentials of the artifact service: the runtime token of a job, and what it says of itself.
+"""The session of a job: the runtime token of the artifact service, what it says, and what was handed over with it.
 
 The token is never shown: not in a `repr`, not in an error, not in a log line. It is read without being verified, which
 is for the service to do; so nothing that it says is believed before the service has answered to it.
 """
 
+import asyncio
 import base64
 import json
+import logging
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from yarl import URL
 
+_log = logging.getLogger(__name__)
 _SCOPE = "Actions.Results"
 _TOKEN = re.compile(
     r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", re.ASCII
@@ -28,37 +31,59 @@ class SessionInvalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Access to the artifacts of one run. `origin` is that of the results URL; `run` and `job` are backend ids."""
+    """Access to the artifacts of one run, and all else that a hand-over brings; it is replaced whole, never changed.
+
+    `origin` is that of the results URL; `run` and `job` are backend ids. New artifacts are kept for `retention`. Under
+    `public_host` clients reach this relay; `repository` and `run_id` are GitHub's. All three are empty if unknown.
+    """
 
     token: str = field(repr=False)
     origin: URL
     run: str = field(repr=False)
     job: str = field(repr=False)
     expires: datetime | None
+    retention: timedelta = timedelta(days=3)
+    access: Literal["read", "write"] = "write"
+    public_host: str = ""
+    repository: str = ""
+    run_id: str = ""
 
     @property
     def owner(self) -> str:
         """Name who stores something with this session: the run's attempt and the job."""
         return f"{self.run}:{self.job}"
 
+    @property
+    def is_read_only(self) -> bool:
+        """Was it handed over for reading only?"""
+        return self.access == "read"
+
+    def is_of_the_run_of(self, other: "Session | None") -> bool:
+        """Give both access to the artifacts of one run?"""
+        return other is not None and (self.run, self.origin) == (other.run, other.origin)
+
     def has_expired(self, now: datetime) -> bool:
         """Will the service refuse the token?"""
         return self.expires is not None and self.expires <= now
 
+    def describe_end(self) -> str:
+        """Say until when it is good."""
+        return f"good until {self.expires:%Y-%m-%d %H:%M} UTC" if self.expires else "without a known end"
 
-def read(token: str, results_url: str) -> Session:
-    """Read what a token says of itself; SessionInvalid if it, or the URL, can not be used."""
+
+def read(token: str, results_url: str, retention: timedelta = timedelta(days=3)) -> Session:
+    """Return the session of a token, as it describes itself. Raise SessionInvalid if it or the URL cannot be used."""
     claims = _claims(token.strip())
     scopes = claims.get("scp")
     for scope in scopes.split() if isinstance(scopes, str) else ():
-        kind, *ids = scope.split(":")
-        if kind == _SCOPE and len(ids) == 2 and all(ids):  # noqa: PLR2004 - run and job
-            return Session(token.strip(), _origin(results_url.strip()), ids[0], ids[1], _expiry(claims))
+        match scope.split(":"):
+            case [kind, run, job] if kind == _SCOPE and run and job:
+                return Session(token.strip(), _origin(results_url.strip()), run, job, _expiry(claims), retention)
     raise SessionInvalid("the token gives no access to artifacts: is it ACTIONS_RUNTIME_TOKEN of this job?")
 
 
 def _origin(results_url: str) -> URL:
-    """Give scheme, host and port; whatever path there is, the service is at the root."""
+    """Return scheme, host and port; whatever path there is, the service is at the root."""
     try:
         url = URL(results_url)
         origin = url.origin()
@@ -95,7 +120,7 @@ def _expiry(claims: dict[str, Any]) -> datetime | None:
 
 
 class State(StrEnum):
-    """How a session is, in the words of `/relay/health`."""
+    """The state of a session, in the words of `/relay/health`."""
 
     NONE = "none"
     ACTIVE = "active"
@@ -103,21 +128,51 @@ class State(StrEnum):
     EXPIRED = "expired"
 
 
-@dataclass(slots=True)
-class Held:
-    """The session in use, if there is one; `refused`: the service takes its token no longer, whatever that says."""
+class SessionHolder:
+    """Holds the session in use; what depends on the session reads it here, and a hand-over changes nothing else."""
 
-    session: Session | None = None
-    refused: bool = False
+    def __init__(self, session: Session | None = None) -> None:
+        self._current = session
+        self._refused = False
 
-    def take(self, session: Session) -> None:
+    @property
+    def current(self) -> Session | None:
+        """The session in use, if there is one."""
+        return self._current
+
+    def replace(self, session: Session) -> None:
         """Use a session from now on."""
-        self.session, self.refused = session, False
+        self._current, self._refused = session, False
 
-    def state(self, now: datetime) -> State:
-        """Say how the session is at a time."""
-        if self.session is None:
+    def note_refusal(self) -> None:
+        """Take the session for expired, whatever its token says: the service has refused it."""
+        self._refused = True
+
+    @property
+    def state(self) -> State:
+        """The state of the session now."""
+        return self.state_at(datetime.now(UTC))
+
+    def state_at(self, now: datetime) -> State:
+        """Return the state of the session at a time."""
+        if self._current is None:
             return State.NONE
-        if self.refused or self.session.has_expired(now):
+        if self._refused or self._current.has_expired(now):
             return State.EXPIRED
-        return State.EXPIRING if self.session.has_expired(now + SOON) else State.ACTIVE
+        return State.EXPIRING if self._current.has_expired(now + SOON) else State.ACTIVE
+
+    async def watch(self, poll: float) -> None:
+        """Log, for ever, that the session is about to end, or has ended; look every `poll` seconds."""
+        told: tuple[Session | None, State] = None, State.NONE
+        while True:
+            session, state = self._current, self.state
+            if session and (session, state) != told:
+                if state is State.EXPIRING:
+                    text = "the session of this job ends soon (%s): what is pushed after that is refused"
+                    _log.warning(text, session.describe_end())
+                elif state is State.EXPIRED:
+                    _log.warning(
+                        "the session of this job has expired: this relay serves what it has, and stores no more"
+                    )
+            told = session, state
+            await asyncio.sleep(poll)

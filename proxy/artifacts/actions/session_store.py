@@ -7,20 +7,19 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from proxy.artifacts.actions.results import EXPIRED
-from proxy.artifacts.actions.session import Held, State
+from proxy.artifacts.actions.session import SessionHolder, State
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactStore, Body, Claim, StoreExpired
-from proxy.artifacts.retry import Rereading
 from proxy.runtime.files import Source
+from proxy.runtime.limits import Rereading
 
 
 class SessionStore:
     """The artifacts of a run, seen through the session that is held."""
 
-    def __init__(self, store: ArtifactStore, held: Held) -> None:
+    def __init__(self, store: ArtifactStore, sessions: SessionHolder) -> None:
         self.overwrites, self.is_remote = store.overwrites, store.is_remote
-        self.retention = timedelta(days=3)
         self._store = store
-        self._held = held
+        self._sessions = sessions
         self._known: dict[str, Artifact] = {}
         self._expires: dict[str, datetime] = {}
 
@@ -30,7 +29,7 @@ class SessionStore:
         return EXPIRED if self._is_over() else self._store.closed
 
     def _is_over(self) -> bool:
-        return self._held.state(datetime.now(UTC)) is State.EXPIRED
+        return self._sessions.state is State.EXPIRED
 
     @property
     def rereading(self) -> Rereading:
@@ -41,9 +40,8 @@ class SessionStore:
         """Refuse what another job of the same attempt has stored, as the store does."""
         return self._store.may_replace(artifact)
 
-    def begin(self, retention: timedelta) -> None:
-        """Forget what another session has seen; what is stored from now on is kept for so long."""
-        self.retention = retention
+    def forget(self) -> None:
+        """Forget what an earlier session has seen."""
         self._known = {}
 
     async def listed(self) -> list[Artifact]:
@@ -52,7 +50,7 @@ class SessionStore:
             try:
                 self._remember(await self._store.listed())
             except StoreExpired:  # even before its time
-                self._held.refused = True
+                self._sessions.note_refusal()
         return list(self._known.values())
 
     def _remember(self, listed: list[Artifact]) -> None:
@@ -63,9 +61,11 @@ class SessionStore:
         try:
             stored = await self._store.put(name, body, claim)
         except StoreExpired:
-            self._held.refused = True
+            self._sessions.note_refusal()
             raise
-        self._expires[stored.id] = stored.expires or datetime.now(UTC) + self.retention
+        session = self._sessions.current
+        kept = session.retention if session else timedelta()
+        self._expires[stored.id] = stored.expires or datetime.now(UTC) + kept
         self._known[stored.id] = replace(stored, expires=self._expires[stored.id])
         return self._known[stored.id]
 

@@ -7,7 +7,7 @@ about an archive is known before its artifact is created: upload URLs live an ho
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -37,7 +37,7 @@ from proxy.artifacts.base import (
     Stretch,
 )
 from proxy.artifacts.naming import SUFFIX
-from proxy.artifacts.retry import Rereading
+from proxy.runtime.limits import Rereading
 
 _log = logging.getLogger(__name__)
 NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
@@ -68,7 +68,6 @@ class ActionsStore:
         self._trust = trust
         self._folder = folder
         self._raw = form == "raw"
-        self._retention = timedelta(days=3)
         self._service: ResultsService | None = None
         self._reader: Reader | None = None
         self._tails = Tails()
@@ -82,12 +81,12 @@ class ActionsStore:
         self._deleted: set[str] = set()  # ids of what a listing may still show
         self._own: dict[str, RemoteFile] = {}  # by id; of what was stored, until somebody opens it
 
-    def open_with(self, service: ResultsService, retention: timedelta) -> None:
+    def open_with(self, service: ResultsService) -> None:
         """Use a session, to read and to write, from now on."""
         if self._service and self._service.session.run == service.session.run:
             service.has_artifacts = service.has_artifacts or self._service.has_artifacts
-        self._service, self._retention = service, retention
-        self._reader, self.closed, self._has_listed = RunReader(service), "", False
+        self._service, self._reader = service, RunReader(service)
+        self.closed, self._has_listed = "", False
         self._reserved.begin(service.session.owner)
 
     def read_with(self, reader: Reader, closed: str) -> None:
@@ -215,7 +214,7 @@ class ActionsStore:
     async def _create(self, service: ResultsService, contest: NameClaim) -> tuple[str, Created]:
         async def create(full: str) -> Created:
             try:
-                created = await service.create(full, self._retention, raw=self._raw)
+                created = await service.create(full, raw=self._raw)
             except asyncio.CancelledError:
                 self._unfinished.add(full)  # maybe
                 raise

@@ -15,8 +15,9 @@ import aiohttp
 from proxy.artifacts.actions.http import bearer
 from proxy.artifacts.actions.session import Session
 from proxy.artifacts.base import StoreExpired, StoreRefused
-from proxy.artifacts.retry import RetryableError, Timeouts, is_retryable, moment, retry, retry_after
+from proxy.artifacts.retry import RetryableError, is_retryable, moment, retry, retry_after
 from proxy.events import EventBus, Retried
+from proxy.runtime.limits import Timeouts
 
 _log = logging.getLogger(__name__)
 _SERVICE = "artifacts"  # in the ledger

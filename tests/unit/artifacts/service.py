@@ -26,8 +26,13 @@ async def connected() -> AsyncIterator[aiohttp.ClientSession]:
         yield http
 
 
-def service(http: aiohttp.ClientSession, actions: Emulator, job: Job | None = None) -> ResultsService:
-    return ResultsService(http, read((job or actions.job()).token, actions.origin), HASTY)
+def service(
+    http: aiohttp.ClientSession,
+    actions: Emulator,
+    job: Job | None = None,
+    retention: timedelta = timedelta(days=1),
+) -> ResultsService:
+    return ResultsService(http, read((job or actions.job()).token, actions.origin, retention), HASTY)
 
 
 @asynccontextmanager
@@ -36,8 +41,7 @@ async def opened(
 ) -> AsyncIterator[ActionsStore]:
     """Open a store with a session of a job, of `build` where none is named."""
     async with connected() as http:
-        storage = BlobStorage(MemoryBudget(64 * MIB), tempo=HASTY)
-        storage.http = http
+        storage = BlobStorage(http, MemoryBudget(64 * MIB), tempo=HASTY)
         store = ActionsStore(storage, TrustedHosts(frozenset(actions.trusted_hosts.split(","))), folder, **settings)
-        store.open_with(service(http, actions, job), timedelta(days=1))
+        store.open_with(service(http, actions, job))
         yield store

@@ -7,7 +7,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from proxy.artifacts.retry import BLOBS, CALLS, Policy, RetryableError, is_retryable, retry, retry_after
+from proxy.artifacts.retry import RetryableError, is_retryable, retry, retry_after
+from proxy.runtime.limits import BLOBS, CALLS, Policy
 
 
 def dice(seed: int) -> random.Random:

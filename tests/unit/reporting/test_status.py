@@ -7,13 +7,8 @@ import pytest
 
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_MANIFEST, Manifest
-from proxy.reporting.status import Status
 from tests.fakes.faulty_stores import MoodyStore
 from tests.registry_harness import APP, CONFIG, MIB, V1, V2, Desk, described, document, image, index, noise
-
-
-def report(desk: Desk) -> Status:
-    return Status(desk.lookup, desk.push, "directory")
 
 
 async def push_config(desk: Desk, config: bytes) -> Manifest:
@@ -24,7 +19,7 @@ async def push_config(desk: Desk, config: bytes) -> Manifest:
 
 
 async def platforms(desk: Desk) -> object:
-    (row,) = await report(desk).images()
+    (row,) = await desk.status.images()
     return row["platforms"]
 
 
@@ -32,7 +27,7 @@ async def test_a_durable_image_is_described(desk: Desk) -> None:
     manifest = await desk.push_image(noise(300_000))
     (artifact,) = await desk.store.listed()
 
-    (row,) = await report(desk).images()
+    (row,) = await desk.status.images()
 
     assert row.pop("created") == artifact.created.strftime("%Y-%m-%dT%H:%M:%SZ")
     assert row == {
@@ -85,7 +80,7 @@ async def test_what_is_no_image_has_no_platform(desk: Desk) -> None:
     await desk.put(document(OCI_MANIFEST, config=described(b"{}", "application/vnd.example"), layers=[]), V1)
     await desk.put(document(OCI_MANIFEST, layers=[]), V2)
 
-    assert [row["platforms"] for row in await report(desk).images()] == [[], []]
+    assert [row["platforms"] for row in await desk.status.images()] == [[], []]
 
 
 async def test_a_damaged_archive_is_listed_all_the_same(desk: Desk) -> None:
@@ -113,7 +108,7 @@ async def test_what_is_not_durable_is_told(tmp_path: Path) -> None:
     await desk.spool.add_pending(APP, held.digest, held)
     desk.push.sealer.table.record(APP, held.digest, held.digest)
 
-    health = report(desk).health()
+    health = desk.status.health()
 
     assert health["ready"] is True
     assert health["store"] == "directory"
@@ -122,7 +117,7 @@ async def test_what_is_not_durable_is_told(tmp_path: Path) -> None:
         {"reference": f"app@{each.digest}", "problem": "the storage quota is used up; delete some artifacts"}
         for each in (failed, manifest)
     ]
-    assert [(row["digest"], row["state"]) for row in await report(desk).images()] == [
+    assert [(row["digest"], row["state"]) for row in await desk.status.images()] == [
         (str(failed.digest), "failed"),
         (str(manifest.digest), "failed"),
         (str(held.digest), "uploaded"),
@@ -135,4 +130,4 @@ async def test_an_archive_whose_root_is_not_inside_has_no_platform(desk: Desk) -
     assert archive is not None
     object.__setattr__(archive.index, "root", Digest.of(b"?"))
 
-    assert (await report(desk).durable(archive)).platforms == []
+    assert (await desk.status.durable(archive)).platforms == []

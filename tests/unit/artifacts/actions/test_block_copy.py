@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from proxy.api.server import listen
+from proxy.api.server import bind_all, listen
 from proxy.artifacts.actions.azure import BlobStorage
 from proxy.artifacts.actions.block_copy import Copying
 from proxy.artifacts.base import Stretch
@@ -42,9 +42,8 @@ async def test_only_a_refusal_to_copy_from_a_listed_artifact_is_remembered(liste
 
     app = web.Application()
     app.router.add_put("/blob", refuse)
-    async with listen(app, ["127.0.0.1"], 0) as port, connected() as http:
-        storage = BlobStorage(MemoryBudget(1))
-        storage.http = http
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port, connected() as http:
+        storage = BlobStorage(http, MemoryBudget(1))
         url = URL(f"http://127.0.0.1:{port}/blob")
         stretch = Stretch(1, 0, ((Source(listed), 0),), local=False, parts=no_parts)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.artifacts.actions.handover import Offer, _read
+from proxy.artifacts.actions.handover import SessionRequest, _read
 from proxy.errors import SessionRefused
 from tests.fakes.actions import tokens
 
@@ -27,14 +27,14 @@ def test_no_bytes_are_more_than_a_sentence(body: bytes) -> None:
         _read(body)
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(Offer.model_fields, VALUES)))
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(SessionRequest.model_fields, VALUES)))
 def test_no_values_of_the_fields_are_more_than_a_sentence(fields: dict[str, Any]) -> None:
     try:
         told = repr(_read(content(**fields)))
     except SessionRefused as refused:
         told = refused.message
 
-    assert told.startswith(("(Offer(", "the session was not accepted: "))
+    assert told.startswith(("(SessionRequest(", "the session was not accepted: "))
     assert TOKEN not in told
 
 

@@ -11,12 +11,12 @@ import pytest
 from aiohttp import ClientSession, web
 from yarl import URL
 
-from proxy.api.server import listen
+from proxy.api.server import bind_all, listen
 from proxy.artifacts.actions.github_api import GitHubApi
 from proxy.artifacts.actions.rest_reader import RestReader, Run
 from proxy.artifacts.actions.results import NoSuchArtifact
 from proxy.artifacts.base import Artifact, StoreRefused
-from proxy.artifacts.retry import Policy
+from proxy.runtime.limits import Policy
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer, Reset, edge_page, rate_limited
 from tests.fakes.actions.fixtures import Emulate
@@ -65,7 +65,7 @@ async def answering(answer: Callable[[web.Request], web.StreamResponse]) -> Asyn
 
     app = web.Application()
     app.router.add_route("*", "/{anything:.*}", handle)
-    async with listen(app, ["127.0.0.1"], 0) as port:
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         yield URL(f"http://127.0.0.1:{port}")
 
 

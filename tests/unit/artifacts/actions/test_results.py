@@ -230,7 +230,7 @@ async def test_a_create_gives_a_place_as_it_is_written(emulate: Emulate) -> None
     actions.plan.play(kinds.CREATE, answering({"ok": True, "signedUploadUrl": text}))
 
     async with connected() as http:
-        created = await service(http, actions).create("x", DAY)
+        created = await service(http, actions).create("x")
 
     assert str(created.url) == text
     assert "sig" not in repr(created)
@@ -245,7 +245,7 @@ async def test_a_create_without_a_place_is_told(emulate: Emulate, text: str | No
 
     async with connected() as http:
         with pytest.raises(StoreRefused, match="no URL for the bytes"):
-            await service(http, actions).create("x", DAY)
+            await service(http, actions).create("x")
 
 
 async def test_a_name_that_is_taken_is_told_so(emulate: Emulate) -> None:
@@ -253,9 +253,9 @@ async def test_a_name_that_is_taken_is_told_so(emulate: Emulate) -> None:
 
     async with connected() as http:
         calls = service(http, actions)
-        await calls.create("x", DAY)
+        await calls.create("x")
         with pytest.raises(NameTaken):
-            await calls.create("x", DAY)
+            await calls.create("x")
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -265,7 +265,7 @@ async def test_a_server_without_the_service_is_named(emulate: Emulate, raw: bool
 
     async with connected() as http:
         with pytest.raises(StoreRefused, match="GitHub Enterprise Server"):
-            await service(http, actions).create("x", DAY, raw=raw)
+            await service(http, actions).create("x", raw=raw)
 
 
 async def test_a_refusal_tells_method_and_status_and_nothing_of_what_the_service_said(emulate: Emulate) -> None:
@@ -274,7 +274,7 @@ async def test_a_refusal_tells_method_and_status_and_nothing_of_what_the_service
 
     async with connected() as http:
         with pytest.raises(Refused) as refused:
-            await service(http, actions).create("x", DAY)
+            await service(http, actions).create("x")
 
     assert refused.value.message == "the artifact service refused (CreateArtifact: 400)"
 
@@ -285,7 +285,7 @@ async def test_used_up_storage_is_never_asked_twice(emulate: Emulate) -> None:
 
     async with connected() as http:
         with pytest.raises(StoreRefused, match="used up"):
-            await service(http, actions).create("x", DAY)
+            await service(http, actions).create("x")
 
     assert actions.traffic.calls[kinds.CREATE] == 1
 
@@ -296,7 +296,7 @@ async def test_a_bare_create_that_goes_on_failing_is_told(emulate: Emulate) -> N
 
     async with connected() as http:
         with pytest.raises(StoreRefused, match="CreateArtifact: it answered 403"):
-            await service(http, actions).create("x", DAY, raw=True)
+            await service(http, actions).create("x", raw=True)
 
 
 @pytest.mark.parametrize("fault", [Reset(), Answer(503), intermediary(), answering({}), Answer(200, "<html>")])
@@ -341,7 +341,7 @@ async def test_a_retention_that_is_not_allowed_is_left_to_the_service(emulate: E
     actions = emulate(max_retention_days=1)
 
     async with connected() as http:
-        created = await service(http, actions).create("x", timedelta(days=9))
+        created = await service(http, actions, retention=timedelta(days=9)).create("x")
 
     assert isinstance(created.url, URL)
     assert actions.traffic.calls[kinds.CREATE] == 2

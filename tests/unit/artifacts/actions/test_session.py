@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from yarl import URL
 
-from proxy.artifacts.actions.session import Held, Session, SessionInvalid, State, read
+from proxy.artifacts.actions.session import Session, SessionHolder, SessionInvalid, State, read
 from tests.fakes.actions import tokens
 
 RESULTS = "https://results-receiver.actions.githubusercontent.com/"
@@ -121,7 +121,7 @@ def test_a_session_shows_neither_token_nor_ids(caplog: pytest.LogCaptureFixture)
     session = read(secret, RESULTS)
 
     with caplog.at_level(logging.DEBUG):
-        logging.getLogger("test").info("%s %r %s", session, session, Held(session))
+        logging.getLogger("test").info("%s %r %s", session, session, SessionHolder(session))
 
     for hidden in (secret, secret.split(".")[1], "run-id", "job-id"):
         assert hidden not in caplog.text
@@ -139,17 +139,18 @@ def test_a_session_shows_neither_token_nor_ids(caplog: pytest.LogCaptureFixture)
     ],
 )
 def test_the_state_of_a_session_follows_the_clock(expires: datetime | None, state: State) -> None:
-    assert Held(ending(expires)).state(NOW) is state
+    assert SessionHolder(ending(expires)).state_at(NOW) is state
 
 
 def test_without_a_session_the_state_is_none() -> None:
-    assert Held().state(NOW) is State.NONE
+    assert SessionHolder().state_at(NOW) is State.NONE
 
 
 def test_a_session_that_the_service_refuses_has_expired_until_there_is_another() -> None:
-    held = Held(ending(None), refused=True)
-    assert held.state(NOW) is State.EXPIRED
+    sessions = SessionHolder(ending(None))
+    sessions.note_refusal()
+    assert sessions.state_at(NOW) is State.EXPIRED
 
-    held.take(ending(None))
+    sessions.replace(ending(None))
 
-    assert held.state(NOW) is State.ACTIVE
+    assert sessions.state_at(NOW) is State.ACTIVE

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from yarl import URL
 
-from proxy.artifacts.actions.session import Held, Session, State
+from proxy.artifacts.actions.session import Session, SessionHolder, State
 from proxy.artifacts.actions.session_store import SessionStore
 from proxy.artifacts.base import NOBODYS, Artifact, Body, Claim, StoreExpired, StoreRefused
 from tests.fakes.memory_store import Bytes, MemoryStore
@@ -30,8 +30,8 @@ class Closing(MemoryStore):
 
 
 @pytest.fixture
-def held() -> Held:
-    return Held(Session("a.b.c", URL("https://results.example"), "run", "job", None))
+def sessions() -> SessionHolder:
+    return SessionHolder(Session("a.b.c", URL("https://results.example"), "run", "job", None, SOON))
 
 
 @pytest.fixture
@@ -40,99 +40,100 @@ def store() -> Closing:
 
 
 @pytest.fixture
-def lasting(store: Closing, held: Held) -> SessionStore:
-    lasting = SessionStore(store, held)
-    lasting.begin(SOON)
-    return lasting
+def session_store(store: Closing, sessions: SessionHolder) -> SessionStore:
+    return SessionStore(store, sessions)
 
 
-def expired(held: Held) -> None:
-    held.take(Session("a.b.c", URL("https://results.example"), "run", "job", datetime.now(UTC)))
+def expired(sessions: SessionHolder) -> None:
+    sessions.replace(Session("a.b.c", URL("https://results.example"), "run", "job", datetime.now(UTC)))
 
 
-async def test_when_an_artifact_expires_is_known_to_who_stored_it(lasting: SessionStore, store: Closing) -> None:
+async def test_when_an_artifact_expires_is_known_to_who_stored_it(session_store: SessionStore, store: Closing) -> None:
     others = await store.put("image-app@v0", Bytes(b"of another relay"))
 
-    stored = await lasting.put("image-app@v1", Bytes(b"ours"))
+    stored = await session_store.put("image-app@v1", Bytes(b"ours"))
 
     assert stored.expires is not None
     assert timedelta(0) <= datetime.now(UTC) + SOON - stored.expires < timedelta(minutes=1)
-    assert {each.id: each.expires for each in await lasting.listed()} == {others.id: None, stored.id: stored.expires}
+    assert {each.id: each.expires for each in await session_store.listed()} == {
+        others.id: None,
+        stored.id: stored.expires,
+    }
 
 
 async def test_what_was_listed_stays_listed_when_the_session_has_expired(
-    lasting: SessionStore, store: Closing, held: Held
+    session_store: SessionStore, store: Closing, sessions: SessionHolder
 ) -> None:
     first = await store.put("image-app@v1", Bytes(b"seen"))
-    assert await lasting.listed() == [first]
-    second = await lasting.put("image-app@v2", Bytes(b"ours"))
+    assert await session_store.listed() == [first]
+    second = await session_store.put("image-app@v2", Bytes(b"ours"))
 
-    expired(held)
+    expired(sessions)
     await store.put("image-app@v3", Bytes(b"not seen"))
 
-    assert await lasting.listed() == [first, second]
-    assert lasting.closed.startswith("the session of this job has expired")
+    assert await session_store.listed() == [first, second]
+    assert session_store.closed.startswith("the session of this job has expired")
 
 
 async def test_a_service_that_takes_the_token_no_longer_ends_the_session(
-    lasting: SessionStore, store: Closing, held: Held
+    session_store: SessionStore, store: Closing, sessions: SessionHolder
 ) -> None:
-    first = await lasting.put("image-app@v1", Bytes(b"ours"))
+    first = await session_store.put("image-app@v1", Bytes(b"ours"))
     store.problem = StoreExpired("the token is not taken")
 
-    assert await lasting.listed() == [first]
-    assert held.state(datetime.now(UTC)) is State.EXPIRED
+    assert await session_store.listed() == [first]
+    assert sessions.state is State.EXPIRED
     store.problem = StoreRefused("not asked any more")
-    assert await lasting.listed() == [first]
+    assert await session_store.listed() == [first]
 
 
 async def test_a_push_that_finds_its_token_refused_ends_the_session(
-    lasting: SessionStore, store: Closing, held: Held
+    session_store: SessionStore, store: Closing, sessions: SessionHolder
 ) -> None:
     store.problem = StoreExpired("the token is not taken")
 
     with pytest.raises(StoreExpired):
-        await lasting.put("image-app@v1", Bytes(b"ours"))
+        await session_store.put("image-app@v1", Bytes(b"ours"))
 
-    assert held.state(datetime.now(UTC)) is State.EXPIRED
+    assert sessions.state is State.EXPIRED
 
 
 async def test_any_other_refusal_is_passed_on_and_ends_nothing(
-    lasting: SessionStore, store: Closing, held: Held
+    session_store: SessionStore, store: Closing, sessions: SessionHolder
 ) -> None:
     store.problem = StoreRefused("try again later")
 
     with pytest.raises(StoreRefused, match="try again later"):
-        await lasting.listed()
+        await session_store.listed()
     with pytest.raises(StoreRefused, match="try again later"):
-        await lasting.put("image-app@v1", Bytes(b"ours"))
+        await session_store.put("image-app@v1", Bytes(b"ours"))
 
-    assert held.state(datetime.now(UTC)) is State.ACTIVE
-    assert lasting.closed == store.closed
+    assert sessions.state is State.ACTIVE
+    assert session_store.closed == store.closed
 
 
 async def test_another_session_sees_nothing_of_what_was_known_before(
-    lasting: SessionStore, store: Closing, held: Held
+    session_store: SessionStore, store: Closing, sessions: SessionHolder
 ) -> None:
-    await lasting.put("image-app@v1", Bytes(b"ours"))
-    expired(held)
+    await session_store.put("image-app@v1", Bytes(b"ours"))
+    expired(sessions)
 
-    lasting.begin(SOON)
+    session_store.forget()
 
-    assert await lasting.listed() == []
-
-
-async def test_what_was_deleted_is_not_known_any_more(lasting: SessionStore, held: Held) -> None:
-    stored = await lasting.put("image-app@v1", Bytes(b"ours"))
-
-    await lasting.delete(stored)
-    expired(held)
-
-    assert await lasting.listed() == []
+    assert await session_store.listed() == []
 
 
-async def test_bytes_and_owners_are_those_of_the_store(lasting: SessionStore, store: Closing) -> None:
-    stored = await lasting.put("image-app@v1", Bytes(b"ours"))
+async def test_what_was_deleted_is_not_known_any_more(session_store: SessionStore, sessions: SessionHolder) -> None:
+    stored = await session_store.put("image-app@v1", Bytes(b"ours"))
 
-    assert await (await lasting.open(stored)).read(0, 99, bytes) == b"ours"
-    assert lasting.may_replace(stored) is store.may_replace(stored)
+    await session_store.delete(stored)
+    expired(sessions)
+
+    assert await session_store.listed() == []
+
+
+async def test_bytes_and_owners_are_those_of_the_store(session_store: SessionStore, store: Closing) -> None:
+    stored = await session_store.put("image-app@v1", Bytes(b"ours"))
+
+    assert await (await session_store.open(stored)).read(0, 99, bytes) == b"ours"
+    assert session_store.may_replace(stored) is store.may_replace(stored)

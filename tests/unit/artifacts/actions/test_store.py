@@ -1,6 +1,7 @@
 """The Actions store below the catalog: names, refusals, and what other servers say yes to."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.fakes.memory_store import Bytes
 from tests.registry_harness import noise
-from tests.unit.artifacts.service import MIB, opened
+from tests.unit.artifacts.service import MIB, connected, opened
 
 SOME = Artifact("image-app@v1", "1", datetime.now(UTC), 5, "run:job")
 
@@ -31,9 +32,10 @@ class Huge(Bytes):
 
 
 @pytest.fixture
-def closed(tmp_path: Path) -> ActionsStore:
+async def closed(tmp_path: Path) -> AsyncIterator[ActionsStore]:
     """A store that no session has opened."""
-    return ActionsStore(BlobStorage(MemoryBudget(0)), TrustedHosts(frozenset()), tmp_path)
+    async with connected() as http:
+        yield ActionsStore(BlobStorage(http, MemoryBudget(0)), TrustedHosts(frozenset()), tmp_path)
 
 
 async def test_without_a_session_it_is_empty_and_says_what_is_missing(closed: ActionsStore) -> None:

@@ -1,0 +1,51 @@
+"""The parts of a running relay, as request handlers find them in the application: `request.app[SERVICES]`."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from proxy.api.shutdown import Shutdown
+from proxy.backends.backend import Backend
+from proxy.events import EventBus
+from proxy.registry.deletion import Deletion
+from proxy.registry.downloads import Downloads
+from proxy.registry.image_export import ImageExport
+from proxy.registry.image_import import ImageImport
+from proxy.registry.lookup import Lookup
+from proxy.registry.push import Push
+from proxy.registry.singleflight import SingleFlight
+from proxy.reporting.job_summary import JobSummary
+from proxy.reporting.metrics import Metrics
+from proxy.reporting.pulls import PullTracker
+from proxy.reporting.status import Status
+from proxy.runtime.limits import Limits
+from proxy.runtime.memory import MemoryBudget
+from proxy.runtime.tasks import TaskSet
+from proxy.spool.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What `proxy.app.assemble` has put together."""
+
+    limits: Limits
+    backend: Backend
+    events: EventBus
+    memory: MemoryBudget
+    tasks: TaskSet
+    spool: Spool
+    lookup: Lookup
+    push: Push
+    deletion: Deletion
+    downloads: Downloads
+    image_import: ImageImport
+    image_export: ImageExport
+    flights: SingleFlight
+    pulls: PullTracker
+    metrics: Metrics
+    status: Status
+    summary: JobSummary
+    shutdown: Shutdown
+
+
+SERVICES = web.AppKey("services", Services)

@@ -1,0 +1,90 @@
+"""The back end of a relay: what depends on where images are kept. Nobody else asks which store there is."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from config.settings import Settings
+from proxy.artifacts.actions.rest_reader import Head
+from proxy.artifacts.actions.session import State
+from proxy.catalog.catalog import Catalog
+
+READ_ONLY = (
+    "this relay only hands out images, since its session was handed over for that, or RELAY_ACCESS is set to it; "
+    "to push or delete, start it with RELAY_ACCESS=write"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatus:
+    """Can the store be used, and by which session, or of which run is it? None of it is a secret."""
+
+    ready: bool = True
+    session: State | None = None  # None where there is no such thing
+    expires: datetime | None = None  # the session
+    run: str = ""  # that is read without a session
+    head: Head | None = None
+    is_another_run: bool = False
+
+    def fields(self) -> dict[str, object]:
+        """Return what `/relay/health` says of it."""
+        told: dict[str, object] = {"ready": self.ready}
+        if self.session:
+            told["session"] = self.session.value
+        if self.expires:
+            told["session_expires"] = self.expires.isoformat(timespec="seconds").replace("+00:00", "Z")
+        if self.run:
+            told["run"] = self.run
+        if self.head:
+            told |= {"head": self.head.repository, "commit": self.head.commit, "event": self.head.event}
+        return told
+
+
+class Backend(Protocol):
+    """What of a relay depends on where its images are kept."""
+
+    kind: str
+    """The store, as RELAY_STORE names it."""
+
+    place: str
+    """Where images are, in words of our own."""
+
+    location: str
+    """The same for the log; of a folder its path."""
+
+    has_artifact_ids: bool
+    """Do people know the artifacts by the ids of the store?"""
+
+    catalog: Catalog
+
+    @property
+    def public_host(self) -> str:
+        """Under which host clients reach this relay (`host`, or `host:port`)."""
+
+    @property
+    def public_hosts(self) -> set[str]:
+        """All such hosts."""
+
+    def status(self) -> BackendStatus:
+        """Return whether the store can be used now."""
+
+    def closed(self) -> str:
+        """Return why nothing can be pushed or deleted now; empty where it can."""
+
+    def missing_message(self, wanted: str, there: str) -> str:
+        """Say that a reference is not there, and what is; `there` is empty where nothing is."""
+
+    def load_command(self, artifact: str) -> str:
+        """Return the command that loads an artifact by hand; empty if there is none."""
+
+    async def take_session(self, content: bytes) -> None:
+        """Use the session of a request from now on. Raise SessionRefused, SessionTaken, Denied."""
+
+    async def watch(self) -> None:
+        """Log, until it is cancelled, what happens to the access to the store."""
+
+
+def unpack_folder(settings: Settings) -> Path:
+    """Return the folder for what others have zipped, unpacked."""
+    return settings.data / "spool" / "uploads"

@@ -1,0 +1,51 @@
+"""The back end whose images are files of a folder."""
+
+from config.settings import Settings
+from proxy.artifacts.base import ArtifactStore
+from proxy.artifacts.load_command import out_of_folder
+from proxy.artifacts.naming import Naming
+from proxy.backends.backend import READ_ONLY, BackendStatus, unpack_folder
+from proxy.catalog.catalog import Catalog
+from proxy.errors import Denied
+from proxy.runtime.limits import DEFAULT, Limits
+
+
+class DirectoryBackend:
+    """Images are files of a folder."""
+
+    kind = "directory"
+    place = "the folder of the relay"
+    has_artifact_ids = False
+
+    def __init__(
+        self, store: ArtifactStore, settings: Settings, public_host: str = "", limits: Limits = DEFAULT
+    ) -> None:
+        self.public_host = public_host or settings.public_host
+        self.public_hosts = {self.public_host}
+        self.catalog = Catalog(store, Naming(settings.artifact_prefix), unpack_folder(settings), limits)
+        self.location = str(settings.data)
+        self._folder = settings.data
+        self._is_read_only = settings.access == "read"
+
+    def status(self) -> BackendStatus:
+        """Return that the store can be used."""
+        return BackendStatus()
+
+    def closed(self) -> str:
+        """Return why nothing can be pushed or deleted now; empty where it can."""
+        return READ_ONLY if self._is_read_only else self.catalog.closed
+
+    def missing_message(self, wanted: str, there: str) -> str:
+        """Say that a reference is not there, and what is."""
+        return f"{wanted} is not here (there is: {there or 'nothing yet'}); another tag, or not pushed yet?"
+
+    def load_command(self, artifact: str) -> str:
+        """Return the command that loads a file of the folder."""
+        return out_of_folder(artifact, self._folder)
+
+    async def take_session(self, content: bytes) -> None:
+        """Refuse: a folder needs none."""
+        raise Denied("this relay keeps images in a folder and needs no session; start it with RELAY_STORE=actions")
+
+    async def watch(self) -> None:
+        """Log nothing."""
