@@ -1,7 +1,7 @@
-"""Compressed streams, read as plain ones: gzip, bzip2, xz and zstd, told apart by how they begin.
+"""Decompress streams of gzip, bzip2, xz and zstd, which are recognised by their first bytes.
 
-All of this blocks, and is for a thread that may wait for its source. However far a few bytes expand, no read gives more
-than was asked for, and no decoder needs more than about 40 MiB.
+Everything here blocks: call it in a thread that may wait for its source. However far a few bytes expand, no read
+returns more than was asked for, and no decoder needs more than about 40 MiB.
 """
 
 import bz2
@@ -18,39 +18,44 @@ _CHUNK = 256 * 1024  # bytes that are read from the source at once
 _WINDOW = 32 * 1024 * 1024  # bytes; of zstd: up to level 20, or --long=25
 _XZ_MEMORY = 40 * 1024 * 1024  # bytes; up to preset 8
 _HARMLESS = 1024**3  # plain bytes that anything may expand to
-_MOST_FOLD = 2000  # what comes beyond those, in relation; a layer of zeros compresses 1,032 times with gzip
+_MOST_FOLD = 2000  # how far anything may expand beyond those; gzip compresses a layer of zeros 1,032 times
 _MAGIC = 6  # bytes; the longest of those below
 
 
 class Readable(Protocol):
-    """Bytes that come one after the other."""
+    """A stream of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Give 1 to `size` bytes, or none at the end. Blocks."""
+        """Return 1 to `size` bytes, or none at the end. Blocks."""
 
 
 class Begun:
-    """A stream whose first bytes can be looked at; `first` are some that were read from it already."""
+    """A stream whose next bytes can be looked at; `first` are bytes that were already read from its source."""
 
     def __init__(self, source: Readable, first: bytes = b"") -> None:
+        self.came = 0  # bytes that were read from the source
         self._source = source
         self._first = first
 
     def peek(self, size: int) -> bytes:
-        """Give the next `size` bytes, fewer where it ends before, and leave them there."""
-        self._first += up_to(size - len(self._first), self._source)
+        """Return the next `size` bytes, fewer at the end, and leave them there."""
+        more = up_to(size - len(self._first), self._source)
+        self.came += len(more)
+        self._first += more
         return self._first[:size]
 
     def read(self, size: int, /) -> bytes:
-        """Give 1 to `size` bytes, or none at the end."""
-        if not self._first:
-            return self._source.read(size)
-        given, self._first = self._first[:size], self._first[size:]
-        return given
+        """Return 1 to `size` bytes, or none at the end."""
+        if self._first:
+            given, self._first = self._first[:size], self._first[size:]
+            return given
+        found = self._source.read(size)
+        self.came += len(found)
+        return found
 
 
 def up_to(size: int, source: Readable) -> bytes:
-    """Give `size` bytes, fewer only where the source ends before."""
+    """Return `size` bytes, fewer only at the end of the source."""
     first = source.read(size) if size > 0 else b""
     if not 0 < len(first) < size:
         return first
@@ -61,64 +66,45 @@ def up_to(size: int, source: Readable) -> bytes:
 
 
 def compression(first: bytes) -> str:
-    """Name the compression of something that begins like this; empty where it is none of those that are known."""
+    """Return the name of the compression that begins with these bytes; empty if it is no known one."""
     return next((name for name, magic in _MAGICS.items() if first.startswith(magic)), "")
 
 
 def plain(source: Readable, came: Callable[[], int] | None = None) -> Begun:
-    """Read what is compressed, if it is. TARBALL_INVALID, while reading, where it is damaged or ends too early.
+    """Return the decompressed stream of a source, or the source itself if it is not compressed.
 
-    `came` tells how many bytes of what it comes from were read, where that is compressed once more.
+    Reading raises TarballInvalid where the stream is damaged, ends too early or is a decompression bomb. `came` returns
+    how many bytes were read of the file around the source, if that is compressed too: the ratio counts from there.
     """
-    counted = _Counted(source)
-    begun = Begun(counted)
+    begun = Begun(source)
     name = compression(begun.peek(_MAGIC))
-    if not name:
-        return begun
-    expanded = _Zstd(begun) if name == "zstd" else _Inflated(name, begun)
-    return Begun(_Bounded(name, expanded, came or (lambda: counted.came)))
+    return Begun(_Decompressed(name, begun, came or (lambda: begun.came))) if name else begun
 
 
-class _Counted:
-    """A source, and how many bytes came from it."""
+class _Decompressed:
+    """A stream of any compression, as long as it does not expand beyond all proportion."""
 
-    def __init__(self, source: Readable) -> None:
-        self.came = 0
-        self._source = source
-
-    def read(self, size: int, /) -> bytes:
-        found = self._source.read(size)
-        self.came += len(found)
-        return found
-
-
-class _Bounded:
-    """What a stream expands to, as long as it is not out of all proportion."""
-
-    def __init__(self, name: str, plain: Readable, came: Callable[[], int]) -> None:
+    def __init__(self, name: str, source: Begun, came: Callable[[], int]) -> None:
         self._name = name
-        self._plain = plain
+        self._plain: Readable
+        if name == "zstd":
+            decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+            self._plain = decompressor.stream_reader(cast("IO[bytes]", source), _CHUNK, read_across_frames=True)
+        else:
+            self._plain = _Inflated(name, source)
         self._came = came
         self._given = 0
 
     def read(self, size: int, /) -> bytes:
-        found = self._plain.read(size)
+        """Return 1 to `size` plain bytes, or none at the end."""
+        try:
+            found = self._plain.read(size)
+        except zstandard.ZstdError as error:
+            raise TarballInvalid(f"the zstd stream cannot be read: {error}") from error
         self._given += len(found)
         if self._given > _HARMLESS + _MOST_FOLD * self._came():
             raise TarballInvalid(f"the {self._name} stream expands more than {_MOST_FOLD} times: it is no image")
         return found
-
-
-class _Decoder(Protocol):
-    """What the decoders of bz2, lzma and isal have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = ...) -> bytes: ...
 
 
 class _Inflated:
@@ -130,48 +116,28 @@ class _Inflated:
         self._decoder = _DECODERS[name]()
 
     def read(self, size: int, /) -> bytes:
-        """Give 1 to `size` plain bytes, or none at the end."""
-        while not self._decoder.eof or self._begins_again():
+        """Return 1 to `size` plain bytes, or none at the end."""
+        while True:
+            if self._decoder.eof:  # go on with another stream of the kind; whatever else follows is no part of it
+                self._source = Begun(self._source, self._decoder.unused_data)
+                if compression(self._source.peek(_MAGIC)) != self._name:
+                    return b""
+                self._decoder = _DECODERS[self._name]()
             given = b""
             if self._decoder.needs_input and not (given := self._source.read(_CHUNK)):
                 raise TarballInvalid(f"the {self._name} stream ends too early")
-            if found := self._decompress(given, size):
+            try:
+                found = self._decoder.decompress(given, size)
+            except _DAMAGES as error:
+                raise TarballInvalid(f"the {self._name} stream cannot be read: {error}") from error
+            if found:
                 return found
-        return b""
-
-    def _decompress(self, given: bytes, size: int) -> bytes:
-        try:
-            return self._decoder.decompress(given, size)
-        except _DAMAGES as error:
-            raise TarballInvalid(f"the {self._name} stream cannot be read: {error}") from error
-
-    def _begins_again(self) -> bool:
-        """Go on with the stream that follows, if one does; whatever else follows is no part of it."""
-        rest = Begun(self._source, self._decoder.unused_data)
-        if compression(rest.peek(_MAGIC)) != self._name:
-            return False
-        self._source, self._decoder = rest, _DECODERS[self._name]()
-        return True
-
-
-class _Zstd:
-    """Frames of zstd; those that are to be skipped are."""
-
-    def __init__(self, source: Readable) -> None:
-        decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-        self._reader = decompressor.stream_reader(cast("IO[bytes]", source), read_size=_CHUNK, read_across_frames=True)
-
-    def read(self, size: int, /) -> bytes:
-        """Give 1 to `size` plain bytes, or none at the end."""
-        try:
-            return self._reader.read(size)
-        except zstandard.ZstdError as error:
-            raise TarballInvalid(f"the zstd stream cannot be read: {error}") from error
 
 
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)  # its stubs take the class for an instance
 _DAMAGES = (OSError, EOFError, ValueError, lzma.LZMAError, _IsalError)
 _MAGICS = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
+_Decoder = bz2.BZ2Decompressor | lzma.LZMADecompressor | igzip_lib.IgzipDecompressor
 _DECODERS: Mapping[str, Callable[[], _Decoder]] = {
     "gzip": lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
     "bzip2": bz2.BZ2Decompressor,

@@ -1,13 +1,14 @@
-"""Zips that others made of tarballs or layouts (`actions/upload-artifact`), read where they lie.
+"""Zips that others made of tarballs or layouts (`actions/upload-artifact`), read in place.
 
-Nothing is unpacked to disk, so that names that lead out of the zip harm nobody. Sizes and CRCs are checked by `zipfile`
-while a file is read.
+Nothing is unpacked to disk, so names that lead out of the zip do no harm. `zipfile` checks sizes and CRCs while a file
+is read.
 """
 
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, cast
 
 from proxy.errors import TarballInvalid
@@ -34,7 +35,7 @@ _DAMAGES = (
 
 
 class Zip:
-    """The files of a zip; making one reads its directory, and blocks. TARBALL_INVALID where it is damaged."""
+    """The files of a zip. The constructor reads its directory, blocks, and raises TarballInvalid if that is damaged."""
 
     def __init__(self, file: RangeFile) -> None:
         with _damages():
@@ -42,31 +43,27 @@ class Zip:
             self._files = [each for each in self._zip.infolist() if not each.is_dir()]  # fails on an empty name
         if len(self._files) > _MOST_FILES:
             raise TarballInvalid(f"the zip has more than {_MOST_FILES} files")
-
-    @property
-    def names(self) -> list[str]:
-        """What is in it."""
-        return [each.filename for each in self._files]
+        self.names = [each.filename for each in self._files]
 
     @property
     def only(self) -> zipfile.ZipInfo:
-        """The only file that is in it; TARBALL_INVALID where there are others, or it has an odd compression."""
+        """The only file in it; raise TarballInvalid if there are others, or upload-artifact does not compress so."""
         if len(self._files) != 1:
             raise TarballInvalid(f"the zip has {len(self._files)} files, where an archive has one")
         return _checked(self._files[0])
 
     @property
     def is_layout(self) -> bool:
-        """Is the zip itself an OCI layout?"""
+        """Whether the zip itself is an OCI layout."""
         return {INDEX, LAYOUT} <= set(self.names)
 
     def members(self) -> Iterator[Member]:
-        """Give every file, as those of a tar are given."""
+        """Yield every file as a member, as `members` does for a tar."""
         for each in self._files:
             yield Member(each.filename, each.file_size, "", self._opened(each), each.file_size)
 
     def open(self, name: str) -> Readable:
-        """Read one file."""
+        """Return one file for reading."""
         return self._opened(next(each for each in self._files if each.filename == name))
 
     def _opened(self, entry: zipfile.ZipInfo) -> Readable:
@@ -80,13 +77,13 @@ def _checked(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
     return entry
 
 
+@dataclass(frozen=True, slots=True)
 class _Entry:
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    file: IO[bytes]
 
     def read(self, size: int, /) -> bytes:
         with _damages():
-            return self._file.read(size)
+            return self.file.read(size)
 
 
 @contextmanager
@@ -98,9 +95,9 @@ def _damages() -> Iterator[None]:
 
 
 def tarball_among(names: Sequence[str], wanted: str = "") -> str:
-    """Say which file is the tarball: the one that is called as is `wanted`, or the only one that is called like one.
+    """Return the name of the tarball: the file that is called `wanted`, or the only one that looks like a tarball.
 
-    TARBALL_INVALID, with the names, where that leaves none or several.
+    Raise TarballInvalid, with the names, if there is none or more than one.
     """
     found = [name for name in names if name.lower().endswith(_ENDS)] or (list(names) if len(names) == 1 else [])
     found = [name for name in found if is_called(name, wanted)] or found
@@ -111,6 +108,6 @@ def tarball_among(names: Sequence[str], wanted: str = "") -> str:
 
 
 def is_called(file: str, wanted: str) -> bool:
-    """Is this the name of a file, without its folder, with its ending or without?"""
+    """Return whether this is the name of a file, without its folder, with or without its ending."""
     name = file.lower().rpartition("/")[2]
     return wanted in {name, *(name.removesuffix(end) for end in _ENDS if name.endswith(end))}
