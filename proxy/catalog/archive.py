@@ -1,4 +1,4 @@
-"""Artifacts whose index was read: what is in them, for which reference, and which of several comes first."""
+"""Artifacts whose index was read: what they contain, for which reference, and where else the same bytes are."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,15 +17,15 @@ from proxy.oci.names import Name, Tag, parse_label
 from proxy.runtime.files import Source
 from proxy.runtime.tasks import run_in_thread
 
-LEAST_COPIED = 1024 * 1024  # bytes; what is smaller is sent as fast as storage is asked to copy it
+LEAST_COPIED = 1024 * 1024  # bytes; sending less is as fast as asking the storage to copy it
 
 
 class ArchiveBody(Body, Protocol):
-    """An archive to be, of which all is known."""
+    """An archive that can be stored."""
 
     @property
     def index(self) -> Index:
-        """What is in it, and where."""
+        """What it contains, and where."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,36 +41,36 @@ class Archive:
 
     @property
     def size(self) -> int:
-        """Bytes of the archive itself: what a server lists may be something else, on act the size of a folder."""
+        """Bytes of the archive itself; what a server lists may be another size, on act that of a folder."""
         return self.source.size
 
     def has(self, digest: Digest) -> bool:
-        """Tell whether a pull can try this content: what came damaged from far away may come whole next time."""
+        """Return whether a pull can try this content: what a remote store sent damaged may come whole next time."""
         return digest in self.index.blobs and not (self.source.is_local and digest in self.findings.corrupt)
 
     def is_sound(self, digest: Digest) -> bool:
-        """Tell whether it holds this content, undamaged as far as is known: else a push has to send it again."""
+        """Return whether it has this content, undamaged as far as is known; if not, a push has to send it again."""
         return digest in self.index.blobs and digest not in self.findings.corrupt
 
     @property
     def manifests(self) -> list[Digest]:
-        """Return the digests of the root and of the other manifests in it."""
+        """The digests of its manifests, that of the root first."""
         return [self.index.root, *(each for each, entry in self.index.blobs.items() if entry.media_type)]
 
     def interim(self, now: datetime, most: float) -> float:
-        """Return for how many seconds, `most` at most, an index may still take its place; 0 if it is meant to stay."""
+        """Return for how many seconds, at most `most`, an index may still replace it; 0 if it is meant to stay."""
         age = (now - self.artifact.created).total_seconds()
         return min(most, max(0.0, most - age)) if self.index.interim else 0.0
 
     def continues(self, before: "Archive") -> bool:
-        """Return whether another archive was a step on the way to this one: older, under its tag, and all in it."""
+        """Return whether an older archive of the same tag was a step of the push of this one, which has all of it."""
         same = (before.name, before.reference) == (self.name, self.reference)
         step = before.index.interim or before.index.root == self.index.root
         whole = before.index.blobs.keys() <= self.index.blobs.keys()
         return bool(same and step and whole and order(before.artifact) < order(self.artifact))
 
     def blob(self, digest: Digest) -> Blob | None:
-        """Give content of this archive, whether manifest or blob."""
+        """Return content of this archive, be it a manifest or a blob; None if it has none, or damaged."""
         entry = self.index.blobs.get(digest)
         if entry is None or not self.has(digest):
             return None
@@ -80,14 +80,14 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Where in storage the stored bytes of a blob are: archives and offsets; the CRC-64/NVME of its pieces."""
+    """Where the storage has the stored bytes of a blob, as archives and offsets, and the CRC-64/NVME of its pieces."""
 
     crc64: bytes
     sources: tuple[tuple[CopySource, int], ...]
 
 
 def copies(blob: Blob, archives: Iterable[Archive]) -> Copies | None:
-    """Return in which archives the very pieces of a blob are, with its checksums or else theirs; None if in none."""
+    """Return which archives have exactly the pieces of a blob, with its checksums or else theirs; None if none has."""
     crc64, sources = blob.crc64, list[tuple[CopySource, int]]()
     for archive in archives:
         entry = archive.index.blobs.get(blob.digest)
@@ -101,17 +101,17 @@ def copies(blob: Blob, archives: Iterable[Archive]) -> Copies | None:
 
 @dataclass(slots=True)
 class Replaced:
-    """An archive whose place another one took, and when somebody asked for it last (monotonic seconds)."""
+    """An archive that another one has replaced, and when somebody last asked for it (monotonic seconds)."""
 
     archive: Archive
     used: float
 
 
 async def read(store: ArtifactStore, naming: Naming, artifact: Artifact, folder: Path | None) -> Archive | None:
-    """Open an artifact and read its index; None for what is no archive of a reference.
+    """Open an artifact and read its index; return None if it is no archive of a reference.
 
-    What somebody else has zipped is unpacked to `folder`. Raise ArtifactGone, ArchiveInvalid for what is no archive or
-    a damaged one, StoreRefused or OSError if it cannot be read.
+    An archive in a zip that somebody else made is unpacked to `folder`. Raise ArtifactGone, ArchiveInvalid if it is no
+    archive or a damaged one, StoreRefused or OSError if it cannot be read.
     """
     source: Source = await store.open(artifact)
     try:
@@ -121,24 +121,16 @@ async def read(store: ArtifactStore, naming: Naming, artifact: Artifact, folder:
             raise
         source = await unzipped(source, artifact, folder)
         index = await _index(source)
-    reference = _reference(naming, index, artifact)
+    plain, inside = meanings(artifact.name), [parse_label(text) for text in index.references]
+    named = [found for each in plain if (found := naming.decode(each))]
+    # The index decides where the name has two meanings; a shortened name has to be that of a reference in the index.
+    confirmed = [each for each in named if each in inside] or named
+    reference = next(iter(confirmed or [each for each in inside if naming.encode(*each) in plain]), None)
     return Archive(artifact, source, index, *reference) if reference else None
 
 
-def _reference(naming: Naming, index: Index, artifact: Artifact) -> tuple[Name, Tag | Digest] | None:
-    """Read a reference off the name of an artifact; the index confirms it, and decides where the name has two meanings.
-
-    A name that was shortened has to be that of a reference inside.
-    """
-    plain = meanings(artifact.name)
-    inside = [parse_label(text) for text in index.references]
-    named = [found for each in plain if (found := naming.decode(each))]
-    confirmed = [each for each in named if each in inside] or named
-    return next(iter(confirmed or [each for each in inside if naming.encode(*each) in plain]), None)
-
-
 async def _index(source: Source) -> Index:
-    """Read the end of an archive once, and a second time exactly where the metadata are larger than that."""
+    """Read the index at the end of an archive: in one read, or in a second one if the metadata are larger."""
     size = source.size
     tail = await source.read(max(0, size - TAIL), size, bytes)
     length = metadata_length(tail)

@@ -1,18 +1,18 @@
-"""Archives whose index was read, as many as memory has room for."""
+"""A cache of archives whose index was read, bounded by the memory that the indexes take."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 
 from proxy.catalog.archive import Archive
 
-_BLOB = 8  # pieces that weigh as much as what else there is of a blob
+_BLOB = 8  # pieces that take as much memory as the rest of a blob's entry
 
 
 class ArchiveCache:
-    """Archives by artifact id; None stands for what is none.
+    """Archives by artifact id; None stands for an artifact that is no archive.
 
-    Each weighs as many pieces as it has, and some more. Beyond the limit the least recently used are given up, but
-    never the one that came last: an index can be read again.
+    An archive weighs as much as it has pieces, and a little for each blob. Beyond the limit the least recently used
+    ones are dropped, since an index can be read again, but never the one that was put last.
     """
 
     def __init__(self, limit: float) -> None:
@@ -24,17 +24,17 @@ class ArchiveCache:
         return key in self._held
 
     def get(self, key: str) -> Archive | None:
-        """Give an archive, which counts as used."""
+        """Return an archive, which counts as used."""
         if key in self._held:
             self._held.move_to_end(key)
         return self._held.get(key)
 
     def archives(self) -> list[Archive]:
-        """Give all archives; none counts as used."""
+        """Return all archives; none counts as used."""
         return [archive for archive in self._held.values() if archive]
 
     def put(self, key: str, archive: Archive | None) -> None:
-        """Take an archive in."""
+        """Add or replace an archive."""
         self.remove(key)
         self._held[key] = archive
         self._weight += _weight(archive)
@@ -42,11 +42,11 @@ class ArchiveCache:
             self.remove(next(iter(self._held)))
 
     def remove(self, key: str) -> None:
-        """Give an archive up, if it is here."""
+        """Drop an archive, if it is here."""
         self._weight -= _weight(self._held.pop(key, None))
 
     def keep(self, wanted: Callable[[str, Archive | None], bool]) -> None:
-        """Give up what is not wanted."""
+        """Drop all but what is wanted."""
         for key in [key for key, archive in self._held.items() if not wanted(key, archive)]:
             self.remove(key)
 

@@ -1,10 +1,9 @@
 """Which artifact answers for a tag or a digest.
 
-The store is listed at most every two seconds, and what this relay stores or deletes itself is known at once. Indexes
-are read once per artifact id, and only as far as an answer needs them. Of several artifacts of one tag the newest
-answers, and none where that cannot be read. A remote store may list less than there is, for a while: what an
-earlier listing had is gone when it cannot be opened any more. An archive that was replaced still answers for its
-digests while somebody pulls from it.
+The store is listed at most every two seconds; what this relay stores or deletes itself counts at once. An index is
+read once per artifact id, and only if an answer needs it. Of several artifacts of one tag the newest answers; if that
+cannot be read, none does. A remote store may list less than it has, for a while: an artifact of an earlier listing is
+gone only when it cannot be opened any more. A replaced archive still answers for its digests while somebody pulls it.
 """
 
 import math
@@ -35,7 +34,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-z0-9._]+")
 
 
 class Catalog:
-    """Looks up archives in one artifact store; `folder` takes what others have zipped, unpacked."""
+    """Looks up archives in one artifact store; archives that others have zipped are unpacked to `folder`."""
 
     def __init__(
         self, store: ArtifactStore, naming: Naming, folder: Path | None = None, limits: Limits = DEFAULT
@@ -59,11 +58,11 @@ class Catalog:
 
     @property
     def closed(self) -> str:
-        """Why nothing can be stored or deleted now; empty where it can."""
+        """Why nothing can be stored or deleted now; empty if it can."""
         return self._store.closed
 
     def may_replace(self, artifact: Artifact) -> bool:
-        """May this relay put something else under the reference of an artifact?"""
+        """Return whether this relay may store something else under the reference of an artifact."""
         return self._store.may_replace(artifact)
 
     async def resolve_tag(self, name: Name, reference: Tag | Digest) -> Archive | None:
@@ -74,7 +73,7 @@ class Catalog:
         return (await self.standing(name, reference))[0]
 
     async def standing(self, name: Name, reference: Tag | Digest) -> tuple[Archive | None, frozenset[str]]:
-        """Return the archive that answers as `resolve_tag`, and the ids of all artifacts that were looked at for it."""
+        """Return the archive that `resolve_tag` returns, and the ids of all artifacts that may be of the reference."""
         wanted = self._naming.encode(name, reference)
         if self._listing.has_just_stored(wanted):
             return await self._standing(wanted)
@@ -89,21 +88,21 @@ class Catalog:
         return await self._reader.newest(wanted, same), frozenset(each.id for each in same)
 
     async def confirmed(self, archive: Archive) -> bool:
-        """Return whether an archive is there: what the last listing lacks is late in it, or was deleted by others."""
+        """Return whether an archive exists; one that the last listing lacks is late, or was deleted by others."""
         return await self._listing.confirmed(archive.artifact)
 
     def interim(self, archive: Archive) -> float:
-        """Return for how many seconds to wait for what may take the place of an archive; 0 for one of this relay."""
+        """Return for how many seconds to wait for an index that may replace an archive; 0 for one of this relay."""
         if not self._store.is_remote or self._listing.is_own(archive.artifact):
             return 0.0
         return archive.interim(self._store.now(), self._limits.interim)
 
     def forerunners(self, archive: Archive) -> list[Archive]:
-        """Return what this relay stored before, and is not needed beside an archive (`Archive.continues`)."""
+        """Return what this relay stored as steps of the push of an archive (`Archive.continues`)."""
         return [each for each in self._reader.held() if self._listing.is_own(each.artifact) and archive.continues(each)]
 
     def has(self, artifact: Artifact) -> bool:
-        """Return whether an artifact is in the store, as far as is known."""
+        """Return whether an artifact is listed."""
         return artifact.id in self._listing.listed
 
     async def archives_in(self, name: Name) -> list[Archive]:
@@ -114,7 +113,7 @@ class Catalog:
     async def all_archives(self) -> list[Archive]:
         """Return all archives that answer for something, by name, the newest of each first; see `unreadable`.
 
-        When the session is over, those that were opened before: the others are unreadable.
+        When the session is over, only those that were opened before are returned: the others are unreadable.
         """
         found = await self._listing.looked(
             lambda: self._reader.answering(self._reader.ours(), (UnreadableArtifact, StoreExpired))
@@ -122,11 +121,11 @@ class Catalog:
         return sorted(found, key=lambda archive: archive.name)
 
     def unreadable(self, name: Name | None = None) -> list[UnreadableArtifact]:
-        """Return why artifacts that may be of a repository, or of any, could not be read; listings lack them."""
+        """Return why artifacts, that may be of a repository or all, could not be read; listings lack them."""
         return self._reader.unreadable(name)
 
     def reference_of(self, artifact: Artifact) -> tuple[Name, Tag | Digest] | None:
-        """Read a reference off the name of an artifact, where it tells one."""
+        """Return the reference that the name of an artifact tells; None if it tells none."""
         return self._reader.reference_of(artifact)
 
     async def find(self, name: Name, digest: Digest) -> Archive | None:
@@ -150,7 +149,7 @@ class Catalog:
         return [archive for archive in opened if archive.name == name and archive.index.root == root]
 
     async def cached_archives(self) -> list[Archive]:
-        """Give the archives that are known without asking a remote store, at least; of a local one, all."""
+        """Return the archives that are open, of a remote store; all archives of a local one."""
         return self._reader.held() if self._store.is_remote else await self.all_archives()
 
     async def open_all(self, name: Name) -> None:
@@ -162,15 +161,15 @@ class Catalog:
         return await self._search.find_cached(name, digest)
 
     async def copies(self, blobs: Mapping[Digest, Blob]) -> dict[Digest, Copies]:
-        """Return for large blobs which other archives of the run, of any repository, have their very pieces."""
+        """Return for large blobs which archives of the run, of any repository, have exactly their pieces."""
         return await self._search.copies(blobs)
 
     def known_of(self, wanted: Collection[Digest]) -> set[Digest]:
-        """Tell which of some content is in archives that were opened, of any repository."""
+        """Return which of some content is in open archives, of any repository."""
         return self._search.known_of(wanted)
 
     async def find_replaced(self, name: Name, digest: Digest) -> Archive | None:
-        """Give an archive that was replaced a moment ago, and has this content."""
+        """Return an archive that has this content and was replaced a moment ago."""
         for replaced in self._lingering():
             if replaced.archive.name == name and replaced.archive.has(digest):
                 replaced.used = time.monotonic()
@@ -178,9 +177,9 @@ class Catalog:
         return None
 
     async def tags(self, name: Name) -> list[Tag]:
-        """Return the tags of a repository, in ASCII order, as names of artifacts tell; shortened ones are opened.
+        """Return the tags of a repository, in ASCII order, by the names of artifacts; unclear ones are opened.
 
-        Raise UnreadableArtifact if there is none, and an artifact cannot be read that may have one.
+        Raise UnreadableArtifact if there is none, and an artifact that may have one cannot be read.
         """
         await self._listing.refresh()
         unclear = self._reader.unclear(name)
@@ -194,7 +193,7 @@ class Catalog:
         return sorted({each for each in found if isinstance(each, Tag)})
 
     async def repositories(self) -> list[Name]:
-        """Return the repositories that have an archive, in ASCII order, as far as that can be told."""
+        """Return the repositories that have an archive, in ASCII order, as far as artifacts can be read."""
         await self._listing.refresh()
         names = {known[0] for each in self._listing.listed.values() if (known := self.reference_of(each))}
         return sorted(names | {archive.name for archive in await self._reader.answering(self._reader.unclear())})
@@ -207,7 +206,7 @@ class Catalog:
         return len(ours), sum(max(each.size, opened.get(each.id, 0)) for each in ours)
 
     async def tagged_names(self) -> list[tuple[Name, Tag]]:
-        """Give every tag, by name and the newest first, as names of artifacts tell: sound or not, none is opened."""
+        """Return every tag, by name and the newest first, by the names of artifacts alone: none is opened."""
         await self._listing.refresh()
         newest = sorted(self._listing.listed.values(), key=order, reverse=True)
         decoded = dict.fromkeys(filter(None, map(self.reference_of, newest)))
@@ -216,9 +215,10 @@ class Catalog:
     # What others stored
 
     async def foreign(self, wanted: str) -> Artifact | None:
-        """Give the newest artifact of a name that is no reference; None if there is none.
+        """Return the newest artifact of a name that is no reference; None if there is none.
 
-        Names of repositories have fewer characters: `My image` is `my-image`, unless there is one of that very name.
+        Repository names allow fewer characters: `my-image` stands for `My image`, unless an artifact has exactly that
+        name.
         """
         await self._listing.refresh()
         others = [each for each in self._listing.listed.values() if not self._reader.is_ours(each)]
@@ -227,7 +227,7 @@ class Catalog:
         return max(same or alike, key=order, default=None)
 
     async def open_source(self, artifact: Artifact) -> Source:
-        """Give access to the bytes of an artifact that others stored; ArtifactGone."""
+        """Open an artifact that others stored; raise ArtifactGone."""
         return await self._store.open(artifact)
 
     def forget_listing(self) -> None:
@@ -235,7 +235,7 @@ class Catalog:
         self._listing.expire()
 
     def forget_all(self) -> None:
-        """Know nothing any more: the store is that of another run from now on."""
+        """Forget everything: from now on the store is that of another run."""
         self._listing.clear()
         self._replaced.clear()
         self._opener.keep(lambda *_: False, ())
@@ -243,7 +243,7 @@ class Catalog:
     # Storing and deleting
 
     async def put(self, name: Name, reference: Tag | Digest, body: ArchiveBody, claim: Claim = NOBODYS) -> Archive:
-        """Store an archive; from now on it answers for its reference. Raise Contested."""
+        """Store an archive, which then answers for its reference; raise Contested."""
         encoded = self._naming.encode(name, reference)
         artifact = await self._store.put(encoded, body, claim)
         archive = Archive(artifact, await self._store.open(artifact), body.index, name, reference)
@@ -259,31 +259,29 @@ class Catalog:
         return archive
 
     async def delete(self, name: Name, reference: Tag | Digest) -> None:
-        """Delete all artifacts of a reference, the oldest first; also what cannot be read."""
+        """Delete all artifacts of a reference, the oldest first, including those that cannot be read."""
         wanted = self._naming.encode(name, reference)
         await self._listing.refresh()
         for artifact in reversed(ranked(self._listing.same(wanted))):
-            if await self._means(artifact, wanted):
+            likely, *others = meanings(artifact.name)
+            is_meant = likely == wanted
+            with suppress(UnreadableArtifact):  # the likelier meaning decides if it cannot be read
+                if others:
+                    archive = await self._opener.open(artifact)
+                    is_meant = archive is not None and self._reader.encoded(archive) == wanted
+            if is_meant:
                 await self.remove(artifact)
         gone = (name, reference)
         self._replaced = [each for each in self._replaced if (each.archive.name, each.archive.reference) != gone]
 
     async def remove(self, artifact: Artifact) -> None:
-        """Delete one artifact, and none that has the same reference."""
+        """Delete one artifact, and no other of its reference."""
         await self._store.delete(artifact)
         self._opener.forget(artifact.id)
         self._listing.remove(artifact)
 
-    async def _means(self, artifact: Artifact, wanted: str) -> bool:
-        """Is an artifact whose name can mean a reference one of it? If it cannot be read, by the likelier meaning."""
-        likely, *others = meanings(artifact.name)
-        with suppress(UnreadableArtifact):
-            archive = await self._opener.open(artifact) if others else None
-            return not others or (archive is not None and self._reader.encoded(archive) == wanted)
-        return likely == wanted
-
     def forget_replaced(self, name: Name, root: Digest) -> bool:
-        """Let go at once of replaced archives that have this root; gives whether there were any."""
+        """Forget the replaced archives that have this root; return whether there were any."""
         let_go = [each for each in self._lingering() if (each.archive.name, each.archive.index.root) == (name, root)]
         self._replaced = [each for each in self._replaced if each not in let_go]
         return bool(let_go)
@@ -297,7 +295,7 @@ class Catalog:
         return [replaced for replaced in self._replaced if replaced.used >= oldest]
 
     async def _is_there(self, artifact: Artifact) -> bool:
-        """See whether an artifact that was listed and could not be opened is really no more; then forget it."""
+        """Return whether an artifact that was listed and could not be opened still exists; if not, forget it."""
         if await self._listing.is_there(artifact):
             return True
         self._opener.forget(artifact.id)

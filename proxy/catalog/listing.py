@@ -1,4 +1,4 @@
-"""The listing of a store, and what this relay knows better than it: its own changes, and what a remote store lacks."""
+"""The listing of a store, corrected by what this relay knows: its own changes, and what a remote listing lacks."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 _UNSEEN = 600.0  # seconds for which a listing may lack what this relay has stored
 _LACKED = 60.0  # seconds for which it may lack what an earlier one had
-_LOOKS = 3  # at listings that change while they are worked on
+_LOOKS = 3  # before an answer is given although artifacts keep vanishing
 
 
 class Listing:
@@ -37,21 +37,17 @@ class Listing:
         async with self._lock:
             if time.monotonic() - self._listed_at < self._fresh:
                 return
-            self.listed = await self._current()
+            while True:  # until this relay changed nothing meanwhile, which the listing might lack
+                changes, found = self._changes, await self._store.listed()
+                if changes == self._changes:
+                    break
+            listed = {artifact.id: artifact for artifact in found}
+            self.listed = self._lagging(listed) | listed if self._store.is_remote else listed
             self._listed_at = time.monotonic()
             self._renewed()
 
-    async def _current(self) -> dict[str, Artifact]:
-        """List the store; again if this relay stored or deleted something meanwhile, which the listing may lack."""
-        while True:
-            changes, found = self._changes, await self._store.listed()
-            if changes == self._changes:
-                break
-        listed = {artifact.id: artifact for artifact in found}
-        return self._lagging(listed) | listed if self._store.is_remote else listed  # a local one is listed as it is
-
     def _lagging(self, listed: Container[str]) -> dict[str, Artifact]:
-        """Return what is there, as far as this relay knows, but not in a listing."""
+        """Return what is in the store, as far as this relay knows, but missing in a new listing."""
         now = time.monotonic()
         self._stored = {key: at for key, at in self._stored.items() if key not in listed and at > now - _UNSEEN}
         lacked = {
@@ -63,7 +59,7 @@ class Listing:
         return {key: self.listed[key] for key in (*self._stored, *self._lacked)}
 
     async def looked(self, look: Callable[[], Awaitable[T]]) -> T:
-        """Look something up in a fresh listing; in another one if an artifact was gone by the time it was opened."""
+        """Return what `look` finds in a fresh listing; look again if an artifact was gone when it was opened."""
         for _ in range(_LOOKS - 1):
             await self.refresh()
             vanished, found = self._vanished, await look()
@@ -73,7 +69,7 @@ class Listing:
         return await look()
 
     async def is_there(self, artifact: Artifact) -> bool:
-        """Return whether an artifact that was listed and could not be opened is there; if not, forget it."""
+        """Return whether an artifact that was listed and could not be opened still exists; if not, forget it."""
         if artifact.id not in self._lacked:
             self.expire()
             await self.refresh()
@@ -84,7 +80,7 @@ class Listing:
         return False
 
     async def confirmed(self, artifact: Artifact) -> bool:
-        """Return whether an artifact is there: what the last listing lacks is late in it, or was deleted by others."""
+        """Return whether an artifact exists; one that the last listing lacks is late, or was deleted by others."""
         since = self._stored.get(artifact.id)
         if artifact.id not in self._lacked and (since is None or time.monotonic() - since < self._fresh):
             return True
@@ -106,16 +102,16 @@ class Listing:
         return artifact.id in self._own
 
     def is_settled(self, key: str, archive: Archive | None) -> bool:
-        """Return whether an artifact need not be opened again: else it may be gone by now, or finished."""
+        """Return whether what is known of an artifact stays true; if not, it may be gone by now, or finished."""
         listed = self.listed.get(key)
         return listed is not None and key not in self._lacked and (archive is not None or listed.finalized)
 
     def same(self, wanted: str) -> list[Artifact]:
-        """Return what, by its name, may be of an encoded reference."""
+        """Return the artifacts that, by their names, may be of an encoded reference."""
         return [each for each in self.listed.values() if wanted in meanings(each.name)]
 
     def add(self, artifact: Artifact) -> None:
-        """Take in what this relay has stored."""
+        """Add what this relay has stored."""
         self.listed[artifact.id] = artifact
         self._own.add(artifact.id)
         if self._store.is_remote:
@@ -123,12 +119,12 @@ class Listing:
         self._changes += 1
 
     def remove(self, artifact: Artifact) -> None:
-        """Take out what this relay has deleted."""
+        """Remove what this relay has deleted."""
         self.forget(artifact)
         self._changes += 1
 
     def forget(self, artifact: Artifact) -> None:
-        """Forget what is known of an artifact."""
+        """Forget all about an artifact."""
         self._own.discard(artifact.id)
         for table in (self.listed, self._stored, self._lacked):
             table.pop(artifact.id, None)
@@ -138,7 +134,7 @@ class Listing:
         self._listed_at = float("-inf")
 
     def clear(self) -> None:
-        """Know nothing any more: the store is that of another run from now on."""
+        """Forget everything: from now on the store is that of another run."""
         self.expire()
         for table in (self.listed, self._stored, self._own, self._lacked):
             table.clear()

@@ -1,8 +1,8 @@
-"""Opens the artifacts of a store, each once: archives that were read, and those that could not be read just now.
+"""Open each artifact of a store once, and remember the archives and those that cannot be read for now.
 
-Of a finished artifact an end that makes no sense is a failure, not an absence: something older would answer in its
-place. It is read again, with pauses; then whoever asks is told at once, for a while. A server that lists what is
-unfinished may have an end that is still to come: there it is passed over.
+A finished artifact whose end makes no sense is a failure and not an absence, or something older would answer in its
+place. It is read again, with pauses; after that, requests for it fail at once for a while. An artifact that is still
+being uploaded, on a server that lists those, is skipped: its end is still to come.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ from proxy.catalog.cache import ArchiveCache
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
-_CHECKED = TAIL + OVERHEAD  # bytes of an artifact that is read whole, and compared with its digest
+_CHECKED = TAIL + OVERHEAD  # bytes of an artifact that is read as a whole and compared with its digest
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why an artifact could not be read, and until when (monotonic seconds) it is not tried again."""
+    """Why an artifact could not be read, and until when (monotonic seconds) no request tries again."""
 
     error: UnreadableArtifact
     until: float
@@ -48,8 +48,8 @@ class Problem:
 class Opener:
     """Reads the indexes of one store.
 
-    `limit` is how many pieces the indexes that are held may have; `is_there` tells, by a new listing, whether an
-    artifact is there that could not be opened; `folder` takes what has to be unpacked.
+    `limit` is how many pieces the cached indexes may have; `is_there` returns, by a new listing, whether an artifact
+    that could not be opened still exists; what has to be unpacked goes to `folder`.
     """
 
     def __init__(
@@ -82,9 +82,12 @@ class Opener:
             except ArtifactGone:
                 return None
             except UnreadableArtifact as error:
-                self._remember(error)
+                if known is None or known.error.problem != error.problem:
+                    _log.warning("%s", safe_text(str(error)))
+                until = float("inf") if error.proven else time.monotonic() + self._store.rereading.rest
+                self._problems[artifact.id] = Problem(error.afresh(), until)
                 raise
-            except StoreExpired as error:  # told at once when it is tried again: a new session may have come
+            except StoreExpired as error:  # tried again at once: a new session may have come
                 self._problems[artifact.id] = Problem(UnreadableArtifact(artifact, str(error)), float("-inf"))
                 raise
             if self._problems.pop(artifact.id, None):
@@ -93,25 +96,18 @@ class Opener:
             return archive
 
     def problems(self) -> list[UnreadableArtifact]:
-        """Return why artifacts could not be read, of those that nobody has read since."""
+        """Return why artifacts could not be read, without those that were read since."""
         return [each.error for each in self._problems.values()]
 
     def forget(self, artifact: str) -> None:
-        """Forget what is known of an artifact, by its id."""
+        """Forget all about the artifact with this id."""
         self.archives.remove(artifact)
         self._problems.pop(artifact, None)
 
     def keep(self, settled: Callable[[str, Archive | None], bool], listed: Container[str]) -> None:
-        """Give up archives that are not settled, and problems of what is not listed any more."""
+        """Drop the archives that are not settled, and the problems of what is no longer listed."""
         self.archives.keep(settled)
         self._problems = {key: each for key, each in self._problems.items() if key in listed}
-
-    def _remember(self, error: UnreadableArtifact) -> None:
-        known = self._problems.get(error.artifact.id)
-        if known is None or known.error.problem != error.problem:
-            _log.warning("%s", safe_text(str(error)))
-        until = float("inf") if error.proven else time.monotonic() + self._store.rereading.rest
-        self._problems[error.artifact.id] = Problem(error.afresh(), until)
 
     async def _read(self, artifact: Artifact) -> Archive | None:
         attempt = partial(self._finished if artifact.finalized else self._unfinished, artifact)
@@ -122,7 +118,7 @@ class Opener:
                 raise UnreadableArtifact(artifact, str(fault)) from None
 
     async def _finished(self, artifact: Artifact) -> Archive | None:
-        """Read what has to be an archive; RetryableError if it comes as something else."""
+        """Read what has to be an archive; raise RetryableError if what comes is none."""
         try:
             return await read(self._store, self._naming, artifact, self._folder)
         except ArtifactGone:
@@ -139,7 +135,7 @@ class Opener:
             raise RetryableError(f"{error}; {ADVICE}") from error
 
     async def _unfinished(self, artifact: Artifact) -> Archive | None:
-        """Read what may be unfinished; what came from far away may have been damaged on its way."""
+        """Read what may be unfinished, from a remote store twice: what came may have been damaged on its way."""
         for _ in range(2 if self._store.is_remote else 1):
             try:
                 return await read(self._store, self._naming, artifact, self._folder)

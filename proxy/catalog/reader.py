@@ -1,4 +1,4 @@
-"""Reads several artifacts of a store at once, and says for which references they answer."""
+"""Read several artifacts of a store at once, and find out for which references they answer."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
@@ -16,11 +16,11 @@ from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.runtime.tasks import Several
 
-_SEVERAL = 16  # artifacts that are opened at once, by all who look for something that has no name of its own
+_SEVERAL = 16  # artifacts that all requests together open at once, where no artifact is named after what they look for
 
 
 class Reader:
-    """Opens what a listing has."""
+    """Opens the artifacts of a listing."""
 
     def __init__(self, listing: Listing, opener: Opener, naming: Naming) -> None:
         self._listing = listing
@@ -30,15 +30,15 @@ class Reader:
         self._several = Several[Archive | None](_SEVERAL)
 
     def held(self) -> list[Archive]:
-        """Return the archives that are open, of what is listed."""
+        """Return the archives in the cache that are listed."""
         return [each for each in self._archives.archives() if each.artifact.id in self._listing.listed]
 
     def candidates(self, name: Name) -> list[Artifact]:
-        """Return what, by its name, may be of a repository."""
+        """Return the artifacts that, by their names, may be of a repository."""
         return [each for each in self._listing.listed.values() if self._naming.may_be_of(name, each.name)]
 
     def ours(self) -> list[Artifact]:
-        """Return what, by its name, is of this program."""
+        """Return the artifacts that, by their names, are of this program."""
         return [each for each in self._listing.listed.values() if self.is_ours(each)]
 
     def is_ours(self, artifact: Artifact) -> bool:
@@ -46,7 +46,7 @@ class Reader:
         return bool(self.reference_of(artifact)) or self._naming.may_be_shortened(artifact.name)
 
     def reference_of(self, artifact: Artifact) -> tuple[Name, Tag | Digest] | None:
-        """Read a reference off the name of an artifact, where it tells one."""
+        """Return the reference that the name of an artifact tells; None if it tells none."""
         return next(filter(None, map(self._naming.decode, meanings(artifact.name))), None)
 
     def encoded(self, archive: Archive) -> str:
@@ -54,30 +54,30 @@ class Reader:
         return self._naming.encode(archive.name, archive.reference)
 
     def unclear(self, name: Name | None = None) -> list[Artifact]:
-        """Return what, by its name, may be of several references; that of one repository as far as can be told."""
+        """Return the artifacts, of a repository or all, whose name leaves open of which reference they are."""
         among = self.candidates(name) if name else self._listing.listed.values()
         return [each for each in among if self._naming.may_be_shortened(each.name) or len(meanings(each.name)) > 1]
 
     def unreadable(self, name: Name | None = None) -> list[UnreadableArtifact]:
-        """Return why artifacts that may be of a repository, or of any, could not be read; listings lack them."""
+        """Return why artifacts, that may be of a repository or all, could not be read; listings lack them."""
         problems = [each for each in self._opener.problems() if each.artifact.id in self._listing.listed]
         return [each for each in problems if name is None or self._naming.may_be_of(name, each.artifact.name)]
 
     def parted(self, name: Name) -> tuple[list[Artifact], list[Artifact]]:
-        """Part the artifacts of a repository, the newest first, in the newest of each name and those it replaced."""
+        """Return the artifacts of a repository that answer for their name, and those they replaced; newest first."""
         newest = sorted(self.candidates(name), key=order, reverse=True)
         first = dict[str, str]()
         for each in ranked(newest):
-            first.setdefault(_plain(each), each.id)
+            first.setdefault(numbered(each.name).plain, each.id)
         answering = set(first.values())
         return [each for each in newest if each.id in answering], [each for each in newest if each.id not in answering]
 
     async def each_opened(
         self, works: Iterable[Callable[[], Coroutine[Any, Any, Archive | None]]]
     ) -> AsyncGenerator[Archive]:
-        """Yield what works open, several at once, as it comes; then raise a failure, if there was one.
+        """Yield the archives that `works` open, several at once, as they come; then raise a failure, if there was one.
 
-        One artifact that cannot be read never hides that the session is over, or another failure of the store.
+        An artifact that cannot be read never hides that the session is over, or another failure of the store.
         """
         failure = None
         async with aclosing(self._several.ended(works)) as tasks:
@@ -94,7 +94,7 @@ class Reader:
         works: Iterable[Callable[[], Coroutine[Any, Any, Archive | None]]],
         ignored: tuple[type[StoreRefused], ...] = (UnreadableArtifact,),
     ) -> list[Archive]:
-        """Return what works open, as far as it can be read; see `unreadable`."""
+        """Return the archives that `works` open, as far as they can be read; see `unreadable`."""
         found = list[Archive]()
         with suppress(*ignored):
             async with aclosing(self.each_opened(works)) as archives:
@@ -114,7 +114,7 @@ class Reader:
         return sorted(await self.opened(works, ignored), key=lambda archive: order(archive.artifact), reverse=True)
 
     async def newest(self, wanted: str, artifacts: Iterable[Artifact]) -> Archive | None:
-        """Return the newest archive of an encoded reference, which artifacts may be of by their names.
+        """Return the newest archive of an encoded reference among artifacts that by their names may be of it.
 
         Raise UnreadableArtifact if it cannot be read.
         """
@@ -122,13 +122,9 @@ class Reader:
             try:
                 archive = await self._opener.open(artifact)
             except UnreadableArtifact as error:
-                if not (error.proven and numbered(artifact.name).number > HIGHEST):  # no relay has stored that
+                if not (error.proven and numbered(artifact.name).number > HIGHEST):  # no relay stores under that number
                     raise
                 continue
             if archive and self.encoded(archive) == wanted:
                 return archive
         return None
-
-
-def _plain(artifact: Artifact) -> str:
-    return numbered(artifact.name).plain

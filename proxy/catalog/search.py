@@ -1,4 +1,4 @@
-"""Searches archives for content: those whose index says so, those that hints are about, then all others."""
+"""Search archives for content: first those that are open, then those that hints name, then all others."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
@@ -37,14 +37,15 @@ class Search:
     async def find(self, name: Name, digest: Digest) -> Archive | None:
         """Return an archive of the repository that has this content, preferably one that has it as a manifest.
 
-        It may have it damaged, if none has it sound. Raise UnreadableArtifact if none is found, and one cannot be read.
+        One that has it damaged counts only if no other has it. Raise UnreadableArtifact if none is found, and one
+        cannot be read.
         """
         return self._known(name, digest) or await self._listing.looked(partial(self._holder, name, digest))
 
     async def find_cached(self, name: Name, digest: Digest) -> Archive | None:
         """Return an archive that has this content, as far as that can be told without asking a remote store.
 
-        None too where one that cannot be read may have it: who pushes sends it again.
+        None too where one that cannot be read may have it: then a push sends it again.
         """
         with suppress(UnreadableArtifact):
             return self._known(name, digest) if self._is_remote else await self.find(name, digest)
@@ -69,17 +70,14 @@ class Search:
                         last_resort = last_resort or archive
         except UnreadableArtifact as problem:
             if last_resort is None:
-                raise self._doubt(problem, self._naming.encode(name, digest)) from problem
+                in_name = self._naming.encode(name, digest) in meanings(problem.artifact.name)
+                raise (problem if in_name else problem.as_doubt()) from problem
         return last_resort
 
-    def _doubt(self, problem: UnreadableArtifact, wanted: str) -> UnreadableArtifact:
-        """Say that something may be in an artifact; unless the name of that says so anyway."""
-        return problem if wanted in meanings(problem.artifact.name) else problem.as_doubt()
-
     async def _hinted(self, name: Name, digest: Digest) -> Archive | None:
-        """Return the archive that has a manifest by what the likeliest one and those opened before say of others.
+        """Return an archive that has a manifest: the likeliest one, or one that the hints in open archives name.
 
-        A hint is not believed: what it names is opened, and its own index decides. None too if that cannot be read.
+        A hint is not trusted: what it names is opened, and its own index decides. None too if that cannot be read.
         """
         if not self._is_remote:
             return None
@@ -91,13 +89,13 @@ class Search:
         return found
 
     def _named_by_hints(self, name: Name, digest: Digest) -> set[str]:
-        """Return the names of artifacts that have a manifest, as the archives of its repository that are open say."""
+        """Return the names of artifacts that have a manifest, by the hints in open archives of its repository."""
         hint = digest.hex[:HINT]
         siblings = [each.index.siblings or {} for each in self._reader.held() if each.name == name]
         return {artifact for hints in siblings for artifact, digests in hints.items() if hint in digests}
 
     def _openings(self, name: Name, digest: Digest) -> Iterator[Callable[[], Coroutine[Any, Any, Archive | None]]]:
-        """Yield openings of what may have content: the likeliest first, by what is known when the next one begins."""
+        """Yield what opens each artifact that may have content, the likeliest first by what is known at that time."""
         rest = self._likeliest(name, digest)
         while rest:
             named = self._named_by_hints(name, digest) if self._is_remote else ()
@@ -106,7 +104,7 @@ class Search:
             yield partial(self._opener.open, artifact)
 
     async def _first_sound(self, name: Name, digest: Digest, artifacts: Iterable[Artifact]) -> Archive | None:
-        """Open artifacts one after the other, until one has some content undamaged; pass over what cannot be read."""
+        """Open artifacts one by one, and return the first that has content undamaged; skip what cannot be read."""
         for artifact in artifacts:
             with suppress(UnreadableArtifact):
                 archive = await self._opener.open(artifact)
@@ -115,7 +113,7 @@ class Search:
         return None
 
     def _likeliest(self, name: Name, digest: Digest | None = None) -> list[Artifact]:
-        """Sort what may have content: what is named by it, what answers for a reference, the rest; the newest first."""
+        """Return artifacts in this order: named by the digest, answering for a reference, replaced; newest first."""
         named = self._naming.encode(name, digest) if digest else ""
         answering, replaced = self._reader.parted(name)
         return sorted(answering, key=lambda each: named not in meanings(each.name)) + replaced
@@ -123,8 +121,8 @@ class Search:
     def siblings(self, name: Name) -> dict[str, tuple[str, ...]]:
         """Return hints for the readers of a new archive: which manifests the other artifacts of its repository have.
 
-        By name of the artifact the first digits of digests, of what was opened and what that says of others; none of a
-        local store, which is read as a whole.
+        The hints are the first digits of digests, by the name of the artifact: from open archives, and from the hints
+        in those. A local store needs none, since all of it is read.
         """
         if not self._is_remote:
             return {}
@@ -140,7 +138,7 @@ class Search:
     async def open_all(self, name: Name) -> None:
         """Open what a repository has in a remote store, several artifacts at once, for `find_cached` and `known_of`.
 
-        A hundred at most, the likeliest first; where a server gives no ranges one alone, since it is read as a whole.
+        It opens at most a hundred, the likeliest first; only one if the server ignores ranges and so sends all of it.
         Raise StoreRefused if the store cannot be listed, or at the end if one of them cannot be read.
         """
         if not self._is_remote:
@@ -153,35 +151,26 @@ class Search:
                     return
 
     async def copies(self, blobs: Mapping[Digest, Blob]) -> dict[Digest, Copies]:
-        """Return for large blobs which other archives of the run, of any repository, have their very pieces.
+        """Return for large blobs which archives of the run, of any repository, have exactly their pieces.
 
-        Indexes are opened for it, the newest first, until all are found, but no more than a bounded number.
+        Up to 64 more artifacts are opened for this, the newest first, until all blobs are found or 10 seconds are over.
         """
         large = {digest: blob for digest, blob in blobs.items() if blob.stored >= LEAST_COPIED}
         missing = large.keys() - self.known_of(large)
-        if missing:
-            await self._survey(set(missing))
-        held = sorted(self._reader.held(), key=lambda each: order(each.artifact), reverse=True)
-        found = {digest: copies(blob, held) for digest, blob in large.items()}
-        return {digest: where for digest, where in found.items() if where}
-
-    async def _survey(self, missing: set[Digest]) -> None:
-        """Open what was not opened yet, until it is known where the missing blobs are; what cannot be read is left."""
-        ours = [
-            each
-            for each in self._listing.listed.values()
-            if each.id not in self._opener.archives and self._reader.is_ours(each)
-        ]
-        newest = sorted(ours, key=order, reverse=True)[:_SURVEYED]
+        unopened = [each for each in self._listing.listed.values() if each.id not in self._opener.archives]
+        newest = sorted(filter(self._reader.is_ours, unopened), key=order, reverse=True)
+        works = [partial(self._opener.open, each) for each in newest[:_SURVEYED]] if missing else []
         with suppress(StoreRefused, TimeoutError):
-            works = [partial(self._opener.open, each) for each in newest]
             async with asyncio.timeout(_SURVEY), aclosing(self._reader.each_opened(works)) as archives:
                 async for archive in archives:
                     missing -= archive.index.blobs.keys()
                     if not missing:
-                        return
+                        break
+        held = sorted(self._reader.held(), key=lambda each: order(each.artifact), reverse=True)
+        found = {digest: copies(blob, held) for digest, blob in large.items()}
+        return {digest: where for digest, where in found.items() if where}
 
     def known_of(self, wanted: Collection[Digest]) -> set[Digest]:
-        """Tell which of some content is in archives that were opened, of any repository."""
+        """Return which of some content is in open archives, of any repository."""
         some = set(wanted)
         return set().union(*(each.index.blobs.keys() & some for each in self._reader.held()))
