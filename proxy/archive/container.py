@@ -1,7 +1,7 @@
 """The zip around an archive in an artifact: one stored entry, always with zip64 fields (APPNOTE 6.3.10).
 
-Sizes and CRC-32 are in the local header, no data descriptor follows: readers that only go forward can read it too. What
-`download-artifact`, a browser or `unzip` get out of it is the archive itself.
+Sizes and CRC-32 are in the local header and no data descriptor follows, so readers that only go forward can read it
+too. What `download-artifact`, a browser or `unzip` extract is the archive itself.
 """
 
 import struct
@@ -20,7 +20,7 @@ _MADE_BY = 3 << 8 | _VERSION  # Unix
 _MODE = 0o100644 << 16
 _MANY, _MANY16 = 0xFFFFFFFF, 0xFFFF  # "look into the zip64 fields"
 
-OVERHEAD = 1024  # bytes; more than the end of a zip of ours has
+OVERHEAD = 1024  # bytes; more than there are behind the entry
 
 
 class ContainerInvalid(Exception):
@@ -28,14 +28,14 @@ class ContainerInvalid(Exception):
 
 
 class Wrapping(NamedTuple):
-    """What stands before and behind the entry."""
+    """The bytes before and behind the entry."""
 
     head: bytes
     end: bytes
 
 
 def wrap(entry: str, size: int, crc: int) -> Wrapping:
-    """Give the bytes around an entry of `size` bytes with this CRC-32."""
+    """Return the bytes around an entry of `size` bytes with this CRC-32."""
     name = entry.encode()
     extra = _EXTRA.pack(1, 16, size, size)
     head = (
@@ -55,13 +55,20 @@ def wrap(entry: str, size: int, crc: int) -> Wrapping:
 
 
 def payload(tail: bytes, size: int, entry: str) -> tuple[int, int]:
-    """Return where the entry of this name is, as [start, stop) in a file of `size` bytes, by the last bytes of it.
+    """Return where the entry of this name is, as [start, stop) in a file of `size` bytes that ends in `tail`.
 
-    Raise ContainerInvalid if it is not a zip as `wrap` makes it, or one that was made for another artifact.
+    Raise ContainerInvalid if it is no zip that `wrap` made, or one that was made for another artifact.
     """
+    end = len(tail) - _END.size
+    locator = end - _LOCATOR.size
+    end64 = locator - _END64.size
+    if end64 < 0 or tail[end : end + 4] != b"PK\x05\x06" or tail[locator : locator + 4] != b"PK\x06\x07":
+        raise ContainerInvalid("not a zip of image-relay")
+    magic, *_, entries, length, at = _END64.unpack_from(tail, end64)
+    if magic != b"PK\x06\x06" or at > size - (len(tail) - end64):
+        raise ContainerInvalid("not a zip of image-relay")
+    start = len(tail) - (size - at)
     try:
-        at, entries, length = _directory(tail, size)
-        start = len(tail) - (size - at)
         central = _CENTRAL.unpack_from(tail, start)
         named, extra_length = central[10], central[11]
         extra = _EXTRA.unpack_from(tail, start + _CENTRAL.size + named)
@@ -74,16 +81,3 @@ def payload(tail: bytes, size: int, entry: str) -> tuple[int, int]:
     if start < 0 or not stored or entries != 1 or at - head != extra[3] or at + length > size or head > at:
         raise ContainerInvalid("not a zip with one stored entry")
     return head, at
-
-
-def _directory(tail: bytes, size: int) -> tuple[int, int, int]:
-    """Give offset, number of entries and length of the central directory."""
-    end = len(tail) - _END.size
-    locator = end - _LOCATOR.size
-    end64 = locator - _END64.size
-    if end64 < 0 or tail[end : end + 4] != b"PK\x05\x06" or tail[locator : locator + 4] != b"PK\x06\x07":
-        raise ContainerInvalid("not a zip of image-relay")
-    fields = _END64.unpack_from(tail, end64)
-    if fields[0] != b"PK\x06\x06" or fields[9] > size - (len(tail) - end64):
-        raise ContainerInvalid("not a zip of image-relay")
-    return fields[9], fields[7], fields[8]

@@ -1,4 +1,4 @@
-"""Single zstd frames (RFC 8878): the same bytes each time, and decompression in bounded memory."""
+"""Single zstd frames (RFC 8878): compression that is reproducible, decompression in bounded memory."""
 
 import threading
 
@@ -22,9 +22,9 @@ class FrameInvalid(Exception):
 
 
 def compressor(level: int) -> zstandard.ZstdCompressor:
-    """Give one-shot compression for the calling thread: content size in the header, no checksum.
+    """Return a one-shot compressor for the calling thread, with the content size in the header and no checksum.
 
-    It is made once for each thread: that costs a quarter as much as compressing a piece does.
+    There is one for each thread, since making one takes a quarter of the time that a piece takes.
     """
     if level not in _KEPT.compressors:
         made = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False, threads=0)
@@ -33,10 +33,10 @@ def compressor(level: int) -> zstandard.ZstdCompressor:
 
 
 def decompress(frame: Bytes, limit: int) -> bytes:
-    """Give the plain bytes, `limit` at most; nothing is allocated before the header is checked.
+    """Return the plain bytes, at most `limit`; nothing is allocated before the header is checked.
 
-    A frame must say its content size and keep to it, name no dictionary, and end where the
-    bytes end.
+    Raise FrameInvalid unless the frame announces its content size and keeps to it, names no dictionary, and ends where
+    the bytes end.
     """
     try:
         header = zstandard.get_frame_parameters(frame)

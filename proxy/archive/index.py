@@ -1,7 +1,7 @@
-"""The index at the end of an archive, and of a blob in the spool: what is in the file, and where.
+"""The index at the end of an archive, and of a blob in the spool: what the file contains, and where.
 
-It is the payload of a zstd skippable frame, so that decoders pass over it. Nothing in it is believed:
-whatever `decode` returns lies inside the file, does not overlap, and is small enough for memory.
+It is the payload of a zstd skippable frame, which decoders skip. Nothing in it is trusted: whatever `decode` returns
+lies inside the file, does not overlap, and is small enough for memory.
 """
 
 import re
@@ -39,15 +39,16 @@ _SKIPPABLE = struct.Struct("<II")  # RFC 8878, 3.1.2: magic number, payload leng
 _MAGIC_NUMBER = 0x184D2A57
 _LENGTHS = struct.Struct("<QII")  # all metadata, compressed index, CRC-32 of the compressed index
 _TRAILER = struct.Struct("<16sII8s")  # the lengths, their CRC-32, format version, magic
+_AROUND = _SKIPPABLE.size + _TRAILER.size  # bytes of a footer around the compressed index
 _MAGIC = b"imgrelay"
 
 
 class ArchiveInvalid(Exception):
-    """The file has no index, or one that cannot be believed."""
+    """The file has no index, or one that cannot be right."""
 
 
 class FormatUnknown(ArchiveInvalid):
-    """The file is of a format that only another version of this program reads."""
+    """The file has a format that only another version of this program can read."""
 
 
 DigestText = Annotated[
@@ -57,7 +58,7 @@ DigestText = Annotated[
 ]
 Reference = Annotated[str, AfterValidator(lambda text: label(*parse_label(text)))]
 Count = Annotated[int, Field(ge=0, le=limits.FILE)]
-# It may end in a header of an answer or in a log.
+# A text that may appear in a response header or in a log.
 Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 
@@ -69,7 +70,7 @@ _SIBLING = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,1024}")
 
 
 def _hints(value: object) -> dict[str, tuple[str, ...]] | None:
-    """Return what is well-formed and within the bounds: an archive is read without a hint, and never fails by one."""
+    """Return the hints that are well-formed and within the bounds; no archive is refused for a bad one."""
     if not isinstance(value, dict):
         return None
     hints = dict[str, tuple[str, ...]]()
@@ -89,13 +90,13 @@ Checksums = Annotated[
 
 
 class _Part(BaseModel):
-    """No conversion between types; unknown fields are passed over: a later writer may add some."""
+    """No conversion between types; unknown fields are ignored, since a later writer may add some."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
 
 class Entry(_Part):
-    """A blob or manifest: its plain size, its pieces without gaps, the file offset of the first.
+    """A blob or manifest: its plain size, its pieces without gaps, and the file offset of the first.
 
     `crc64` has the CRC-64/NVME of each piece, eight bytes each, the lowest first.
     """
@@ -109,7 +110,7 @@ class Entry(_Part):
 
     @property
     def stored(self) -> int:
-        """The length of all pieces together, in bytes."""
+        """Bytes of all pieces together."""
         return sum(piece.stored for piece in self.pieces)
 
     @model_validator(mode="after")
@@ -127,13 +128,13 @@ class Entry(_Part):
 
 
 class Index(_Part):
-    """What one file holds: references (`app:v1`, or `app@sha256:…`), the root, and all blobs and manifests."""
+    """What one file contains: references (`app:v1`, or `app@sha256:…`), the root, and all blobs and manifests."""
 
     version: int = VERSION
     references: tuple[Reference, ...]
     root: DigestText
     blobs: dict[DigestText, Entry]
-    interim: bool | None = None  # its client may be about to store, under the same tag, the index that it belongs to
+    interim: bool | None = None  # its client may be about to push, under the same tag, the index that names it
     siblings: Hints = None  # manifests of other artifacts of the repository, by name
 
     @model_validator(mode="after")
@@ -146,15 +147,15 @@ class Index(_Part):
 
 
 def encode(index: Index, metadata: int, at: int) -> bytes:
-    """Write the footer of a file: a skippable frame that ends in the fixed trailer.
+    """Return the footer of a file: a skippable frame that ends in the fixed trailer.
 
-    `metadata` is the file offset where the small members start, `at` the one where this frame
-    starts. An index that no reader would accept is ArchiveInvalid.
+    `metadata` is the file offset where the small members start, `at` the one where this frame starts. Raise
+    ArchiveInvalid if no reader would accept the index.
     """
     text = index.model_dump_json(exclude_none=True).encode()
     _refuse_unbounded(text)
     payload = frames.compressor(_LEVEL).compress(text)
-    total = at - metadata + _SKIPPABLE.size + len(payload) + _TRAILER.size
+    total = at - metadata + _AROUND + len(payload)
     if total > limits.METADATA:
         raise ArchiveInvalid(f"the metadata would have {total} bytes, readers take {limits.METADATA}")
     lengths = _LENGTHS.pack(total, len(payload), crc32(payload))
@@ -163,53 +164,27 @@ def encode(index: Index, metadata: int, at: int) -> bytes:
 
 
 def metadata_length(tail: bytes) -> int:
-    """Say how many last bytes hold the small members and the index, by the end of `tail`.
+    """Return how many bytes the small members and the index have, by the trailer at the end of `tail`.
 
-    ArchiveInvalid if there is no trailer, or one of a newer format.
+    Raise ArchiveInvalid if there is no trailer, or one of a newer format.
     """
     metadata, _, _ = _trailer(tail)
     return metadata
 
 
 def decode(tail: bytes, size: int) -> Index:
-    """Read the index of a file of `size` bytes from its last bytes, at least `metadata_length`.
+    """Return the index of a file of `size` bytes, by its last bytes, at least `metadata_length`.
 
-    What is damaged, contradictory or beyond a limit is ArchiveInvalid.
+    Raise ArchiveInvalid if it is damaged, contradictory or beyond a limit.
     """
     metadata, length, crc = _trailer(tail)
     if not metadata <= len(tail) <= size:
         raise ArchiveInvalid(f"the metadata has {metadata} bytes, {len(tail)} were read of {size}")
-    footer = _footer_length(length)
+    footer = _AROUND + length
     start = len(tail) - footer
     payload = memoryview(tail)[start + _SKIPPABLE.size : -_TRAILER.size]
     if _SKIPPABLE.unpack_from(tail, start) != (_MAGIC_NUMBER, length + _TRAILER.size) or crc32(payload) != crc:
         raise ArchiveInvalid("the index is damaged")
-    index = _parsed(payload)
-    if any(end > size - footer for _, end in _stretches(index.blobs.values())):
-        raise ArchiveInvalid("a blob lies outside the file")
-    return index
-
-
-def _trailer(tail: bytes) -> tuple[int, int, int]:
-    """Give the length of all metadata, that of the compressed index, and the CRC-32 of the latter."""
-    if len(tail) < _TRAILER.size:
-        raise ArchiveInvalid("too short to be an archive of image-relay")
-    lengths, crc, version, magic = _TRAILER.unpack_from(tail, len(tail) - _TRAILER.size)
-    if magic != _MAGIC:
-        raise ArchiveInvalid("no archive of image-relay: the trailer is missing")
-    if version != VERSION:
-        raise FormatUnknown(f"it has format version {version}, this image-relay reads version {VERSION}")
-    metadata, length, payload_crc = _LENGTHS.unpack(lengths)
-    if crc32(lengths) != crc or not _footer_length(length) <= metadata <= limits.METADATA:
-        raise ArchiveInvalid("the trailer is damaged")
-    return metadata, length, payload_crc
-
-
-def _footer_length(index: int) -> int:
-    return _SKIPPABLE.size + index + _TRAILER.size
-
-
-def _parsed(payload: memoryview) -> Index:
     try:
         text = frames.decompress(payload, limits.INDEX)
         _refuse_unbounded(text)
@@ -221,11 +196,28 @@ def _parsed(payload: memoryview) -> Index:
         raise ArchiveInvalid(f"the index is not sound: {first['msg']}") from error
     if index.version != VERSION:
         raise ArchiveInvalid("the index and the trailer disagree about the format version")
+    if any(end > size - footer for _, end in _stretches(index.blobs.values())):
+        raise ArchiveInvalid("a blob lies outside the file")
     return index
 
 
+def _trailer(tail: bytes) -> tuple[int, int, int]:
+    """Return the length of all metadata, that of the compressed index, and the CRC-32 of the latter."""
+    if len(tail) < _TRAILER.size:
+        raise ArchiveInvalid("too short to be an archive of image-relay")
+    lengths, crc, version, magic = _TRAILER.unpack_from(tail, len(tail) - _TRAILER.size)
+    if magic != _MAGIC:
+        raise ArchiveInvalid("no archive of image-relay: the trailer is missing")
+    if version != VERSION:
+        raise FormatUnknown(f"it has format version {version}, this image-relay reads version {VERSION}")
+    metadata, length, payload_crc = _LENGTHS.unpack(lengths)
+    if crc32(lengths) != crc or not _AROUND + length <= metadata <= limits.METADATA:
+        raise ArchiveInvalid("the trailer is damaged")
+    return metadata, length, payload_crc
+
+
 def _refuse_unbounded(text: bytes) -> None:
-    """Count before parsing: a value takes two bytes of JSON but a hundred of memory, an object a thousand."""
+    """Raise ArchiveInvalid before parsing: a value takes two bytes of JSON but a hundred of memory, an object 1000."""
     values, objects = text.count(b",") + text.count(b"["), text.count(b"{")
     if len(text) > limits.INDEX or values > limits.VALUES or objects > limits.OBJECTS:
         raise ArchiveInvalid("the index describes more than a reader takes")

@@ -1,7 +1,7 @@
-"""How an image becomes one file: which bytes stand where, known before the first is written.
+"""How an image becomes one file: which bytes are where, known before the first is written.
 
-The file is an OCI image layout and a Docker archive at once: a tar in independent zstd frames. Blobs
-are copied as they are stored; only what lies between them is made here. Equal images, equal files.
+The file is an OCI image layout and a Docker archive at once: a tar in independent zstd frames. Blobs are copied as they
+are stored; only what lies between them is made here. Equal images make equal files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _LEVEL = 3  # of tar headers and small JSON
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A blob in its stored form; `size` in plain bytes, `manifest` if it was pushed as one.
+    """A blob in its stored form; `size` is in plain bytes, `manifest` is set if it was pushed as one.
 
     `crc64` has the CRC-64/NVME of each piece, eight bytes each, or is None where that is not known.
     """
@@ -34,7 +34,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """Bytes to write as they are at a file offset."""
+    """Bytes to write at a file offset."""
 
     offset: int
     content: bytes
@@ -42,7 +42,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """All pieces of a blob, `length` stored bytes, to write as they are at a file offset."""
+    """All pieces of a blob, `length` stored bytes, to copy to a file offset."""
 
     offset: int
     digest: Digest
@@ -51,7 +51,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A file to be: segments in order and without gaps, its index, and its size in bytes."""
+    """A file to write: segments in order and without gaps, its index, and its size in bytes."""
 
     segments: tuple[Literal | Copy, ...]
     index: Index
@@ -60,9 +60,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Image:
-    """What is to become one file.
+    """An image to write as one file.
 
-    `contents` are the root and everything it needs, in tree order; `names` is what it is called after loading;
+    `contents` are the root and everything it needs, in tree order; `names` are the names it has after loading;
     `siblings` are hints for readers (`archive.index.Index`).
     """
 
@@ -75,12 +75,12 @@ class Image:
 
     @property
     def manifests(self) -> dict[Digest, Manifest]:
-        """Those of its contents that were pushed as manifests."""
+        """Its contents that were pushed as manifests."""
         return {digest: held.manifest for digest, held in self.contents.items() if held.manifest}
 
 
 class _Tape:
-    """A tar as it grows: segments, and plain bytes that wait to share one frame."""
+    """A tar that grows: segments, and plain bytes that wait to share one frame."""
 
     def __init__(self) -> None:
         self.segments: list[Literal | Copy] = []
@@ -108,19 +108,18 @@ class _Tape:
         return entry
 
     def write(self, name: str, text: bytes) -> None:
-        """Add a member whose bytes are made here."""
+        """Add a member with these bytes."""
         self._waiting += tar.header(name, len(text)) + text + tar.padding(len(text))
 
     def end(self) -> None:
-        """Add what ends a tar."""
+        """Add the end of the tar."""
         self._waiting += tar.END
         self.flush()
 
     def flush(self) -> None:
-        """Put what waits into frames of its own."""
+        """Compress what waits into frames of its own."""
         for start in range(0, len(self._waiting), limits.PIECE):
-            frame = self._compressor.compress(self._waiting[start : start + limits.PIECE])
-            self.put(frame)
+            self.put(self._compressor.compress(self._waiting[start : start + limits.PIECE]))
         self._waiting.clear()
 
     def put(self, content: bytes) -> None:
@@ -135,7 +134,7 @@ class _Tape:
 def lay_out(image: Image) -> Plan:
     """Plan the file of an image: large blobs, everything small, the index.
 
-    Raise ValueError if the root is no manifest.
+    Raise ValueError if the root is not a manifest.
     """
     tape, blobs, near = _written([image])
     root = image.contents[image.root].manifest
@@ -146,7 +145,7 @@ def lay_out(image: Image) -> Plan:
         interim=(root is not None and root.interim) or None,
         siblings=dict(image.siblings) or None,
     )
-    # The metadata start with the first small member, or with as many of the last ones as may be in memory together.
+    # The metadata start with the first small member, or later if all small members are too much for memory.
     starts = (segment.offset for segment in tape.segments[near:] if isinstance(segment, Literal))
     metadata = next((start for start in starts if tape.size - start <= limits.NEAR), tape.size)
     tape.put(encode(index, metadata, tape.size))
@@ -154,13 +153,13 @@ def lay_out(image: Image) -> Plan:
 
 
 def lay_out_tar(images: Sequence[Image]) -> tuple[Literal | Copy, ...]:
-    """Plan a file of one or several images that is read from its start to its end: it has no index."""
+    """Plan a file of one or several images without an index, to be read from start to end."""
     tape, _, _ = _written(images)
     return tuple(tape.segments)
 
 
 def _written(images: Sequence[Image]) -> tuple[_Tape, dict[Digest, Entry], int]:
-    """Return everything but the index: where each blob is, and how many segments come before the small members.
+    """Return all but the index: the tar, where each blob is, and how many segments come before the small members.
 
     Large blobs come first, in the order of the tree; then small ones, with what is read most often, configs and
     manifests, next to the index. `manifest.json` is written only if an image can be loaded.
@@ -173,18 +172,18 @@ def _written(images: Sequence[Image]) -> tuple[_Tape, dict[Digest, Entry], int]:
         filter(_is_small, contents.values()), key=lambda each: (bool(each.manifest), -each.size, str(each.digest))
     )
     blobs |= {content.digest: tape.copy(content) for content in small}
-    descriptors, entries = list[loading.Fields](), list[loading.Fields]()
+    descriptors, loadable = list[loading.Fields](), list[tuple[Manifest, Sequence[str]]]()
     for image in images:
         root = image.contents[image.root].manifest
         if root is None:
             raise ValueError("the root of an archive is a manifest")
         descriptors += loading.descriptors(image.root, root, image.names)
         if found := loading.loadable(image.root, image.manifests, image.contents.keys()):
-            entries.append(loading.entry(found, image.names))
+            loadable.append((found, image.names))
     tape.write("oci-layout", loading.OCI_LAYOUT)
     tape.write("index.json", loading.index_json(descriptors))
-    if entries:
-        tape.write("manifest.json", loading.manifest_json(entries))
+    if loadable:
+        tape.write("manifest.json", loading.manifest_json(loadable))
     tape.end()
     return tape, blobs, near
 

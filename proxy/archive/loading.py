@@ -1,7 +1,7 @@
 """What `docker load` and its relatives read: names, `index.json`, `manifest.json`.
 
-Engines with containerd's image store read only the OCI layout, graph stores only Docker's
-`manifest.json`; each gets what it needs to find the image under its names again.
+Engines with containerd's image store read only the OCI layout, graph stores only Docker's `manifest.json`; each finds
+the image there under its names.
 """
 
 import json
@@ -22,7 +22,7 @@ _LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.roo
 
 
 def names(name: Name, tag: Tag | None, public_host: str) -> tuple[str, ...]:
-    """Return what an image is called after loading by hand: without a host of its own, with the relay's too."""
+    """Return the names an image has after loading; one without a host also gets the name with the relay's host."""
     if tag is None:
         return ()
     host, _ = split_host(name.text)
@@ -30,7 +30,7 @@ def names(name: Name, tag: Tag | None, public_host: str) -> tuple[str, ...]:
 
 
 def normalise(reference: str) -> str:
-    """Give the full form of a reference, as engines keep it: with a host and the hub's `library/`."""
+    """Return the full form of a reference, as engines store it: with a host and the hub's `library/`."""
     host, rest = split_host(reference)
     if host in {"", _HUB_ALIAS}:
         host = _HUB
@@ -38,20 +38,19 @@ def normalise(reference: str) -> str:
 
 
 def path(digest: Digest) -> str:
-    """Where a blob stands in the layout (image-spec, image-layout.md)."""
+    """Return the path of a blob in the layout (image-spec, image-layout.md)."""
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
 def index_json(manifests: Sequence[Fields]) -> bytes:
-    """Write `index.json` with the descriptors of all images."""
+    """Return `index.json` with the descriptors of all images."""
     return _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
 
 
 def descriptors(root: Digest, manifest: Manifest, references: Sequence[str]) -> list[Fields]:
-    """Describe an image: one descriptor of the root for each name, or one without a name.
+    """Return the descriptors of an image: one of the root for each name, or one without a name.
 
-    Only the full form of a name is found again after loading; some readers know the one
-    annotation, some the other.
+    Engines find an image only by the full form of its name; some read the one annotation, some the other.
     """
     bare: Fields = {"mediaType": manifest.media_type, "digest": str(root), "size": len(manifest.content)}
     named: list[Fields] = [
@@ -67,21 +66,19 @@ def descriptors(root: Digest, manifest: Manifest, references: Sequence[str]) -> 
     return named or [bare]
 
 
-def manifest_json(entries: Sequence[Fields]) -> bytes:
-    """Write Docker's `manifest.json` with the entries of all images."""
+def manifest_json(images: Sequence[tuple[Manifest, Sequence[str]]]) -> bytes:
+    """Return Docker's `manifest.json` for images and their names; without a name `RepoTags` is null."""
+    entries = list[Fields]()
+    for image, references in images:
+        config, *layers = (path(blob.digest) for blob in image.blobs)
+        entries.append({"Config": config, "RepoTags": list(references) or None, "Layers": layers})
     return _json(entries)
 
 
-def entry(image: Manifest, references: Sequence[str]) -> Fields:
-    """Describe an image for Docker's `manifest.json`; without a name `RepoTags` is null."""
-    config, *layers = (path(blob.digest) for blob in image.blobs)
-    return {"Config": config, "RepoTags": list(references) or None, "Layers": layers}
-
-
 def loadable(root: Digest, manifests: Mapping[Digest, Manifest], held: Collection[Digest]) -> Manifest | None:
-    """Find the image for a graph store: of an index the linux/amd64 one, else the first.
+    """Return the image for a graph store: the one for linux/amd64 of an index, else its first; None if there is none.
 
-    Only an image whose config and layers are all held counts. Indexes may be nested, to any depth.
+    Only an image whose config and layers are all in `held` counts. Indexes may be nested to any depth.
     """
     first = None
     seen = set()
@@ -91,7 +88,8 @@ def loadable(root: Digest, manifests: Mapping[Digest, Manifest], held: Collectio
         if digest in seen or (manifest := manifests.get(digest)) is None:
             continue
         seen.add(digest)
-        if _can_be_loaded(manifest, held):
+        unpacks = manifest.is_image and all(layer.media_type.startswith(_LAYERS) for layer in manifest.layers)
+        if unpacks and all(blob.digest in held for blob in manifest.blobs):
             platform = descriptor.platform if descriptor else None
             if platform and (platform.os, platform.architecture) == ("linux", "amd64"):
                 return manifest
@@ -101,7 +99,7 @@ def loadable(root: Digest, manifests: Mapping[Digest, Manifest], held: Collectio
 
 
 def obstacle(root: Digest, manifests: Mapping[Digest, Manifest], held: Collection[Digest]) -> str:
-    """Return in a few words why no engine can load what a manifest names; nothing if one can."""
+    """Return in a few words why no engine can load what a manifest names; empty if one can."""
     if loadable(root, manifests, held):
         return ""
     manifest = manifests[root]
@@ -113,14 +111,6 @@ def obstacle(root: Digest, manifests: Mapping[Digest, Manifest], held: Collectio
         if not layer.media_type.startswith(_LAYERS):
             return f"layer type {layer.media_type[:60]}"
     return "a layer of it is not here, but at an address of others"
-
-
-def _can_be_loaded(manifest: Manifest, held: Collection[Digest]) -> bool:
-    return (
-        manifest.is_image
-        and all(layer.media_type.startswith(_LAYERS) for layer in manifest.layers)
-        and all(blob.digest in held for blob in manifest.blobs)
-    )
 
 
 def _json(value: object) -> bytes:

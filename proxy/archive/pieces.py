@@ -1,8 +1,7 @@
 """Pieces: stretches of stored bytes that can be read, checked, copied and decoded alone.
 
-Each is one zstd frame of at most 2 MiB plain bytes. What does not compress is framed as raw blocks:
-such a frame costs no time, and its plain bytes are handed out as views of the stored ones. A piece
-whose bytes are not those that were written is never decoded.
+Each is one zstd frame of at most 2 MiB plain bytes. Content that does not compress is framed as raw blocks: such a
+frame takes no time, and its plain bytes are views of the stored ones. A piece with damaged bytes is never decoded.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ Bytes = frames.Bytes
 
 _SAMPLE = 64 * 1024  # bytes; enough to tell a compressed layer from a plain one
 _TRIAL_LEVEL = 1
-_WORTH = 0.9  # of the plain size; what stays above it is stored as it is
+_WORTH = 0.9  # of the plain size; content that stays above it is stored raw
 _START = bytes.fromhex("28b52ffd c0 38")  # magic; 8-byte content size, not single-segment; window of 128 KiB
 _HEADER = len(_START) + 8
 _BLOCK_HEADER = 3
@@ -28,11 +27,11 @@ _STRIDE = _BLOCK_HEADER + limits.BLOCK
 
 
 class PieceDamaged(Exception):
-    """The stored bytes are not those of the piece, or no frame that holds what it promises."""
+    """The stored bytes are not those of the piece, or not a frame with the content that it announces."""
 
 
 class Piece(NamedTuple):
-    """The length of some stored bytes, that of their plain bytes, the CRC-32 of the stored ones."""
+    """The length of some stored bytes, that of their plain bytes, and the CRC-32 of the stored ones."""
 
     stored: int
     plain: int
@@ -40,7 +39,7 @@ class Piece(NamedTuple):
 
 
 class Framing(Enum):
-    """How a piece is stored: in raw blocks, or really compressed."""
+    """How a piece is stored: in raw blocks, or compressed."""
 
     RAW = "raw"
     ZSTD = "zstd"
@@ -58,7 +57,7 @@ class Framed:
 class Extent(NamedTuple):
     """Where to find plain bytes: a piece, and how many of its plain bytes to skip and to take.
 
-    `offset` is where the piece starts, in stored bytes from the first one of the blob.
+    `offset` is where the piece starts, in stored bytes from the start of the blob.
     """
 
     offset: int
@@ -68,14 +67,14 @@ class Extent(NamedTuple):
 
 
 def choose(sample: Bytes) -> Framing:
-    """Try to compress the first 64 KiB of a piece; what hardly shrinks is stored raw."""
+    """Return how to store a piece, by compressing its first 64 KiB; content that hardly shrinks is stored raw."""
     trial = memoryview(sample)[:_SAMPLE]
     shrunk = len(frames.compressor(_TRIAL_LEVEL).compress(trial))
     return Framing.RAW if shrunk > _WORTH * len(trial) else Framing.ZSTD
 
 
 def frame(plain: Bytes, framing: Framing, level: int) -> Framed:
-    """Make a piece of 1 to PIECE plain bytes; the same input gives the same stored bytes.
+    """Return a piece of 1 to PIECE plain bytes; the same input gives the same stored bytes.
 
     `level` is zstd's. The parts of a raw frame are views of `plain`, ready for a gathering write.
     """
@@ -91,7 +90,7 @@ def frame(plain: Bytes, framing: Framing, level: int) -> Framed:
 
 
 def pack(plain: Bytes, level: int) -> Framed:
-    """Make a piece in the framing that suits it: a layer that is not compressed may hold files that are."""
+    """Return a piece in the framing that suits it: a layer that is not compressed may contain files that are."""
     return frame(plain, choose(plain), level)
 
 
@@ -120,7 +119,7 @@ def unframe(stored: Bytes, piece: Piece) -> list[memoryview]:
 
 
 def covering(pieces: Sequence[Piece], start: int, stop: int) -> list[Extent]:
-    """Name the pieces that hold plain bytes [start, stop), as far as there are any, in order."""
+    """Return where the plain bytes [start, stop) are, as far as there are any, in order."""
     extents = []
     stored = plain = 0
     for piece in pieces:
@@ -145,7 +144,7 @@ def _raw_parts(plain: Bytes) -> list[Bytes]:
 
 
 def _raw_views(frame: memoryview, plain: int) -> list[memoryview] | None:
-    """Cut a frame of the form that `_raw_parts` makes, and no other, at its block headers."""
+    """Return the plain bytes of a frame that `_raw_parts` made; None for any other frame."""
     if frame[:_HEADER] != _raw_header(plain):
         return None
     views = []
@@ -160,10 +159,10 @@ def _raw_views(frame: memoryview, plain: int) -> list[memoryview] | None:
 
 
 def _raw_header(plain: int) -> bytes:
-    """RFC 8878, 3.1.1.1. Single-segment is avoided: it asks for as much memory as content."""
+    """Return a frame header (RFC 8878, 3.1.1.1). A single-segment one would ask for as much memory as content."""
     return _START + plain.to_bytes(8, "little")
 
 
 def _block_header(size: int, *, last: bool) -> bytes:
-    """RFC 8878, 3.1.1.2, for a raw block."""
+    """Return the header of a raw block (RFC 8878, 3.1.1.2)."""
     return (size << 3 | last).to_bytes(_BLOCK_HEADER, "little")

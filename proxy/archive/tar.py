@@ -1,4 +1,4 @@
-"""Tar headers of regular files in GNU's form; the same as Python's tarfile writes, only faster."""
+"""Tar headers of regular files in GNU's format; the same bytes as from Python's tarfile, but faster."""
 
 import struct
 
@@ -13,7 +13,7 @@ _CHECKSUM = slice(148, 155)
 
 
 def header(name: str, size: int) -> bytes:
-    """Write what stands before a member of `size` bytes: mode 0644, owner, group and time 0."""
+    """Return the header of a member of `size` bytes, with mode 0644, and owner, group and time 0."""
     raw = name.encode()
     block = _block(raw[:_NAME], b"0000644", size, b"0")
     if len(raw) <= _NAME:
@@ -22,7 +22,7 @@ def header(name: str, size: int) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """Give what follows a member of `size` bytes."""
+    """Return the zeros that follow a member of `size` bytes."""
     return bytes(-size % BLOCK)
 
 
