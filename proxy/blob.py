@@ -1,7 +1,7 @@
 """Blobs in their stored form, wherever the bytes are, and the one loop that reads them back.
 
-Every piece is checked by its CRC as it comes, every whole blob by its digest before its last piece is handed on. A blob
-whose digest this process has checked before, over pieces with these very CRCs, is covered by them from then on.
+Every piece is checked by its CRC as it arrives, every whole blob by its digest before its last piece is passed on. Once
+this process has checked the digest over pieces with the same CRCs, the CRCs alone are enough.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ from proxy.runtime.tasks import TaskSet, run_in_thread
 
 T = TypeVar("T")
 
-_NEAR = PIECE  # stored bytes that are read at once, at most, if a single piece has no more
-_FAR = 5 * 1024 * 1024  # where each request takes its time; ranges of up to 4 MiB Azurite reads twice, for a checksum
-_HELD = 2  # times what was read, that a reader holds: as stored, and as it is written to the socket
+_LOCAL = PIECE  # stored bytes of one read, unless a single piece has more
+_REMOTE = 5 * 1024 * 1024  # the same where each request takes long; Azurite reads ranges up to 4 MiB twice (checksum)
+_COPIES = 2  # of what was read, in the memory of a reader: as stored, and as it is written to the socket
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What this process found out about content of one place by reading it: whose digest is right, and what is damaged.
+    """What this process found out by reading the content of one place: which digests are right, and what is damaged.
 
-    What is damaged counts as not there for who pushes, so that it is sent again. Of what is far a pull may still try.
+    For a push damaged content counts as missing, so that it is sent again. A pull may still try it in a remote store.
     """
 
     verified: set[Digest] = field(default_factory=set)
@@ -40,9 +40,9 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Content in its stored form: `size` plain bytes in pieces that lie in `source` from `offset` on.
+    """Content in its stored form: `size` plain bytes in pieces that are in `source` from `offset` on.
 
-    `crc64` is the CRC-64/NVME of each piece as it is stored, eight bytes each; None where it is not known.
+    `crc64` is the CRC-64/NVME of each piece as it is stored, eight bytes each, or None if it is not known.
     """
 
     digest: Digest
@@ -56,13 +56,13 @@ class Blob:
 
     @property
     def stored(self) -> int:
-        """How many bytes the pieces have in all."""
+        """Bytes of all pieces together."""
         return sum(piece.stored for piece in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Pieces that lie one behind the other, from `offset` within the blob on; they are read at once."""
+    """Pieces in a row, from `offset` within the blob on, that are read at once."""
 
     offset: int
     pieces: tuple[Piece, ...]
@@ -72,7 +72,7 @@ class _Run:
         return sum(piece.stored for piece in self.pieces)
 
     def checked(self, stored: bytes) -> list[bytes]:
-        """Take them apart, each checked by its CRC; PieceDamaged."""
+        """Return the stored bytes piece by piece; raise PieceDamaged if the CRC of one is wrong."""
         parts, ends = list[bytes](), accumulate(piece.stored for piece in self.pieces)
         for piece, end in zip(self.pieces, ends, strict=True):
             parts.append(stored[end - piece.stored : end])
@@ -81,7 +81,7 @@ class _Run:
 
 
 def _runs(pieces: Iterable[Piece], most: int) -> Iterator[_Run]:
-    """Put pieces together that have no more than so many bytes: of layers that shrink, many in one request."""
+    """Yield runs of at most `most` bytes, unless a single piece has more: small pieces share one request."""
     offset, size, run = 0, 0, list[Piece]()
     for piece in pieces:
         if run and size + piece.stored > most:
@@ -94,7 +94,7 @@ def _runs(pieces: Iterable[Piece], most: int) -> Iterator[_Run]:
 
 
 def cut(blob: Blob, most: int) -> Iterator[Blob]:
-    """Yield the parts of a blob in its stored form, of at most so many bytes each unless a single piece has more."""
+    """Yield the parts of a blob in its stored form, of at most `most` bytes each unless a single piece has more."""
     first = 0
     for run in _runs(blob.pieces, most):
         last = first + len(run.pieces)
@@ -110,15 +110,15 @@ async def _read(blob: Blob, offset: int, stored: int, then: Callable[[bytes], T]
         return await blob.source.read(at, at + stored, then)
     except PieceDamaged as error:
         raise _damaged(blob) from error
-    except OSError as error:  # of this disk, or of one that is mounted here
+    except OSError as error:  # of a local or mounted disk
         raise ContentDamaged(f"{blob.digest} cannot be read: {error.strerror or error}; try again") from error
-    except ManifestUnknown:  # the artifact is gone: another one may have it, or it has to be pushed again
+    except ManifestUnknown:  # the artifact is gone: another one may have the blob, or it has to be pushed again
         blob.findings.corrupt.add(blob.digest)
         raise
 
 
-def prove(blob: Blob, found: Digest) -> None:
-    """Note whether content that was read to its end has the digest it goes by; ContentDamaged if it has not."""
+def _verify(blob: Blob, found: Digest) -> None:
+    """Record whether content that was read to its end has the digest of its blob; raise ContentDamaged if not."""
     if found != blob.digest:
         raise _damaged(blob)
     blob.findings.verified.add(blob.digest)
@@ -131,53 +131,53 @@ def _damaged(blob: Blob) -> ContentDamaged:
 
 
 async def read_plain(blob: Blob, start: int, stop: int, memory: MemoryBudget) -> AsyncGenerator[list[memoryview]]:
-    """Give the plain bytes [start, stop) piece by piece, others read ahead while memory allows.
+    """Yield the plain bytes [start, stop) piece by piece, and read ahead as far as memory allows.
 
-    Use it within `contextlib.aclosing`, so that a reader who leaves early leaves no task behind.
+    Use it within `contextlib.aclosing`, so that no task is left behind if the reader stops early.
     """
-    prove = _Proof(blob) if (start, stop) == (0, blob.size) and blob.digest not in blob.findings.verified else None
+    proof = _Proof(blob) if (start, stop) == (0, blob.size) and blob.digest not in blob.findings.verified else None
     extents = covering(blob.pieces, start, stop)
     reads = (_plain(blob, each) for each in extents)
-    crew = TaskSet()
+    tasks = TaskSet()
     try:
         async with aclosing(_in_order(reads, blob.source.read_ahead, memory, PIECE)) as pieces:
             left = len(extents)
             async for views in pieces:
                 left -= 1
-                if prove:
-                    await prove.take(list(views), crew, last=not left)  # who reads may empty the list
+                if proof:
+                    await proof.take(list(views), tasks, last=not left)  # the reader may empty the list
                 yield views
-        if prove and not blob.pieces:
-            prove.confirm()
+        if proof and not blob.pieces:
+            proof.confirm()
     finally:
-        await crew.cancel_all()
+        await tasks.cancel_all()
 
 
 @runtime_checkable
 class Arriving(Source, Protocol):
-    """Stored bytes that come one after the other."""
+    """Stored bytes that are still being received."""
 
     async def arrived(self, stop: int) -> None:
-        """Wait until the bytes before `stop` are there; raises what ended their coming."""
+        """Wait until the bytes before `stop` are there; raise what ended the transfer."""
 
 
 async def within_reach(blob: Blob, at: int) -> None:
-    """Wait until the piece with a plain byte can be read, if it is on its way; raises what ended that."""
+    """Wait until the piece with a plain byte can be read, if it is being received; raise what ended the transfer."""
     if isinstance(blob.source, Arriving):
         for extent in covering(blob.pieces, at, at + 1):
             await blob.source.arrived(extent.offset + extent.piece.stored)
 
 
 async def piece_of(blob: Blob, start: int, stop: int) -> list[memoryview]:
-    """Give the plain bytes [start, stop) of one piece, which was read before and let go; checked by its CRC."""
+    """Return the plain bytes [start, stop) of one piece, read once more and checked by its CRC."""
     (extent,) = covering(blob.pieces, start, stop)
     return await _plain(blob, extent)
 
 
 async def read_stored(blob: Blob, memory: MemoryBudget) -> AsyncGenerator[bytes]:
-    """Give the pieces as they are stored, each checked by its CRC. Use it within `contextlib.aclosing`."""
-    with memory.try_reserve(0 if blob.source.is_local else _HELD * _FAR) as enough:
-        most = _FAR if enough and not blob.source.is_local else _NEAR
+    """Yield the pieces as they are stored, each checked by its CRC. Use it within `contextlib.aclosing`."""
+    with memory.try_reserve(0 if blob.source.is_local else _COPIES * _REMOTE) as enough:
+        most = _REMOTE if enough and not blob.source.is_local else _LOCAL
         reads = (_read(blob, run.offset, run.stored, run.checked) for run in _runs(blob.pieces, most))
         async with aclosing(_in_order(reads, blob.source.read_ahead, memory, most)) as runs:
             async for pieces in runs:
@@ -186,7 +186,7 @@ async def read_stored(blob: Blob, memory: MemoryBudget) -> AsyncGenerator[bytes]
 
 
 async def read_proven(blob: Blob, memory: MemoryBudget) -> AsyncGenerator[bytes]:
-    """Give what `read_stored` gives, the last piece only when the digest of the whole is right."""
+    """Yield what `read_stored` yields, the last piece only if the digest of the whole is right."""
     digest, left = hashing(blob.digest.algorithm), len(blob.pieces)
     proven = blob.digest in blob.findings.verified
     async with aclosing(read_stored(blob, memory)) as pieces:
@@ -196,7 +196,7 @@ async def read_proven(blob: Blob, memory: MemoryBudget) -> AsyncGenerator[bytes]
             if not proven:
                 await run_in_thread(_update, digest, stored, piece)
             if not (proven or left):
-                prove(blob, Digest.finished(blob.digest.algorithm, digest))
+                _verify(blob, Digest.finished(blob.digest.algorithm, digest))
             yield stored
 
 
@@ -208,57 +208,53 @@ def _update(digest: Hash, stored: bytes, piece: Piece) -> None:
 async def _in_order(
     reads: Iterator[Coroutine[None, None, T]], ahead: int, memory: MemoryBudget, most: int
 ) -> AsyncGenerator[T]:
-    """Give the results of reads of at most so many bytes in order, as many running ahead as memory allows by now."""
-    crew = TaskSet()
-    coming: deque[asyncio.Task[T]] = deque()
+    """Yield the results of reads of at most `most` bytes in order; as many run ahead as memory allows by then."""
+    tasks = TaskSet()
+    running: deque[asyncio.Task[T]] = deque()
     try:
-        with ReadAhead(memory, _HELD * most, ahead) as more:
+        with ReadAhead(memory, _COPIES * most, ahead) as more:
             for read in reads:
-                coming.append(crew.spawn(read))
-                while len(coming) > more.grow():
-                    yield await coming.popleft()
-            while coming:
-                yield await coming.popleft()
+                running.append(tasks.spawn(read))
+                while len(running) > more.grow():
+                    yield await running.popleft()
+            while running:
+                yield await running.popleft()
     finally:
-        await crew.cancel_all()
-        await asyncio.gather(*coming, return_exceptions=True)  # a failure that nobody came for is no news
+        await tasks.cancel_all()
+        await asyncio.gather(*running, return_exceptions=True)  # nobody waits for their failures
 
 
 async def read_all(blob: Blob) -> bytes:
-    """Give the whole plain content at once; for what is known to be small, such as manifests."""
+    """Return the whole plain content at once; for content that is known to be small, such as manifests."""
     memory = MemoryBudget(0)
     return b"".join([b"".join(views) async for views in read_plain(blob, 0, blob.size, memory)])
 
 
 async def _plain(blob: Blob, extent: Extent) -> list[memoryview]:
-    def cut(stored: bytes) -> list[memoryview]:
-        return list(_cut(unframe(stored, extent.piece), extent.skip, extent.skip + extent.take))
+    def taken(stored: bytes) -> list[memoryview]:
+        parts, start, stop = list[memoryview](), extent.skip, extent.skip + extent.take
+        for view in unframe(stored, extent.piece):
+            if part := view[max(start, 0) : max(stop, 0)]:
+                parts.append(part)
+            start, stop = start - len(view), stop - len(view)
+        return parts
 
-    return await _read(blob, extent.offset, extent.piece.stored, cut)
-
-
-def _cut(views: list[memoryview], start: int, stop: int) -> Iterator[memoryview]:
-    at = 0
-    for view in views:
-        part = view[max(start - at, 0) : max(stop - at, 0)]
-        at += len(view)
-        if part:
-            yield part
+    return await _read(blob, extent.offset, extent.piece.stored, taken)
 
 
 class _Proof:
-    """The digest of a blob, computed beside its delivery."""
+    """The digest of a blob, computed while the blob is sent."""
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
         self._hash: Hash = hashing(blob.digest.algorithm)
         self._under_way: asyncio.Task[None] | None = None
 
-    async def take(self, views: list[memoryview], crew: TaskSet, *, last: bool) -> None:
-        """Hash one more piece, while the caller hands it on; of the last piece wait for the result."""
+    async def take(self, views: list[memoryview], tasks: TaskSet, *, last: bool) -> None:
+        """Hash one more piece while the caller sends it; for the last piece wait and compare."""
         if self._under_way:
             await self._under_way
-        self._under_way = crew.spawn(run_in_thread(self._update, views))
+        self._under_way = tasks.spawn(run_in_thread(self._update, views))
         if last:
             await self._under_way
             self.confirm()
@@ -268,5 +264,5 @@ class _Proof:
             self._hash.update(view)
 
     def confirm(self) -> None:
-        """Compare with the digest that the blob goes by."""
-        prove(self._blob, Digest.finished(self._blob.digest.algorithm, self._hash))
+        """Compare with the digest of the blob; raise ContentDamaged if they differ."""
+        _verify(self._blob, Digest.finished(self._blob.digest.algorithm, self._hash))

@@ -1,6 +1,6 @@
-"""Text for people: foreign text made harmless, and sizes, rates and times written in units.
+"""Text for people: untrusted text made safe to show, and sizes, rates and times with units.
 
-From outside comes text that would forge a line of a log, or command a terminal or the runner of a CI.
+Untrusted text could forge a log line, or contain commands for a terminal or a CI runner.
 """
 
 import re
@@ -13,15 +13,15 @@ _SPANS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))  # seconds
 
 
 def safe_text(text: str) -> str:
-    """Give at most 200 characters of a text, on one line, as they may be shown to a person."""
+    """Return at most 200 characters of a text, on one line and safe to show."""
     shown = sanitize(text[: LIMIT + 1])
     return shown if len(shown) <= LIMIT else shown[: LIMIT - 1] + "…"
 
 
 def sanitize(text: str) -> str:
-    """Give a text of any length without line breaks, control characters, bidi overrides, `##[` and a leading `::`.
+    """Return a text of any length without line breaks, control characters, bidi overrides, `##[` and a leading `::`.
 
-    The last two are commands of the GitHub Actions runner.
+    The last two begin commands to the GitHub Actions runner.
     """
     visible = "".join(each if each.isprintable() else _STAND_IN for each in text)
     broken = visible.replace("##[", "# #[")
@@ -30,19 +30,19 @@ def sanitize(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Give at most 200 characters of a text as a code span of Markdown, such that nothing in it is Markdown or HTML.
+    """Return at most 200 characters of a text as a code span of Markdown, in which nothing is Markdown or HTML.
 
-    It may stand in a cell of a table: those are cut at every `|`, in code too, and readers do not agree on how to write
-    one, so none is written.
+    It is safe in a table, which is cut at every `|`, even in code: renderers do not agree on how to escape one, so
+    another character replaces it.
     """
     shown = safe_text(text).replace("|", "\N{BROKEN BAR}") or " "
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
-    space = " " if shown.strip() and {shown[0], shown[-1]} & {"`", " "} else ""  # readers take one away at both ends
+    space = " " if shown.strip() and {shown[0], shown[-1]} & {"`", " "} else ""  # renderers strip one at both ends
     return f"{fence}{space}{shown}{space}{fence}"
 
 
 def format_size(count: float) -> str:
-    """Write a number of bytes in the unit that suits it: `512 B`, `3.4 MiB`."""
+    """Return a number of bytes in the unit that suits it: `512 B`, `3.4 MiB`."""
     if round(count) < _KILO:
         return f"{count:.0f} B"
     count, exponent = count / _KILO, 0
@@ -52,12 +52,12 @@ def format_size(count: float) -> str:
 
 
 def format_rate(count: float, seconds: float) -> str:
-    """Write how many bytes there were in a second, of what took any time."""
+    """Return the bytes per second of a transfer that took more than no time: `3.4 MiB/s`."""
     return f"{format_size(count / seconds)}/s"
 
 
 def format_duration(seconds: float) -> str:
-    """Write how long something took: `0.52 s`, `12.3 s`, `2 min 5 s`."""
+    """Return how long something took: `0.52 s`, `12.3 s`, `2 min 5 s`."""
     if seconds < 10:  # noqa: PLR2004 - from here on hundredths say nothing
         return f"{seconds:.2f} s"
     if seconds < 60:  # noqa: PLR2004 - a minute
@@ -67,6 +67,6 @@ def format_duration(seconds: float) -> str:
 
 
 def format_span(seconds: float) -> str:
-    """Write a time in its largest unit alone, and shortly: `3d`, `5m`."""
+    """Return a time in its largest unit alone, as short as can be: `3d`, `5m`."""
     length, unit = next((each for each in _SPANS if seconds >= each[0]), _SPANS[-1])
     return f"{int(seconds // length)}{unit}"

@@ -1,4 +1,4 @@
-"""Content digests (image-spec, descriptor.md, "Digests"): sha256 and sha512, nothing else."""
+"""Content digests (image-spec, descriptor.md, "Digests"): sha256 and sha512 only."""
 
 import hashlib
 import re
@@ -11,25 +11,25 @@ _HEX = {"sha256": re.compile(r"[a-f0-9]{64}"), "sha512": re.compile(r"[a-f0-9]{1
 
 
 class Hash(Protocol):
-    """What the service uses of a hashlib object."""
+    """The part of a hashlib object that the service uses."""
 
     def update(self, data: bytes | memoryview, /) -> None:
-        """Take more bytes."""
+        """Add bytes."""
 
     def hexdigest(self) -> str:
-        """Give the digest of all bytes so far, in lower-case hexadecimal digits."""
+        """Return the digest of all bytes so far, in lower-case hexadecimal digits."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """A digest that is known to be well-formed; `str` gives it as `algorithm:hex`."""
+    """A well-formed digest; `str` returns it as `algorithm:hex`."""
 
     algorithm: str
     hex: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `algorithm:hex`; anything else is DIGEST_INVALID."""
+        """Parse `algorithm:hex`; raise DigestInvalid for anything else."""
         algorithm, _, value = text.partition(":")
         grammar = _HEX.get(algorithm)
         if grammar is None or not grammar.fullmatch(value):
@@ -38,12 +38,12 @@ class Digest:
 
     @classmethod
     def of(cls, content: bytes, algorithm: str = "sha256") -> Self:
-        """Compute the digest of content."""
+        """Return the digest of content."""
         return cls(algorithm, hashlib.new(algorithm, content).hexdigest())
 
     @classmethod
     def finished(cls, algorithm: str, content: Hash) -> Self:
-        """Give the digest that a hash of this algorithm arrived at."""
+        """Return the digest that a hash of this algorithm has computed."""
         return cls(algorithm, content.hexdigest())
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Digest:
 
 
 def hashing(algorithm: str) -> Hash:
-    """Start a hash; an unknown algorithm is DIGEST_INVALID."""
+    """Return a new hash; raise DigestInvalid if the algorithm is unknown."""
     if algorithm not in _HEX:
         raise DigestInvalid(f"unknown digest algorithm {algorithm[:40]!r}; use sha256 or sha512")
     return hashlib.new(algorithm)

@@ -1,7 +1,7 @@
 """Manifests and indexes (image-spec, manifest.md and image-index.md), read from the bytes that a client pushed.
 
-The bytes are kept as they are; what is parsed here are the fields the service acts on. Every other field may hold
-anything that is JSON.
+The bytes are kept as they are; only the fields that the service uses are parsed here. All other fields may contain any
+JSON.
 """
 
 import json
@@ -15,8 +15,8 @@ from pydantic.alias_generators import to_camel
 from proxy.errors import DigestInvalid, ManifestInvalid, ManifestTooLarge
 from proxy.oci.digest import Digest
 
-LIMIT = 4 * 1024 * 1024  # bytes; what every registry in the field accepts
-_PARTS = 200_000  # lists and objects of a manifest; a layer is one
+LIMIT = 4 * 1024 * 1024  # bytes; every other registry accepts manifests of this size
+_PARTS = 200_000  # lists and objects in a manifest; a layer is one
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -40,13 +40,13 @@ def _digest(value: object) -> Digest:
 
 
 class _Fields(BaseModel):
-    """Camel-case JSON, unknown fields passed over, no conversion between types."""
+    """Camel-case JSON; unknown fields are ignored, and no types are converted."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", alias_generator=to_camel)
 
 
 class Platform(_Fields):
-    """For what an image was built (image-index.md, `platform`)."""
+    """The platform that an image was built for (image-index.md, `platform`)."""
 
     os: str = ""
     architecture: str = ""
@@ -57,7 +57,7 @@ class Platform(_Fields):
 
 
 class Descriptor(_Fields):
-    """What a manifest says of other content (image-spec, descriptor.md); the size is in bytes."""
+    """How a manifest describes other content (image-spec, descriptor.md); the size is in bytes."""
 
     digest: Annotated[Digest, BeforeValidator(_digest)]
     size: int = Field(ge=0, lt=2**63)
@@ -68,7 +68,7 @@ class Descriptor(_Fields):
 
     @property
     def may_be_absent(self) -> bool:
-        """A layer that is fetched from somewhere else need not be in the registry."""
+        """Whether this is a layer that clients fetch from elsewhere, which the registry need not have."""
         return bool(self.urls) or self.media_type.startswith(_KEPT_ELSEWHERE)
 
 
@@ -79,7 +79,9 @@ class _Document(_Fields):
     media_type: str | None = None
     artifact_type: str | None = None
     config: Descriptor | None = None
-    layers: list[Descriptor] | None = Field(default=None, fail_fast=True)  # else each of a million bad ones is told
+    layers: list[Descriptor] | None = Field(
+        default=None, fail_fast=True
+    )  # else pydantic reports each of a million bad ones
     blobs: list[Descriptor] | None = Field(default=None, fail_fast=True)
     manifests: list[Descriptor] | None = Field(default=None, fail_fast=True)
     subject: Descriptor | None = None
@@ -88,7 +90,7 @@ class _Document(_Fields):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest or an index: its exact bytes, its media type without parameters, and what it names."""
+    """A manifest or an index: its exact bytes, its media type without parameters, and its descriptors."""
 
     content: bytes
     media_type: str
@@ -98,7 +100,7 @@ class Manifest:
     subject: Descriptor | None
     declared_artifact_type: str
     annotations: dict[str, str]
-    interim: bool = False  # pushed under a tag by a client that pushes an index after what that names
+    interim: bool = False  # pushed under a tag by a client that pushes an index after the manifests in it
 
     @property
     def digest(self) -> Digest:
@@ -107,32 +109,32 @@ class Manifest:
 
     @property
     def is_index(self) -> bool:
-        """Does it name manifests, rather than a config and layers?"""
+        """Whether it names manifests rather than a config and layers."""
         return self.media_type in _INDEXES or bool(self.children)
 
     @property
     def is_image(self) -> bool:
-        """Can an engine run it?"""
+        """Whether an engine can run it."""
         return self.config is not None and self.config.media_type in _IMAGE_CONFIGS
 
     @property
     def artifact_type(self) -> str:
-        """What the referrers API shows: the artifact type, or else the media type of the config."""
+        """The type that the referrers API shows: its artifact type, else the media type of its config."""
         return self.declared_artifact_type or (self.config.media_type if self.config else "")
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Config first, then the layers in order."""
+        """The config, then the layers in order."""
         return (self.config, *self.layers) if self.config else self.layers
 
     @property
     def named(self) -> frozenset[Digest]:
-        """All content below it; the children of an index may be blobs too, as in BuildKit's old caches."""
+        """The digests of all content it names; in BuildKit's old caches the children of an index are blobs."""
         return frozenset(descriptor.digest for descriptor in (*self.blobs, *self.children))
 
 
 def parse(content: bytes, content_type: str) -> Manifest:
-    """Read a pushed manifest; what does not follow the specification is MANIFEST_INVALID."""
+    """Parse a pushed manifest; raise ManifestInvalid if it does not follow the specification."""
     if len(content) > LIMIT:
         raise ManifestTooLarge(f"a manifest may have {LIMIT} bytes, this one has more")
     document = _document(content)
@@ -160,7 +162,7 @@ def parse(content: bytes, content_type: str) -> Manifest:
 
 
 def _document(content: bytes) -> _Document:
-    if content.count(b"[") + content.count(b"{") > _PARTS:  # each takes two bytes, and a hundred in memory
+    if content.count(b"[") + content.count(b"{") > _PARTS:  # each takes two bytes of JSON, but a hundred of memory
         raise ManifestInvalid(f"a manifest may have {_PARTS} lists and objects, this one has more")
     try:
         fields = json.loads(content.decode(), parse_constant=_no_number, object_pairs_hook=_no_repeated_key)

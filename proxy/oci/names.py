@@ -14,7 +14,7 @@ _HOST = re.compile(
     rf"(?:{_WORD}(?:\.{_WORD})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 )  # `domainAndPort` of distribution/reference
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_NAME_LIMIT = 255  # characters; clients refuse more, and a folder has this name
+_NAME_LIMIT = 255  # characters; clients refuse longer names, and folders are named so
 _ESCAPES = {":": "^-", "[": "^.", "]": "^_"}
 _PLAIN = {escaped[1]: plain for plain, escaped in _ESCAPES.items()}
 _ESCAPED = re.compile(r"\^([a-z._-])")
@@ -24,14 +24,14 @@ _ESCAPED = re.compile(r"\^([a-z._-])")
 class Name:
     """A repository: a path such as `team/app`, or one of another registry, such as `ghcr.io/team/app`.
 
-    The host is written in lower case. Where only a capital tells it from the first part of a path, it is all capitals.
+    The host is in lower case; or all in upper case if in lower case it would look like the first part of a path.
     """
 
     text: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a name; anything else is NAME_INVALID."""
+        """Parse a name; raise NameInvalid for anything else."""
         if len(text) > _NAME_LIMIT:
             raise _no_name(text)
         host, path = ("", text) if is_path(text) else split_host(text)
@@ -52,7 +52,7 @@ class Tag:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a tag; anything else is TAG_INVALID."""
+        """Parse a tag; raise TagInvalid for anything else."""
         if not _TAG.fullmatch(text):
             raise TagInvalid(f"not a tag: {text[:80]!r} (up to 128 letters, digits and . _ -)")
         return cls(text)
@@ -62,17 +62,17 @@ class Tag:
 
 
 def parse_reference(text: str) -> Tag | Digest:
-    """Read what stands behind `/manifests/`: with a colon a digest, else a tag."""
+    """Parse the reference in a `/manifests/` path: a digest if it has a colon, else a tag."""
     return Digest.parse(text) if ":" in text else Tag.parse(text)
 
 
 def label(name: Name, reference: Tag | Digest) -> str:
-    """Write `name:tag` or `name@digest`."""
+    """Return `name:tag` or `name@digest`."""
     return f"{name}@{reference}" if isinstance(reference, Digest) else f"{name}:{reference}"
 
 
 def parse_label(text: str) -> tuple[Name, Tag | Digest]:
-    """Read `name:tag` or `name@digest`."""
+    """Parse `name:tag` or `name@digest`."""
     name, at, digest = text.partition("@")
     if at:
         return Name.parse(name), Digest.parse(digest)
@@ -81,10 +81,10 @@ def parse_label(text: str) -> tuple[Name, Tag | Digest]:
 
 
 def split_host(text: str) -> tuple[str, str]:
-    """Part the host of a registry, if there is one, from the rest of a reference.
+    """Return the host of a registry, empty if there is none, and the rest of a reference.
 
-    As `ParseNormalizedNamed` of the Go module distribution/reference: the first component is a host if it has a dot, a
-    colon or a capital, or is `localhost`; but `a_b.c` can only be a part of a path.
+    As `ParseNormalizedNamed` of the Go module distribution/reference does: the first component is a host if it has a
+    dot, a colon or a capital, or is `localhost`; but `a_b.c` can only be part of a path.
     """
     first, slash, rest = text.partition("/")
     is_part = not is_host(first) and is_path(first)
@@ -96,12 +96,12 @@ def _looks_like_host(text: str) -> bool:
 
 
 def is_host(text: str) -> bool:
-    """Tell whether a text is a host, an IPv6 address in brackets, or one of them with a port."""
+    """Return whether a text is a host or an IPv6 address in brackets, with or without a port."""
     return bool(_HOST.fullmatch(text))
 
 
 def checked_host(text: str) -> str:
-    """Return a host as names have it, whatever its case was; NAME_INVALID for what is none."""
+    """Return a host in the case that names have; raise NameInvalid if it is no host."""
     if not is_host(text):
         raise NameInvalid(f"not the host of a registry: {text[:80]!r}")
     lower = text.lower()
@@ -109,12 +109,12 @@ def checked_host(text: str) -> str:
 
 
 def is_path(text: str) -> bool:
-    """Tell whether a text can stand below `/v2/`."""
+    """Return whether a text can be the path of a repository below `/v2/`."""
     return bool(_PATH.fullmatch(text))
 
 
 def checked_path(text: str) -> str:
-    """Return the path of a repository as it is; NAME_INVALID for what is none, such as one after `host:5000/`."""
+    """Return the path of a repository unchanged; raise NameInvalid if it is none, for example with `host:5000/`."""
     if len(text) > _NAME_LIMIT or not is_path(text):
         raise _no_name(text)
     return text
@@ -125,11 +125,11 @@ def _no_name(text: str) -> NameInvalid:
 
 
 def escape(text: str) -> str:
-    """Write a name or tag for where case may not count, and neither slash, colon nor brackets are allowed."""
+    """Return a name or tag without capitals, slashes, colons and brackets, for places where they are not safe."""
     escaped = (f"^{each.lower()}" if each.isupper() else _ESCAPES.get(each, each) for each in text)
     return "".join(escaped).replace("/", "+")
 
 
 def unescape(text: str) -> str:
-    """Read what `escape` wrote, but for the slashes; of anything else give something that is written otherwise."""
+    """Return what `escape` escaped, with `+` for slashes; for any other text, something that escapes differently."""
     return _ESCAPED.sub(lambda match: _PLAIN.get(match[1], match[1].upper()), text)

@@ -1,6 +1,6 @@
-"""References of images as people and engines write them, read as the Go module distribution/reference does.
+"""References of images as people and engines write them, parsed as the Go module distribution/reference does.
 
-`[host/]path[:tag][@digest]`. The same in JavaScript is `action/references.mjs`; both are held to one table of cases.
+`[host/]path[:tag][@digest]`. `action/references.mjs` does the same in JavaScript; both are tested with the same cases.
 """
 
 import re
@@ -18,13 +18,13 @@ _LATEST = Tag("latest")
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a text is the whole id of an image, and so no name."""
+    """Return whether a text is the whole id of an image, and so no name."""
     return bool(_ID.fullmatch(text))
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An image as it was written: host, empty for Docker Hub and for none, and path, there without `library/`."""
+    """A parsed reference. The host is empty for Docker Hub and if none was given; then the path has no `library/`."""
 
     host: str
     path: str
@@ -33,7 +33,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a reference; the id of an image is none. NAME_INVALID, TAG_INVALID, DIGEST_INVALID."""
+        """Parse a reference, not the id of an image; raise NameInvalid, TagInvalid or DigestInvalid."""
         if is_id(text):
             raise NameInvalid(f"{text[:19]}… is the id of an image; write its name, such as app:v1")
         host, rest = split_host(text)
@@ -53,24 +53,24 @@ class Reference:
         )
 
     def name(self, relay: str) -> Name:
-        """Return the repository that is meant; `relay` is the host under which this relay is known, if it has one."""
+        """Return the repository that it names; `relay` is the public host of this relay, if it has one."""
         return repository(self.host, self.path, relay)
 
     @property
     def wanted(self) -> Tag | Digest:
-        """What is asked for: of tag and digest the digest, as Docker has it; `latest` where there is neither."""
+        """The digest if there is one, as Docker does, else the tag, else `latest`."""
         return self.digest or self.tag or _LATEST
 
     def __str__(self) -> str:
-        """Write it as an engine shows it: with a tag or a digest, without what Docker leaves out."""
+        """Return it as engines show it: with a tag or a digest, without the parts that Docker omits."""
         path = f"{self.host}/{self.path}" if self.host else self.path
         return label(Name(path), self.wanted)
 
 
 def repository(host: str, path: str, relay: str = "") -> Name:
-    """Return the repository of a host and a path, under the one name that it has; NAME_INVALID.
+    """Return the repository of a host and a path under its only name; raise NameInvalid.
 
-    Docker Hub, hosts that are this machine, and `relay`, are no other registry: what follows them may name one.
+    Docker Hub, the hosts of this machine, and `relay`, do not count as other registries; the path may begin with one.
     """
     while host:
         known = checked_host(host)
@@ -81,11 +81,11 @@ def repository(host: str, path: str, relay: str = "") -> Name:
 
 
 def repository_below(path: str, registry: str = "", relay: str = "") -> Name:
-    """Return the repository of a path below `/v2/`, in a registry if one is named; NAME_INVALID."""
+    """Return the repository of a path below `/v2/`, in a registry if one is named; raise NameInvalid."""
     checked_path(path)
     return repository(registry, path, relay) if registry else repository(*split_host(path), relay)
 
 
 def _short(path: str) -> str:
-    """Leave `library/` out of the name of an official image."""
+    """Return the path of an image without the `library/` of official ones."""
     return path.removeprefix("library/") if path.count("/") == 1 else path
