@@ -111,13 +111,9 @@ class _Tape:
         """Add a member with these bytes."""
         self._waiting += tar.header(name, len(text)) + text + tar.padding(len(text))
 
-    def end(self) -> None:
-        """Add the end of the tar."""
-        self._waiting += tar.END
-        self.flush()
-
-    def flush(self) -> None:
-        """Compress what waits into frames of its own."""
+    def flush(self, last: bytes = b"") -> None:
+        """Compress what waits, with `last` behind it, into frames of its own."""
+        self._waiting += last
         for start in range(0, len(self._waiting), limits.PIECE):
             self.put(self._compressor.compress(self._waiting[start : start + limits.PIECE]))
         self._waiting.clear()
@@ -184,7 +180,7 @@ def _written(images: Sequence[Image]) -> tuple[_Tape, dict[Digest, Entry], int]:
     tape.write("index.json", loading.index_json(descriptors))
     if loadable:
         tape.write("manifest.json", loading.manifest_json(loadable))
-    tape.end()
+    tape.flush(tar.END)
     return tape, blobs, near
 
 

@@ -20,6 +20,7 @@ Bytes = frames.Bytes
 _SAMPLE = 64 * 1024  # bytes; enough to tell a compressed layer from a plain one
 _TRIAL_LEVEL = 1
 _WORTH = 0.9  # of the plain size; content that stays above it is stored raw
+# RFC 8878, 3.1.1.1. The content size follows. A single-segment frame would ask for as much memory as content.
 _START = bytes.fromhex("28b52ffd c0 38")  # magic; 8-byte content size, not single-segment; window of 128 KiB
 _HEADER = len(_START) + 8
 _BLOCK_HEADER = 3
@@ -136,7 +137,7 @@ def covering(pieces: Sequence[Piece], start: int, stop: int) -> list[Extent]:
 
 def _raw_parts(plain: Bytes) -> list[Bytes]:
     view = memoryview(plain)
-    parts: list[Bytes] = [_raw_header(len(view))]
+    parts: list[Bytes] = [_START + len(view).to_bytes(8, "little")]
     for offset in range(0, len(view), limits.BLOCK):
         block = view[offset : offset + limits.BLOCK]
         parts += (_block_header(len(block), last=offset + len(block) == len(view)), block)
@@ -145,7 +146,7 @@ def _raw_parts(plain: Bytes) -> list[Bytes]:
 
 def _raw_views(frame: memoryview, plain: int) -> list[memoryview] | None:
     """Return the plain bytes of a frame that `_raw_parts` made; None for any other frame."""
-    if frame[:_HEADER] != _raw_header(plain):
+    if frame[:_HEADER] != _START + plain.to_bytes(8, "little"):
         return None
     views = []
     for offset in range(_HEADER, len(frame), _STRIDE):
@@ -156,11 +157,6 @@ def _raw_views(frame: memoryview, plain: int) -> list[memoryview] | None:
         views.append(block)
         plain -= len(block)
     return None if plain else views
-
-
-def _raw_header(plain: int) -> bytes:
-    """Return a frame header (RFC 8878, 3.1.1.1). A single-segment one would ask for as much memory as content."""
-    return _START + plain.to_bytes(8, "little")
 
 
 def _block_header(size: int, *, last: bool) -> bytes:
