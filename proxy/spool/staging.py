@@ -30,7 +30,7 @@ class Part:
     path: Path
     digest: Digest
     entry: Entry
-    head: bytes
+    head: bytes = b""
 
     def read(self) -> bytes:
         """Give the whole content, of something small. Blocks."""

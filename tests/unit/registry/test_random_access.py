@@ -47,10 +47,10 @@ async def fill(root: Path) -> None:
     layers = []
     for seed in range(LAYERS):
         layer = Repeated(seed)
-        upload = await desk.spool.start(APP)
-        await desk.spool.append(upload, layer.chunks())
+        upload = await desk.spool.sessions.start(APP)
+        await desk.spool.sessions.append(upload, layer.chunks())
         digest = Digest.finished("sha256", upload._work.digest)
-        await desk.spool.finish(upload, digest)
+        await desk.spool.sessions.finish(upload, digest)
         layers.append(
             {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": str(digest), "size": layer.size}
         )
