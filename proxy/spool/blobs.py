@@ -35,7 +35,7 @@ class Blobs:
     # Life of the folder
 
     async def recover(self) -> None:
-        """Find what an earlier process left, and remove what is not whole."""
+        """Find the files that an earlier process left, and remove those that are incomplete."""
         for path in await run_in_thread(files_in, self.root / "blobs"):
             digest = Digest(path.parent.name, path.name)
             if entry := await run_in_thread(read_entry, path, digest):
@@ -147,7 +147,7 @@ class Blobs:
         self._cached.pop(digest, None)
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
-        """Take blobs from a repository; bytes that no repository sees any more are removed."""
+        """Hide blobs from a repository. Bytes that no repository sees any more are removed, or stay in the cache."""
         links = self._links.get(name, {})
         async with self._changing:
             for digest in [digest for digest in digests if links.pop(digest, None) is not None]:

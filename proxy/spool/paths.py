@@ -29,7 +29,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def files_of_repositories(folder: Path) -> list[tuple[Path, Name, Digest]]:
-    """Find the files of repositories; what others put there, such as a file manager, is passed over."""
+    """Return the files of repositories; files that others put there, such as a file manager, are ignored."""
     found = []
     for path in files_in(folder):
         with suppress(RegistryError):

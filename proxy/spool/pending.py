@@ -56,7 +56,7 @@ class PendingManifests(Mapping[Name, Mapping[Digest, Pending]]):
         return len(self._table)
 
     async def recover(self) -> None:
-        """Find what an earlier process left, and remove what is not whole."""
+        """Find the files that an earlier process left, and remove those that are incomplete."""
         for path, name, digest in await run_in_thread(files_of_repositories, self._root / "pending"):
             try:
                 entry = await run_in_thread(read_entry, path, digest)

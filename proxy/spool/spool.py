@@ -53,7 +53,7 @@ class Spool(Blobs):
         await self.recover()
 
     async def sweep(self) -> None:
-        """Give up idle uploads, and blobs that no manifest claimed in time."""
+        """Cancel idle uploads, and remove blobs that no manifest claimed in time."""
         await self.sessions.cancel_idle()
         await self.expire(self.pending.needed)
 
