@@ -190,11 +190,11 @@ class Settings(BaseSettings):
         *others: PydanticBaseSettingsSource,
         **more: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take arguments of the constructor alone; `read` puts the environment there, after a check of every name."""
+        """Use the arguments of the constructor alone: `read` passes the environment to it, with every name checked."""
         return (init_settings,)
 
     def describe(self) -> list[tuple[str, str]]:
-        """Give name and value of every setting for the log; a password shows as `set` or `none`."""
+        """Return name and value of every setting for the log; a password shows as `set` or `none`."""
         return [(PREFIX + name.upper(), _shown(getattr(self, name))) for name in type(self).model_fields]
 
 
