@@ -16,12 +16,12 @@ _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
 
 
 def is_injected(name: str, value: str) -> bool:
-    """Tell whether Kubernetes (or `docker --link`) made this variable, for a Service called relay."""
+    """Return whether Kubernetes (or `docker --link`) made this variable, for a Service called relay."""
     return bool(_INJECTED.fullmatch(name.upper()) or _INJECTED_VALUE.match(value))
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:
-    """Read addresses separated by commas; `localhost` is both loopback addresses. Raise ValueError."""
+    """Return addresses separated by commas; `localhost` is both loopback addresses. Raise ValueError."""
     hosts: list[str] = []
     for part in text.split(","):
         word = part.strip().removeprefix("[").removesuffix("]")
@@ -33,7 +33,7 @@ def parse_hosts(text: str) -> tuple[str, ...]:
 
 
 def parse_places(text: str) -> tuple[str, ...]:
-    """Read other hosts (`host` or `host:port`) separated by commas, in lower case. Raise ValueError."""
+    """Return other hosts (`host` or `host:port`) separated by commas, in lower case. Raise ValueError."""
     places: list[str] = []
     for word in filter(None, (part.strip() for part in text.lower().split(","))):
         try:

@@ -16,17 +16,9 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import CliSettingsSource
 
 from config import address
+from config.commands import COMMANDS
 from config.settings import PREFIX, Settings
 
-_USAGE = """image-relay [serve] [options]    run the registry (also what happens without a command)
-       image-relay list [--no-trunc]    show the images of a relay; --no-trunc: with whole digests
-       image-relay save REF…            send images of the container engine, or a tarball, to a relay
-       image-relay load REF…            hand images of a relay to the container engine, or write a tarball
-       image-relay wait REF…            wait until a relay has images; these four have --help
-       image-relay health [options]     exit with 0 if the relay on this host and port answers, else with 1
-       image-relay help                 show this (also --help)
-       image-relay --version"""
-_COMMANDS = ("serve", "list", "save", "load", "wait", "health", "help")  # of the command line
 _OF_NUMBERS = frozenset(
     {"int_parsing", "int_from_float", "float_parsing", "finite_number", "greater_than_equal", "less_than_equal"}
 )
@@ -107,9 +99,11 @@ class _Parser(ArgumentParser):
     """The help, and mistakes as SettingsInvalid."""
 
     def __init__(self) -> None:
+        calls = [(f"image-relay {name} {each.usage}", each.about) for name, each in COMMANDS.items()]
+        usage = [f"{call:<32} {about}" for call, about in calls] + ["image-relay --version"]
         super().__init__(
             prog="image-relay",
-            usage=_USAGE,
+            usage="\n       ".join(usage),
             description="An OCI registry whose storage is one loadable tarball per image.",
             epilog=_EPILOG,
             allow_abbrev=False,
@@ -121,7 +115,7 @@ class _Parser(ArgumentParser):
         match = re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.DOTALL)
         if match is None:
             raise SettingsInvalid([message])
-        if match[1] in _COMMANDS:
+        if match[1] in COMMANDS:
             raise SettingsInvalid([f"put the command first: image-relay {match[1]} [options]"])
         known = [_option(field) for field in Settings.model_fields]
         raise SettingsInvalid([_unknown(match[1].partition("=")[0], "option", known)])

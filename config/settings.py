@@ -1,6 +1,7 @@
 """Every setting, in one definition; `config.reading` fills it from the environment and the command line."""
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,19 +16,12 @@ PREFIX = "RELAY_"
 _LEAST_BUDGET = 8 * 1024 * 1024  # bytes; one piece of 4 MiB, which every transfer must be able to hold, counted twice
 
 
-def _split(value: object) -> object:
-    return address.parse_hosts(value) if isinstance(value, str) else value
+def _if_text(parse: Callable[[str], object]) -> BeforeValidator:
+    """Return a validator that parses text, and leaves anything else to the type."""
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _places(value: object) -> object:
-    return address.parse_places(value) if isinstance(value, str) else value
-
-
-_AnyCase = BeforeValidator(_lower)
+_AnyCase = _if_text(str.lower)
 
 
 class Settings(BaseSettings):
@@ -35,7 +29,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
 
-    host: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+    host: Annotated[tuple[str, ...], _if_text(address.parse_hosts)] = Field(
         address.HOSTS,
         min_length=1,
         description="addresses to listen on, with commas between them; loopback alone, because whoever reaches "
@@ -98,7 +92,7 @@ class Settings(BaseSettings):
     download_concurrency: int = Field(
         8, ge=1, le=64, description="ranges of 5 MiB that are downloaded at once; more only helps on fast lines"
     )
-    trusted_hosts: Annotated[tuple[str, ...] | None, BeforeValidator(_places)] = Field(
+    trusted_hosts: Annotated[tuple[str, ...] | None, _if_text(address.parse_places)] = Field(
         None,
         description="host or host:port of results services and storage that are not GitHub's, with commas between "
         "them; by default none under GitHub, elsewhere those on this machine",
@@ -196,11 +190,11 @@ class Settings(BaseSettings):
         *others: PydanticBaseSettingsSource,
         **more: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take arguments of the constructor alone; `read` puts the environment there, after a check of every name."""
+        """Use the arguments of the constructor alone: `read` passes the environment to it, with every name checked."""
         return (init_settings,)
 
     def describe(self) -> list[tuple[str, str]]:
-        """Give name and value of every setting for the log; a password shows as `set` or `none`."""
+        """Return name and value of every setting for the log; a password shows as `set` or `none`."""
         return [(PREFIX + name.upper(), _shown(getattr(self, name))) for name in type(self).model_fields]
 
 

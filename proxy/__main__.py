@@ -1,22 +1,21 @@
-"""The command line: `image-relay [serve | list | save | load | wait | health]`.
+"""The command line: finds the command, of those in `config.commands`, and runs it.
 
 Each command imports what it needs when it is run: a health check is over before aiohttp would be loaded.
 """
 
 # ruff: noqa: PLC0415 - imports inside functions, for the reason above
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
+
+from config.commands import COMMANDS, parse
 
 if TYPE_CHECKING:
     from config.settings import Settings
 
 _TIMEOUT = 5.0  # seconds; a relay on this machine answers within milliseconds
 _SETTLED = 10  # seconds after which a relay has started, and is not asked every second any more
-_SLOW_PROBE = (
-    "once the relay has run for ten seconds, wait so long before a good answer: a container engine asks less often"
-)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,15 +27,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"image-relay {version('image-relay')}")
         return
     command = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "serve"
-    if command not in _COMMANDS:
+    if command not in COMMANDS:
         from difflib import get_close_matches
 
-        near = get_close_matches(command, _COMMANDS, n=1)
-        known = "there are serve (the default), list, save, load, wait, health and help"
-        advice = f"did you mean {near[0]}?" if near else known
+        near = get_close_matches(command, COMMANDS, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}; serve is the default"
         _fail(f"there is no command {command[:40]!r}; {advice}", status=2)
+    if command == "help":
+        command, arguments = "serve", ["--help"]
     try:
-        _COMMANDS[command](arguments)
+        {"serve": _serve, "health": _health}.get(command, partial(_ask, command))(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has enough, as in `image-relay list | head`: the last flush must not fail
         import os
@@ -59,10 +59,6 @@ def _settings(arguments: Sequence[str]) -> "tuple[Settings, list[str]]":
         return read(arguments)
     except SettingsInvalid as error:
         _fail(*error.lines, status=2)
-
-
-def _help(_: Sequence[str]) -> None:
-    _settings(["--help"])
 
 
 def _serve(arguments: Sequence[str]) -> None:
@@ -100,76 +96,68 @@ def _serve(arguments: Sequence[str]) -> None:
 
 def _health(arguments: Sequence[str]) -> None:
     """Exit with 0 if a relay answers, with 1 if not."""
-    from argparse import ArgumentParser
+    import json
+    from contextlib import closing
+    from http.client import HTTPConnection, HTTPException
+    from time import sleep
 
     from config import address
 
-    parser = ArgumentParser(prog="image-relay health", description="Exit with 0 if the relay answers, with 1 if not.")
-    parser.add_argument("--host", help="as for serve, or RELAY_HOST")
-    parser.add_argument("--port", help="as for serve, or RELAY_PORT")
-    parser.add_argument("--slow-probe", type=float, default=0, metavar="SECONDS", help=_SLOW_PROBE)
-    given = vars(parser.parse_args(arguments))
-    slow_probe = given.pop("slow_probe")
-    options = {f"RELAY_{name.upper()}": value for name, value in given.items() if value}
+    chosen = parse("health", arguments)
+    options = {"RELAY_HOST": chosen.host, "RELAY_PORT": chosen.port}
     try:
-        host, port = address.from_environment({**address.ENVIRONMENT, **options})
+        given = {name: value for name, value in options.items() if value}
+        host, port = address.from_environment({**address.ENVIRONMENT, **given})
     except ValueError as error:
         _fail(str(error), status=2)
-    status, body = _health_of(host, port)
-    if status != 200:  # noqa: PLR2004 - HTTP's "OK"
-        _fail(f"what answers at {host} port {port} says {status}")
-    if slow_probe:  # unless the relay has just started: an engine that asks every second asks less often from then on
-        import json
-        from time import sleep
-
-        if json.loads(body).get("uptime", 0) >= _SETTLED:
-            sleep(slow_probe)
-
-
-def _health_of(host: str, port: int) -> tuple[int, bytes]:
-    """Return status and body of the answer of a relay."""
-    from http.client import HTTPConnection, HTTPException
-
-    connection = HTTPConnection(host, port, timeout=_TIMEOUT)
     try:
-        connection.request("GET", "/relay/health")
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        with closing(HTTPConnection(host, port, timeout=_TIMEOUT)) as connection:
+            connection.request("GET", "/relay/health")
+            answer = connection.getresponse()
+            body = answer.read()
     except TimeoutError:
         _fail(f"the relay at {host} port {port} has not answered for {_TIMEOUT:g} seconds; its log says why")
     except (OSError, HTTPException):
         _fail(f"no relay answers at {host} port {port}; start it with: image-relay serve, or say where it is: --port")
-    finally:
-        connection.close()
+    if answer.status != 200:  # noqa: PLR2004 - HTTP's "OK"
+        _fail(f"what answers at {host} port {port} says {answer.status}")
+    if chosen.slow_probe and json.loads(body).get("uptime", 0) >= _SETTLED:  # an engine asks often during the start
+        sleep(chosen.slow_probe)
 
 
 def _ask(command: str, arguments: Sequence[str]) -> None:
     """Do something with the images of a running relay."""
+    chosen = parse(command, arguments)
+    given = {"--host": chosen.host, "--port": chosen.port}
+    settings, _ = _settings([f"{option}={value}" for option, value in given.items() if value is not None])
+
     import asyncio
 
-    from config.reading import SettingsInvalid
-    from proxy.commands.arguments import work
-    from proxy.commands.relay import CommandFailed
+    from config.address import reachable
+    from proxy.commands import images, listing, save_load, wait
+    from proxy.commands.relay import CommandFailed, Place
 
+    password = settings.password.get_secret_value() if settings.password else None
+    place = Place(*reachable(settings.host, settings.port), password)
     try:
-        asyncio.run(work(command, arguments))
-    except SettingsInvalid as error:
-        _fail(*error.lines, status=2)
+        match command:
+            case "list":
+                work = listing.show(place, full=chosen.full)
+            case "wait":
+                work = wait.wait(place, [str(images.read(text)) for text in chosen.references], chosen.timeout)
+            case "load":
+                references = [images.loading(text) for text in chosen.references]
+                work = save_load.load(place, references, chosen.file, chosen.platform)
+            case _ if chosen.file is not None:
+                work = save_load.send(place, "".join(map(images.target_of, chosen.references)), chosen.file)
+            case _:
+                work = save_load.save(place, [images.saving(text) for text in chosen.references])
+        asyncio.run(work)
     except CommandFailed as error:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("interrupted", status=130)
 
-
-_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    "serve": _serve,
-    "list": partial(_ask, "list"),
-    "save": partial(_ask, "save"),
-    "load": partial(_ask, "load"),
-    "wait": partial(_ask, "wait"),
-    "health": _health,
-    "help": _help,
-}
 
 if __name__ == "__main__":
     main()

@@ -120,9 +120,9 @@ class Desk:
     async def upload(self, content: bytes, name: Name = APP) -> Digest:
         """Push a blob."""
         digest = Digest.of(content)
-        upload = await self.spool.start(name)
-        await self.spool.append(upload, chunks(content))
-        await self.spool.finish(upload, digest)
+        upload = await self.spool.sessions.start(name)
+        await self.spool.sessions.append(upload, chunks(content))
+        await self.spool.sessions.finish(upload, digest)
         return digest
 
     async def prepare(self, *layers: bytes, name: Name = APP, config: bytes = CONFIG) -> Manifest:

@@ -21,12 +21,12 @@ async def start(request: web.Request) -> web.Response:
         return _created(request, Digest.parse(query["mount"]))
     if "digest" in query:
         digest = digest_parameter(request)
-        upload = await request.app[SERVICES].spool.start(name, digest.algorithm)
+        upload = await request.app[SERVICES].spool.sessions.start(name, digest.algorithm)
         try:
             return await _finish(request, upload, digest)
         finally:  # a client that fails here never learns of a session, so none may stay
-            await request.app[SERVICES].spool.cancel(upload)
-    return _accepted(request, await request.app[SERVICES].spool.start(name, algorithm_parameter(request)))
+            await request.app[SERVICES].spool.sessions.cancel(upload)
+    return _accepted(request, await request.app[SERVICES].spool.sessions.start(name, algorithm_parameter(request)))
 
 
 async def _mount(request: web.Request, name: Name, digest: Digest) -> bool:
@@ -56,7 +56,7 @@ async def finish(request: web.Request) -> web.Response:
 
 async def _finish(request: web.Request, upload: Upload, digest: Digest) -> web.Response:
     await _take(request, upload)
-    await request.app[SERVICES].spool.finish(upload, digest)
+    await request.app[SERVICES].spool.sessions.finish(upload, digest)
     request.app[SERVICES].push.events.received_blobs.add(upload.name, digest, upload.offset, upload.began)
     return _created(request, digest)
 
@@ -68,12 +68,12 @@ async def status(request: web.Request) -> web.Response:
 
 async def cancel(request: web.Request) -> web.Response:
     """Cancel an upload."""
-    await request.app[SERVICES].spool.cancel(_upload(request))
+    await request.app[SERVICES].spool.sessions.cancel(_upload(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 def _upload(request: web.Request) -> Upload:
-    return request.app[SERVICES].spool.upload(name_of(request), request.match_info["upload"])
+    return request.app[SERVICES].spool.sessions.get(name_of(request), request.match_info["upload"])
 
 
 async def _take(request: web.Request, upload: Upload) -> None:
@@ -85,9 +85,9 @@ async def _take(request: web.Request, upload: Upload) -> None:
     if stop is not None and request.content_length not in {None, stop - first}:
         raise SizeInvalid(f"Content-Range announces {stop - first} bytes, Content-Length {request.content_length}")
     if request.body_exists:
-        await request.app[SERVICES].spool.append(upload, chunks_of(request))
+        await request.app[SERVICES].spool.sessions.append(upload, chunks_of(request))
     if stop is not None and upload.offset != stop:
-        await request.app[SERVICES].spool.cancel(upload)
+        await request.app[SERVICES].spool.sessions.cancel(upload)
         raise SizeInvalid(f"Content-Range announces {stop - first} bytes, {upload.offset - first} came")
 
 

@@ -1,7 +1,6 @@
 """`list`: the images of a relay as a table, as wide as the terminal; in a pipe each image is on one line."""
 
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -36,6 +35,22 @@ class _Image(BaseModel):
     created: AwareDatetime | None = None
     expires: AwareDatetime | None = None
 
+    def row(self, reference: str, now: datetime, *, full: bool, between: str) -> dict[str, str]:
+        """Return what each column shows for one of the references, with `between` between platforms."""
+        name, at, digest = reference.partition("@")
+        left = (self.expires - now).total_seconds() if self.expires else None
+        expires = "-" if left is None else format_span(left) if left > 0 else "over"
+        return {
+            "REFERENCE": safe_text(reference if full else name + at + _cut(digest)),
+            "DIGEST": safe_text(self.digest if full else _cut(self.digest).partition(":")[2]),
+            "PLATFORMS": between.join(map(safe_text, self.platforms)) or "-",
+            "SIZE": "-" if self.size is None else format_size(self.size),
+            "STORED": "-" if self.stored is None else format_size(self.stored),
+            "AGE": "-" if self.created is None else format_span(max(0.0, (now - self.created).total_seconds())),
+            "EXPIRES": expires,
+            "STATE": safe_text(self.state),
+        }
+
 
 class _Images(BaseModel):
     images: list[_Image]
@@ -46,55 +61,31 @@ class _Health(BaseModel):
     session: str = "none"
 
 
-async def show(place: Place, *, full: bool) -> None:
+async def show(place: Place, *, full: bool, patience: float = _PATIENCE) -> None:
     """Print a line for each reference; `full`: with whole digests."""
-    async with RelayClient(place, _PATIENCE) as relay:
+    async with RelayClient(place, patience) as relay:
         async with relay.ask("GET", "/relay/images") as answer:
             images = (await relay.read(answer, _Images)).images
-        _print(images, full=full)
         if not images:
             async with relay.ask("GET", "/relay/health") as answer:
                 health = await relay.read(answer, _Health)
-            blind = f"images can not be read: the session of this relay is {health.session!r}"
+            blind = f"images cannot be read: the session of this relay is {health.session!r}"
             print("nothing is stored yet" if health.ready else blind, file=sys.stderr)
-
-
-def _print(images: Sequence[_Image], *, full: bool) -> None:
-    seen = sys.stdout.isatty()
-    console = Console(width=None if seen else _ENDLESS, highlight=False)
+    is_terminal = sys.stdout.isatty()
+    console = Console(width=None if is_terminal else _ENDLESS, highlight=False)
     expiring = any(image.expires for image in images)  # in a folder nothing does
     columns = [name for name in _COLUMNS if expiring or name != "EXPIRES"]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
         table.add_column(name, justify=justify, no_wrap=name != "REFERENCE", overflow="fold")
-    for image in images:
+    for image, reference in [(each, reference) for each in images for reference in each.references]:
         style = _STYLES.get(safe_text(image.state), "yellow")
-        for reference in image.references:
-            row = _row(image, reference, datetime.now(UTC), full=full, between="\n" if seen else ",")
-            table.add_row(*(Text(row[name], style if name == "STATE" else "") for name in columns))
+        row = image.row(reference, datetime.now(UTC), full=full, between="\n" if is_terminal else ",")
+        table.add_row(*(Text(row[name], style if name == "STATE" else "") for name in columns))
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-def _row(image: _Image, reference: str, now: datetime, *, full: bool, between: str) -> dict[str, str]:
-    """Return what stands in each column; `between` separates platforms: by a comma, or each on a line of its own."""
-    name, at, digest = reference.partition("@")
-    expires = "-"
-    if image.expires:
-        left = (image.expires - now).total_seconds()
-        expires = format_span(left) if left > 0 else "over"
-    return {
-        "REFERENCE": safe_text(reference if full else name + at + _cut(digest)),
-        "DIGEST": safe_text(image.digest if full else _cut(image.digest).partition(":")[2]),
-        "PLATFORMS": between.join(map(safe_text, image.platforms)) or "-",
-        "SIZE": "-" if image.size is None else format_size(image.size),
-        "STORED": "-" if image.stored is None else format_size(image.stored),
-        "AGE": "-" if image.created is None else format_span(max(0.0, (now - image.created).total_seconds())),
-        "EXPIRES": expires,
-        "STATE": safe_text(image.state),
-    }
 
 
 def _cut(digest: str) -> str:

@@ -8,17 +8,20 @@ from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient
 from proxy.text import safe_text
 
 _FOR_EVER = {400, 401, 405}  # no reference, no password, no image-relay
-_LEAST = 2.0  # seconds for an answer, even if there is no time left
+_LEAST = 2.0  # seconds
 _PAUSE = 2.0  # seconds; as often as a relay lists the artifacts of the run
 
 
-async def wait(place: Place, references: Sequence[str], seconds: float) -> None:
-    """Return when the relay has all images. Raise CommandFailed, with what it says, if one is not there in time."""
+async def wait(place: Place, references: Sequence[str], seconds: float, least: float = _LEAST) -> None:
+    """Return when the relay has all images. Raise CommandFailed, with what it says, if one is not there in time.
+
+    Each answer may take `least` seconds, even if there is no time left.
+    """
     until = time.monotonic() + seconds
     async with RelayClient(place) as relay:
         for reference in references:
             told = ""
-            while problem := await _problem(relay, reference, place, max(_LEAST, until - time.monotonic())):
+            while problem := await _problem(relay, reference, place, max(least, until - time.monotonic())):
                 if time.monotonic() + _PAUSE > until:
                     raise CommandFailed(f"{reference} did not come within {seconds:g} seconds: {problem}")
                 if problem != told:

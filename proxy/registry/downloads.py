@@ -20,8 +20,8 @@ from proxy.oci.digest import Digest
 from proxy.runtime.files import NewFile
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet, run_in_thread
+from proxy.spool.blob_file import footer
 from proxy.spool.spool import Spool
-from proxy.spool.upload import footer
 
 T = TypeVar("T")
 

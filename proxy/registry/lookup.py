@@ -45,7 +45,7 @@ class Lookup:
         `known`: without asking a remote store. Then None may only mean that a push has to send it once more.
         Otherwise raise UnreadableArtifact if an unreadable artifact may have it, ContentDamaged if that is all.
         """
-        if pending := await self.spool.get_pending(name, digest):
+        if pending := await self.spool.pending.find(name, digest):
             return pending
         if self.spool.linked(name, digest) and (found := await self._anywhere(digest, known=known)):
             self.spool.refresh_link(name, digest)

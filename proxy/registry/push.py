@@ -82,7 +82,7 @@ class Push:
         await self.sealer.check(name, manifest)
         async with self.lock(name, digest):
             if await self.sealer.answering(name, digest, digest, manifest) is None:
-                await self.spool.add_pending(name, digest, manifest)
+                await self.spool.pending.add(name, digest, manifest)
                 self._table.record(name, digest, digest).advance(Event.HOLD)
         self.events.accepted(name, digest, digest, manifest)
 
@@ -138,7 +138,7 @@ class Push:
 
     async def drop_pending(self, name: Name, digest: Digest) -> bool:
         """Drop a pending manifest that was deleted; return whether there was one."""
-        if not await self.spool.remove_pending(name, [digest]):
+        if not await self.spool.pending.remove(name, [digest]):
             return False
         self._table.record(name, digest, digest).advance(Event.DELETE)
         self._table.forget(name, digest)
@@ -168,7 +168,7 @@ class Push:
 
     def _is_quiet(self, name: Name) -> bool:
         since = time.monotonic() - self._touched.get(name, float("-inf"))
-        return since >= self.settle_seconds and not self._table.sealing(name) and not self.spool.is_fed(name)
+        return since >= self.settle_seconds and not self._table.sealing(name) and not self.spool.sessions.is_fed(name)
 
     async def flush(self) -> list[Pushed]:
         """Seal everything that is pending; return what could not be stored.

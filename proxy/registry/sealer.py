@@ -112,7 +112,7 @@ class Sealer:
         return archive
 
     async def _read_back(self, name: Name, digest: Digest) -> Manifest:
-        blob = await self.lookup.spool.get_pending(name, digest)
+        blob = await self.lookup.spool.pending.find(name, digest)
         if blob is None:
             raise ManifestUnknown("its manifest is gone from the disk; push it again")
         return await self.lookup.parsed(blob)
@@ -207,10 +207,10 @@ class Sealer:
     async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
         """Take out of the spool what is in an artifact now."""
         spool = self.lookup.spool
-        for digest in await spool.remove_pending(name, durable):
+        for digest in await spool.pending.remove(name, durable):
             self.table.record(name, digest, digest).advance(Event.STORE)
             self.table.forget(name, digest)
-        needed = spool.pending_digests(name)  # by what is still pending, and must outlive this artifact
+        needed = spool.pending.needed(name)  # by what is still pending, and must outlive this artifact
         await spool.unlink(name, [digest for digest in durable if digest not in needed])
 
     async def seal_dependents(self, name: Name, going: Archive, claimed: Collection[Digest] = ()) -> None:

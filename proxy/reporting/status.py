@@ -73,7 +73,7 @@ class Status:
         measured: dict[str, float] = {
             "ready": status.ready,
             "spool_bytes": spool.size,
-            "open_uploads": spool.uploads,
+            "open_uploads": len(spool.sessions),
             "pending_manifests": len(self.push.pushed()) - failed,
             "failed_manifests": failed,
             "unreadable_artifacts": len(self.unreadable()),

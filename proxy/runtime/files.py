@@ -25,14 +25,14 @@ class Source(Protocol):
     """How many reads side by side, beyond the first, make it faster."""
 
     is_local: bool
-    """Are the bytes on this machine?"""
+    """Whether the bytes are on this machine."""
 
     @property
     def entire(self) -> bool:
-        """Was all of it fetched from another machine, which gives no ranges?"""
+        """Return whether all of it was downloaded from another machine, which serves no ranges."""
 
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
-        """Read the bytes [start, stop), or fewer where the source ends, and give what `then` makes of them.
+        """Read the bytes [start, stop), or fewer where the source ends, and return what `then` makes of them.
 
         `then` runs in a thread, the one that read where there is one: waking a thread costs as much as a CRC of 1 MiB.
         """
@@ -57,7 +57,7 @@ class LocalFile:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a file for reading; FileNotFoundError if there is none. Blocking."""
+        """Open a file for reading. Raise FileNotFoundError if there is none. Blocks."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return cls(descriptor, os.fstat(descriptor))
 
@@ -101,7 +101,7 @@ class NewFile:
             os.ftruncate(descriptor, size)
 
     def status(self) -> os.stat_result:
-        """Give what the file system knows of the file."""
+        """Return the status of the file."""
         with self._opened() as descriptor:
             return os.fstat(descriptor)
 
@@ -144,14 +144,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def trouble(folder: Path, error: OSError) -> str:
-    """Say why nothing can be written below a folder; no path below it is named."""
+    """Return a sentence on why nothing can be written below a folder; it names no path below it."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return f"the disk is full: {folder} takes no more; free some space and push again"
     return f"cannot write to {folder}: {error.strerror or error}"
 
 
 def identity(status: os.stat_result) -> str:
-    """Name the content of a file: another file of the same name, or a later state of this one, has another identity."""
+    """Return what tells a file from another one of the same name, and from later states of itself."""
     return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
 
 

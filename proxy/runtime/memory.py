@@ -25,7 +25,7 @@ class MemoryBudget:
 
     @contextmanager
     def try_reserve(self, amount: int) -> Iterator[bool]:
-        """Take `amount` bytes for the block, if there are as many; gives whether it did."""
+        """Reserve `amount` bytes for the block, if that many are free; yield whether it did."""
         taken = amount <= self._free
         self._free -= amount if taken else 0
         try:
@@ -45,7 +45,7 @@ class ReadAhead:
         self._taken = ExitStack()
 
     def grow(self) -> int:
-        """Take as much once more, if that is wanted and there; gives how often it was taken by now."""
+        """Reserve the amount once more if it is wanted and free; return how many times it is reserved now."""
         with ExitStack() as attempt:
             if self.times < self._most and attempt.enter_context(self._memory.try_reserve(self._amount)):
                 self._taken.push(attempt.pop_all())

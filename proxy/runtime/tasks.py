@@ -14,7 +14,7 @@ _SLOW = 1.0  # seconds without an end after which more works begin
 
 
 async def run_in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking call in a thread and give its result."""
+    """Run a blocking call in a thread and return its result."""
     return await asyncio.to_thread(call, *args, **kwargs)  # noqa: TID251 - this is the door
 
 
@@ -51,7 +51,7 @@ class TaskSet:
 
 
 class Several(Generic[T]):
-    """Does works several at once, `most` at most, for all who ask together."""
+    """Run several works at once, at most `most` for all callers together."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -60,13 +60,13 @@ class Several(Generic[T]):
     async def ended(self, works: Iterable[Callable[[], Coroutine[Any, Any, T]]]) -> AsyncGenerator[asyncio.Task[T]]:
         """Yield works as tasks that are done, in the order in which they end.
 
-        One begins alone, then twice as many are under way with every end: who stops at the first result has begun
-        little in vain. What is under way when the caller stops is cancelled.
+        One begins alone, and each time one ends, twice as many may run: a caller that stops at the first result has
+        begun little in vain. What is under way when the caller stops is cancelled.
         """
-        crew, waiting, running, width = TaskSet(), iter(works), set[asyncio.Task[T]](), 1
+        tasks, waiting, running, width = TaskSet(), iter(works), set[asyncio.Task[T]](), 1
         try:
             while True:
-                running |= {crew.spawn(self._in_turn(work)) for work in islice(waiting, width - len(running))}
+                running |= {tasks.spawn(self._in_turn(work)) for work in islice(waiting, width - len(running))}
                 if not running:
                     return
                 done, running = await asyncio.wait(running, timeout=_SLOW, return_when=asyncio.FIRST_COMPLETED)
@@ -74,7 +74,7 @@ class Several(Generic[T]):
                 for task in done:
                     yield task
         finally:
-            await crew.cancel_all()
+            await tasks.cancel_all()
 
     async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async with self._turns:

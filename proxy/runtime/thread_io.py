@@ -1,4 +1,4 @@
-"""What coroutines give, read by a thread that waits for it: for libraries that know nothing of an event loop."""
+"""Results of coroutines as files that a thread reads, for libraries that know nothing of an event loop."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ class BlockingStream:
         self._ended = self._is_closed = False
 
     def read(self, size: int, /) -> bytes:
-        """Give 1 to `size` bytes, or none at the end; raises what the chunks raise. Blocks."""
+        """Return 1 to `size` bytes, or none at the end. Raise what the chunks raise. Blocks."""
         if not self._held and not self._ended:
             self._coming = self._coming or self._ask()
             batch = self._coming.result()
@@ -40,7 +40,7 @@ class BlockingStream:
         return bytes(given)
 
     async def drain(self) -> None:
-        """Let go by what is left: who sends it would take an answer before its end for a failure."""
+        """Discard the rest: clients treat an answer sent before their body ends as a failure."""
         more = await asyncio.wrap_future(self._coming) if self._coming else b""
         while more or not self._ended:
             more = await self._gather()
@@ -83,21 +83,21 @@ class RangeFile:
         self._blocks: dict[int, Future[bytes]] = {}
 
     def seekable(self) -> bool:
-        """Tell that it can be sought."""
+        """Return True: `zipfile` asks."""
         return True
 
     def tell(self) -> int:
-        """Give the offset of the next byte."""
+        """Return the offset of the next byte."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to an offset, and give it."""
+        """Go to an offset, and return it."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
         self._at = max(0, start + offset)
         return self._at
 
     def read(self, size: int = -1, /) -> bytes:
-        """Give `size` bytes, fewer only at the end. Blocks."""
+        """Return `size` bytes, fewer only at the end. Blocks."""
         left = max(0, self.size - self._at)
         stop = self._at + (left if size < 0 else min(size, left))
         if stop - self._at > _MOST:

@@ -4,17 +4,57 @@ import os
 from pathlib import Path
 
 from proxy.archive import limits
-from proxy.archive.index import TAIL, ArchiveInvalid, Entry, decode, metadata_length
-from proxy.archive.pieces import PIECE, Piece, pack
+from proxy.archive.crc64 import WIDTH
+from proxy.archive.index import TAIL, ArchiveInvalid, Entry, Index, decode, encode, metadata_length
+from proxy.archive.pieces import PIECE, Framed, Piece, pack
 from proxy.blob import Blob, Verification
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
-from proxy.runtime.files import Held, Source
-from proxy.spool.upload import footer
+from proxy.runtime.files import Held, NewFile, Source
+
+
+def footer(digest: Digest, entry: Entry) -> bytes:
+    """Return the end of a file that holds the pieces of one blob."""
+    index = Index(references=(), root=digest, blobs={digest: entry})
+    return encode(index, metadata=entry.stored, at=entry.stored)
+
+
+class BlobWriter:
+    """A blob file that is being written: piece after piece, then the footer. All of it blocks."""
+
+    def __init__(self, file: NewFile) -> None:
+        self.file = file
+        self.pieces: list[Piece] = []
+        self.end = 0  # stored bytes so far
+        self.crc64 = bytearray()  # of the pieces, eight bytes each
+
+    @property
+    def size(self) -> int:
+        """Return how many plain bytes the pieces have in all."""
+        return sum(piece.plain for piece in self.pieces)
+
+    def append(self, framed: Framed) -> None:
+        """Write one more piece."""
+        self.file.write(framed.parts, self.end)
+        self.pieces.append(framed.piece)
+        self.crc64 += framed.crc64
+        self.end += framed.piece.stored
+
+    def drop_last(self) -> None:
+        """Let the next piece take the place of the last one."""
+        self.end -= self.pieces.pop().stored
+        del self.crc64[-WIDTH:]
+
+    def complete(self, digest: Digest) -> Entry:
+        """Write the footer that makes the file readable by itself."""
+        entry = Entry(size=self.size, offset=0, pieces=tuple(self.pieces), crc64=bytes(self.crc64))
+        self.file.end_at(self.end)
+        self.file.write([footer(digest, entry)], self.end)
+        return entry
 
 
 def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:
-    """Put a manifest into its stored form without the disk."""
+    """Return a manifest in its stored form, without using the disk."""
     stored, pieces = _stored(manifest.content, level)
     return Blob(digest, len(manifest.content), pieces, Held(stored), 0, manifest.media_type, Verification({digest}))
 

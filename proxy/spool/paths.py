@@ -1,5 +1,7 @@
 """How files of the spool are named and moved, and what a client is told when the disk fails."""
 
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +29,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def files_of_repositories(folder: Path) -> list[tuple[Path, Name, Digest]]:
-    """Find the files of repositories; what others put there, such as a file manager, is passed over."""
+    """Return the files of repositories; files that others put there, such as a file manager, are ignored."""
     found = []
     for path in files_in(folder):
         with suppress(RegistryError):
@@ -48,11 +50,22 @@ def touch(path: Path) -> None:
     path.touch()
 
 
-def folder_name(name: Name) -> str:
-    """Return the name of a repository's folder."""
-    return escape(name.text)
+def path_in_repository(folder: Path, name: Name, digest: Digest) -> Path:
+    """Return the path of the file that a repository has for a digest below a folder."""
+    return folder / escape(name.text) / f"{digest.algorithm}+{digest.hex}"
 
 
-def file_name(digest: Digest) -> str:
-    """Return the name of a digest's file in the folder of a repository."""
-    return f"{digest.algorithm}+{digest.hex}"
+def new_path(root: Path) -> Path:
+    """Return a path for a file that is to be written; somebody may have removed the folder. Blocking."""
+    path = root / "uploads" / str(uuid.uuid4())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def check_room(root: Path, least: int) -> None:
+    """Raise DENIED if fewer than `least` bytes of the disk are free. Blocking."""
+    free = shutil.disk_usage(root).free
+    if free < least:
+        raise Denied(
+            f"only {free / 2**20:.0f} MiB are free in {root}; 1 GiB has to stay free: free some space and push again"
+        )

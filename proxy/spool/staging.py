@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.archive.index import Entry
-from proxy.archive.pieces import PIECE, Framed, Piece, pack, unframe
+from proxy.archive.pieces import PIECE, Framed, pack, unframe
 from proxy.oci.digest import Digest, hashing
 from proxy.runtime.files import NewFile
-from proxy.spool.upload import footer
+from proxy.spool.blob_file import BlobWriter
 from proxy.tarballs.streams import Readable, up_to
 
 WIDTH = os.cpu_count() or 1  # pieces that are framed at once, at most
@@ -30,10 +30,10 @@ class Part:
     path: Path
     digest: Digest
     entry: Entry
-    head: bytes
+    head: bytes = b""
 
     def read(self) -> bytes:
-        """Give the whole content, of something small. Blocks."""
+        """Return the whole content, which has to be small. Blocks."""
         with self.path.open("rb") as file:
             return b"".join(b"".join(unframe(file.read(piece.stored), piece)) for piece in self.entry.pieces)
 
@@ -59,50 +59,28 @@ class StagingArea:
         for path in self._made:
             path.unlink(missing_ok=True)
 
-    def _count(self, size: int) -> None:
-        """Count what goes to the disk, and see now and then whether there is room for more."""
-        self._unseen += size
-        if self._unseen > _LOOK:
-            self._check_room()
-            self._unseen = 0
-
     def write(self, source: Readable, algorithm: str = "sha256") -> Part:
         """Write everything that is left of a source."""
         path = self._new_path()
         self._made.append(path)
         with closing(NewFile(path)) as file:
-            written, digest = _Written(file, self._count), hashing(algorithm)
+            written, digest = BlobWriter(file), hashing(algorithm)
             head, coming = b"", deque[Future[Framed]]()
             while plain := up_to(PIECE, source):
                 digest.update(plain)
                 head = head or plain[:_HEAD]
                 coming.append(self._pool.submit(pack, plain, self._level))
                 if len(coming) > self._width:
-                    written.add(coming.popleft().result())
+                    self._append(written, coming.popleft().result())
             for framed in coming:
-                written.add(framed.result())
-            return written.finish(path, Digest.finished(algorithm, digest), head)
+                self._append(written, framed.result())
+            found = Digest.finished(algorithm, digest)
+            return Part(path, found, written.complete(found), head)
 
-
-@dataclass(slots=True)
-class _Written:
-    """The pieces that a file has by now."""
-
-    file: NewFile
-    count: Callable[[int], None]
-    pieces: list[Piece] = field(default_factory=list)
-    crc64: bytearray = field(default_factory=bytearray)
-    end: int = 0
-
-    def add(self, framed: Framed) -> None:
-        self.count(framed.piece.stored)
-        self.file.write(framed.parts, self.end)
-        self.pieces.append(framed.piece)
-        self.crc64 += framed.crc64
-        self.end += framed.piece.stored
-
-    def finish(self, path: Path, digest: Digest, head: bytes) -> Part:
-        size = sum(piece.plain for piece in self.pieces)
-        entry = Entry(size=size, offset=0, pieces=tuple(self.pieces), crc64=bytes(self.crc64))
-        self.file.write([footer(digest, entry)], self.end)
-        return Part(path, digest, entry, head)
+    def _append(self, written: BlobWriter, framed: Framed) -> None:
+        """Write a piece, and check now and then whether the disk has room for more."""
+        self._unseen += framed.piece.stored
+        if self._unseen > _LOOK:
+            self._check_room()
+            self._unseen = 0
+        written.append(framed)

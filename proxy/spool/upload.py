@@ -9,57 +9,42 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy.archive.crc64 import WIDTH
-from proxy.archive.index import Entry, Index, encode
-from proxy.archive.pieces import PIECE, Piece, pack, unframe
+from proxy.archive.index import Entry
+from proxy.archive.pieces import PIECE, pack, unframe
 from proxy.errors import BlobUploadInvalid, BlobUploadUnknown, DigestInvalid
-from proxy.oci.digest import Digest, Hash, hashing
+from proxy.oci.digest import Digest, hashing
 from proxy.oci.names import Name
 from proxy.runtime.files import NewFile
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet, run_in_thread
+from proxy.spool.blob_file import BlobWriter
 
 _CHUNKS = 512  # of a piece before they are joined: a crowd of one-byte chunks costs 60 bytes each
 
 
-def footer(digest: Digest, entry: Entry) -> bytes:
-    """Give the end of a file that holds the pieces of one blob."""
-    index = Index(references=(), root=digest, blobs={digest: entry})
-    return encode(index, metadata=entry.stored, at=entry.stored)
+class PieceWriter(BlobWriter):
+    """The blocking half of an upload: turns plain bytes into pieces of an open file. One call at a time."""
 
-
-@dataclass(slots=True)
-class PieceWriter:
-    """The blocking half: turns plain bytes into pieces of an open file. One call at a time."""
-
-    file: NewFile
-    level: int
-    algorithm: str
-    digest: Hash
-    pieces: list[Piece] = field(default_factory=list)
-    crc64: bytearray = field(default_factory=bytearray)  # of the pieces, eight bytes each
-    end: int = 0  # stored bytes so far
+    def __init__(self, path: Path, level: int, algorithm: str) -> None:
+        self._digest = hashing(algorithm)  # first: an unknown algorithm leaves no file
+        super().__init__(NewFile(path))
+        self._level = level
+        self._algorithm = algorithm
 
     def add(self, part: "_Part") -> None:
         """Hash and write one piece, in the place of a short last one that it begins with."""
         plain = memoryview(b"".join(part.chunks))
         if part.hashed:
-            self.end -= self.pieces.pop().stored
-            del self.crc64[-WIDTH:]
-        self.digest.update(plain[part.hashed :])
-        framed = pack(plain, self.level)
-        self.file.write(framed.parts, self.end)
-        self.pieces.append(framed.piece)
-        self.crc64 += framed.crc64
-        self.end += framed.piece.stored
+            self.drop_last()
+        self._digest.update(plain[part.hashed :])
+        self.append(pack(plain, self._level))
 
     def reopen(self) -> bytes:
-        """Give the plain bytes of a short last piece, nothing if the last piece is full."""
+        """Return the plain bytes of a short last piece, nothing if the last piece is full."""
         if not self.pieces or self.pieces[-1].plain == PIECE:
             return b""
         last = self.pieces[-1]
@@ -67,26 +52,14 @@ class PieceWriter:
 
     def rehash(self, algorithm: str) -> Digest:
         """Compute another digest of the bytes on disk: sha512 is not announced by those who use it."""
-        if algorithm == self.algorithm:
-            return Digest.finished(algorithm, self.digest)
+        if algorithm == self._algorithm:
+            return Digest.finished(algorithm, self._digest)
         digest, at = hashing(algorithm), 0
         for piece in self.pieces:
             for view in unframe(self.file.read(piece.stored, at), piece):
                 digest.update(view)
             at += piece.stored
         return Digest.finished(algorithm, digest)
-
-    def complete(self, digest: Digest) -> Entry:
-        """Write the footer that makes the file readable by itself."""
-        entry = Entry(size=self.size, offset=0, pieces=tuple(self.pieces), crc64=bytes(self.crc64))
-        self.file.end_at(self.end)
-        self.file.write([footer(digest, entry)], self.end)
-        return entry
-
-    @property
-    def size(self) -> int:
-        """How many plain bytes the pieces have in all."""
-        return sum(piece.plain for piece in self.pieces)
 
 
 class Upload:
@@ -98,7 +71,6 @@ class Upload:
     def __init__(
         self, name: Name, path: Path, *, algorithm: str, level: int, memory: MemoryBudget, limits: Limits = DEFAULT
     ) -> None:
-        digest = hashing(algorithm)
         self.name = name
         self.id = path.name
         self.path = path
@@ -107,12 +79,12 @@ class Upload:
         self._memory = memory
         self._fed = limits.upload_fed
         self._busy = self._closed = False
-        self._crew = TaskSet()
+        self._tasks = TaskSet()
         self._writing: asyncio.Task[None] | None = None
-        self._work = PieceWriter(NewFile(path), level, algorithm, digest)
+        self._work = PieceWriter(path, level, algorithm)
 
     async def append(self, chunks: AsyncIterator[bytes]) -> None:
-        """Take bytes until there are no more; what came before the client left stays."""
+        """Append bytes until there are no more; what came before the client left stays."""
         with self.alone(), self._memory.try_reserve(2 * PIECE) as ahead:
             await self._written()
             gathered = ChunkBuffer(await run_in_thread(self._work.reopen))
@@ -126,7 +98,12 @@ class Upload:
                         if not ahead:
                             await self._written()
             finally:
-                await self._write_rest(gathered)
+                try:
+                    while gathered.new and not self._closed:
+                        await self._write(gathered)
+                    await self._written()
+                finally:
+                    self.offset -= gathered.new  # none, unless this was cancelled as well
 
     def _continue(self) -> None:
         """Note that the client is alive, unless the session was given up meanwhile."""
@@ -135,7 +112,7 @@ class Upload:
         self.used = time.monotonic()
 
     async def finish(self, digest: Digest) -> Entry:
-        """Check the digest and complete the file; another digest than that of the content is DIGEST_INVALID.
+        """Check the digest and complete the file. Raise DIGEST_INVALID if the content has another digest.
 
         To be called within `alone`.
         """
@@ -148,32 +125,24 @@ class Upload:
 
     @property
     def is_fed(self) -> bool:
-        """Is a request open that brings bytes, or was one a moment ago?"""
+        """Return whether a request that brings bytes is open, or was a moment ago."""
         return self._busy or time.monotonic() - self.used < self._fed
 
     @property
     def torn(self) -> bool:
-        """Has a write failed, so that not all bytes that were taken are on disk?"""
+        """Return whether a write has failed, so that not all bytes that were taken are on disk."""
         writing = self._writing
         return writing is not None and writing.done() and writing.exception() is not None
 
     async def close(self) -> None:
-        """Take no more bytes, and close the file."""
+        """Refuse further bytes, and close the file."""
         self._closed = True
         await run_in_thread(self._work.file.close)
-
-    async def _write_rest(self, gathered: "ChunkBuffer") -> None:
-        try:
-            while gathered.new and not self._closed:
-                await self._write(gathered)
-            await self._written()
-        finally:
-            self.offset -= gathered.new  # none, unless this was cancelled as well
 
     async def _write(self, gathered: "ChunkBuffer") -> None:
         """Begin to write the next piece."""
         await self._written()
-        self._writing = self._crew.spawn(run_in_thread(self._work.add, gathered.take()))
+        self._writing = self._tasks.spawn(run_in_thread(self._work.add, gathered.take()))
 
     async def _written(self) -> None:
         """Wait for the piece that is being written; after a failure nothing follows it."""
@@ -215,18 +184,18 @@ class ChunkBuffer:
 
     @property
     def new(self) -> int:
-        """How many bytes are not on disk yet."""
+        """Return how many bytes are not on disk yet."""
         return self.size - self._hashed
 
     def add(self, chunk: bytes) -> None:
-        """Take a chunk."""
+        """Append a chunk."""
         self._chunks.append(chunk)
         self.size += len(chunk)
         if len(self._chunks) > _CHUNKS:
             self._chunks = deque([b"".join(self._chunks)])
 
     def take(self) -> _Part:
-        """Give the bytes of the next piece."""
+        """Return the bytes of the next piece."""
         part = _Part([], self._hashed)
         room = PIECE
         while self._chunks and room:

@@ -14,6 +14,9 @@ from proxy.__main__ import main
 from proxy.api import access
 from proxy.api.errors import as_oci_errors
 from proxy.api.server import bind_all, listen
+from proxy.commands.listing import show
+from proxy.commands.relay import CommandFailed, Place
+from proxy.commands.wait import wait
 from proxy.errors import Denied, RegistryError
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +25,7 @@ SHORT = "ab" * 6
 SECRET = "correct horse"  # noqa: S105
 
 
-def image(*references: str, platforms: tuple[str, ...] = ("linux/amd64",)) -> dict[str, object]:
+def entry(*references: str, platforms: tuple[str, ...] = ("linux/amd64",)) -> dict[str, object]:
     return {
         "references": references,
         "digest": DIGEST,
@@ -51,6 +54,18 @@ def relay(images: object, password: str = "", uptime: int = 0, session: str = "a
     )
     app.router.add_get("/relay/health", health)
     app.router.add_get("/relay/images", listing)
+    return app
+
+
+def silent() -> web.Application:
+    """A server that takes too long."""
+
+    async def rest(_: web.Request) -> web.Response:
+        await asyncio.sleep(1)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/relay/{path:.*}", rest)
     return app
 
 
@@ -99,7 +114,7 @@ async def listed(
 
 
 async def test_the_list_is_a_table_with_a_line_for_each_reference(capsys: pytest.CaptureFixture[str]) -> None:
-    images = [image("app:v1", "app:a-longer-tag"), image(f"web@{DIGEST}", platforms=("linux/amd64", "linux/arm64"))]
+    images = [entry("app:v1", "app:a-longer-tag"), entry(f"web@{DIGEST}", platforms=("linux/amd64", "linux/arm64"))]
 
     lines, rows = await listed(images, capsys)
 
@@ -118,7 +133,7 @@ async def test_digests_are_shown_whole_to_who_wants_them(place: str, capsys: pyt
     host = ["--host", "127.0.0.1"]
     options = ["--no-trunc", *host] if place == "before" else [*host, "--no-trunc"]
 
-    _, rows = await listed([image(f"web@{DIGEST}")], capsys, *options)
+    _, rows = await listed([entry(f"web@{DIGEST}")], capsys, *options)
 
     assert rows[1][:2] == [f"web@{DIGEST}", DIGEST]
 
@@ -130,7 +145,7 @@ async def test_digests_are_shown_whole_to_who_wants_them(place: str, capsys: pyt
 async def test_the_list_says_when_an_image_goes(
     left: timedelta, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = [image("app:v1") | {"expires": (datetime.now(UTC) + left).isoformat()}, image("app:v2")]
+    images = [entry("app:v1") | {"expires": (datetime.now(UTC) + left).isoformat()}, entry("app:v2")]
 
     _, rows = await listed(images, capsys)
 
@@ -156,7 +171,7 @@ async def test_in_a_terminal_the_list_keeps_within_its_width_and_shows_states_in
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("NO_COLOR", raising=False)
     failed = {"references": ["app:v2"], "digest": DIGEST, "state": "failed"}
-    images = [image("team/app:" + "long" * 20, platforms=("linux/amd64", "linux/arm64")), failed]
+    images = [entry("team/app:" + "long" * 20, platforms=("linux/amd64", "linux/arm64")), failed]
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -180,7 +195,7 @@ async def test_in_a_terminal_the_list_keeps_within_its_width_and_shows_states_in
 async def test_what_has_no_platform_is_listed_too_and_nothing_can_command_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    images = [image("app:v1", platforms=()), image("app:\x1b[2J[bold]")]
+    images = [entry("app:v1", platforms=()), entry("app:\x1b[2J[bold]")]
 
     async with listen(relay(images), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", "--port", str(port)) == 0
@@ -212,36 +227,16 @@ async def test_what_a_relay_refuses_is_shown(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "image-relay: GitHub knows no run 1009\n"
 
 
-async def test_of_a_relay_that_does_not_answer_the_log_is_to_be_read(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def silent(_: web.Request) -> web.Response:
-        await asyncio.sleep(1)
-        return web.Response()
-
-    monkeypatch.setattr("proxy.commands.listing._PATIENCE", 0.2)
-    app = web.Application()
-    app.router.add_get("/relay/images", silent)
-    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
-        assert await command("list", "--port", str(port)) == 1
-
-    assert "has not answered for 0.2 seconds; its log says why" in capsys.readouterr().err
+async def test_of_a_relay_that_does_not_answer_the_log_is_to_be_read() -> None:
+    async with listen(silent(), bind_all(["127.0.0.1"], 0)) as port:
+        with pytest.raises(CommandFailed, match=r"has not answered for 0\.2 seconds; its log says why"):
+            await show(Place("127.0.0.1", port), full=False, patience=0.2)
 
 
-async def test_who_waits_for_a_relay_that_hangs_waits_no_longer_than_he_said(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def silent(_: web.Request) -> web.Response:
-        await asyncio.sleep(1)
-        return web.Response()
-
-    monkeypatch.setattr("proxy.commands.wait._LEAST", 0.2)
-    app = web.Application()
-    app.router.add_get("/relay/images/{image}", silent)
-    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
-        assert await command("wait", "app:v1", "--timeout", "0", "--port", str(port)) == 1
-
-    assert "app:v1 did not come within 0 seconds: the relay at 127.0.0.1" in capsys.readouterr().err
+async def test_who_waits_for_a_relay_that_hangs_waits_no_longer_than_he_said() -> None:
+    async with listen(silent(), bind_all(["127.0.0.1"], 0)) as port:
+        with pytest.raises(CommandFailed, match=r"app:v1 did not come within 0 seconds: the relay at 127\.0\.0\.1"):
+            await wait(Place("127.0.0.1", port), ["app:v1"], 0, least=0.2)
 
 
 def test_the_help_of_list_has_its_own_options_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,7 +251,7 @@ async def test_a_relay_that_can_not_read_has_no_empty_list(capsys: pytest.Captur
     async with listen(relay([], session="none"), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", "--port", str(port)) == 0
 
-    assert capsys.readouterr().err == "images can not be read: the session of this relay is 'none'\n"
+    assert capsys.readouterr().err == "images cannot be read: the session of this relay is 'none'\n"
 
 
 @pytest.mark.parametrize("name", ["list", "health"])
@@ -273,7 +268,7 @@ async def test_without_a_relay_the_message_says_how_to_start_one(
 
 @pytest.mark.parametrize(
     "images",
-    [None, 1, [{}], [{"references": 1}], ["x"], [image("a") | {"size": "much"}], [image("a") | {"created": "soon"}]],
+    [None, 1, [{}], [{"references": 1}], ["x"], [entry("a") | {"size": "much"}], [entry("a") | {"created": "soon"}]],
 )
 async def test_another_service_at_the_port_is_told_from_a_relay(
     images: object, capsys: pytest.CaptureFixture[str]
@@ -351,7 +346,7 @@ def test_an_unknown_command_says_what_there_is(capsys: pytest.CaptureFixture[str
 
     assert capsys.readouterr().err == (
         "image-relay: there is no command 'push'; "
-        "there are serve (the default), list, save, load, wait, health and help\n"
+        "there are serve, list, save, load, wait, health, help; serve is the default\n"
     )
 
 
@@ -365,7 +360,7 @@ async def test_a_reader_that_has_enough_ends_the_list_without_a_word() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        async with listen(relay([image("app:v1")]), bind_all(["127.0.0.1"], 0)) as port:
+        async with listen(relay([entry("app:v1")]), bind_all(["127.0.0.1"], 0)) as port:
             listing = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "proxy", "list", "--port", str(port)],
                 cwd=ROOT,

@@ -475,7 +475,7 @@ async def test_a_session_that_nobody_feeds_puts_settling_off_for_seconds_only(
 ) -> None:
     desk = await Desk.open(tmp_path, limits=Limits(upload_fed=0.05))
     await desk.push_image(b"layer", tags=())
-    stopped, feeding = await desk.spool.start(APP), await desk.spool.start(APP)
+    stopped, feeding = await desk.spool.sessions.start(APP), await desk.spool.sessions.start(APP)
     gate = asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -483,7 +483,7 @@ async def test_a_session_that_nobody_feeds_puts_settling_off_for_seconds_only(
         await gate.wait()
         yield b"last"
 
-    taking = asyncio.create_task(desk.spool.append(feeding, slowly()))
+    taking = asyncio.create_task(desk.spool.sessions.append(feeding, slowly()))
     desk.start_settling()
     await asyncio.sleep(0.2)
     assert await desk.artifacts() == []  # a request is open
@@ -491,7 +491,7 @@ async def test_a_session_that_nobody_feeds_puts_settling_off_for_seconds_only(
     gate.set()
     await taking
     await until(desk.artifacts)  # although both sessions are open
-    await desk.spool.append(stopped, chunks(b"late"))
+    await desk.spool.sessions.append(stopped, chunks(b"late"))
     assert stopped.offset == 4
 
 
@@ -503,12 +503,12 @@ async def test_requests_and_open_uploads_put_settling_off(desk: Desk) -> None:
     await ticks()
     assert await desk.artifacts() == []
 
-    upload = await desk.spool.start(APP)
+    upload = await desk.spool.sessions.start(APP)
     desk.push.settle_seconds = 0
     await ticks()
     assert await desk.artifacts() == []
 
-    await desk.spool.cancel(upload)
+    await desk.spool.sessions.cancel(upload)
     await until(desk.artifacts)
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from proxy.archive.pieces import PIECE
 from proxy.blob import read_plain
-from proxy.oci.digest import Digest
 from proxy.runtime.memory import MemoryBudget
 from tests.fakes.faulty_stores import CountingStore
 from tests.registry_harness import APP, MIB, V1, Desk, described, document, image
@@ -47,10 +46,10 @@ async def fill(root: Path) -> None:
     layers = []
     for seed in range(LAYERS):
         layer = Repeated(seed)
-        upload = await desk.spool.start(APP)
-        await desk.spool.append(upload, layer.chunks())
-        digest = Digest.finished("sha256", upload._work.digest)
-        await desk.spool.finish(upload, digest)
+        upload = await desk.spool.sessions.start(APP)
+        await desk.spool.sessions.append(upload, layer.chunks())
+        digest = upload._work.rehash("sha256")
+        await desk.spool.sessions.finish(upload, digest)
         layers.append(
             {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": str(digest), "size": layer.size}
         )

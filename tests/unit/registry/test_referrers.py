@@ -37,7 +37,7 @@ async def test_referrers_are_found_pending_and_durable_each_once_and_by_digest(d
         },
     ]
     durable = await referrers(desk.lookup, APP, subject.digest)
-    await desk.spool.add_pending(APP, signed.digest, signed)
+    await desk.spool.pending.add(APP, signed.digest, signed)
     both = await referrers(desk.lookup, APP, subject.digest)
     assert pending == half == durable == both == sorted(expected, key=lambda each: str(each["digest"]))
 

@@ -101,11 +101,11 @@ async def test_what_is_not_durable_is_told(tmp_path: Path) -> None:
     store.refuse()
     await desk.push.flush()
     manifest = document(OCI_MANIFEST, layers=[])
-    await desk.spool.add_pending(APP, manifest.digest, manifest)
+    await desk.spool.pending.add(APP, manifest.digest, manifest)
     desk.push.restore()  # what failed is tried again after a restart
     await desk.push.flush()
     held = document(OCI_MANIFEST, layers=[], annotations={"a": "b"})
-    await desk.spool.add_pending(APP, held.digest, held)
+    await desk.spool.pending.add(APP, held.digest, held)
     desk.push.sealer.table.record(APP, held.digest, held.digest)
 
     health = desk.status.health()

@@ -32,9 +32,9 @@ async def spool(tmp_path: Path) -> Spool:
 
 
 async def upload(spool: Spool, content: bytes = CONTENT, name: Name = APP) -> None:
-    upload = await spool.start(name)
-    await spool.append(upload, chunks(content))
-    await spool.finish(upload, Digest.of(content))
+    upload = await spool.sessions.start(name)
+    await spool.sessions.append(upload, chunks(content))
+    await spool.sessions.finish(upload, Digest.of(content))
 
 
 async def read(spool: Spool, digest: Digest = DIGEST) -> bytes | None:
@@ -44,7 +44,7 @@ async def read(spool: Spool, digest: Digest = DIGEST) -> bytes | None:
 
 async def held(spool: Spool, digest: Digest, name: Name = APP) -> Manifest | None:
     """Read a pending manifest back."""
-    blob = await spool.get_pending(name, digest)
+    blob = await spool.pending.find(name, digest)
     return None if blob is None else parse(await read_all(blob), blob.media_type or "")
 
 
@@ -78,7 +78,7 @@ async def test_a_blob_that_was_removed_behind_its_back_can_be_pushed_again(spool
 
     assert await spool.find(DIGEST) is None
     await upload(spool)
-    await spool.add_pending(APP, image().digest, image())
+    await spool.pending.add(APP, image().digest, image())
     await spool.link(OTHER, DIGEST)
 
     assert await read(spool) == CONTENT
@@ -134,8 +134,8 @@ async def opened_links(spool: Spool) -> bool:
 async def test_pending_manifests_that_come_and_go_at_once_are_on_disk_what_they_are_in_memory(spool: Spool) -> None:
     manifest = image()
     for _ in range(20):
-        holds = (spool.add_pending(APP, manifest.digest, manifest) for _ in range(3))
-        await asyncio.gather(*holds, spool.remove_pending(APP, [manifest.digest]))
+        holds = (spool.pending.add(APP, manifest.digest, manifest) for _ in range(3))
+        await asyncio.gather(*holds, spool.pending.remove(APP, [manifest.digest]))
         again = await asyncio.to_thread((spool.root / "pending" / "app").iterdir)
         assert bool(spool.pending[APP]) == bool(list(again))
 
@@ -168,12 +168,12 @@ async def test_a_blob_file_that_is_not_whole_is_removed_at_the_start(spool: Spoo
 async def test_a_blob_with_a_large_footer_is_found_again_but_not_one_that_is_cut(spool: Spool) -> None:
     """A blob of more than 100 GiB, all holes; its pieces take more than the 256 KiB that are read first."""
     digest, piece = Digest.of(b""), (PIECE + 110, PIECE)
-    upload = await spool.start(APP)
+    upload = await spool.sessions.start(APP)
     work = upload._work
     work.pieces = [Piece(*piece, crc=number * 2_654_435_761 % 2**32) for number in range(60_000)]
     work.crc64 = bytearray(8 * 60_000)
     work.end, upload.offset = (60_000 * each for each in piece)
-    await spool.finish(upload, digest)  # of what was hashed so far
+    await spool.sessions.finish(upload, digest)  # of what was hashed so far
     path = spool.root / "blobs" / "sha256" / digest.hex
 
     blob = await (await opened(spool.root)).find(digest)
@@ -191,7 +191,7 @@ async def test_a_blob_with_a_large_footer_is_found_again_but_not_one_that_is_cut
 @pytest.mark.parametrize("damage", ["cut", "content", "empty"])
 async def test_a_pending_manifest_that_is_damaged_is_no_manifest_any_more(spool: Spool, damage: str) -> None:
     manifest = image(CONTENT)
-    await spool.add_pending(APP, manifest.digest, manifest)
+    await spool.pending.add(APP, manifest.digest, manifest)
     (path,) = (spool.root / "pending" / "app").iterdir()
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[:-1], "content": b"\0" + whole[1:], "empty": b""}[damage])
@@ -214,9 +214,9 @@ async def test_a_pending_manifest_without_a_media_type_is_none(spool: Spool) -> 
 @pytest.mark.parametrize("size", [60, 5_000, 300_000])
 async def test_a_manifest_in_memory_has_the_form_of_one_in_the_spool(spool: Spool, size: int) -> None:
     manifest = image(config=noise(10), annotations={"text": noise(size).hex()})
-    await spool.add_pending(APP, manifest.digest, manifest)
+    await spool.pending.add(APP, manifest.digest, manifest)
 
-    blob, stored = in_memory(manifest.digest, manifest, 1), await spool.get_pending(APP, manifest.digest)
+    blob, stored = in_memory(manifest.digest, manifest, 1), await spool.pending.find(APP, manifest.digest)
 
     assert stored is not None
     assert await plain(blob) == await plain(stored) == manifest.content
@@ -229,7 +229,7 @@ async def test_of_a_pending_manifest_only_what_is_needed_is_kept_in_memory(spool
     manifest = image(CONTENT, annotations={"text": "x" * 3_000_000})
     both = index(manifest, subject=described(manifest.content, manifest.media_type))
     for each in (manifest, both):
-        await spool.add_pending(APP, each.digest, each)
+        await spool.pending.add(APP, each.digest, each)
 
     kept, of_index = spool.pending[APP].values()
 
@@ -240,20 +240,20 @@ async def test_of_a_pending_manifest_only_what_is_needed_is_kept_in_memory(spool
 
 
 async def test_a_pending_manifest_stays_readable_while_it_is_released(spool: Spool) -> None:
-    await spool.add_pending(APP, image().digest, image())
-    blob = await spool.get_pending(APP, image().digest)
-    await spool.remove_pending(APP, [image().digest])
+    await spool.pending.add(APP, image().digest, image())
+    blob = await spool.pending.find(APP, image().digest)
+    await spool.pending.remove(APP, [image().digest])
 
     assert blob is not None
     assert await plain(blob) == image().content
-    assert await spool.get_pending(APP, image().digest) is None
+    assert await spool.pending.find(APP, image().digest) is None
 
 
 async def test_a_pending_manifest_whose_file_was_removed_is_not_there(spool: Spool) -> None:
-    await spool.add_pending(APP, image().digest, image())
+    await spool.pending.add(APP, image().digest, image())
     shutil.rmtree(spool.root / "pending")
 
-    assert await spool.get_pending(APP, image().digest) is None
+    assert await spool.pending.find(APP, image().digest) is None
 
 
 async def test_never_more_uploads_are_open_than_may_be_however_they_come(
@@ -261,13 +261,13 @@ async def test_never_more_uploads_are_open_than_may_be_however_they_come(
 ) -> None:
     spool = await opened(tmp_path, limits=Limits(uploads=5))
 
-    started = await asyncio.gather(*(spool.start(APP) for _ in range(50)), return_exceptions=True)
+    started = await asyncio.gather(*(spool.sessions.start(APP) for _ in range(50)), return_exceptions=True)
 
     opened_ones = [each for each in started if isinstance(each, Upload)]
-    assert len(opened_ones) == spool.uploads == 5
+    assert len(opened_ones) == len(spool.sessions) == 5
     assert [each for each in started if not isinstance(each, Upload | TooManyRequests)] == []
-    await spool.cancel(opened_ones[0])
-    assert (await spool.start(APP)).name == APP
+    await spool.sessions.cancel(opened_ones[0])
+    assert (await spool.sessions.start(APP)).name == APP
 
 
 async def test_an_upload_that_could_not_be_opened_takes_nobodys_place(
@@ -275,16 +275,16 @@ async def test_an_upload_that_could_not_be_opened_takes_nobodys_place(
 ) -> None:
     spool = await opened(tmp_path, limits=Limits(uploads=1))
     with pytest.raises(DigestInvalid):
-        await spool.start(APP, "md5")
+        await spool.sessions.start(APP, "md5")
 
-    assert (await spool.start(APP)).name == APP
+    assert (await spool.sessions.start(APP)).name == APP
 
 
 async def test_what_pending_manifests_need_is_never_swept(spool: Spool) -> None:
     manifest = image(CONTENT)
     await upload(spool)
     await upload(spool, b"unclaimed")
-    await spool.add_pending(APP, manifest.digest, manifest)
+    await spool.pending.add(APP, manifest.digest, manifest)
     for path in (spool.root / "links" / "app").iterdir():
         os.utime(path, (0, 0))
 
@@ -293,7 +293,7 @@ async def test_what_pending_manifests_need_is_never_swept(spool: Spool) -> None:
 
     assert await read(again) == CONTENT
     assert await again.find(Digest.of(b"unclaimed")) is None
-    assert again.pending_digests(APP) == manifest.named
+    assert again.pending.needed(APP) == manifest.named
 
 
 async def test_blob_files_that_no_table_knows_are_swept(spool: Spool) -> None:
@@ -326,7 +326,7 @@ async def test_a_full_disk_is_told_to_who_pushes_a_manifest_or_mounts(
     manifest = image(config=noise(10), annotations={"text": noise(500_000).hex()})
 
     with pytest.raises(Denied, match="the disk is full"):
-        await spool.add_pending(APP, manifest.digest, manifest)
+        await spool.pending.add(APP, manifest.digest, manifest)
 
     assert spool.pending == {}
     assert [path.name for path in tiny_disk.rglob("*") if path.is_file()] == ["filler"]
@@ -337,7 +337,7 @@ async def test_other_troubles_of_the_disk_are_not_called_a_full_one(spool: Spool
     (spool.root / "pending").write_bytes(b"a file in the way")
 
     with pytest.raises(Denied, match=r"cannot write to .*: (File exists|Not a directory)$"):
-        await spool.add_pending(APP, image().digest, image())
+        await spool.pending.add(APP, image().digest, image())
 
     assert list((spool.root / "uploads").iterdir()) == []
 

@@ -25,9 +25,9 @@ async def opened(root: Path, limit: int = 1000 * KIB) -> Spool:
 
 async def pushed(spool: Spool, seed: int, size: int = 300 * KIB) -> Digest:
     content = noise(size, seed)
-    upload = await spool.start(APP)
-    await spool.append(upload, chunks(content))
-    await spool.finish(upload, Digest.of(content))
+    upload = await spool.sessions.start(APP)
+    await spool.sessions.append(upload, chunks(content))
+    await spool.sessions.finish(upload, Digest.of(content))
     return Digest.of(content)
 
 
@@ -85,7 +85,7 @@ async def test_the_cache_makes_room_when_the_disk_gets_full(tmp_path: Path, monk
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
 
-    await asyncio.gather(*(spool.start(APP) for _ in range(3)))
+    await asyncio.gather(*(spool.sessions.start(APP) for _ in range(3)))
 
     assert [path.name for path in folder.iterdir()] == [digests[2].hex]
     assert await spool.room(100) is None

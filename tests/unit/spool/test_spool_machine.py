@@ -100,10 +100,10 @@ class SpoolWalk(RuleBasedStateMachine):
         self.linked[name, Digest.of(content)] = 0
 
     async def _upload(self, name: Name, content: bytes, cut: int) -> None:
-        upload = await self.spool.start(name)
-        await self.spool.append(upload, chunks(content[:cut]))
-        await self.spool.append(upload, chunks(content[cut:]))
-        await self.spool.finish(upload, Digest.of(content))
+        upload = await self.spool.sessions.start(name)
+        await self.spool.sessions.append(upload, chunks(content[:cut]))
+        await self.spool.sessions.append(upload, chunks(content[cut:]))
+        await self.spool.sessions.finish(upload, Digest.of(content))
 
     @rule(name=names, which=numbers, steps=st.integers(0, 12))
     def be_killed_during_an_upload(self, name: Name, which: int, steps: int) -> None:
@@ -115,9 +115,9 @@ class SpoolWalk(RuleBasedStateMachine):
     @rule(name=names, which=numbers)
     def begin_an_upload(self, name: Name, which: int) -> None:
         content = BLOBS[which]
-        upload = self.run(self.spool.start(name))
+        upload = self.run(self.spool.sessions.start(name))
         half = content[: len(content) // 2]
-        self.run(self.spool.append(upload, chunks(half)))
+        self.run(self.spool.sessions.append(upload, chunks(half)))
         self.uploads.append((upload, content, 0))
 
     @rule(which=st.integers(0, 5), right=st.booleans())
@@ -126,8 +126,8 @@ class SpoolWalk(RuleBasedStateMachine):
             return
         upload, content, _ = self.uploads.pop(which % len(self.uploads))
         rest = content[upload.offset :] if right else b"something else"
-        self.run(self.spool.append(upload, chunks(rest)))
-        finished = self.run(settled(self.spool.finish(upload, Digest.of(content))))
+        self.run(self.spool.sessions.append(upload, chunks(rest)))
+        finished = self.run(settled(self.spool.sessions.finish(upload, Digest.of(content))))
         assert finished == right
         if right:
             self.linked[upload.name, Digest.of(content)] = 0
@@ -156,20 +156,20 @@ class SpoolWalk(RuleBasedStateMachine):
     @rule(name=names, which=manifest_numbers)
     def hold(self, name: Name, which: int) -> None:
         manifest = MANIFESTS[which]
-        self.run(self.spool.add_pending(name, manifest.digest, manifest))
+        self.run(self.spool.pending.add(name, manifest.digest, manifest))
         self.pending[name, manifest.digest] = manifest
 
     @rule(name=names, which=manifest_numbers, steps=st.integers(0, 6))
     def be_killed_while_holding(self, name: Name, which: int, steps: int) -> None:
         manifest = MANIFESTS[which]
-        self._killed_during(self.spool.add_pending(name, manifest.digest, manifest), steps)
+        self._killed_during(self.spool.pending.add(name, manifest.digest, manifest), steps)
         if manifest.digest in self.spool.pending.get(name, {}):
             self.pending[name, manifest.digest] = manifest
 
     @rule(name=names, which=manifest_numbers)
     def release(self, name: Name, which: int) -> None:
         manifest = MANIFESTS[which]
-        released = self.run(self.spool.remove_pending(name, [manifest.digest]))
+        released = self.run(self.spool.pending.remove(name, [manifest.digest]))
         assert bool(released) == (self.pending.pop((name, manifest.digest), None) is not None)
 
     # Time
@@ -221,7 +221,7 @@ class SpoolWalk(RuleBasedStateMachine):
             assert self.run(self._content(*key)) == manifest.content
 
     async def _content(self, name: Name, digest: Digest) -> bytes:
-        blob = await self.spool.get_pending(name, digest)
+        blob = await self.spool.pending.find(name, digest)
         assert blob is not None
         return await plain(blob)
 
@@ -235,7 +235,7 @@ class SpoolWalk(RuleBasedStateMachine):
 
     def nothing_is_left_when_nobody_needs_anything(self) -> None:
         for name, digest in self.pending:
-            self.run(self.spool.remove_pending(name, [digest]))
+            self.run(self.spool.pending.remove(name, [digest]))
         self.pending = {}
         self.grow_older_and_sweep(61 * 60)
         assert list(files(self.spool.root)) == []

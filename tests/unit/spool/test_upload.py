@@ -62,11 +62,11 @@ async def stored(root: Path, content: bytes, requests: list[list[bytes]], announ
     """Push a blob this way, check that it comes back, and give its file."""
     spool = spool_in(root, budget=0 if len(requests) % 2 else 64 * MIB)
     await spool.open()
-    upload = await spool.start(APP, announced)
+    upload = await spool.sessions.start(APP, announced)
     for request in requests:
-        await spool.append(upload, chunks(*request))
+        await spool.sessions.append(upload, chunks(*request))
     assert upload.offset == len(content)
-    await spool.finish(upload, digest)
+    await spool.sessions.finish(upload, digest)
     blob = await spool.find(digest)
     assert blob is not None
     assert await plain(blob) == content
@@ -90,10 +90,10 @@ def test_the_same_blob_is_the_same_file_however_it_came(
 
 async def test_many_tiny_chunks_are_one_piece(spool: Spool) -> None:
     content = noise(5000)
-    upload = await spool.start(APP)
+    upload = await spool.sessions.start(APP)
 
-    await spool.append(upload, chunks(*cut(content, 1)))
-    await spool.finish(upload, Digest.of(content))
+    await spool.sessions.append(upload, chunks(*cut(content, 1)))
+    await spool.sessions.finish(upload, Digest.of(content))
 
     blob = await spool.find(Digest.of(content))
     assert blob is not None
@@ -108,18 +108,18 @@ async def test_a_second_request_is_refused_while_one_writes_and_harms_nothing(sp
         await gate.wait()
         yield b"second"
 
-    upload = await spool.start(APP)
-    writing = asyncio.create_task(spool.append(upload, slow()))
+    upload = await spool.sessions.start(APP)
+    writing = asyncio.create_task(spool.sessions.append(upload, slow()))
     await until(lambda: upload.offset)
 
     with pytest.raises(BlobUploadInvalid, match="another request"):
-        await spool.append(upload, chunks(b"other"))
+        await spool.sessions.append(upload, chunks(b"other"))
     with pytest.raises(BlobUploadInvalid, match="another request"):
-        await spool.finish(upload, Digest.of(b"first"))
+        await spool.sessions.finish(upload, Digest.of(b"first"))
 
     gate.set()
     await writing
-    await spool.finish(upload, Digest.of(b"firstsecond"))
+    await spool.sessions.finish(upload, Digest.of(b"firstsecond"))
     assert await spool.find(Digest.of(b"firstsecond"))
 
 
@@ -131,13 +131,13 @@ async def test_a_client_that_leaves_midway_goes_on_where_it_was(spool: Spool, ca
         yield content[:came]
         raise ConnectionResetError
 
-    upload = await spool.start(APP)
+    upload = await spool.sessions.start(APP)
     with pytest.raises(ConnectionResetError):
-        await spool.append(upload, leaving())
+        await spool.sessions.append(upload, leaving())
 
-    assert spool.upload(APP, upload.id).offset == came
-    await spool.append(upload, chunks(content[came:]))
-    await spool.finish(upload, Digest.of(content))
+    assert spool.sessions.get(APP, upload.id).offset == came
+    await spool.sessions.append(upload, chunks(content[came:]))
+    await spool.sessions.finish(upload, Digest.of(content))
     blob = await spool.find(Digest.of(content))
     assert blob is not None
     assert await plain(blob) == content
@@ -149,9 +149,9 @@ async def test_a_request_that_is_cancelled_anywhere_loses_and_doubles_nothing(
     spool: Spool, steps: int, times: int
 ) -> None:
     content = RANDOM
-    upload = await spool.start(APP)
-    await spool.append(upload, chunks(content[:1000]))
-    writing = asyncio.create_task(spool.append(upload, chunks(*cut(content[1000:], MIB))))
+    upload = await spool.sessions.start(APP)
+    await spool.sessions.append(upload, chunks(content[:1000]))
+    writing = asyncio.create_task(spool.sessions.append(upload, chunks(*cut(content[1000:], MIB))))
     for _ in range(steps):
         await asyncio.sleep(0)
 
@@ -160,63 +160,63 @@ async def test_a_request_that_is_cancelled_anywhere_loses_and_doubles_nothing(
         await asyncio.sleep(0)
     await asyncio.wait({writing})
 
-    await spool.append(upload, chunks(content[upload.offset :]))
-    await spool.finish(upload, Digest.of(content))
+    await spool.sessions.append(upload, chunks(content[upload.offset :]))
+    await spool.sessions.finish(upload, Digest.of(content))
     blob = await spool.find(Digest.of(content))
     assert blob is not None
     assert await plain(blob) == content
 
 
 async def test_a_wrong_digest_ends_the_session_and_leaves_nothing(spool: Spool) -> None:
-    upload = await spool.start(APP)
-    await spool.append(upload, chunks(b"content"))
+    upload = await spool.sessions.start(APP)
+    await spool.sessions.append(upload, chunks(b"content"))
 
     with pytest.raises(DigestInvalid, match="the content has sha256:"):
-        await spool.finish(upload, Digest.of(b"other"))
+        await spool.sessions.finish(upload, Digest.of(b"other"))
 
     assert files(spool.root) == []
     with pytest.raises(BlobUploadUnknown):
-        spool.upload(APP, upload.id)
+        spool.sessions.get(APP, upload.id)
     with pytest.raises(BlobUploadInvalid):
-        await spool.append(upload, chunks(b"more"))
+        await spool.sessions.append(upload, chunks(b"more"))
 
 
 async def test_an_unknown_algorithm_opens_nothing(spool: Spool) -> None:
     before = await asyncio.to_thread(os.listdir, "/proc/self/fd")
     for _ in range(10):
         with pytest.raises(DigestInvalid):
-            await spool.start(APP, "md5")
+            await spool.sessions.start(APP, "md5")
 
     assert files(spool.root) == []
     assert len(await asyncio.to_thread(os.listdir, "/proc/self/fd")) <= len(before) + 2  # of the test's threads
 
 
 async def test_a_cancelled_session_takes_no_more_and_its_file_is_gone(spool: Spool) -> None:
-    upload = await spool.start(APP)
+    upload = await spool.sessions.start(APP)
 
     async def overtaken() -> AsyncIterator[bytes]:
         yield b"some"
-        await spool.cancel(upload)
+        await spool.sessions.cancel(upload)
         yield b"more"
 
     with pytest.raises(BlobUploadUnknown, match="given up"):
-        await spool.append(upload, overtaken())
+        await spool.sessions.append(upload, overtaken())
 
     assert files(spool.root) == []
 
 
 async def test_a_session_that_is_cancelled_while_a_thread_writes_harms_no_other_file(spool: Spool) -> None:
     content = noise(9 * MIB)
-    victim = await spool.start(APP)
-    writing = asyncio.create_task(spool.append(victim, chunks(*[content] * 4)))
+    victim = await spool.sessions.start(APP)
+    writing = asyncio.create_task(spool.sessions.append(victim, chunks(*[content] * 4)))
     await until(lambda: victim.offset)
 
-    await spool.cancel(victim)
+    await spool.sessions.cancel(victim)
     digest = Digest.of(content)
-    upload = await spool.start(APP)  # would get the number of a descriptor that was closed too early
-    await spool.append(upload, chunks(content))
+    upload = await spool.sessions.start(APP)  # would get the number of a descriptor that was closed too early
+    await spool.sessions.append(upload, chunks(content))
     await asyncio.wait({writing})
-    await spool.finish(upload, digest)
+    await spool.sessions.finish(upload, digest)
 
     assert isinstance(writing.exception(), BlobUploadUnknown)
     blob = await spool.find(digest)
@@ -225,25 +225,25 @@ async def test_a_session_that_is_cancelled_while_a_thread_writes_harms_no_other_
 
 
 async def test_sessions_belong_to_their_repository(spool: Spool) -> None:
-    upload = await spool.start(APP)
+    upload = await spool.sessions.start(APP)
 
-    assert spool.upload(APP, upload.id) is upload
-    assert spool.is_fed(APP)
+    assert spool.sessions.get(APP, upload.id) is upload
+    assert spool.sessions.is_fed(APP)
     for name, upload_id in ((type(APP).parse("other"), upload.id), (APP, "none")):
         with pytest.raises(BlobUploadUnknown):
-            spool.upload(name, upload_id)
+            spool.sessions.get(name, upload_id)
 
 
 async def test_a_thousand_sessions_may_be_open_and_no_more(spool: Spool) -> None:
     require_open_files()
-    uploads = [await spool.start(APP) for _ in range(1000)]
+    uploads = [await spool.sessions.start(APP) for _ in range(1000)]
 
     with pytest.raises(TooManyRequests, match="1000 uploads are open") as refused:
-        await spool.start(APP)
+        await spool.sessions.start(APP)
 
     assert refused.value.headers == {"Retry-After": "10"}
-    await spool.cancel(uploads[0])
-    await spool.start(APP)
+    await spool.sessions.cancel(uploads[0])
+    await spool.sessions.start(APP)
 
 
 async def test_a_disk_with_less_than_1_gib_takes_no_new_session(tiny_disk: Path) -> None:
@@ -251,24 +251,24 @@ async def test_a_disk_with_less_than_1_gib_takes_no_new_session(tiny_disk: Path)
     await spool.open()
 
     with pytest.raises(Denied, match=r"only \d MiB are free in .*; 1 GiB has to stay free: free some"):
-        await spool.start(APP)
+        await spool.sessions.start(APP)
 
     assert files(tiny_disk) == []
 
 
 async def test_a_full_disk_is_told_and_the_upload_given_up(tiny_disk: Path) -> None:
     spool = await opened(tiny_disk, limits=Limits(free_disk=0))
-    upload = await spool.start(APP)
+    upload = await spool.sessions.start(APP)
 
     with pytest.raises(Denied, match="the disk is full"):
-        await spool.append(upload, chunks(*cut(noise(12 * MIB), MIB)))
+        await spool.sessions.append(upload, chunks(*cut(noise(12 * MIB), MIB)))
 
     assert files(tiny_disk) == []
     with pytest.raises(BlobUploadUnknown):
-        spool.upload(APP, upload.id)
-    smaller = await spool.start(APP)
-    await spool.append(smaller, chunks(noise(5 * MIB)))
-    await spool.finish(smaller, Digest.of(noise(5 * MIB)))
+        spool.sessions.get(APP, upload.id)
+    smaller = await spool.sessions.start(APP)
+    await spool.sessions.append(smaller, chunks(noise(5 * MIB)))
+    await spool.sessions.finish(smaller, Digest.of(noise(5 * MIB)))
     assert await spool.find(Digest.of(noise(5 * MIB)))
 
 
@@ -276,12 +276,12 @@ async def test_a_disk_that_is_full_at_the_last_moment_leaves_nothing(
     tiny_disk: Path,
 ) -> None:
     spool = await opened(tiny_disk, limits=Limits(free_disk=0))
-    upload = await spool.start(APP)
-    await spool.append(upload, chunks(noise(3 * MIB)))
+    upload = await spool.sessions.start(APP)
+    await spool.sessions.append(upload, chunks(noise(3 * MIB)))
     await asyncio.to_thread(fill, tiny_disk / "filler")
 
     with pytest.raises(Denied, match="the disk is full"):
-        await spool.append(upload, chunks(noise(MIB)))
+        await spool.sessions.append(upload, chunks(noise(MIB)))
 
     assert files(tiny_disk) == ["filler"]
 

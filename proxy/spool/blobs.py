@@ -1,0 +1,196 @@
+"""Blobs on disk, which repositories may see them, and a cache of those that no repository needs any more."""
+
+import asyncio
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+from proxy.archive.index import Entry
+from proxy.blob import Blob, Verification
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name
+from proxy.runtime.files import LocalFile
+from proxy.runtime.limits import Limits
+from proxy.runtime.tasks import run_in_thread
+from proxy.spool.blob_file import blob_of, read_entry
+from proxy.spool.paths import disk_troubles, files_in, files_of_repositories, move, new_path, path_in_repository, touch
+from proxy.spool.staging import Part
+
+
+class Blobs:
+    """Blobs below one folder; bytes are kept once, whoever may see them. Use it after `recover`."""
+
+    def __init__(self, root: Path, *, cache_limit: int, limits: Limits) -> None:
+        self.root = root
+        self._limits = limits
+        self._blobs: dict[Digest, Entry] = {}
+        self._verification = Verification()
+        self._links: dict[Name, dict[Digest, float]] = {}
+        self._cache_limit = cache_limit  # bytes of blobs that are in artifacts already
+        self._cached: OrderedDict[Digest, None] = OrderedDict()  # blobs that no link needs, least recently used first
+        self._changing = asyncio.Lock()  # files and tables change together, one change at a time
+
+    # Life of the folder
+
+    async def recover(self) -> None:
+        """Find the files that an earlier process left, and remove those that are incomplete."""
+        for path in await run_in_thread(files_in, self.root / "blobs"):
+            digest = Digest(path.parent.name, path.name)
+            if entry := await run_in_thread(read_entry, path, digest):
+                self._blobs[digest] = entry
+            else:
+                await run_in_thread(path.unlink)
+        for path, name, digest in await run_in_thread(files_of_repositories, self.root / "links"):
+            self._links.setdefault(name, {})[digest] = (await run_in_thread(path.stat)).st_mtime
+        async with self._changing:
+            for digest in list(self._blobs):
+                await self._drop(digest)
+
+    async def expire(self, needed: Callable[[Name], Collection[Digest]]) -> None:
+        """Remove blobs that no manifest claimed in time, except what each repository still needs."""
+        old = time.time() - self._limits.unclaimed_kept
+        for name, links in list(self._links.items()):
+            kept = needed(name)
+            await self.unlink(name, [d for d, since in links.items() if since < old and d not in kept])
+        async with self._changing:
+            for digest in list(self._blobs):
+                await self._drop(digest)
+            await run_in_thread(self._tidy)
+
+    def _tidy(self) -> None:
+        """Remove blob files that no table knows: what a cancelled request left."""
+        for path in files_in(self.root / "blobs"):
+            if Digest(path.parent.name, path.name) not in self._blobs:
+                path.unlink(missing_ok=True)
+
+    # What it holds
+
+    @property
+    def caches(self) -> bool:
+        """Return whether it keeps what is in artifacts already."""
+        return self._cache_limit > 0
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes its blobs have, as they are stored."""
+        return sum(entry.stored for entry in self._blobs.values())
+
+    def stored(self, digest: Digest) -> int:
+        """Return how many bytes a blob has as it is stored; 0 if it is not here."""
+        return self._blobs[digest].stored if digest in self._blobs else 0
+
+    async def find(self, digest: Digest) -> Blob | None:
+        """Return a blob, whoever may see it; it stays readable as long as the caller holds it."""
+        entry = self._blobs.get(digest)
+        if entry is None or digest in self._verification.corrupt:
+            return None
+        if digest in self._cached:
+            self._cached.move_to_end(digest)
+        try:
+            return blob_of(digest, entry, await run_in_thread(LocalFile.open, self._path(digest)), self._verification)
+        except FileNotFoundError:
+            if self._blobs.get(digest) is entry:  # removed behind our back: it can be pushed again
+                self._forget(digest)
+            return None
+
+    async def commit(self, names: Iterable[Name], part: Part) -> None:
+        """Make a part a blob of repositories, of all of them before anything else can happen to it."""
+        with disk_troubles(self.root):
+            async with self._changing:
+                await self._keep(part.path, part.digest, part.entry)
+                for name in names:
+                    await self._link(name, part.digest)
+
+    async def _keep(self, path: Path, digest: Digest, entry: Entry) -> None:
+        if await self.find(digest) is None:
+            await run_in_thread(move, path, self._path(digest))
+            self._blobs[digest] = entry
+            self._verification.verified.add(digest)
+            self._verification.corrupt.discard(digest)
+
+    def _forget(self, digest: Digest) -> None:
+        del self._blobs[digest]
+        self._cached.pop(digest, None)
+        self._verification.verified.discard(digest)
+        self._verification.corrupt.discard(digest)
+
+    def _path(self, digest: Digest) -> Path:
+        return self.root / "blobs" / digest.algorithm / digest.hex
+
+    # Who may see them
+
+    def linked(self, name: Name, digest: Digest) -> bool:
+        """Return whether this repository may see the blob."""
+        return digest in self._links.get(name, {})
+
+    def linking(self) -> set[Name]:
+        """Return the repositories that may see any blob."""
+        return {name for name, links in self._links.items() if links}
+
+    def refresh_link(self, name: Name, digest: Digest) -> None:
+        """Keep a blob for another while: somebody who asks for it is about to name it in a manifest."""
+        links = self._links.get(name, {})
+        if digest in links:  # else it was taken away while somebody looked
+            links[digest] = time.time()
+
+    async def link(self, name: Name, digest: Digest) -> None:
+        """Let a repository see a blob, wherever its bytes are."""
+        with disk_troubles(self.root):
+            async with self._changing:
+                await self._link(name, digest)
+
+    async def _link(self, name: Name, digest: Digest) -> None:
+        await run_in_thread(touch, path_in_repository(self.root / "links", name, digest))
+        self._links.setdefault(name, {})[digest] = time.time()
+        self._cached.pop(digest, None)
+
+    async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
+        """Hide blobs from a repository. Bytes that no repository sees any more are removed, or stay in the cache."""
+        links = self._links.get(name, {})
+        async with self._changing:
+            for digest in [digest for digest in digests if links.pop(digest, None) is not None]:
+                path = path_in_repository(self.root / "links", name, digest)
+                await run_in_thread(path.unlink, missing_ok=True)
+                await self._drop(digest)
+
+    # The cache
+
+    async def room(self, size: int) -> Path | None:
+        """Return a path to download a blob of so many stored bytes to; None if the cache has no room for it."""
+        if size > self._cache_limit:
+            return None
+        await self.make_room(self._limits.free_disk + size)
+        if (await run_in_thread(shutil.disk_usage, self.root)).free < self._limits.free_disk + size:
+            return None
+        return await run_in_thread(new_path, self.root)
+
+    async def keep_downloaded(self, path: Path, digest: Digest, entry: Entry) -> None:
+        """Move a downloaded blob, whose digest was checked, into the cache."""
+        async with self._changing:
+            await self._keep(path, digest, entry)
+            await self._drop(digest)
+
+    async def make_room(self, size: int) -> None:
+        """Evict from the cache until so much of the disk is free, or the cache is empty."""
+        async with self._changing:
+            while self._cached and (await run_in_thread(shutil.disk_usage, self.root)).free < size:
+                await self._evict()
+
+    async def _drop(self, digest: Digest) -> None:
+        """Keep a blob that no repository sees for as long as the cache has room for it."""
+        if digest not in self._blobs or any(digest in links for links in self._links.values()):
+            return
+        self._cached.setdefault(digest)
+        held = sum(self._blobs[digest].stored for digest in self._cached)
+        while self._cached and (held > self._cache_limit or not self._cache_limit):
+            held -= await self._evict()
+
+    async def _evict(self) -> int:
+        """Remove the least recently used blob of the cache, and return how many bytes that frees."""
+        digest = next(iter(self._cached))
+        size = self._blobs[digest].stored
+        self._forget(digest)
+        await run_in_thread(self._path(digest).unlink, missing_ok=True)
+        return size
