@@ -41,7 +41,7 @@ format: $(BIN)/.ready
 	$(BIN)/ruff check --fix .
 
 bench: $(BIN)/.ready ## push, pull and seal beside Debian's docker-registry
-	$(BIN)/python benchmarks/registries.py
+	$(BIN)/python -m benchmarks.registries
 
 clean:
 	rm -rf $(VENV)

@@ -21,10 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from measuring import GIB, ROOT, Failed, Server, load, mib, ratio, relay, table
-
-sys.path.insert(0, str(ROOT))
-
+from benchmarks.measuring import GIB, ROOT, Failed, Server, load, mib, ratio, relay, table
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Docker20, Engine
 from tests.fakes.actions import azurite
