@@ -40,6 +40,7 @@ format: $(BIN)/.ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The whole hand-over, on three engines, takes hours and root: $(BIN)/python -m benchmarks.handover
 bench: $(BIN)/.ready ## push, pull and seal beside Debian's docker-registry
 	$(BIN)/python -m benchmarks.registries
 

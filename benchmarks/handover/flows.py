@@ -1,0 +1,171 @@
+"""The ways from one job to the other. Each ends with the image in the engine of the second job.
+
+A flow begins with a build whose steps are all done, in the cache of the builder, or with an image in the engine.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple
+
+from benchmarks.handover.jobs import IMAGE, Run
+from tests.e2e.engines import Engine
+
+Work = Callable[[Run], str]  # gives the name of the image in the engine of the second job
+
+
+class Start(StrEnum):
+    """What is there before the clock starts."""
+
+    BUILD = "the steps of a build"
+    IMAGE = "an image in the engine"
+
+
+class Flow(NamedTuple):
+    """A way to hand an image over."""
+
+    key: str
+    title: str
+    start: Start
+    floor: str  # the key of the flow that it is compared with
+    work: Work
+    by_relay: bool = False
+    stores: str = "graph containerd"  # the image stores that can do it
+
+    def fits(self, engine: type[Engine]) -> bool:
+        """Return whether an engine can do it."""
+        return ("graph" if engine.graph_store else "containerd") in self.stores
+
+
+def _guide_of_build(run: Run) -> str:
+    """Docker's guide: a tarball of the builder, upload-artifact as it is, download-artifact, docker load."""
+    run.build.build("--output", f"type=docker,name={IMAGE},dest={run.build.folder}/myimage.tar")
+    return _through_artifact(run, "myimage.tar")
+
+
+def _guide_of_image(run: Run) -> str:
+    run.build.shell(f"docker save {IMAGE} > myimage.tar")
+    return _through_artifact(run, "myimage.tar")
+
+
+def _by_hand_of_build(run: Run) -> str:
+    options = f"type=oci,name={IMAGE},compression=zstd,oci-mediatypes=true,dest={run.build.folder}/myimage.tar"
+    run.build.build("--output", options)
+    return _through_artifact(run, "myimage.tar", raw=True)
+
+
+def _by_hand_of_image(run: Run) -> str:
+    run.build.shell(f"docker save {IMAGE} | zstd -q -T0 -3 -o myimage.tar.zst")
+    return _through_artifact(run, "myimage.tar.zst", raw=True)
+
+
+def _through_artifact(run: Run, file: str, *, raw: bool = False) -> str:
+    run.build.upload(file, raw=raw)
+    run.use.download()
+    unpack = "zstd -dc" if file.endswith(".zst") else "cat"
+    run.use.shell(f"{unpack} got/{file} | docker load")
+    return IMAGE
+
+
+def _push_build(run: Run, host: str, compression: str) -> None:
+    options = f"type=image,name={host}/{IMAGE},push=true,oci-mediatypes=true,compression={compression}"
+    run.build.build("--output", options)
+
+
+def _push_image(run: Run, host: str, _: str = "") -> None:
+    run.build.shell(f"docker tag {IMAGE} {host}/{IMAGE} && docker push {host}/{IMAGE}")
+
+
+def _build_and_push_image(run: Run, host: str, _: str = "") -> None:
+    run.build.build("--tag", IMAGE)
+    _push_image(run, host)
+
+
+def _save(run: Run, host: str, _: str = "") -> None:
+    run.build.command(host, "save", IMAGE)
+
+
+def _pull(run: Run, host: str) -> str:
+    run.use.shell(f"docker pull {host}/{IMAGE}")
+    return f"{host}/{IMAGE}"
+
+
+def _load(run: Run, host: str) -> str:
+    run.use.command(host, "load", IMAGE)
+    return IMAGE
+
+
+Send = Callable[[Run, str, str], None]
+Receive = Callable[[Run, str], str]
+
+
+def _by_relay(send: Send, receive: Receive = _pull, compression: str = "") -> Work:
+    def work(run: Run) -> str:
+        with run.build.relay() as host:
+            send(run, host, compression)
+        with run.use.relay() as host:
+            return receive(run, host)
+
+    return work
+
+
+def _by_registry(send: Send, compression: str = "") -> Work:
+    """Push to a registry on this machine that both jobs reach, where nothing goes through artifacts."""
+
+    def work(run: Run) -> str:
+        with run.build.registry() as host:
+            send(run, host, compression)
+            return _pull(run, host)
+
+    return work
+
+
+def _engine_alone(run: Run) -> str:
+    run.build.shell(f"docker save {IMAGE} > {run.use.folder}/image.tar")
+    run.use.shell("docker load < image.tar")
+    return IMAGE
+
+
+_B, _I, _NEW = Start.BUILD, Start.IMAGE, "containerd"
+_COMPRESSIONS = {
+    "gzip": "gzip",
+    "zstd": "zstd",
+    "plain": "uncompressed",
+}  # the graph store takes gzip, whatever is said
+
+
+def _built(key: str, compression: str) -> list[Flow]:
+    stores = "graph containerd" if key == "gzip" else _NEW
+    relayed, floor = _by_relay(_push_build, compression=compression), _by_registry(_push_build, compression)
+    return [
+        Flow(f"build-{key}", f"build and push with {key}, pull", _B, f"floor-{key}", relayed, True, stores),
+        Flow(f"floor-{key}", f"the same by a local registry, {key}", _B, f"floor-{key}", floor, stores=stores),
+    ]
+
+
+FLOWS = (
+    Flow(
+        "guide-build",
+        "Docker's guide: `type=docker`, zipped artifact, load",
+        _B,
+        "floor-gzip",
+        _guide_of_build,
+        stores=_NEW,
+    ),
+    Flow(
+        "hand-build",
+        "by hand: `type=oci` with zstd, raw artifact, load",
+        _B,
+        "floor-zstd",
+        _by_hand_of_build,
+        stores=_NEW,
+    ),
+    *(flow for key, compression in _COMPRESSIONS.items() for flow in _built(key, compression)),
+    Flow("build-push", "build into the engine, push, pull", _B, "floor-gzip", _by_relay(_build_and_push_image), True),
+    Flow("guide-image", "Docker's guide: save, zipped artifact, load", _I, "alone", _guide_of_image),
+    Flow("hand-image", "by hand: save, zstd, raw artifact, load", _I, "alone", _by_hand_of_image),
+    Flow("save-load", "`image-relay save`, `image-relay load`", _I, "alone", _by_relay(_save, _load), True),
+    Flow("alone", "the engine alone: save to a file, load", _I, "alone", _engine_alone),
+    Flow("push-pull", "push, pull", _I, "floor-push", _by_relay(_push_image), True),
+    Flow("save-pull", "`image-relay save`, pull", _I, "floor-push", _by_relay(_save), True),
+    Flow("floor-push", "push and pull by a local registry", _I, "floor-push", _by_registry(_push_image)),
+)
