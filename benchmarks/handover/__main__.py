@@ -17,6 +17,7 @@ import pytest
 from benchmarks.handover import page
 from benchmarks.handover.flows import FLOWS, Flow
 from benchmarks.handover.measuring import bench
+from benchmarks.handover.results import Result
 from benchmarks.measuring import ROOT, Failed, load
 from tests.e2e.engines import Docker20, Docker28, Docker28Graph, Engine
 from tests.machine import require, require_node
@@ -37,7 +38,7 @@ def main() -> int:
     except (Failed, pytest.skip.Exception, pytest.fail.Exception) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    told = page.Told(arguments.size, arguments.rounds, (before, load()))
+    told = page.Told(arguments.size, arguments.rounds, f"{before} at the start, {load()} at the end")
     page.write(arguments.pages, told, results)
     return 0
 
@@ -57,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measured(kind: type[Engine], flows: list[Flow], arguments: argparse.Namespace) -> page.Result:
+def _measured(kind: type[Engine], flows: list[Flow], arguments: argparse.Namespace) -> Result:
     """Measure what an engine can do."""
     fitting = [flow for flow in flows if flow.fits(kind)]
     with (
@@ -66,7 +67,7 @@ def _measured(kind: type[Engine], flows: list[Flow], arguments: argparse.Namespa
         bench(kind, Path(data), Path(blobs)) as running,
     ):
         took = list(running.rounds(fitting, arguments.size * 10**6, arguments.rounds, arguments.files))
-        return page.Result(kind, running.version, took)
+        return Result(running.engine, took)
 
 
 if __name__ == "__main__":

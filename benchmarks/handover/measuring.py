@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks.handover import content, storage
 from benchmarks.handover.flows import Flow, Start
 from benchmarks.handover.jobs import IMAGE, Job, Run
+from benchmarks.handover.results import Took
 from benchmarks.measuring import Failed, Server, cpu_seconds, load, warm
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
@@ -23,15 +23,6 @@ from tests.fakes.actions.threads import in_thread
 _TRIAL = 20_000_000  # bytes of the image with which every flow is tried first
 _SPARE = 3  # images that fit into the memory made warm
 _FIRST_RUN = 1000
-
-
-class Took(NamedTuple):
-    """What a flow took in a round: seconds on the clock, and of processors in registries and in blob storage."""
-
-    flow: Flow
-    seconds: float
-    cpu: float
-    storage_cpu: float
 
 
 class Bench:
@@ -45,9 +36,10 @@ class Bench:
         self._context = engines[0].toolbox.work / content.CONTEXT
 
     @property
-    def version(self) -> str:
-        """The version of the engines."""
-        return self._engines[0].docker("version", "--format", "{{.Server.Version}}").strip()
+    def engine(self) -> str:
+        """The version and the image store of the engines."""
+        version = self._engines[0].docker("version", "--format", "{{.Server.Version}}").strip()
+        return f"Docker {version}, {'graph' if self._engines[0].graph_store else 'containerd'} store"
 
     def rounds(self, flows: Sequence[Flow], size: int, rounds: int, files: Path) -> Iterator[Took]:
         """Try every flow with a small image, digests being checked, then measure them all in each round."""
@@ -79,8 +71,9 @@ class Bench:
         seconds = time.perf_counter() - began
         storage_cpu = cpu_seconds(self._blobs.pid) - storage_cpu
         self._check(name)
+        stored = sum(record.size for record in self._actions.ledger.records)
         self._clear(run)
-        return Took(flow, seconds, run.build.seconds + run.use.seconds, storage_cpu)
+        return Took(flow, seconds, run.build.seconds + run.use.seconds, storage_cpu, stored)
 
     def _begin(self, flow: Flow) -> Run:
         number = next(self._numbers)
@@ -103,6 +96,7 @@ class Bench:
         for job in run:
             job.engine.docker("system", "prune", "--all", "--force")
             shutil.rmtree(job.folder)
+        self._actions.ledger.records.clear()
         storage.clear(self._blobs)
 
 
