@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ACTIONS_PORT ?= 8000
 ACTIONS_DATA ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/image-relay-actions
 
-.PHONY: run actions-tools actions-emulator test check format bench clean
+.PHONY: run actions-tools actions-emulator test check format bench bench-handover clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "image-relay needs Python 3.11 or newer")'
@@ -40,9 +40,12 @@ format: $(BIN)/.ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The whole hand-over, on three engines, takes hours and root: $(BIN)/python -m benchmarks.handover
 bench: $(BIN)/.ready ## push, pull and seal beside Debian's docker-registry
 	$(BIN)/python -m benchmarks.registries
+	@echo "make bench-handover measures the whole hand-over, as root and for hours"
+
+bench-handover: $(BIN)/.ready ## every way from one job to the next, on three engines; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.handover
 
 clean:
 	rm -rf $(VENV)

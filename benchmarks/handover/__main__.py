@@ -16,8 +16,8 @@ import pytest
 
 from benchmarks.handover import page
 from benchmarks.handover.flows import FLOWS, Flow
-from benchmarks.handover.measuring import bench
 from benchmarks.handover.results import Result
+from benchmarks.handover.rounds import bench
 from benchmarks.measuring import ROOT, Failed, load
 from tests.e2e.engines import Docker20, Docker28, Docker28Graph, Engine
 from tests.machine import require, require_node

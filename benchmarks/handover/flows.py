@@ -28,12 +28,12 @@ class Flow(NamedTuple):
     start: Start
     floor: str  # the key of the flow that it is compared with
     work: Work
+    needs_containerd: bool = False  # whether the graph store cannot do it
     by_relay: bool = False
-    stores: str = "graph containerd"  # the image stores that can do it
 
     def fits(self, engine: type[Engine]) -> bool:
         """Return whether an engine can do it."""
-        return ("graph" if engine.graph_store else "containerd") in self.stores
+        return not (self.needs_containerd and engine.graph_store)
 
 
 def _guide_of_build(run: Run) -> str:
@@ -75,7 +75,7 @@ def _push_image(run: Run, host: str, _: str = "") -> None:
     run.build.shell(f"docker tag {IMAGE} {host}/{IMAGE} && docker push {host}/{IMAGE}")
 
 
-def _build_and_push_image(run: Run, host: str, _: str = "") -> None:
+def _build_and_push(run: Run, host: str, _: str = "") -> None:
     run.build.build("--tag", IMAGE)
     _push_image(run, host)
 
@@ -125,47 +125,29 @@ def _engine_alone(run: Run) -> str:
     return IMAGE
 
 
-_B, _I, _NEW = Start.BUILD, Start.IMAGE, "containerd"
-_COMPRESSIONS = {
-    "gzip": "gzip",
-    "zstd": "zstd",
-    "plain": "uncompressed",
-}  # the graph store takes gzip, whatever is said
+_B, _I = Start.BUILD, Start.IMAGE
 
 
-def _built(key: str, compression: str) -> list[Flow]:
-    stores = "graph containerd" if key == "gzip" else _NEW
-    relayed, floor = _by_relay(_push_build, compression=compression), _by_registry(_push_build, compression)
+def _built(compression: str) -> list[Flow]:
+    """Return a build that compresses in this way, and its floor; the graph store takes gzip whatever is asked for."""
+    chosen, floor = compression != "gzip", f"floor-{compression}"
+    relayed, alone = _by_relay(_push_build, compression=compression), _by_registry(_push_build, compression)
     return [
-        Flow(f"build-{key}", f"build and push with {key}, pull", _B, f"floor-{key}", relayed, True, stores),
-        Flow(f"floor-{key}", f"the same by a local registry, {key}", _B, f"floor-{key}", floor, stores=stores),
+        Flow(f"build-{compression}", f"build and push {compression}, pull", _B, floor, relayed, chosen, by_relay=True),
+        Flow(floor, f"the same by a local registry, {compression}", _B, floor, alone, chosen),
     ]
 
 
 FLOWS = (
-    Flow(
-        "guide-build",
-        "Docker's guide: `type=docker`, zipped artifact, load",
-        _B,
-        "floor-gzip",
-        _guide_of_build,
-        stores=_NEW,
-    ),
-    Flow(
-        "hand-build",
-        "by hand: `type=oci` with zstd, raw artifact, load",
-        _B,
-        "floor-zstd",
-        _by_hand_of_build,
-        stores=_NEW,
-    ),
-    *(flow for key, compression in _COMPRESSIONS.items() for flow in _built(key, compression)),
-    Flow("build-push", "build into the engine, push, pull", _B, "floor-gzip", _by_relay(_build_and_push_image), True),
-    Flow("guide-image", "Docker's guide: save, zipped artifact, load", _I, "alone", _guide_of_image),
+    Flow("guide-build", "Docker's guide: `type=docker`, zip artifact, load", _B, "floor-gzip", _guide_of_build, True),
+    Flow("hand-build", "by hand: `type=oci` with zstd, raw artifact, load", _B, "floor-zstd", _by_hand_of_build, True),
+    *(flow for compression in ("gzip", "zstd", "uncompressed") for flow in _built(compression)),
+    Flow("build-push", "build to the engine, push, pull", _B, "floor-gzip", _by_relay(_build_and_push), by_relay=True),
+    Flow("guide-image", "Docker's guide: save, zip artifact, load", _I, "alone", _guide_of_image),
     Flow("hand-image", "by hand: save, zstd, raw artifact, load", _I, "alone", _by_hand_of_image),
-    Flow("save-load", "`image-relay save`, `image-relay load`", _I, "alone", _by_relay(_save, _load), True),
+    Flow("save-load", "`image-relay save`, `image-relay load`", _I, "alone", _by_relay(_save, _load), by_relay=True),
     Flow("alone", "the engine alone: save to a file, load", _I, "alone", _engine_alone),
-    Flow("push-pull", "push, pull", _I, "floor-push", _by_relay(_push_image), True),
-    Flow("save-pull", "`image-relay save`, pull", _I, "floor-push", _by_relay(_save), True),
+    Flow("push-pull", "push, pull", _I, "floor-push", _by_relay(_push_image), by_relay=True),
+    Flow("save-pull", "`image-relay save`, pull", _I, "floor-push", _by_relay(_save), by_relay=True),
     Flow("floor-push", "push and pull by a local registry", _I, "floor-push", _by_registry(_push_image)),
 )

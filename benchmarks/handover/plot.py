@@ -22,7 +22,7 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-s
 .relay { fill: #0969da; } .other { fill: #818b98; } .floor { fill: #c8d1da; } .spread { stroke: #1f2328; }
 @media (prefers-color-scheme: dark) {
   text { fill: #f0f6fc; } .page { fill: #0d1117; } .group { fill: #9198a1; }
-  .relay { fill: #4493f8; } .other { fill: #656c76; } .floor { fill: #3d444d; } .spread { stroke: #f0f6fc; }
+  .relay { fill: #4493f8; } .other { fill: #7d8590; } .floor { fill: #3d444d; } .spread { stroke: #f0f6fc; }
 }
 """
 
