@@ -28,18 +28,17 @@ _ENGINES: dict[str, type[Engine]] = {kind.name: kind for kind in (Docker28, Dock
 def main() -> int:
     arguments = _arguments()
     flows = [flow for flow in FLOWS if flow.key in arguments.flows]
-    before = load()
-    results = []
+    before, results = load(), []
     try:
         require_node()
         require("docker-registry")
         for name in arguments.engines:
             results.append(_measured(_ENGINES[name], flows, arguments))
+            told = page.Told(arguments.size, arguments.rounds, f"{before} at the start, {load()} at the end")
+            page.write(arguments.pages, told, results)
     except (Failed, pytest.skip.Exception, pytest.fail.Exception) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    told = page.Told(arguments.size, arguments.rounds, f"{before} at the start, {load()} at the end")
-    page.write(arguments.pages, told, results)
     return 0
 
 
