@@ -8,6 +8,7 @@ Needs root, and what `tools/install-test-tools` and `tools/install-actions-emula
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +27,7 @@ _ENGINES: dict[str, type[Engine]] = {kind.name: kind for kind in (Docker28, Dock
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # no engine and no folder stays behind
     arguments = _arguments()
     flows = [flow for flow in FLOWS if flow.key in arguments.flows]
     before, results = load(), []
