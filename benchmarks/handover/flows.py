@@ -59,8 +59,7 @@ def _by_hand_of_image(run: Run) -> str:
 
 
 def _through_artifact(run: Run, file: str, *, raw: bool = False) -> str:
-    run.build.upload(file, raw=raw)
-    run.use.download()
+    run.use.download(run.build.upload(file, raw=raw))
     unpack = "zstd -dc" if file.endswith(".zst") else "cat"
     run.use.shell(f"{unpack} got/{file} | docker load")
     return IMAGE

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.handover.content import CONTEXT
 from benchmarks.measuring import ROOT, Failed, Server, cpu_seconds, free_port, relay
@@ -22,6 +22,7 @@ from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.official import OfficialClient
 
 IMAGE = "app:ci"
+Artifact = dict[str, Any]  # what the official client tells of it
 _PATIENCE = 1800.0  # seconds of the official client
 _SETTINGS = """\
 version: 0.1
@@ -85,15 +86,16 @@ class Job:
         command = [*client, "buildx", "build", "--quiet", *options, str(toolbox.work / CONTEXT)]
         _run(command, self.folder, toolbox.env())
 
-    def upload(self, file: str, *, raw: bool = False) -> None:
+    def upload(self, file: str, *, raw: bool = False) -> Artifact:
         """Do what actions/upload-artifact does: a zip at its own level of compression, or the bare file."""
-        self._official().upload("myimage", [self.folder / file], raw=raw, **({} if raw else {"compressionLevel": 6}))
+        options = {} if raw else {"compressionLevel": 6}
+        return self._official().upload("myimage", [self.folder / file], raw=raw, **options)
 
-    def download(self) -> None:
-        """Do what actions/download-artifact does with the only artifact of the run: it goes to the folder `got`."""
-        official = self._official()
-        (found,) = official.list(latest=True)
-        official.download(int(found["id"]), self.folder / "got", str(found["digest"]))
+    def download(self, artifact: Artifact) -> None:
+        """Do what actions/download-artifact does; what was uploaded goes to the folder `got`."""
+        digest = f"sha256:{artifact['digest']}"
+        if self._official().download(int(artifact["id"]), self.folder / "got", digest)["digestMismatch"]:
+            raise Failed("another artifact came than was uploaded")
 
     def _official(self) -> OfficialClient:
         return OfficialClient(azurite.TOOLS, self._environment, self.folder, _PATIENCE)
