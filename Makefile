@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ACTIONS_PORT ?= 8000
 ACTIONS_DATA ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/image-relay-actions
 
-.PHONY: run actions-tools actions-emulator test check format bench clean
+.PHONY: run actions-tools actions-emulator test check format bench bench-handover clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "image-relay needs Python 3.11 or newer")'
@@ -41,7 +41,11 @@ format: $(BIN)/.ready
 	$(BIN)/ruff check --fix .
 
 bench: $(BIN)/.ready ## push, pull and seal beside Debian's docker-registry
-	$(BIN)/python benchmarks/registries.py
+	$(BIN)/python -m benchmarks.registries
+	@echo "make bench-handover measures the whole hand-over, as root, in some three hours"
+
+bench-handover: $(BIN)/.ready ## every way from one job to the next, on three engines; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.handover
 
 clean:
 	rm -rf $(VENV)

@@ -6,7 +6,6 @@ pulled by one client, and then in a third by three at once. Every pull is checke
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -16,10 +15,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 
-from measuring import GIB, MIB, ROOT, Failed, Registry, Server, load, manifest, mib, noise, peak_rss, relay, table
-
-sys.path.insert(0, str(ROOT))
-
+from benchmarks.measuring import GIB, MIB, Failed, Registry, Server, load, manifest, mib, noise, peak_rss, relay, table
 from tests.fakes.actions import azurite
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.options import Options
@@ -89,9 +85,7 @@ def _through_artifacts(data: Path, size: int) -> Iterator[Result]:
 
 def _job(actions: Emulator, name: str, data: Path) -> Server:
     """Prepare the relay of a job, with an empty folder."""
-    environment = actions.environment(actions.job(name))
-    os.environ |= {key: value for key, value in environment.items() if not key.startswith("RELAY_")}
-    return relay(data / name, "--store", "actions", "--trusted-hosts", environment["RELAY_TRUSTED_HOSTS"])
+    return relay(data / name, "--store", "actions", environment=actions.environment(actions.job(name)))
 
 
 def _during(what: str, server: Server, size: int, *works: Callable[[], object]) -> Result:

@@ -1,4 +1,7 @@
-"""What the benchmarks share: programs to start and to stop, requests, random content, figures."""
+"""What the benchmarks share: programs to start and to stop, requests, random content, figures.
+
+Each benchmark is a module that runs from the root of the repository: `python -m benchmarks.start`.
+"""
 
 import hashlib
 import json
@@ -8,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
@@ -35,14 +38,15 @@ class Failed(Exception):
 class Server:
     """A program that serves a registry at a port of 127.0.0.1, for as long as the block lasts."""
 
-    def __init__(self, command: Sequence[str], port: int) -> None:
+    def __init__(self, command: Sequence[str], port: int, environment: Mapping[str, str] | None = None) -> None:
         self.command = list(command)
         self.port = port
+        self._environment = {**_without_settings(), **(environment or {})}
         self.started_in = 0.0  # seconds until the first 200 on /v2/
 
     def __enter__(self) -> Self:
         began = time.perf_counter()
-        self._process = subprocess.Popen(self.command, cwd=ROOT, env=_environment(), stdout=sys.stderr)
+        self._process = subprocess.Popen(self.command, cwd=ROOT, env=self._environment, stdout=sys.stderr)
         try:
             self._wait(began + _START)
         except BaseException:
@@ -77,14 +81,16 @@ class Server:
             time.sleep(_POLL)
 
 
-def relay(data: Path, *options: str, before: Sequence[str] = ()) -> Server:
+def relay(
+    data: Path, *options: str, before: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Server:
     """Prepare a relay with its own data folder; `before` is a command that runs it, such as strace."""
     port = free_port()
     command = [sys.executable, "-m", "proxy", "serve", "--port", str(port), "--data", str(data)]
-    return Server([*before, *command, "--log-level", "warning", *options], port)
+    return Server([*before, *command, "--log-level", "warning", *options], port, environment)
 
 
-def _environment() -> dict[str, str]:
+def _without_settings() -> dict[str, str]:
     """Keep the settings of whoever runs the benchmark out of it."""
     return {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
 
@@ -119,6 +125,12 @@ def peak_rss(pid: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise Failed(f"process {pid} has no VmHWM")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Give the seconds that processors have worked for a process so far, in the kernel too."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # Content and requests

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from measuring import GIB, MIB, Failed, Registry, Server, load, mib, noise, peak_rss, relay, table
+from benchmarks.measuring import GIB, MIB, Failed, Registry, Server, load, mib, noise, peak_rss, relay, table
 
 _RSS = 150 * MIB
 _PATIENCE = 600.0  # seconds in which every step has to be over

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from measuring import GIB, MIB, Failed, Registry, load, mib, noise, relay, table
+from benchmarks.measuring import GIB, MIB, Failed, Registry, load, mib, noise, relay, table
 
 _NAME, _TAG = "ranges", "v1"
 _CALLS = "read,readv,pread64,preadv,preadv2,sendfile,copy_file_range,splice"

@@ -18,7 +18,21 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin
 
-from measuring import CONFIG, MANIFEST, MIB, Failed, Server, free_port, load, manifest, noise, ratio, relay, table, warm
+from benchmarks.measuring import (
+    CONFIG,
+    MANIFEST,
+    MIB,
+    Failed,
+    Server,
+    free_port,
+    load,
+    manifest,
+    noise,
+    ratio,
+    relay,
+    table,
+    warm,
+)
 
 _INSTALL = {"curl": "apt-get install curl", "docker-registry": "apt-get install docker-registry (2.8.2 in Debian 12)"}
 _SETTINGS = """\

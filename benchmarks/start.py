@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from measuring import load, relay, table
+from benchmarks.measuring import load, relay, table
 
 _LIMIT = 0.7  # seconds
 _PROGRAM = Path(sys.executable).with_name("image-relay")

@@ -110,7 +110,9 @@ async def serving(
         if options.flavour is Flavour.GITHUB:
             assert azurite, "the flavour github needs Azurite"
             storage = await _add_github(emulator, application, azurite, stack)
-            emulator.blob_origin = storage.public_origin = await _serve_blobs(emulator, azurite, host, stack)
+            if not options.direct:
+                storage.public_origin = await _serve_blobs(emulator, azurite, host, stack)
+            emulator.blob_origin = storage.public_origin
         else:
             _add_local(emulator, application)
         emulator.origin = await _listen(application, host, port, stack)

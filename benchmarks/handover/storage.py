@@ -1,0 +1,194 @@
+"""Blob storage that costs little: what a client sends is one file of each blob, what it reads leaves by sendfile.
+
+It stands in for Azure's on the cores that are measured, where Azurite needs more of them than the relay. It takes
+blocks (Put Block, Put Block List), gives ranges, and checks nothing: neither signatures nor digests. It copies nothing
+either, so that a relay sends every byte.
+"""
+
+import itertools
+import os
+import sys
+import threading
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
+
+from benchmarks.measuring import MIB, Server, free_port
+from tests.fakes.actions.sas import ACCOUNT
+
+
+class Stretch(NamedTuple):
+    """Where a block lies in the file of its blob."""
+
+    start: int
+    length: int
+
+
+@dataclass(slots=True)
+class Blob:
+    """A file of blocks in the order in which they came, and which of them make the content, in which order."""
+
+    file: int
+    end: int = 0
+    blocks: dict[str, Stretch] = field(default_factory=dict)
+    content: list[Stretch] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """The length of the content in bytes."""
+        return sum(stretch.length for stretch in self.content)
+
+    def between(self, start: int, stop: int) -> list[Stretch]:
+        """Return the stretches of the file that hold the bytes [start, stop) of the content."""
+        found, at = [], 0
+        for stretch in self.content:
+            first, last = max(start, at), min(stop, at + stretch.length)
+            if first < last:
+                found.append(Stretch(stretch.start + first - at, last - first))
+            at += stretch.length
+        return found
+
+
+class Storage(ThreadingHTTPServer):
+    """All blobs, by path."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, folder: Path) -> None:
+        super().__init__(("127.0.0.1", port), Requests)
+        self.folder = folder
+        self.blobs: dict[str, Blob] = {}
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+
+    def reserve(self, path: str, block: str, length: int) -> tuple[int, Stretch]:
+        """Return the file and the place for a block."""
+        with self._lock:
+            blob = self.blobs.get(path)
+            if blob is None:
+                name = self.folder / str(next(self._numbers))
+                blob = self.blobs[path] = Blob(os.open(name, os.O_RDWR | os.O_CREAT, 0o600))
+                name.unlink()  # the file goes with its last descriptor
+            stretch = blob.blocks[block] = Stretch(blob.end, length)
+            blob.end += length
+            return blob.file, stretch
+
+    def remove(self, path: str) -> None:
+        """Forget a blob, or all below a path, which free their bytes."""
+        with self._lock:
+            for name in [name for name in self.blobs if name == path or name.startswith(f"{path}/")]:
+                os.close(self.blobs.pop(name).file)
+
+
+class Requests(BaseHTTPRequestHandler):
+    """The requests of one connection."""
+
+    server: Storage
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    rbufsize = 256 * 1024
+
+    def setup(self) -> None:
+        """Begin a connection."""
+        super().setup()
+        self._buffer = memoryview(bytearray(MIB))
+
+    def do_PUT(self) -> None:
+        """Take a block, make blocks a blob, or make a container."""
+        path, query = self._asked()
+        match query:
+            case {"comp": "block", "blockid": block} if "x-ms-copy-source" not in self.headers:
+                self._store(*self.server.reserve(path, block, int(self.headers["Content-Length"])))
+                self._answer(201)
+            case {"comp": "blocklist"}:
+                blob = self.server.blobs[path]
+                listed = ElementTree.fromstring(self.rfile.read(int(self.headers["Content-Length"])))  # noqa: S314
+                blob.content = [blob.blocks[str(each.text)] for each in listed]
+                self._answer(201)
+            case {"restype": "container"}:
+                self._answer(201)
+            case _:
+                self._answer(403, {"x-ms-error-code": "CannotVerifyCopySource"})
+
+    def do_GET(self) -> None:
+        """Give a blob, or a range of it."""
+        path, query = self._asked()
+        if path == "/v2/":  # by which the benchmarks know that a server has started
+            return self._answer(200)
+        blob = self.server.blobs.get(path)
+        if blob is None or not blob.content:
+            return self._answer(404)
+        start, stop = self._range(blob.size)
+        headers = {"Content-Type": query.get("rsct", "application/octet-stream"), "ETag": '"0x1"'}
+        if "rscd" in query:
+            headers["Content-Disposition"] = query["rscd"]
+        if (start, stop) != (0, blob.size):
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
+        self._answer(206 if "Content-Range" in headers else 200, headers, stop - start)
+        if self.command == "GET":
+            for stretch in blob.between(start, stop):
+                self._send(blob.file, stretch)
+        return None
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def do_DELETE(self) -> None:
+        """Forget a blob, or all below a path."""
+        self.server.remove(self._asked()[0])
+        self._answer(202)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def _asked(self) -> tuple[str, dict[str, str]]:
+        url = urlsplit(self.path)
+        return url.path, {name: values[0] for name, values in parse_qs(url.query).items()}
+
+    def _range(self, size: int) -> tuple[int, int]:
+        header = self.headers.get("x-ms-range") or self.headers.get("Range") or "bytes=0-"
+        first, _, last = header.removeprefix("bytes=").partition("-")
+        return int(first), min(int(last) + 1, size) if last else size
+
+    def _answer(self, status: int, headers: dict[str, str] | None = None, length: int = 0) -> None:
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(length)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _store(self, file: int, stretch: Stretch) -> None:
+        start, left = stretch
+        while left:
+            count = self.rfile.readinto1(self._buffer[:left])
+            if not count:
+                raise ConnectionError("the body ended too early")
+            os.pwrite(file, self._buffer[:count], start)
+            start, left = start + count, left - count
+
+    def _send(self, file: int, stretch: Stretch) -> None:
+        start, left = stretch
+        while left:
+            count = os.sendfile(self.connection.fileno(), file, start, left)
+            start, left = start + count, left - count
+
+
+def prepare(folder: Path) -> Server:
+    """Prepare a storage that keeps its files in a folder."""
+    port = free_port()
+    return Server([sys.executable, "-m", __name__, str(port), str(folder)], port)
+
+
+def clear(server: Server) -> None:
+    """Forget all blobs."""
+    connection = HTTPConnection("127.0.0.1", server.port)
+    connection.request("DELETE", f"/{ACCOUNT}")
+    connection.getresponse().read()
+    connection.close()
+
+
+if __name__ == "__main__":
+    Storage(int(sys.argv[1]), Path(sys.argv[2])).serve_forever()
