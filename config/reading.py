@@ -18,10 +18,10 @@ from pydantic_settings import CliSettingsSource
 from config import address
 from config.settings import PREFIX, Settings
 
-_USAGE = """image-relay [serve] [options]    run the registry (also what happens without a command)
-       image-relay list [--no-trunc]    show the images of a relay; --no-trunc: with whole digests
+_USAGE = """image-relay [serve] [options]    run the registry (the default command)
+       image-relay list [--no-trunc]    show the images of a relay; --no-trunc: full digests
        image-relay save REF…            send images of the container engine, or a tarball, to a relay
-       image-relay load REF…            hand images of a relay to the container engine, or write a tarball
+       image-relay load REF…            load images of a relay into the container engine, or write a tarball
        image-relay wait REF…            wait until a relay has images; these four have --help
        image-relay health [options]     exit with 0 if the relay on this host and port answers, else with 1
        image-relay help                 show this (also --help)
@@ -30,7 +30,7 @@ _COMMANDS = ("serve", "list", "save", "load", "wait", "health", "help")  # of th
 _OF_NUMBERS = frozenset(
     {"int_parsing", "int_from_float", "float_parsing", "finite_number", "greater_than_equal", "less_than_equal"}
 )
-_EPILOG = "Every option is also a variable of the environment: --log-level is RELAY_LOG_LEVEL. Options win."
+_EPILOG = "Every option is also an environment variable: --log-level is RELAY_LOG_LEVEL. The option takes precedence."
 
 
 class SettingsInvalid(Exception):
@@ -72,7 +72,7 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], l
     if unknown := sorted(given.keys() - Settings.model_fields.keys()):
         known = [_variable(field) for field in Settings.model_fields]
         raise SettingsInvalid([_unknown(_variable(field), "setting", known) for field in unknown])
-    remarks = [f"{name} is passed over: Kubernetes sets it for a Service called relay" for name in sorted(injected)]
+    remarks = [f"{name} is ignored: Kubernetes sets it for a Service called relay" for name in sorted(injected)]
     return given, remarks
 
 

@@ -430,7 +430,7 @@ async def test_serve_runs_until_it_is_asked_to_stop_and_says_what_it_does(tmp_pa
     assert rest.endswith(b"INFO    stopped\n")
     assert f"RELAY_PORT={port} RELAY_PUBLIC_HOST=localhost:{port} ".encode() in lines[0]
     assert b"RELAY_PASSWORD=set " in lines[0]
-    assert b"WARNING RELAY_SERVICE_HOST is passed over" in lines[1]
+    assert b"WARNING RELAY_SERVICE_HOST is ignored" in lines[1]
     assert SECRET.encode() not in b"".join([*lines, rest])
     assert same_port.returncode == same_folder.returncode == 1
     assert f"image-relay: port {port} is taken; use RELAY_PORT=" in same_port.stderr
