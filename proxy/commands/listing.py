@@ -55,7 +55,7 @@ async def show(place: Place, *, full: bool) -> None:
         if not images:
             async with relay.ask("GET", "/relay/health") as answer:
                 health = await relay.read(answer, _Health)
-            blind = f"images can not be read: the session of this relay is {health.session!r}"
+            blind = f"images cannot be read: the session of this relay is {health.session!r}"
             print("nothing is stored yet" if health.ready else blind, file=sys.stderr)
 
 

@@ -189,7 +189,7 @@ def _blob(contents: Contents, digest: Digest) -> File | None:
     """Find a blob of a layout; one whose bytes are not those that its name tells is TARBALL_INVALID."""
     file = contents.file(f"blobs/{digest.algorithm}/{digest.hex}")
     if file and file.digest != digest:
-        raise TarballInvalid(f"the tarball is damaged: {digest} has other bytes")
+        raise TarballInvalid(f"the tarball is damaged: {digest} has the wrong content")
     return file
 
 
@@ -267,7 +267,7 @@ def _check_layers(contents: Contents, path: str, layers: list[File]) -> None:
         raise TarballInvalid(f"the config names {len(expected)} layers, {DOCKER} {len(layers)}")
     for layer, digest in zip(layers, expected, strict=True):
         if not compression(layer.head) and str(layer.digest) != digest:
-            raise TarballInvalid(f"the tarball is damaged: the layer {digest[:80]!r} has other bytes")
+            raise TarballInvalid(f"the tarball is damaged: the layer {digest[:80]!r} has the wrong content")
 
 
 def _described(file: File, media_type: str) -> dict[str, object]:

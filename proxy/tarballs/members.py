@@ -76,8 +76,8 @@ def _header(source: Readable, *, first: bool) -> tarfile.TarInfo | None:
         if not block.strip(b"\0") and not first:
             return None
         if first and not block:
-            raise TarballInvalid("this is no tarball: it is empty") from error
-        raise TarballInvalid("this is no tarball" if first else f"the tarball is damaged: {error}") from error
+            raise TarballInvalid("this is not a tarball: it is empty") from error
+        raise TarballInvalid("this is not a tarball" if first else f"the tarball is damaged: {error}") from error
     if header.size < 0 or header.type == tarfile.GNUTYPE_SPARSE:
         raise TarballInvalid(f"the tarball has a {'sparse file' if header.size >= 0 else 'file of negative size'}")
     return header

@@ -241,7 +241,7 @@ async def test_who_waits_for_a_relay_that_hangs_waits_no_longer_than_he_said(
     async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         assert await command("wait", "app:v1", "--timeout", "0", "--port", str(port)) == 1
 
-    assert "app:v1 did not come within 0 seconds: the relay at 127.0.0.1" in capsys.readouterr().err
+    assert "app:v1 did not appear within 0 seconds: the relay at 127.0.0.1" in capsys.readouterr().err
 
 
 def test_the_help_of_list_has_its_own_options_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,7 +256,7 @@ async def test_a_relay_that_can_not_read_has_no_empty_list(capsys: pytest.Captur
     async with listen(relay([], session="none"), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", "--port", str(port)) == 0
 
-    assert capsys.readouterr().err == "images can not be read: the session of this relay is 'none'\n"
+    assert capsys.readouterr().err == "images cannot be read: the session of this relay is 'none'\n"
 
 
 @pytest.mark.parametrize("name", ["list", "health"])
