@@ -415,7 +415,7 @@ def with_twins() -> bytes:
         (patched(HONEST, CENTRAL, 42, b"\xff\xff\xff\x7f"), "the zip cannot be read"),
         (patched(HONEST, END, 12, b"\xff\xff\xff\x7f"), "the zip cannot be read|the directory of the zip has"),
         (zipped({"../../../etc/cron.d/x": SAVED, "b": b""}), "no tarball is in it"),
-        (zipped({"a.tar": COMPRESSIONS["gzip"](bytes(64 * MIB)) * 30}), "no tarball|expands more than"),
+        (zipped({"a.tar": COMPRESSIONS["gzip"](bytes(64 * MIB)) * 30}), "not a tarball|expands more than"),
     ],
     ids=["encrypted", "method", "bzip2", "lzma", "crc", "size", "offset", "directory", "names", "bomb"],
 )
