@@ -45,7 +45,7 @@ async function fetchImage(image) {
       group(`docker pull ${image}`, (await docker(["pull", image])).split("\n"))
       return
     } catch (error) {
-      if (tried === PULLS) throw new Failure(`the image ${image} can not be had: ${error.message}. Is image right?`)
+      if (tried === PULLS) throw new Failure(`cannot pull the image ${image}: ${error.message}; check the input image`)
       log(`docker pull: ${error.message}; once more`)
       await pause(PAUSE)
     }
@@ -68,7 +68,7 @@ async function create(inputs, password) {
     return await docker(["create", ...options(inputs, Boolean(password)), inputs.image], { environment })
   } catch (error) {
     if (!(error instanceof EngineError)) throw error
-    throw new Failure(`the relay can not be started: ${error.message}`)
+    throw new Failure(`the relay cannot be started: ${error.message}`)
   }
 }
 
@@ -90,9 +90,9 @@ function options(inputs, guarded) {
 
 function refusal(message, port) {
   if (/already (allocated|in use)/.test(message)) {
-    return `port ${port} is taken on this machine, and whoever listens there was told nothing: set  port: ${port + 1}  (or 0 for any free one)`
+    return `port ${port} is taken on this machine, and the process that listens there got no token: set  port: ${port + 1}  (or 0 for any free one)`
   }
-  return `the relay can not be started: ${message}`
+  return `the relay cannot be started: ${message}`
 }
 
 /** Wait until it answers, and give how it is reached. */

@@ -91,7 +91,7 @@ function unique(places) {
 export function choose(places, address) {
   if (!address) {
     if (places.length < 2) return places[0]
-    throw new Failure(`this job has several relays: ${shown(places)}. Set address to the one that is meant`)
+    throw new Failure(`this job has several relays: ${shown(places)}. Set address to the one to use`)
   }
   const wanted = hostAndPort(address)
   const chosen = places.find((each) => names(each).includes(wanted))
@@ -158,5 +158,5 @@ function registry(chosen) {
 }
 
 function unpublished(alias) {
-  return `the service ${alias} publishes no port, so docker can not reach it: add to it  ports: ["127.0.0.1:5000:5000"]`
+  return `the service ${alias} publishes no port, so docker cannot reach it; add to it  ports: ["127.0.0.1:5000:5000"]`
 }

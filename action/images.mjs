@@ -26,7 +26,7 @@ export async function wait(relay, references, seconds) {
 }
 
 async function tooLate(relay, each, seconds) {
-  return `${each.text} did not come within ${seconds} s (wait-seconds): ${await relay.reason(each)}`
+  return `${each.text} did not appear within ${seconds} s (wait-seconds): ${await relay.reason(each)}`
 }
 
 /** Hand images of the local engine over; gives the relay's word for each: reference, digest, sizes. */

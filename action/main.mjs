@@ -84,7 +84,7 @@ async function logIn(registry, password) {
     if (error instanceof EngineAbsent) {
       annotate("notice", `there is no docker to log in with; other clients find the password in outputs.password`)
     } else if (error instanceof EngineError) {
-      throw new Failure(`docker can not log in to ${registry}: ${error.message}`)
+      throw new Failure(`docker cannot log in to ${registry}: ${error.message}`)
     } else {
       throw error
     }

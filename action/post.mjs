@@ -31,7 +31,7 @@ async function finish(relay, notes) {
     return failed.map((each) => `${each.reference}: ${each.problem}`)
   } catch (error) {
     if (!(error instanceof Unanswered || error instanceof Refused)) throw error
-    const gone = "the relay does not answer any more; what was pushed by digest alone may not be stored"
+    const gone = "the relay no longer answers; what was pushed by digest alone may not be stored"
     notes.push(error instanceof Unanswered ? gone : "the relay refused to end its work", error.message)
     return []
   }

@@ -49,5 +49,5 @@ function explained(error) {
   if (error.status === 401) {
     return new Failure("the relay has a password: give this action the same one, as  password: ${{ secrets.… }}")
   }
-  return new Failure(`the relay does not take the session of this job: ${error.message}`)
+  return new Failure(`the relay does not accept the session of this job: ${error.message}`)
 }

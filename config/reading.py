@@ -22,7 +22,7 @@ from config.settings import PREFIX, Settings
 _OF_NUMBERS = frozenset(
     {"int_parsing", "int_from_float", "float_parsing", "finite_number", "greater_than_equal", "less_than_equal"}
 )
-_EPILOG = "Every option is also a variable of the environment: --log-level is RELAY_LOG_LEVEL. Options win."
+_EPILOG = "Every option is also an environment variable: --log-level is RELAY_LOG_LEVEL. The option takes precedence."
 
 
 class SettingsInvalid(Exception):
@@ -64,7 +64,7 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], l
     if unknown := sorted(given.keys() - Settings.model_fields.keys()):
         known = [_variable(field) for field in Settings.model_fields]
         raise SettingsInvalid([_unknown(_variable(field), "setting", known) for field in unknown])
-    remarks = [f"{name} is passed over: Kubernetes sets it for a Service called relay" for name in sorted(injected)]
+    remarks = [f"{name} is ignored: Kubernetes sets it for a Service called relay" for name in sorted(injected)]
     return given, remarks
 
 

@@ -32,48 +32,48 @@ class Settings(BaseSettings):
     host: Annotated[tuple[str, ...], _if_text(address.parse_hosts)] = Field(
         address.HOSTS,
         min_length=1,
-        description="addresses to listen on, with commas between them; loopback alone, because whoever reaches "
-        "the relay can push",
+        description="addresses to listen on, separated by commas; loopback only, because whoever reaches the relay "
+        "can push",
     )
     port: int = Field(
         address.PORT,
         ge=0,
         le=65535,
-        description="TCP port to listen on; 5000 is what everybody expects of a local registry, 0 takes any free one",
+        description="TCP port to listen on; 5000 is the usual port of a local registry, 0 takes any free one",
     )
     public_host: str = Field(
         default_factory=lambda known: f"localhost:{known['port']}",
-        description="host[:port] under which clients reach the relay; left out of the names of images, and in those "
-        "that an artifact has when it is loaded by hand; localhost, because docker needs no certificate there",
+        description="host[:port] at which clients reach the relay; left out of image names, and added to them when an "
+        "artifact is loaded by hand; localhost, because docker needs no certificate for it",
     )
     store: Annotated[Literal["auto", "directory", "actions"], _AnyCase] = Field(
         "auto",
         description="where images are kept; directory: one file per image in the data folder; actions: artifacts of "
-        "the workflow run; auto: actions where GITHUB_ACTIONS=true or RELAY_RUN_ID is set, else directory",
+        "the workflow run; auto: actions if GITHUB_ACTIONS=true or RELAY_RUN_ID is set, else directory",
     )
     data: Path = Field(
         default_factory=lambda: user_data_path("image-relay", appauthor=False),
-        description="folder of the image files and of uploads in progress; it needs room for one more copy of the "
-        "largest image",
+        description="folder for image files and uploads in progress; it needs room for another copy of the largest "
+        "image",
     )
     spool_limit: ByteSize = Field(
         ByteSize(4 * 1024**3),
-        description="bytes of disk for a cache of what is in artifacts already, least recently used out first; "
-        "the directory store needs none",
+        description="bytes of disk for a cache of what is in artifacts already; the least recently used is removed "
+        "first; the directory store needs none",
     )
     memory_budget: ByteSize = Field(
         ByteSize(64 * 1024 * 1024),
-        description="bytes of image data in flight at once, such as 64MiB, at least 8MiB; more is faster with many "
-        "transfers, less leaves room for the build",
+        description="bytes of image data in memory at once, such as 64MiB, at least 8MiB; more makes many transfers "
+        "faster, less leaves room for the build",
     )
     artifact_prefix: str = Field(
         "image-",
-        description="what the names of image files begin with; tells them from whatever else is kept beside them",
+        description="prefix of the names of artifacts and image files; tells them from other artifacts and files",
     )
     artifact_format: Annotated[Literal["zip", "raw"], _AnyCase] = Field(
         "zip",
-        description="zip: what every version of download-artifact and the web page unpack; raw: the bare .tar.zst, "
-        "for download-artifact from version 8 on",
+        description="zip: can be unpacked by every version of download-artifact and the web page; raw: the bare "
+        ".tar.zst, for download-artifact 8 and newer",
     )
     retention_days: int = Field(
         3,
@@ -84,56 +84,56 @@ class Settings(BaseSettings):
     )
     overwrite: Annotated[Literal["job", "run"], _AnyCase] = Field(
         "job",
-        description="who may put another image under a tag of this run; job: the job that pushed it; run: any job",
+        description="who may move a tag of this run to another image; job: the job that pushed it; run: any job",
     )
     upload_concurrency: int = Field(
-        8, ge=1, le=64, description="blocks of 4 MiB that are uploaded at once; more only helps on fast lines"
+        8, ge=1, le=64, description="blocks of 4 MiB that are uploaded at once; more helps only on fast connections"
     )
     download_concurrency: int = Field(
-        8, ge=1, le=64, description="ranges of 5 MiB that are downloaded at once; more only helps on fast lines"
+        8, ge=1, le=64, description="ranges of 5 MiB that are downloaded at once; more helps only on fast connections"
     )
     trusted_hosts: Annotated[tuple[str, ...] | None, _if_text(address.parse_places)] = Field(
         None,
-        description="host or host:port of results services and storage that are not GitHub's, with commas between "
-        "them; by default none under GitHub, elsewhere those on this machine",
+        description="host or host:port of results services and storage other than GitHub's, separated by commas; by "
+        "default none under GitHub, this machine elsewhere",
     )
     run_id: str | None = Field(
         None,
-        description="number of another workflow run whose images are handed out, read-only; needs GITHUB_TOKEN with "
+        description="number of another workflow run whose images are served, read-only; needs GITHUB_TOKEN with "
         "actions: read, and GITHUB_REPOSITORY",
     )
     trust_forks: bool = Field(
         False,
-        description="with RELAY_RUN_ID: hand out images of a run whose commit comes from a fork; anybody can have "
-        "made those",
+        description="with RELAY_RUN_ID: serve the images of a run whose commit comes from a fork; anybody can have "
+        "made them",
     )
     access: Annotated[Literal["write", "read"], _AnyCase] = Field(
-        "write", description="read: hand out images, refuse every push and delete, and keep the session it has"
+        "write", description="read: serve images, refuse every push and deletion, and keep the current session"
     )
     compression_level: int = Field(
         3,
         ge=1,
         le=19,
-        description="zstd level, 1 (fast) to 19 (small), of what is not compressed already; 3 keeps up with the disk",
+        description="zstd level, 1 (fast) to 19 (small), for content that is not compressed yet; 3 keeps up with disks",
     )
     settle_seconds: float = Field(
         2,
         ge=0,
         le=3600,
         allow_inf_nan=False,
-        description="seconds without a request after which a manifest pushed by digest alone becomes a file of "
-        "its own; long enough for the tag that usually follows",
+        description="seconds without a request after which a manifest pushed only by digest becomes an artifact or "
+        "file of its own; long enough for the tag that usually follows",
     )
     password: SecretStr | None = Field(
         None,
-        description="ask every client but the health check for it, with any user name; better set in the "
-        "environment, since other users of the machine can see arguments",
+        description="every client but the health check must send it, with any user name; set it in the environment, "
+        "since other users of the machine can see arguments",
     )
     log_format: Annotated[Literal["text", "json"], _AnyCase] = Field(
         "text", description="text: lines for people; json: one object per line, for collectors"
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _AnyCase] = Field(
-        "info", description="least severity that is logged; debug adds a line for each missing blob and lost client"
+        "info", description="lowest level that is logged; debug adds a line for each missing blob and lost client"
     )
 
     @field_validator("*", mode="before")
@@ -149,7 +149,7 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9.-]+)(:\d{1,5})?", value):
             raise ValueError("should be a host, or host:port")
         if not (value.partition(":")[0] == "localhost" or re.search(r"[.:]", value)):
-            raise ValueError("without a dot or a port docker takes it for a part of the repository; add the port")
+            raise ValueError("without a dot or a port, docker takes it for part of the repository; add the port")
         return value
 
     @field_validator("memory_budget")
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_run_id(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[0-9]{1,20}", value):
-            raise ValueError("should be the number of a run, which is in the address of its page")
+            raise ValueError("should be the number of a run, which is in the URL of its page")
         return value
 
     @field_validator("data")

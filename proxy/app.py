@@ -240,5 +240,5 @@ def _log_what_is_left(push: Push) -> None:
             _log.error("%s was not stored before the end; push it again", label(each.name, each.reference))
     for each in push.pending():
         why = each.problem or "there was no time to store it"
-        kept = f"a relay over the same data folder ({push.spool.root.parent}) has it again"
+        kept = f"a relay with the same data folder ({push.spool.root.parent}) will have it again"
         _log.error("%s is not durable: %s; %s", label(each.name, each.reference), safe_text(why), kept)

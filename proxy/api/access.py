@@ -117,5 +117,5 @@ async def no_pages(request: web.Request, handler: Handler) -> web.StreamResponse
     Most of it fails in the browser already, since nothing here answers to a preflight; a plain POST would not.
     """
     if request.method not in _READING and "Origin" in request.headers:
-        raise Denied("this relay takes nothing from web pages")
+        raise Denied("requests from web pages (with an Origin header) are refused")
     return await handler(request)

@@ -33,7 +33,7 @@ async def write(response: web.StreamResponse, part: bytes | memoryview, stall: f
 
 
 def _stalled(stall: float) -> Stalled:
-    return Stalled(f"the client has taken nothing for {stall:g} seconds")
+    return Stalled(f"the client has read nothing for {stall:g} seconds")
 
 
 class Sending:

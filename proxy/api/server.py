@@ -128,7 +128,7 @@ def _bind_once(hosts: Sequence[str], port: int, bind: Bind) -> list[socket.socke
             except OSError as error:
                 if host not in _OPTIONAL or error.errno not in _NOT_HERE:
                     raise _refusal(host, port, error) from error
-                _log.info("this machine has no IPv6 address %s; it is passed over", host)
+                _log.info("this machine has no IPv6 address %s; it is ignored", host)
             else:
                 port = sockets[0].getsockname()[1]
         if not sockets:

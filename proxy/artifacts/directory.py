@@ -112,7 +112,7 @@ class DirectoryStore:
         except OSError as error:
             if error.errno in _NOWHERE:
                 raise ArtifactGone(artifact.name) from error
-            raise StoreRefused(f"{error.strerror}; see to the file {artifact.name}{SUFFIX}") from error
+            raise StoreRefused(f"{error.strerror}; check the file {artifact.name}{SUFFIX}") from error
         if _id(file.identity, artifact.name) != artifact.id:
             raise ArtifactGone(artifact.name)
         return file

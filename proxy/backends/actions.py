@@ -25,7 +25,7 @@ from proxy.runtime.limits import DEFAULT, Limits
 _log = logging.getLogger(__name__)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NOTHING_NEWER = "the session of this job has expired, so newer images are not seen"
-_READS_ANOTHER_RUN = "this relay hands out the images of another run; push to one without RELAY_RUN_ID"
+_READS_ANOTHER_RUN = "this relay serves the images of another run; push to one without RELAY_RUN_ID"
 
 
 class ActionsBackend:

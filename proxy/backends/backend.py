@@ -11,7 +11,7 @@ from proxy.artifacts.actions.session import State
 from proxy.catalog.catalog import Catalog
 
 READ_ONLY = (
-    "this relay only hands out images, since its session was handed over for that, or RELAY_ACCESS is set to it; "
+    "this relay only serves images, since its session is for reading only, or RELAY_ACCESS=read is set; "
     "to push or delete, start it with RELAY_ACCESS=write"
 )
 

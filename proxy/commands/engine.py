@@ -75,7 +75,7 @@ async def engine() -> AsyncIterator[Engine]:
     except (AssertionError, ValueError, OSError) as error:  # an assertion where it finds no socket
         raise CommandFailed(_NONE) from error
     except aiodocker.DockerError as error:  # such as one that is reached by ssh
-        raise CommandFailed(f"the engine of DOCKER_HOST can not be used ({error.message}); {_BY_HAND}") from error
+        raise CommandFailed(f"the engine of DOCKER_HOST cannot be used ({error.message}); {_BY_HAND}") from error
     try:
         yield Engine(docker)
     except aiodocker.DockerError as error:

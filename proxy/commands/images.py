@@ -37,9 +37,7 @@ def saving(text: str) -> Saving:
     """Return `LOCAL` or `LOCAL=REF` parsed; `LOCAL` may be the id of an image. Raise CommandFailed if it is neither."""
     local, equals, target = text.partition("=")
     if not equals and is_id(local):
-        raise CommandFailed(
-            f"{local[:19]}… is the id of an image; say what it is to be called: save {local[:19]}…=app:v1"
-        )
+        raise CommandFailed(f"{local[:19]}… is the id of an image; give it a name: save {local[:19]}…=app:v1")
     if not equals:
         return Saving(target_of(local), target_of(local))
     if not is_id(local):

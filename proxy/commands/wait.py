@@ -23,7 +23,7 @@ async def wait(place: Place, references: Sequence[str], seconds: float, least: f
             told = ""
             while problem := await _problem(relay, reference, place, max(least, until - time.monotonic())):
                 if time.monotonic() + _PAUSE > until:
-                    raise CommandFailed(f"{reference} did not come within {seconds:g} seconds: {problem}")
+                    raise CommandFailed(f"{reference} did not appear within {seconds:g} seconds: {problem}")
                 if problem != told:
                     print(safe_text(f"waiting for {reference}: {problem}"), flush=True)
                     told = problem

@@ -41,7 +41,7 @@ class Reference:
         path, colon, tag = tagged.partition(":")
         if host and not is_host(host):
             raise NameInvalid(
-                f"no image: {text[:80]!r} (what stands before its first slash is no host; no tag has a slash)"
+                f"not an image name: {text[:80]!r} (the part before its first slash is not a host; tags have no slash)"
             )
         official = host in {"", *_HUB}
         path = checked_path(path)

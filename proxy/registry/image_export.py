@@ -140,7 +140,7 @@ class ImageExport:
             size = sum(content.size for content in tree.contents.values())
             exported.append(ExportedImage(label(each.name, each.reference), root, size, len(tree.contents)))
             if why := loading.obstacle(root, images[-1].manifests, tree.contents.keys()):
-                obstacles.append(f"{exported[-1].reference} is no image that an engine can load ({why})")
+                obstacles.append(f"{exported[-1].reference} is not an image that an engine can load ({why})")
         if len(images) == 1 and compression is Compression.ZSTD:  # the very file that is stored, under equal settings
             segments = (await run_in_thread(lay_out, images[0])).segments
         else:

@@ -201,7 +201,7 @@ class _Builder:
         for layer, digest in zip(files[1:], expected, strict=True):
             types.append(_LAYER_TYPES[compression(layer.head)])
             if types[-1] == _LAYER_TYPE and str(layer.digest) != digest:  # engines check those that are compressed
-                raise TarballInvalid(f"the tarball is damaged: the layer {digest[:80]!r} has other bytes")
+                raise TarballInvalid(f"the tarball is damaged: the layer {digest[:80]!r} has the wrong content")
         config, *layers = (
             {"mediaType": media_type, "digest": str(file.digest), "size": file.size}
             for media_type, file in zip(types, files, strict=True)
@@ -214,7 +214,7 @@ class _Builder:
         """Find a blob of a layout; raise TarballInvalid if its bytes do not have the digest that its name says."""
         file = self.contents.file(f"blobs/{digest.algorithm}/{digest.hex}")
         if file and file.digest != digest:
-            raise TarballInvalid(f"the tarball is damaged: {digest} has other bytes")
+            raise TarballInvalid(f"the tarball is damaged: {digest} has the wrong content")
         return file
 
     def _count(self, size: int) -> None:

@@ -58,7 +58,7 @@ def members(source: Readable) -> Iterator[Member]:
         except tarfile.HeaderError as error:  # the end is two blocks of zeros; some tools write none
             if number and not block.strip(b"\0"):
                 return
-            start = "this is no tarball" if block else "this is no tarball: it is empty"
+            start = "this is not a tarball" if block else "this is not a tarball: it is empty"
             raise TarballInvalid(f"the tarball is damaged: {error}" if number else start) from error
         if header.type in _EXTENSIONS:
             extended.update(_extension(source, header))

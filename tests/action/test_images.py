@@ -148,7 +148,7 @@ def test_waiting_in_vain_ends_with_what_there_is(relay: Relay, use: Use) -> None
 
     assert main.status == 1
     assert main.error == (
-        "app:v2 did not come within 0 s (wait-seconds): app:v2 is not in this run (it has: app:v1). "
+        "app:v2 did not appear within 0 s (wait-seconds): app:v2 is not in this run (it has: app:v1). "
         'Missing "needs: build", or another tag?'
     )
 

@@ -106,7 +106,7 @@ def test_a_service_that_is_gone_before_the_end_is_told_and_fails_nothing(relay: 
     assert post.status == 0
     ((level, text),) = post.annotations
     assert level == "warning"
-    assert text.startswith("the relay does not answer any more; what was pushed by digest alone may not be stored")
+    assert text.startswith("the relay no longer answers; what was pushed by digest alone may not be stored")
     assert "POST /relay/flush" in text
 
 
@@ -122,7 +122,7 @@ def test_a_session_that_has_expired_is_not_taken(jobs: Jobs, relay: Relay, use: 
     job = jobs.job("late")
     main = _hand_over(jobs, use, relay, ACTIONS_RUNTIME_TOKEN=tokens.mint(job.run.backend_id, job.id, -10))
 
-    assert main.error.startswith("the relay does not take the session of this job: the session was not accepted")
+    assert main.error.startswith("the relay does not accept the session of this job: the session was not accepted")
     assert "has expired" in main.error
 
 

@@ -76,7 +76,7 @@ async def test_a_holder_that_is_too_slow_finds_the_tag_taken_and_finishes_nothin
     assert (await pushing).message == REFUSAL
 
     assert [each.name for each in actions.ledger.finished()] == ["image-app@v1~1000"]
-    assert "image-app@v1 is taken, and nobody has finished it" in caplog.text
+    assert "image-app@v1 is taken, but nobody has finished it" in caplog.text
     for relay in (a, b, await relays.start(actions, actions.job("c"))):
         assert (await relay.get("v1")).body == second.content
 
@@ -124,7 +124,7 @@ async def test_what_cannot_be_withdrawn_is_told_and_answers_for_nothing(
     pushing = asyncio.ensure_future(a.put("v1", first.content))
     answers = await asyncio.gather(pushing, b.put("v1", second.content))
 
-    assert "should not be there, since its tag is another job's" in caplog.text
+    assert "should have been deleted, since its tag belongs to another job" in caplog.text
     fresh = await relays.start(actions, actions.job("c"))
     found = (await fresh.get("v1")).body
     assert {found} == {each.content for each, told in zip((first, second), answers, strict=True) if told.status == 201}

@@ -254,7 +254,7 @@ async def test_health_shows_what_was_refused_with_counts(relay: Relay) -> None:
             "method": "PUT",
             "path": "/v2/app/manifests/v1",
             "status": 403,
-            "message": "this relay takes nothing from web pages",
+            "message": "requests from web pages (with an Origin header) are refused",
             "count": 1,
         },
     ]
@@ -419,12 +419,15 @@ async def test_a_refusal_is_a_line_with_fields_too(relay: Relay, caplog: pytest.
     (record,) = caplog.records
     fields = json.loads(JsonLines().format(record))
 
-    assert fields["message"] == "PUT /v2/app/manifests/v1: 403 DENIED: this relay takes nothing from web pages"
+    assert (
+        fields["message"]
+        == "PUT /v2/app/manifests/v1: 403 DENIED: requests from web pages (with an Origin header) are refused"
+    )
     assert {key: fields[key] for key in ("event", "method", "path", "status", "code", "reason")} == {
         "event": "refused",
         "method": "PUT",
         "path": "/v2/app/manifests/v1",
         "status": 403,
         "code": "DENIED",
-        "reason": "this relay takes nothing from web pages",
+        "reason": "requests from web pages (with an Origin header) are refused",
     }

@@ -350,15 +350,15 @@ async def test_who_has_not_begun_to_send_keeps_nobody_waiting(relay: Relay) -> N
 @pytest.mark.parametrize(
     ("tarball", "message"),
     [
-        (b"", "this is no tarball: it is empty"),
-        (b"hello" * 1000, "this is no tarball"),
+        (b"", "this is not a tarball: it is empty"),
+        (b"hello" * 1000, "this is not a tarball"),
         (
             tarballs.tar({"a": b"b"}),
             "holds no image: neither index.json nor manifest.json is in it; was it docker export",
         ),
         (without(LEGACY, CONFIG), f"the tarball lacks '{CONFIG}', which its manifest.json names"),
         (without(LEGACY, "id1/layer.tar"), "the tarball lacks 'id1/layer.tar', which its manifest.json names"),
-        (changed(LEGACY, **{"id1/layer.tar": tarballs.tar({"x": b"y"})}), "the layer 'sha256:.* has other bytes"),
+        (changed(LEGACY, **{"id1/layer.tar": tarballs.tar({"x": b"y"})}), "the layer 'sha256:.* has the wrong content"),
         (changed(LEGACY, **{CONFIG: b"no json"}), "the config .* cannot be read"),
         (changed(LEGACY, **{CONFIG: b'{"rootfs":{"diff_ids":[]}}'}), "the config names 0 layers, manifest.json 2"),
         (changed(LEGACY, **{"manifest.json": b"[" * 100_000}), "manifest.json cannot be read"),
@@ -371,7 +371,7 @@ async def test_who_has_not_begun_to_send_keeps_nobody_waiting(relay: Relay) -> N
         ),
         (without(SAVED, LAYER), "the tarball lacks sha256:.*, which its image needs"),
         (without(SAVED, MANIFEST), "the tarball lacks sha256:.*, which its index.json names"),
-        (changed(SAVED, **{LAYER: b"other"}), "the tarball is damaged: sha256:.* has other bytes"),
+        (changed(SAVED, **{LAYER: b"other"}), "the tarball is damaged: sha256:.* has the wrong content"),
         (without(changed(SAVED, **{"index.json": b"{}"}), "manifest.json"), "the tarball holds no image"),
         (changed(SAVED, **{"index.json": b"}"}), "index.json cannot be read"),
         (

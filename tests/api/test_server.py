@@ -105,7 +105,7 @@ def test_a_machine_without_ipv6_is_served_by_ipv4_alone(
 
     with only:
         assert only.family == socket.AF_INET
-    assert "is passed over" in caplog.text
+    assert "is ignored" in caplog.text
 
 
 @pytest.mark.parametrize(

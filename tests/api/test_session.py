@@ -318,8 +318,8 @@ async def test_a_body_of_megabytes_is_not_read_to_its_end(actions: Emulator, tmp
         ("token", "", "token: String should have at least 1 character"),
         ("token", None, "token: Input should be a valid string"),
         ("token", 7, "token: Input should be a valid string"),
-        ("token", "secret", "the token is no JSON Web Token"),
-        ("token", "e30.e30.x\r\nHost: evil.example", "the token is no JSON Web Token"),
+        ("token", "secret", "the token is not a JSON Web Token"),
+        ("token", "e30.e30.x\r\nHost: evil.example", "the token is not a JSON Web Token"),
         ("token", "e30.e30.e30", "the token gives no access to artifacts"),
         ("results_url", "", "results_url: String should have at least 1 character"),
         ("results_url", "x" * 3000, "results_url: String should have at most 2048 characters"),
@@ -380,7 +380,7 @@ async def test_a_web_page_can_hand_over_nothing(actions: Emulator, tmp_path: Pat
     assert not [name for name in preflight.headers if name.lower().startswith("access-control-")]
     for refused in (answer, flushed):
         assert refused.error == (403, "DENIED")
-        assert refused.message == "this relay takes nothing from web pages"
+        assert refused.message == "requests from web pages (with an Origin header) are refused"
     assert actions.traffic.calls == {}
 
 
@@ -496,7 +496,7 @@ async def test_another_run_has_to_wait_until_the_session_has_expired(
         missing = await relay.get("v1")
 
     assert refused.error == (409, "DENIED")
-    assert refused.message == "this relay works for another run; it takes a new session when that one has expired"
+    assert refused.message == "this relay works for another run; it accepts a new session once that one has expired"
     assert accepted.status == 204
     assert missing.status == 404
 
@@ -659,7 +659,7 @@ async def test_a_session_of_the_environment_that_is_none_is_told(
     async with waiting(actions, tmp_path, Job(runtime_token="secret", results_url=actions.origin)) as relay:  # noqa: S106
         assert (await health(relay))["session"] == "none"
 
-    assert "the session of the environment is not used: the token is no JSON Web Token" in caplog.text
+    assert "the session of the environment is not used: the token is not a JSON Web Token" in caplog.text
 
 
 # What is not in the run
@@ -729,7 +729,7 @@ async def test_bytes_are_not_read_from_another_host(actions: Emulator, tmp_path:
         refused = await relay.get("v1")
 
     assert refused.error == (403, "DENIED")
-    assert refused.message.startswith("image-app@v1: the artifact service sends to a host that is not trusted")
+    assert refused.message.startswith("image-app@v1: the artifact service points to a host that is not trusted")
     assert "sig=" not in refused.message
 
 
@@ -803,7 +803,7 @@ async def test_who_may_not_read_is_told_the_line_to_change(actions: Emulator, tm
         refused = await relay.get("v1")
 
     assert refused.error == (403, "DENIED")
-    assert refused.message == 'GITHUB_TOKEN may not read artifacts: give the job "permissions: {actions: read}"'
+    assert refused.message == 'GITHUB_TOKEN cannot read artifacts: give the job "permissions: {actions: read}"'
 
 
 async def test_storage_that_rest_names_is_checked_as_well(
@@ -860,7 +860,7 @@ async def test_another_run_is_handed_out_and_named_and_takes_nothing(
         told = await health(relay)
 
     assert missing.message == "app:v2 is not in run 7 of octo/relay (it has: app:v1); another tag?"
-    assert refused.message == "this relay hands out the images of another run; push to one without RELAY_RUN_ID"
+    assert refused.message == "this relay serves the images of another run; push to one without RELAY_RUN_ID"
     assert taken.error == (409, "DENIED")
     assert (told["ready"], told["session"], told["run"]) == (True, "none", "7")
     assert (told["head"], told["commit"], told["event"]) == ("octo/relay", other.run.head_sha, "schedule")
@@ -892,7 +892,7 @@ async def test_a_run_of_a_fork_is_handed_out_only_to_who_trusts_it(
     async with relay_of(actions, tmp_path / "a", other) as first:
         pushed = await first.push_image("v1")
     other.run.head_repository, other.run.event = "fork/relay", "pull_request"
-    sentence = f"run 7 of octo/relay was made of fork/relay at {other.run.head_sha[:12]} (pull_request)"
+    sentence = f"run 7 of octo/relay comes from fork/relay at {other.run.head_sha[:12]} (pull_request)"
 
     async with waiting(actions, tmp_path / "b", reading(actions), run_id="7") as relay:
         await eventually(lambda: "set RELAY_TRUST_FORKS=true" in caplog.text)

@@ -104,7 +104,7 @@ async def test_who_takes_nothing_for_minutes_is_left(tmp_path: Path) -> None:
     assert len(received) < len(RAW)
     (told,) = refused
     assert (told["path"], told["status"]) == (path, 0)
-    assert told["message"] == "the client has taken nothing for 0.2 seconds"
+    assert told["message"] == "the client has read nothing for 0.2 seconds"
 
 
 async def _until_cut(client: Client) -> bytes:
@@ -141,4 +141,4 @@ async def test_who_takes_nothing_of_a_tarball_for_minutes_is_left_too(tmp_path: 
     assert len(received) < len(RAW)
     (told,) = refused
     assert (told["path"], told["status"]) == ("/relay/images/app:v1", 0)
-    assert told["message"] == "the client has taken nothing for 0.2 seconds"
+    assert told["message"] == "the client has read nothing for 0.2 seconds"

@@ -93,7 +93,7 @@ def test_whoever_listens_on_the_port_gets_nothing(use: Use, bridged: Bridged) ->
         main, post = step.main(), step.post()
 
     assert main.status == 1
-    assert "port 5000 is taken on this machine, and whoever listens there was told nothing" in main.error
+    assert "port 5000 is taken on this machine, and the process that listens there got no token" in main.error
     assert "set  port: 5001" in main.error
     assert [request for request in heard if request.strip()] == []
     assert (post.status, containers(bridged)) == (0, [])
@@ -156,7 +156,7 @@ def test_images_go_from_engine_to_engine_as_tarballs(use: Use, bridged: Bridged,
         ({"load": "nothing:v1"}, "load: nothing:v1: the relay says: nothing:v1 is not in this run"),
         (
             {"save": "relay-base", "access": "read"},
-            "save: relay-base:latest: the relay says: this relay only hands out images",
+            "save: relay-base:latest: the relay says: this relay only serves images",
         ),
     ],
 )
@@ -176,8 +176,8 @@ def test_an_image_that_is_not_there_is_named(use: Use) -> None:
     main = use(image="localhost:1/nobody/relay:v1").main()
 
     assert main.status == 1
-    assert main.error.startswith("the image localhost:1/nobody/relay:v1 can not be had: ")
-    assert main.error.endswith("Is image right?")
+    assert main.error.startswith("cannot pull the image localhost:1/nobody/relay:v1: ")
+    assert main.error.endswith("; check the input image")
 
 
 def test_an_image_that_runs_something_else_is_ended_and_named(use: Use, bridged: Bridged, tmp_path: Path) -> None:

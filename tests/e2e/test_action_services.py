@@ -66,7 +66,7 @@ def test_a_service_that_publishes_no_port_is_told_with_the_line_to_add(use: Use,
 
     assert main.status == 1
     assert (
-        'the service relay publishes no port, so docker can not reach it: add to it  ports: ["127.0.0.1:5000:5000"]'
+        'the service relay publishes no port, so docker cannot reach it; add to it  ports: ["127.0.0.1:5000:5000"]'
         in (main.error)
     )
 

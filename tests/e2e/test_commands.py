@@ -102,7 +102,7 @@ def test_what_no_engine_can_load_is_refused_and_can_be_had_as_a_file(
     said = failed(capsys, relay, "load", "chart:v1")
     call(relay, "load", "chart:v1", "--file", str(tmp_path / "chart.tar"))
 
-    assert said.startswith(f"chart:v1 is no image that an engine can load ({reason}")
+    assert said.startswith(f"chart:v1 is not an image that an engine can load ({reason}")
     assert (tmp_path / "chart.tar").stat().st_size > 0
     assert engine.docker("image", "ls", "--quiet", "chart") == ""
 
@@ -127,7 +127,7 @@ def test_an_engine_that_is_reached_by_ssh_has_a_way_by_hand(
 
     said = failed(capsys, relay, "save", "app:v1")
 
-    assert said.startswith("the engine of DOCKER_HOST can not be used (")
+    assert said.startswith("the engine of DOCKER_HOST cannot be used (")
     assert "docker save IMAGE | image-relay save --file - IMAGE" in said
 
 
@@ -178,7 +178,7 @@ def test_wait_ends_when_the_image_comes(
 
 def test_wait_says_why_it_gives_up(relay: Relay, capsys: pytest.CaptureFixture[str]) -> None:
     assert failed(capsys, relay, "wait", "app:v1", "--timeout", "0").startswith(
-        "app:v1 did not come within 0 seconds: app:v1 is not here"
+        "app:v1 did not appear within 0 seconds: app:v1 is not here"
     )
     assert failed(capsys, relay, "wait", "App", "--timeout", "60").startswith("not a repository name: 'App'")
 

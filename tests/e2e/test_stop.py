@@ -320,7 +320,7 @@ def test_what_does_not_fit_is_named_and_served_again_from_the_folder(jobs: Jobs)
     assert statuses == [403]
     assert f"small@{small} is not durable" not in relay.log
     assert f"big@{big} is not durable: there was no time to store it" in relay.log
-    assert f"a relay over the same data folder ({relay.data}) has it again" in relay.log
+    assert f"a relay with the same data folder ({relay.data}) will have it again" in relay.log
     assert "app:v1 was not stored before the end; push it again" in relay.log
     jobs.actions.plan.clear()
     other = jobs.relay("test")

@@ -58,7 +58,7 @@ def test_an_image_is_neither_saved_nor_loaded_under_a_digest() -> None:
 
 def test_an_id_is_no_name_to_save_under() -> None:
     for text in (ID, DIGEST):
-        with pytest.raises(CommandFailed, match="is the id of an image; say what it is to be called: save "):
+        with pytest.raises(CommandFailed, match="is the id of an image; give it a name: save "):
             saving(text)
         with pytest.raises(CommandFailed, match="is the id of an image; write its name"):
             read(text)

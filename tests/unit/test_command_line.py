@@ -235,7 +235,7 @@ async def test_of_a_relay_that_does_not_answer_the_log_is_to_be_read() -> None:
 
 async def test_who_waits_for_a_relay_that_hangs_waits_no_longer_than_he_said() -> None:
     async with listen(silent(), bind_all(["127.0.0.1"], 0)) as port:
-        with pytest.raises(CommandFailed, match=r"app:v1 did not come within 0 seconds: the relay at 127\.0\.0\.1"):
+        with pytest.raises(CommandFailed, match=r"app:v1 did not appear within 0 seconds: the relay at 127\.0\.0\.1"):
             await wait(Place("127.0.0.1", port), ["app:v1"], 0, least=0.2)
 
 
@@ -425,7 +425,7 @@ async def test_serve_runs_until_it_is_asked_to_stop_and_says_what_it_does(tmp_pa
     assert rest.endswith(b"INFO    stopped\n")
     assert f"RELAY_PORT={port} RELAY_PUBLIC_HOST=localhost:{port} ".encode() in lines[0]
     assert b"RELAY_PASSWORD=set " in lines[0]
-    assert b"WARNING RELAY_SERVICE_HOST is passed over" in lines[1]
+    assert b"WARNING RELAY_SERVICE_HOST is ignored" in lines[1]
     assert SECRET.encode() not in b"".join([*lines, rest])
     assert same_port.returncode == same_folder.returncode == 1
     assert f"image-relay: port {port} is taken; use RELAY_PORT=" in same_port.stderr

@@ -7,7 +7,7 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 
 COMPOSED = {  # of parts; other tests see them whole
     "is not here: image-relay has no session",
-    'GITHUB_TOKEN may not read artifacts: give the job "permissions: {actions: read}"',
+    'GITHUB_TOKEN cannot read artifacts: give the job "permissions: {actions: read}"',
     "is not a setting of image-relay; did you mean",
 }
 

@@ -171,7 +171,7 @@ class Upload:
         if status == 413:  # noqa: PLR2004 - HTTP; Forgejo's quota
             raise StoreRefused("the storage for artifacts is used up; delete some artifacts, or ask for more")
         if status in {401, 403}:
-            raise UploadLost("blob storage does not take the URL for it", was_patient=False)
+            raise UploadLost("blob storage does not accept the URL for it", was_patient=False)
         # Anything else may be a damaged request (Md5Mismatch is a 400): the next one may arrive whole.
         fault = RetryableError(f"blob storage answered {status}", retry_after(response.headers))
         _log.info("uploading: %s", fault)

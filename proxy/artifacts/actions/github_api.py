@@ -71,7 +71,9 @@ class GitHubApi:
         wait = max(0.0, self._blocked_until - time.time())
         if wait > _PATIENCE:
             minutes = max(1, round(wait / 60))
-            raise StoreRefused(f"GitHub's API takes no more requests of this repository for {minutes} min (rate limit)")
+            raise StoreRefused(
+                f"GitHub's API accepts no more requests from this repository for {minutes} min (rate limit)"
+            )
         return wait
 
     async def _get_once(self, url: URL) -> Answer:
@@ -89,7 +91,7 @@ class GitHubApi:
             raise _noted(type(error).__name__) from None
         if answer.status in _LIMITING and (wait := _limit(answer.headers)) is not None:
             self._blocked_until = time.time() + wait
-            raise _noted("it takes no more requests", self._keep_limit())
+            raise _noted("it accepts no more requests", self._keep_limit())
         if answer.status != HTTPStatus.FORBIDDEN and is_retryable(answer.status):
             raise _noted(f"it answered {answer.status}")
         return answer

@@ -118,7 +118,7 @@ class NameClaim:
             if (highest := self._highest()) >= number:
                 return following(highest)
         if not self._passed:
-            _log.warning("%s is taken, and nobody has finished it; another number is used", self._full(number))
+            _log.warning("%s is taken, but nobody has finished it; using another number", self._full(number))
         self._passed = True
         return passing(number)
 

@@ -105,7 +105,7 @@ class RestReader:
         head = self.head
         if head is None or self.trust_forks or head.repository.casefold() == self.run.repository.casefold():
             return ""
-        return f"{self.run} was made of {head}; if you trust whoever made that, set RELAY_TRUST_FORKS=true"
+        return f"{self.run} comes from {head}; if you trust whoever made that, set RELAY_TRUST_FORKS=true"
 
     async def sign(self, artifact: Artifact) -> URL:
         """Give a URL that is good for a minute; NoSuchArtifact, StoreRefused."""
@@ -149,7 +149,7 @@ class RestReader:
     async def _document(self, url: URL) -> dict[str, Any]:
         answer = await self.api.get(url)
         if answer.status in _ABSENT:
-            raise StoreRefused(f"GitHub knows no {self.run}, or GITHUB_TOKEN may not see it: {_PERMISSION}")
+            raise StoreRefused(f"GitHub knows no {self.run}, or GITHUB_TOKEN cannot see it: {_PERMISSION}")
         _check(answer)
         try:
             fields = json.loads(answer.body)
@@ -165,9 +165,9 @@ class RestReader:
 
 def _check(answer: Answer) -> None:
     if answer.status == HTTPStatus.UNAUTHORIZED:
-        raise StoreRefused("GitHub does not take GITHUB_TOKEN, or not any more: it ends with its job")
+        raise StoreRefused("GitHub does not accept GITHUB_TOKEN, or no longer does: it expires with its job")
     if answer.status == HTTPStatus.FORBIDDEN:
-        raise StoreRefused(f"GITHUB_TOKEN may not read artifacts: {_PERMISSION}")
+        raise StoreRefused(f"GITHUB_TOKEN cannot read artifacts: {_PERMISSION}")
     if answer.status >= HTTPStatus.BAD_REQUEST:
         raise StoreRefused(f"GitHub's API refused ({answer.status})")
 

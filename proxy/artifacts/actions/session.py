@@ -104,7 +104,7 @@ def _claims(token: str) -> dict[str, Any]:
         except (ValueError, RecursionError):  # ValueError: of base64, of UTF-8, of JSON
             claims = None
     if not isinstance(claims, dict):
-        raise SessionInvalid("the token is no JSON Web Token: is it ACTIONS_RUNTIME_TOKEN of this job?")
+        raise SessionInvalid("the token is not a JSON Web Token: is it ACTIONS_RUNTIME_TOKEN of this job?")
     return claims
 
 

@@ -256,7 +256,7 @@ class ActionsStore:
             try:
                 await self.delete(artifact)
             except StoreRefused as error:
-                _log.warning("%s should not be there, since its tag is another job's: %s", full, error)
+                _log.warning("%s should have been deleted, since its tag belongs to another job: %s", full, error)
             else:  # the next holder of the name is another one
                 self._unfinished.discard(full)
                 await self._reserved.drop(full)

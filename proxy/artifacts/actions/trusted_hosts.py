@@ -33,14 +33,14 @@ class TrustedHosts:
         """Refuse a results service that is neither GitHub's nor named."""
         if not (_is_below(origin, _RESULTS) or self._names(origin)):
             raise Untrusted(
-                f"its results URL leads to no results service of GitHub; if it is yours, set {self._line(origin)}"
+                f"its results URL is not that of a GitHub results service; if it is yours, set {self._line(origin)}"
             )
 
     def check_signed(self, url: URL, origin: URL | None) -> None:
         """Refuse a signed URL that leads elsewhere than to GitHub's storage, the results service, or a named host."""
         if not (_is_below(url, _STORAGE) or self._names(url) or (origin is not None and _is_at(url, origin))):
             raise Untrusted(
-                f"the artifact service sends to a host that is not trusted; if it is right, set {self._line(url)}"
+                f"the artifact service points to a host that is not trusted; if you trust it, set {self._line(url)}"
             )
 
     def _names(self, url: URL) -> bool:

@@ -121,7 +121,7 @@ async def test_a_file_that_may_not_be_read_is_not_called_gone(store: DirectorySt
     artifact = await store.put("image-app@v1", Bytes(b"x"))
     (tmp_path / "image-app@v1.tar.zst").chmod(0)
 
-    with as_anybody(), pytest.raises(StoreRefused, match=r"Permission denied; see to the file image-app@v1\.tar\.zst"):
+    with as_anybody(), pytest.raises(StoreRefused, match=r"Permission denied; check the file image-app@v1\.tar\.zst"):
         await store.open(artifact)
 
 

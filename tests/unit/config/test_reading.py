@@ -120,8 +120,8 @@ def test_what_kubernetes_sets_for_a_service_called_relay_is_passed_over_with_a_r
 
     assert settings.port == 5000
     assert remarks == [
-        "RELAY_PORT is passed over: Kubernetes sets it for a Service called relay",
-        "RELAY_SERVICE_HOST is passed over: Kubernetes sets it for a Service called relay",
+        "RELAY_PORT is ignored: Kubernetes sets it for a Service called relay",
+        "RELAY_SERVICE_HOST is ignored: Kubernetes sets it for a Service called relay",
     ]
 
 

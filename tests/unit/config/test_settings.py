@@ -151,7 +151,7 @@ def test_what_makes_sense_is_accepted(field: str, value: object) -> None:
         ("port", "-1", "greater than or equal to 0"),
         ("port", "65536", "less than or equal to 65535"),
         ("port", "http", "a valid integer"),
-        ("public_host", "relay", "without a dot or a port docker takes it for a part of the repository"),
+        ("public_host", "relay", "without a dot or a port, docker takes it for part of the repository"),
         ("public_host", "http://localhost:5000", "should be a host, or host:port"),
         ("public_host", "localhost:5000\n", "should be a host, or host:port"),
         ("store", "s3", "'auto', 'directory' or 'actions'"),

@@ -51,7 +51,7 @@ def test_a_reference_is_read_as_docker_reads_it(case: dict[str, Any]) -> None:
     [
         (
             "app:feature/foo",
-            "no image: 'app:feature/foo' (what stands before its first slash is no host; no tag has a slash)",
+            "not an image name: 'app:feature/foo' (the part before its first slash is not a host; tags have no slash)",
         ),
         ("", "not a repository name: '' (lower case, digits and . _ - / between them)"),
         (f"sha256:{'0' * 64}", "sha256:000000000000… is the id of an image; write its name, such as app:v1"),

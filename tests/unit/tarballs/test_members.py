@@ -103,9 +103,9 @@ def test_a_size_in_base_256_is_read() -> None:
 @pytest.mark.parametrize(
     ("archive", "message"),
     [
-        (b"", "this is no tarball"),
-        (b"no tar at all" * 100, "this is no tarball"),
-        (bytes(1024), "this is no tarball"),
+        (b"", "this is not a tarball"),
+        (b"no tar at all" * 100, "this is not a tarball"),
+        (bytes(1024), "this is not a tarball"),
         (written(("../evil", b"x")), "leads out of it: '../evil'"),
         (written(("a/../../evil", b"x")), "leads out of it"),
         (written(("/etc/passwd", b"x"), form=tarfile.GNU_FORMAT), "leads out of it: '/etc/passwd'"),

@@ -235,10 +235,15 @@ async def test_an_answer_without_an_end_is_not_read_to_it(http: ClientSession) -
 @pytest.mark.parametrize(
     ("token", "repository", "run", "sentence"),
     [
-        ("wrong", "octo/relay", "1001", "GitHub does not take GITHUB_TOKEN, or not any more: it ends with its job"),
-        (OTHER_TOKEN, "octo/relay", "1001", f"GITHUB_TOKEN may not read artifacts: {PERMISSIONS}"),
-        (READ_TOKEN, "octo/other", "1001", "GitHub knows no run 1001 of octo/other, or GITHUB_TOKEN may not see it"),
-        (READ_TOKEN, "octo/relay", "9", "GitHub knows no run 9 of octo/relay, or GITHUB_TOKEN may not see it"),
+        (
+            "wrong",
+            "octo/relay",
+            "1001",
+            "GitHub does not accept GITHUB_TOKEN, or no longer does: it expires with its job",
+        ),
+        (OTHER_TOKEN, "octo/relay", "1001", f"GITHUB_TOKEN cannot read artifacts: {PERMISSIONS}"),
+        (READ_TOKEN, "octo/other", "1001", "GitHub knows no run 1001 of octo/other, or GITHUB_TOKEN cannot see it"),
+        (READ_TOKEN, "octo/relay", "9", "GitHub knows no run 9 of octo/relay, or GITHUB_TOKEN cannot see it"),
     ],
 )
 async def test_who_may_not_read_is_told_the_line_to_change(
@@ -298,7 +303,7 @@ async def test_a_run_of_a_fork_is_read_only_by_who_trusts_it(
     for asking in (reader.listed, reader.introduce, lambda: reader.sign(artifact)):
         with pytest.raises(StoreRefused) as refused:
             await asking()
-        assert refused.value.message.startswith("run 2 of octo/relay was made of ")
+        assert refused.value.message.startswith("run 2 of octo/relay comes from ")
         assert shown in refused.value.message
         assert refused.value.message.endswith(
             "(pull_request); if you trust whoever made that, set RELAY_TRUST_FORKS=true"
@@ -408,7 +413,9 @@ async def test_who_has_used_up_the_budget_asks_no_more_and_says_for_how_long(
     reader = reading()
 
     for _ in range(3):
-        with pytest.raises(StoreRefused, match=r"^GitHub's API takes no more requests of this repository for \d\d min"):
+        with pytest.raises(
+            StoreRefused, match=r"^GitHub's API accepts no more requests from this repository for \d\d min"
+        ):
             await reader.listed()
     assert actions.traffic.calls["rest_run_artifacts"] == 1
 
@@ -426,7 +433,7 @@ async def test_who_has_used_up_the_budget_asks_no_more_and_says_for_how_long(
 )
 async def test_a_limit_that_makes_no_sense_is_none(http: ClientSession, headers: dict[str, str]) -> None:
     async with answering(lambda _: web.json_response({}, status=403, headers=headers)) as api:
-        with pytest.raises(StoreRefused, match="GITHUB_TOKEN may not read artifacts"):
+        with pytest.raises(StoreRefused, match="GITHUB_TOKEN cannot read artifacts"):
             await RestReader(GitHubApi(http, "t", HASTY), Run(api, "octo/relay", "1")).listed()
 
 
@@ -442,7 +449,7 @@ async def test_a_limit_that_has_ended_already_costs_a_second(http: ClientSession
 
 async def test_limits_without_an_end_end(http: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     async with answering(lambda _: web.json_response({}, status=429, headers={"Retry-After": "0"})) as api:
-        with pytest.raises(StoreRefused, match="it takes no more requests"):
+        with pytest.raises(StoreRefused, match="it accepts no more requests"):
             await RestReader(GitHubApi(http, "t", HASTY), Run(api, "octo/relay", "1")).listed()
 
 

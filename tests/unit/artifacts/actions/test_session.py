@@ -74,7 +74,7 @@ def test_what_is_no_token_is_told_without_showing_it(text: str) -> None:
     with pytest.raises(SessionInvalid) as refused:
         read(text, RESULTS)
 
-    assert str(refused.value) == "the token is no JSON Web Token: is it ACTIONS_RUNTIME_TOKEN of this job?"
+    assert str(refused.value) == "the token is not a JSON Web Token: is it ACTIONS_RUNTIME_TOKEN of this job?"
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ async def test_a_url_that_is_refused_at_once_is_tried_as_patiently_as_a_call(emu
         assert (await store.put("x", Bytes(b"x"))).name == "x~7"
 
         actions.plan.play(kinds.PUT_BLOCK, Answer(403), times=None)
-        with pytest.raises(StoreRefused, match=r"\(blob storage does not take the URL for it\); try again later"):
+        with pytest.raises(StoreRefused, match=r"\(blob storage does not accept the URL for it\); try again later"):
             await store.put("y", Bytes(b"y"))
     actions.plan.clear()
 
