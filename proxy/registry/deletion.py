@@ -1,6 +1,6 @@
 """Delete whole artifacts, never a part of one."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,31 +16,37 @@ from proxy.runtime.files import trouble
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Removes tags, manifests and blobs (distribution-spec, "Content Management")."""
+    """Deletes tags, manifests and blobs (distribution-spec, "Content Management")."""
 
     lookup: Lookup
     push: Push
 
     async def manifest(self, name: Name, reference: Tag | Digest) -> None:
-        """Remove a tag, or what has a manifest as its root, replaced or not; UNSUPPORTED for a mere child.
+        """Delete a tag, or every archive that has a manifest as its root, replaced ones included.
 
-        Raise Denied if the store, or the folder of the spool, does not let go of something.
+        Raise ManifestUnknown, Unsupported for a mere child of an index, Denied if the store or the disk refuses.
         """
+        gone = list[Tag | Digest]()
         with self._refusals():
-            if isinstance(reference, Digest):
-                await self._digest(name, reference)
-            elif await self._remove(name, reference):
-                self._report(name, reference, [reference])
-            else:
-                raise ManifestUnknown(f"{label(name, reference)} is not here")
-
-    def _report(self, name: Name, asked: Tag | Digest, gone: Sequence[Tag | Digest]) -> None:
-        if gone:
-            labels = tuple(dict.fromkeys(label(name, each) for each in gone))
-            self.push.events.bus.emit(Deleted(labels, label(name, asked)))
+            try:
+                if isinstance(reference, Digest):
+                    async for each in self._removed(name, reference):
+                        gone.append(each)
+                elif await self._remove(name, reference):
+                    gone.append(reference)
+            finally:  # what was removed before a failure is gone all the same
+                if gone:
+                    labels = tuple(dict.fromkeys(label(name, each) for each in gone))
+                    self.push.events.bus.emit(Deleted(labels, label(name, reference)))
+            if gone:
+                return
+            if isinstance(reference, Digest) and (parent := await self.lookup.catalog.find(name, reference)):
+                raise Unsupported(f"{reference} is part of {label(parent.name, parent.reference)}; delete that")
+        raise ManifestUnknown(f"{label(name, reference)} is not here")
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
+        """Raise Denied for what the store or the disk refuses within the block."""
         try:
             yield
         except StoreRefused as error:
@@ -49,9 +55,9 @@ class Deletion:
             raise Denied(trouble(self.lookup.spool.root, error)) from error
 
     async def _remove(self, name: Name, reference: Tag | Digest, root: Digest | None = None) -> bool:
-        """Remove what answers for a reference, if it has this root, or any; return whether there was such an artifact.
+        """Remove the archive that answers for a reference, if it has this root or none is given; return whether it did.
 
-        What cannot be read is removed too, as long as its root does not matter.
+        An archive that cannot be read is removed too, unless its root matters.
         """
         async with self.push.lock(name, reference):
             try:
@@ -68,22 +74,8 @@ class Deletion:
             await self.lookup.catalog.delete(name, reference)
             return True
 
-    async def _digest(self, name: Name, digest: Digest) -> None:
-        gone: list[Tag | Digest] = []
-        try:
-            async for each in self._removed(name, digest):
-                gone.append(each)
-        finally:  # what went before a failure is gone all the same
-            self._report(name, digest, gone)
-        if gone:
-            return
-        if parent := await self.lookup.catalog.find(name, digest):
-            whole = label(parent.name, parent.reference)
-            raise Unsupported(f"{digest} is part of {whole}; delete that")
-        raise ManifestUnknown(f"{label(name, digest)} is not here")
-
     async def _removed(self, name: Name, digest: Digest) -> AsyncIterator[Tag | Digest]:
-        """Remove whatever has a manifest as its root, and yield each reference when it is gone."""
+        """Remove everything that has a manifest as its root, and yield each reference once it is gone."""
         catalog = self.lookup.catalog
         async with self.push.lock(name, digest):
             if await self.push.drop_pending(name, digest):
@@ -94,7 +86,7 @@ class Deletion:
             if archive.index.root == digest and await self._remove(name, archive.reference, digest):
                 yield archive.reference
         for archive in await catalog.replaced(name, digest):
-            async with self.push.lock(archive.name, archive.reference):  # its tag stays with what answers for it now
+            async with self.push.lock(archive.name, archive.reference):  # another archive answers for its tag by now
                 await self.push.sealer.seal_dependents(archive.name, archive)
                 await catalog.remove(archive.artifact)
             yield digest
@@ -102,13 +94,13 @@ class Deletion:
             yield digest
 
     async def blob(self, name: Name, digest: Digest) -> None:
-        """Remove a blob that no manifest needs; UNSUPPORTED for one in an artifact or of a pending manifest."""
+        """Delete a blob. Raise BlobUnknown, Unsupported if it is in an artifact or a pending manifest names it."""
         spool = self.lookup.spool
         problem = None
         try:
             if archive := await self.lookup.catalog.find(name, digest):
                 raise Unsupported(f"{digest} is part of {label(archive.name, archive.reference)}; delete that")
-        except UnreadableArtifact as error:  # what the spool has of it can go all the same
+        except UnreadableArtifact as error:  # the blob in the spool can be deleted all the same
             problem = error
         for parent, pending in spool.pending.get(name, {}).items():
             if digest in pending.named:

@@ -1,7 +1,7 @@
-"""Remote blobs are downloaded once, whoever asks for them: through the spool, where they stay while there is room.
+"""Download each remote blob once for all its readers, into the spool, where it stays while there is room.
 
-Readers follow the download piece by piece. The last piece is handed out when the digest of the whole is right. When the
-download fails, so do they; nothing of it stays.
+Readers follow the download piece by piece, and get the last piece only if the digest of the whole blob is right. If the
+download fails, so do its readers, and nothing of it is kept.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from proxy.spool.spool import Spool
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-_AT_ONCE = 8  # downloads; each holds some pieces, whatever else memory is left
+_AT_ONCE = 8  # downloads; each holds some pieces, however little memory is left
 
 
 class _Download:
-    """A blob on its way, read like a file: a reader waits for what is not there yet."""
+    """A blob that is being downloaded, as a source: a reader waits for bytes that have not arrived yet."""
 
     read_ahead = 1
     is_local = True
@@ -38,7 +38,6 @@ class _Download:
 
     def __init__(self, blob: Blob, file: NewFile) -> None:
         self.size = blob.stored
-        self.task: asyncio.Task[None] | None = None
         self._blob = blob
         self._file = file
         self._end = 0
@@ -46,40 +45,35 @@ class _Download:
         self._news = asyncio.Event()
 
     async def arrived(self, stop: int) -> None:
-        """Wait until so many bytes are there; raises what ended the download."""
+        """Wait until the bytes before `stop` are there. Raise what ended the download."""
         while self._end < stop:
             if self._failure:
                 raise self._failure
             await self._news.wait()
 
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
-        """Read a range as soon as it is there; raises what ended the download."""
+        """Read a range as soon as it is there. Raise what ended the download."""
         await self.arrived(stop)
         return await run_in_thread(lambda: then(self._file.read(stop - start, start)))
 
     async def run(self, memory: MemoryBudget, turns: asyncio.Semaphore) -> Entry:
-        """Download everything, in its turn, and give what a file needs to know of it."""
+        """Download the whole blob when it is its turn, and return the entry that its file ends with."""
+        blob, written = self._blob, 0
+        entry = Entry(size=blob.size, offset=0, pieces=blob.pieces, crc64=blob.crc64)
         try:
-            async with turns:
-                return await self._run(memory)
+            async with turns, aclosing(read_proven(blob, memory)) as pieces:
+                async for stored in pieces:
+                    is_last = written + len(stored) == self.size
+                    footing = [footer(blob.digest, entry)] if is_last else []
+                    await run_in_thread(self._file.write, [stored, *footing], written)
+                    written += len(stored)
+                    self._advance(written)
         except asyncio.CancelledError:
             self._fail(Denied("image-relay is stopping"))
             raise
         except Exception as error:
             self._fail(error)
             raise
-
-    async def _run(self, memory: MemoryBudget) -> Entry:
-        blob, written = self._blob, 0
-        entry = Entry(size=blob.size, offset=0, pieces=blob.pieces, crc64=blob.crc64)
-        async with aclosing(read_proven(blob, memory)) as pieces:
-            async for stored in pieces:
-                last = written + len(stored) == self.size
-                await run_in_thread(
-                    self._file.write, [stored, footer(blob.digest, entry)] if last else [stored], written
-                )
-                written += len(stored)
-                self._advance(written)
         return entry
 
     def _fail(self, error: Exception) -> None:
@@ -94,7 +88,7 @@ class _Download:
 
 @dataclass(slots=True)
 class Downloads:
-    """Downloads under way, by digest."""
+    """The downloads in progress, by digest."""
 
     spool: Spool
     memory: MemoryBudget
@@ -105,36 +99,32 @@ class Downloads:
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def cached(self, blob: Blob) -> Blob:
-        """Give a blob such that reading all of it downloads it once, for all who read it.
+        """Return the blob with a source from which any number of readers cause one download.
 
-        One for which the cache has no room is given as it is: each of its readers reads it from its artifact.
+        If the cache has no room for it, return it unchanged: each reader then reads its artifact.
         """
         if blob.source.is_local or not blob.pieces:
-            return self._told("hit", blob)
+            return self._counted("hit", blob)
         async with self._turn:
-            download = self._under_way.get(blob.digest)
-            if download is None and (here := await self.spool.find(blob.digest)):
-                return self._told("hit", here)  # it came while this waited
-            result = "joined" if download else "miss"
-            download = download or await self._start(blob)
-        if download is None:
-            return self._told("no room", blob)
-        return self._told(result, replace(blob, source=download, offset=0, findings=Verification({blob.digest})))
+            result, download = "joined", self._under_way.get(blob.digest)
+            if download is None:
+                if here := await self.spool.find(blob.digest):
+                    return self._counted("hit", here)  # its download ended while this request waited
+                path = await self.spool.room(blob.stored + sum(each.size for each in self._under_way.values()))
+                if path is None:
+                    return self._counted("no room", blob)
+                result, download = "miss", _Download(blob, await run_in_thread(NewFile, path))
+                self._under_way[blob.digest] = download
+                _ = self.tasks.spawn(self._finish(blob.digest, download, path))
+        return self._counted(result, replace(blob, source=download, offset=0, findings=Verification({blob.digest})))
 
-    def _told(self, result: str, blob: Blob) -> Blob:
-        if self.spool.caches:  # else nothing is remote
+    def _counted(self, result: str, blob: Blob) -> Blob:
+        if self.spool.caches:  # without a cache no store is remote
             self.events.emit(Fetched(result))
         return blob
 
-    async def _start(self, blob: Blob) -> _Download | None:
-        path = await self.spool.room(blob.stored + sum(each.size for each in self._under_way.values()))
-        if path is None:
-            return None
-        download = self._under_way[blob.digest] = _Download(blob, await run_in_thread(NewFile, path))
-        download.task = self.tasks.spawn(self._finish(blob.digest, download, path))
-        return download
-
     async def _finish(self, digest: Digest, download: _Download, path: Path) -> None:
+        """Run a download, and move its file into the cache."""
         try:
             entry = await download.run(self.memory, self._turns)
             await self.spool.keep_downloaded(path, digest, entry)

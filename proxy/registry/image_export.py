@@ -1,10 +1,11 @@
-"""Images as tarballs for `docker load`: what an archive holds, put together anew while it is sent, and checked.
+"""Send images as tarballs for `docker load`: the content of archives, laid out again and checked while it is sent.
 
-As it is stored, in zstd, nothing is decompressed; as a plain tar, for engines older than Docker 23, or in gzip, it is.
+In zstd the content is sent as it is stored. It is decompressed for a plain tar, which engines before Docker 23 need,
+and for gzip.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
@@ -25,14 +26,14 @@ from proxy.registry.platforms import Choice
 from proxy.registry.sealing import Tree, gather
 from proxy.runtime.tasks import run_in_thread
 
-_AT_ONCE = 8  # tarballs on their way out
+_AT_ONCE = 8  # tarballs that are sent side by side
 _GZIP_LEVEL = 1  # ISA-L's; there it takes a tenth of the time of the default
 _GZIP = 31  # window bits of a stream with the header of gzip (zlib's manual, `deflateInit2`)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An image that is asked for, and what it is to be called after loading."""
+    """An image that is requested, and the names that it gets when it is loaded."""
 
     name: Name
     reference: Tag | Digest
@@ -40,7 +41,7 @@ class Wanted:
 
 
 class Compression(Enum):
-    """How a tarball is compressed, and how a file of that kind ends."""
+    """How a tarball is compressed, with the suffix of such a file."""
 
     NONE = ""
     GZIP = ".gz"
@@ -59,10 +60,12 @@ class ExportedImage:
 
 @dataclass(frozen=True, slots=True)
 class Tarball:
-    """A file on its way out: its name, its size in bytes if that is known beforehand, and which images are in it."""
+    """A tarball to be sent: the name of its file, the images in it, and where their bytes come from.
+
+    `obstacles` says why engines cannot load it, image by image.
+    """
 
     file: str
-    size: int | None
     images: tuple[ExportedImage, ...]
     compression: Compression
     segments: tuple[Literal | Copy, ...]
@@ -71,52 +74,59 @@ class Tarball:
     obstacles: tuple[str, ...] = ()
 
     def check_loadable(self) -> None:
-        """Raise Unsupported for what no engine can load."""
+        """Raise Unsupported if no engine can load it."""
         if self.obstacles:
             raise Unsupported(self.obstacles[0])
 
+    @property
+    def size(self) -> int | None:
+        """Bytes of the file; None for gzip, whose size is only known after compressing."""
+        if self.compression is Compression.GZIP:
+            return None
+        if self.compression is Compression.ZSTD:
+            return sum(len(each.content) if isinstance(each, Literal) else each.length for each in self.segments)
+        return sum(
+            len(_plain(each)) if isinstance(each, Literal) else self.blobs[each.digest].size for each in self.segments
+        )
+
     def parts(self) -> AsyncGenerator[bytes | memoryview]:
         """Yield the bytes in order. Raise ContentDamaged before the end if content is damaged."""
-        if self.compression is Compression.ZSTD:
-            return self._stored()
-        return self._plain() if self.compression is Compression.NONE else self._gzipped()
-
-    async def _stored(self) -> AsyncGenerator[bytes | memoryview]:
-        for segment in self.segments:
-            if isinstance(segment, Literal):
-                yield segment.content
-                continue
-            blob = await self.downloads.cached(self.blobs[segment.digest])
-            async with aclosing(read_proven(blob, self.downloads.memory)) as pieces:
-                async for piece in pieces:
-                    yield piece
-
-    async def _plain(self) -> AsyncGenerator[bytes | memoryview]:
-        for segment in self.segments:
-            if isinstance(segment, Literal):
-                yield _unpacked(segment)
-                continue
-            blob = await self.downloads.cached(self.blobs[segment.digest])
-            async with aclosing(read_plain(blob, 0, blob.size, self.downloads.memory)) as pieces:
-                async for views in pieces:
-                    for view in views:
-                        yield view
+        return self._gzipped() if self.compression is Compression.GZIP else self._content()
 
     async def _gzipped(self) -> AsyncGenerator[bytes | memoryview]:
         packer = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP)
-        async for part in self._plain():
-            if packed := await run_in_thread(packer.compress, part):
-                yield packed
+        async with aclosing(self._content()) as parts:
+            async for part in parts:
+                if packed := await run_in_thread(packer.compress, part):
+                    yield packed
         yield await run_in_thread(packer.flush)
 
+    async def _content(self) -> AsyncGenerator[bytes | memoryview]:
+        """Yield the content in zstd as it is stored, or else decompressed."""
+        as_stored, memory = self.compression is Compression.ZSTD, self.downloads.memory
+        for segment in self.segments:
+            if isinstance(segment, Literal):
+                yield segment.content if as_stored else _plain(segment)
+                continue
+            blob = await self.downloads.cached(self.blobs[segment.digest])
+            if as_stored:
+                async with aclosing(read_proven(blob, memory)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                continue
+            async with aclosing(read_plain(blob, 0, blob.size, memory)) as decompressed:
+                async for views in decompressed:
+                    for view in views:
+                        yield view
 
-def _unpacked(segment: Literal) -> bytes:
+
+def _plain(segment: Literal) -> bytes:
     return decompress(segment.content, PIECE)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageExport:
-    """Makes tarballs of what there is; whoever sends one takes one of the `turns`, since it holds some pieces."""
+    """Makes tarballs of images. Whoever sends one takes one of the `turns`, since some of its pieces are in memory."""
 
     lookup: Lookup
     downloads: Downloads
@@ -125,9 +135,9 @@ class ImageExport:
     async def tarball(
         self, wanted: Sequence[Wanted], compression: Compression, choice: Choice | None = None
     ) -> Tarball:
-        """Return one tarball of one or several images, of an index all of it or what is chosen.
+        """Return one tarball of all the images; of an index either all children, or the one that is chosen.
 
-        Raise ManifestUnknown if an image, or a child of its index, is not there.
+        Raise ManifestUnknown if an image, or a child of its index, is missing.
         """
         blobs: dict[Digest, Blob] = {}
         images, exported, obstacles = [], [], list[str]()
@@ -141,16 +151,16 @@ class ImageExport:
             exported.append(ExportedImage(label(each.name, each.reference), root, size, len(tree.contents)))
             if why := loading.obstacle(root, images[-1].manifests, tree.contents.keys()):
                 obstacles.append(f"{exported[-1].reference} is not an image that an engine can load ({why})")
-        if len(images) == 1 and compression is Compression.ZSTD:  # the very file that is stored, under equal settings
+        if len(images) == 1 and compression is Compression.ZSTD:  # the same file as is stored
             segments = (await run_in_thread(lay_out, images[0])).segments
         else:
             segments = await run_in_thread(lay_out_tar, images)
         one = f"{escape(wanted[0].name.text)}@{str(wanted[0].reference).replace(':', '+')}"
         file = f"{'images' if len(images) > 1 else one}.tar{compression.value}"
-        total = _size(segments, blobs, compression)
-        return Tarball(file, total, tuple(exported), compression, segments, blobs, self.downloads, tuple(obstacles))
+        return Tarball(file, tuple(exported), compression, segments, blobs, self.downloads, tuple(obstacles))
 
     async def _tree(self, wanted: Wanted, choice: Choice | None) -> Tree:
+        """Return an image with all its content. Raise ManifestUnknown if some is missing."""
         name = wanted.name
         blob = await self.lookup.manifest(name, wanted.reference)
         manifest = await self.lookup.parsed(blob)
@@ -161,7 +171,7 @@ class ImageExport:
                 manifest = await self.lookup.parsed(blob)
         tree = await gather(self.lookup, name, blob.digest, manifest)
         if tree.missing:
-            # an engine would load less than the image, or nothing, without a word
+            # an engine would silently load less than the image, or nothing
             absent = [f"{child.platform or 'no platform'} ({digest})" for digest, child in tree.missing.items()]
             more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
             raise ManifestUnknown(
@@ -169,16 +179,3 @@ class ImageExport:
                 "push it, or choose ?platform="
             )
         return tree
-
-
-def _size(segments: Sequence[Literal | Copy], blobs: Mapping[Digest, Blob], compression: Compression) -> int | None:
-    """Return the bytes of a tarball; None for gzip, where only compressing it tells."""
-    match compression:
-        case Compression.ZSTD:
-            return sum(len(each.content) if isinstance(each, Literal) else each.length for each in segments)
-        case Compression.NONE:
-            return sum(
-                len(_unpacked(each)) if isinstance(each, Literal) else blobs[each.digest].size for each in segments
-            )
-        case Compression.GZIP:
-            return None

@@ -1,12 +1,12 @@
-"""Tarballs of images that are sent in one request: unpacked into the spool while they arrive, then pushed.
+"""Take in tarballs of images that are sent in one request: unpack them into the spool as they arrive, then push.
 
-`docker push` from a graph store compresses on one core before it sends; a tarball is compressed here, on all of them.
+`docker push` from a graph store compresses on one core before it sends; a tarball is compressed here, on all cores.
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,33 +18,33 @@ from proxy.registry.push import Push
 from proxy.runtime.tasks import run_in_dedicated_thread, run_in_thread
 from proxy.runtime.thread_io import BlockingStream
 from proxy.spool.spool import Spool
-from proxy.spool.unpack import Unpacked, unpack
+from proxy.spool.unpack import unpack
 from proxy.tarballs.images import Image, images
 
-_AT_ONCE = 2  # tarballs; each keeps all cores busy
+_AT_ONCE = 2  # tarballs; each one keeps all cores busy
 Reference = tuple[Name, Tag]
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a tarball is, for who watches."""
+    """How much of a tarball has come, and which references are being stored, for whoever watches."""
 
     storing: list[str] = field(default_factory=list)
     _stream: BlockingStream | None = None
 
     @property
     def received(self) -> int:
-        """Bytes of the tarball that have come."""
+        """Bytes of the tarball that have arrived."""
         return self._stream.received if self._stream else 0
 
     def watch(self, stream: BlockingStream) -> None:
-        """Count what comes in a stream."""
+        """Count what arrives in a stream."""
         self._stream = stream
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedImage:
-    """An image that is durable now; `size` in plain bytes, `stored` those of its archive."""
+    """An image that is durable now; `size` in plain bytes, `stored` in those of its archive."""
 
     reference: str
     digest: Digest
@@ -54,7 +54,7 @@ class ImportedImage:
 
 @dataclass(slots=True)
 class ImageImport:
-    """Takes tarballs in, a few at a time."""
+    """Takes in tarballs, a few at a time."""
 
     spool: Spool
     push: Push
@@ -63,11 +63,11 @@ class ImageImport:
     async def take(
         self, chunks: AsyncIterator[bytes], wanted: Reference | None, progress: Progress
     ) -> list[ImportedImage]:
-        """Push what is in a tarball, under one reference or under the names that it has; returns when it is durable.
+        """Push the images of a tarball, under one reference or under their own names; return when they are durable.
 
-        TARBALL_INVALID; DENIED when the store cannot keep it.
+        Raise TarballInvalid, Denied if the store cannot keep an image.
         """
-        first = await anext(chunks, b"")  # an engine takes its time to begin, and keeps nobody else waiting
+        first = await anext(chunks, b"")  # before it takes a turn: engines are slow to begin
         async with self._turns, self.spool.parts() as parts:
             inflow = BlockingStream(chunks, first)
             progress.watch(inflow)
@@ -79,35 +79,31 @@ class ImageImport:
                 inflow.close()
             found = chosen(await run_in_thread(images, unpacked.contents), wanted, self.push.public_host())
             self.push.events.bus.emit(Received(inflow.received, time.monotonic() - began))
-            await self._adopt(unpacked, found, began)
+            needed_by = defaultdict[Digest, set[Name]](set)
+            for image, references in found:
+                for name, _ in references:
+                    self.push.touch(name)
+                    for digest in image.blobs:
+                        needed_by[digest].add(name)
+            for digest, names in needed_by.items():
+                part = unpacked.parts[digest]
+                for name in names:
+                    self.push.events.received_blobs.add(name, digest, part.entry.size, began)
+                await self.spool.commit(names, part)
         return [each for image, references in found for each in await self._push(image, references, progress)]
 
-    async def _adopt(self, unpacked: Unpacked, found: Iterable[tuple[Image, list[Reference]]], began: float) -> None:
-        """Make what images need visible in the repositories that they go to."""
-        wanted = defaultdict[Digest, set[Name]](set)
-        for image, references in found:
-            names = {name for name, _ in references}
-            for name in names:
-                self.push.touch(name)
-            for digest in image.blobs:
-                wanted[digest] |= names
-        for digest, names in wanted.items():
-            part = unpacked.parts[digest]
-            for name in names:
-                self.push.events.received_blobs.add(name, digest, part.entry.size, began)
-            await self.spool.commit(names, part)
-
     async def _push(self, image: Image, references: list[Reference], progress: Progress) -> list[ImportedImage]:
+        """Push an image whose blobs are in the spool, repository by repository."""
         root, imported = image.manifests[image.root], list[ImportedImage]()
         for name in dict.fromkeys(name for name, _ in references):
             tags = [tag for each, tag in references if each == name]
             progress.storing.extend(label(name, tag) for tag in tags)
             for digest, manifest in reversed(image.manifests.items()):
-                if digest != image.root:  # what an index names comes before it
+                if digest != image.root:  # the children of an index come before it
                     await self.push.hold(name, digest, manifest)
             archives = None
             while archives is None:
-                with suppress(StillUnderWay):  # nobody has to come again: this connection is held open
+                with suppress(StillUnderWay):  # this connection stays open meanwhile: no redirect
                     archives = await self.push.put_tagged(name, tags, image.root, root)
             for archive in archives.values():
                 size = sum(entry.size for entry in archive.index.blobs.values())
@@ -117,9 +113,9 @@ class ImageImport:
 
 
 def chosen(found: list[Image], wanted: Reference | None, relay: str) -> list[tuple[Image, list[Reference]]]:
-    """Return which images go where: all under their own names, or one, under a reference that is `wanted`.
+    """Return which images get which references: all of them their own names, or one of them the `wanted` reference.
 
-    Of several that is the one that has this name. `relay` is the host under which this relay is known.
+    Of several images that is the one with this name. `relay` is the host under which clients know this relay.
     """
     called = [  # each name once, if it has a tag
         (image, list(dict.fromkeys((each.name(relay), each.tag) for each in image.references if each.tag)))

@@ -1,4 +1,4 @@
-"""Where content is: in the spool, or in an archive. Visibility is per repository."""
+"""Find content in the spool or in an archive. Each repository sees only its own content."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from proxy.artifacts.base import UnreadableArtifact
 from proxy.blob import Blob, read_all
-from proxy.catalog.catalog import Archive, Catalog
+from proxy.catalog.catalog import Catalog
 from proxy.errors import BlobUnknown, ContentDamaged, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
@@ -19,22 +19,22 @@ from proxy.runtime.tasks import run_in_thread
 from proxy.spool.spool import Spool
 
 _LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
-_NAMED = 8  # references that a 404 names at most
+_NAMED = 8  # references that a 404 lists at most
 
 
 async def read_manifest(content: bytes, content_type: str) -> Manifest:
-    """Return a parsed manifest; of thousands of descriptors it takes a tenth of a second, so in a thread."""
+    """Return a parsed manifest; a large one is parsed in a thread, since that takes a tenth of a second."""
     return await run_in_thread(parse, content, content_type) if len(content) > _LARGE else parse(content, content_type)
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Finds blobs and manifests, and says what is there when they are not."""
+    """Finds blobs and manifests, and says what is there instead of those that are not."""
 
     spool: Spool
     catalog: Catalog
     external: ExternalArtifacts
-    level: int  # zstd's, of manifests that are not in their stored form yet
+    level: int  # of zstd, for manifests that are not in their stored form yet
     prefetch: Prefetch
     missing_message: Callable[[str, str], str]
     limits: Limits = DEFAULT
@@ -42,42 +42,33 @@ class Lookup:
     async def find(self, name: Name, digest: Digest, *, known: bool = False) -> Blob | None:
         """Return content of a repository, blob or manifest; None if it has no such content.
 
-        `known`: without asking a remote store. Then None may only mean that a push has to send it once more.
-        Otherwise raise UnreadableArtifact if an unreadable artifact may have it, ContentDamaged if that is all.
+        With `known` no remote store is asked, and None may only mean that a push has to send the content again.
+        Without it, raise ContentDamaged if the only copy is damaged, UnreadableArtifact if an artifact that cannot be
+        read may have the content.
         """
         if pending := await self.spool.pending.find(name, digest):
             return pending
         if self.spool.linked(name, digest) and (found := await self._anywhere(digest, known=known)):
             self.spool.refresh_link(name, digest)
             return found
-        archive, problem = await self._holding(name, digest, known=known)
-        archive = archive or await self.catalog.find_replaced(name, digest)
-        blob = archive.blob(digest) if archive else None
-        if blob is None and not known:
-            self._see_why(name, digest, archive, problem)
-        if blob is None or blob.source.is_local or blob.media_type:
-            return blob
-        return await self.spool.find(digest) or blob
-
-    async def _holding(
-        self, name: Name, digest: Digest, *, known: bool
-    ) -> tuple[Archive | None, UnreadableArtifact | None]:
+        problem = None
         try:
-            if known:
-                return await self.catalog.find_cached(name, digest), None
-            return await self.catalog.find(name, digest), None
+            archive = await (self.catalog.find_cached if known else self.catalog.find)(name, digest)
         except UnreadableArtifact as error:
-            return None, error
-
-    def _see_why(self, name: Name, digest: Digest, archive: Archive | None, problem: UnreadableArtifact | None) -> None:
-        """Raise the reason for which content may be there although it was not found."""
+            archive, problem = None, error
+        archive = archive or await self.catalog.find_replaced(name, digest)
+        if archive and (blob := archive.blob(digest)):
+            cached = None if blob.source.is_local or blob.media_type else await self.spool.find(digest)
+            return cached or blob
+        if known:
+            return None
         if archive:
             raise ContentDamaged(f"the stored bytes of {digest} are damaged; push the image again")
-        if problem:
+        # a blob that was mounted from another repository may be in any artifact that cannot be read
+        doubts = self.catalog.unreadable() if self.spool.linked(name, digest) else []
+        if problem := problem or next((each.as_doubt() for each in doubts), None):
             raise problem
-        if self.spool.linked(name, digest):  # it was lent by another repository
-            for each in self.catalog.unreadable():
-                raise each.as_doubt()
+        return None
 
     async def _anywhere(self, digest: Digest, *, known: bool) -> Blob | None:
         if blob := await self.spool.find(digest):
@@ -93,7 +84,7 @@ class Lookup:
     async def sent(self, name: Name, digest: Digest) -> Blob | None:
         """Return content that a client need not send, since its repository has it; None if it has to be sent.
 
-        Waits for what is in artifacts, as long as `Prefetch` does.
+        Wait for `Prefetch` to read what is in artifacts, at most as long as it allows.
         """
         if found := await self.find(name, digest, known=True):
             return found
@@ -101,27 +92,27 @@ class Lookup:
         return await self.find(name, digest, known=True)
 
     async def mountable(self, digest: Digest, source: Name | None) -> bool:
-        """Return whether there is content that another repository, or any where none is named, can lend."""
+        """Return whether the source repository, or any if none is given, has content that another one can mount."""
         visible = source is None or await self.sent(source, digest) is not None
-        return visible and await self._anywhere(digest, known=True) is not None  # where the borrower will look for it
+        return visible and await self._anywhere(digest, known=True) is not None  # as the other repository will
 
     async def blob(self, name: Name, digest: Digest, *, known: bool = False) -> Blob:
-        """Return a blob, or raise BLOB_UNKNOWN; `known`: as `sent`."""
+        """Return a blob, with `known` as `sent` does. Raise BlobUnknown."""
         if blob := await (self.sent(name, digest) if known else self.find(name, digest)):
             return blob
         raise BlobUnknown(f"{name} has no blob {digest}")
 
     async def manifest(self, name: Name, reference: Tag | Digest) -> Blob:
-        """Return the manifest that answers for a reference. Raise ManifestUnknown, which names what is there instead.
+        """Return the manifest that answers for a reference. Raise ManifestUnknown, which says what is there instead.
 
-        Of a tag wait a while for what a client of another job may put in the place of an interim archive.
+        While an interim archive has the tag, wait for its successor, which a client in another job may be pushing.
         """
         blob = None
         if isinstance(reference, Digest):
             blob = await self.find(name, reference)
         else:
             archive = await self.catalog.resolve_tag(name, reference)
-            until = time.monotonic() + self.limits.interim  # whatever the clock of the store says
+            until = time.monotonic() + self.limits.interim  # however far the clock of the store is off
             while archive and (left := min(self.catalog.interim(archive), until - time.monotonic())) > 0:
                 await asyncio.sleep(min(left, self.limits.interim_poll))
                 archive = await self.catalog.resolve_tag(name, reference)
@@ -134,11 +125,11 @@ class Lookup:
         return blob
 
     async def parsed(self, blob: Blob) -> Manifest:
-        """Return a manifest that was found, parsed."""
+        """Return a manifest that was found, in parsed form."""
         return await read_manifest(await read_all(blob), blob.media_type or "")
 
     async def repositories(self) -> list[Name]:
-        """Return every repository that has anything, in ASCII order."""
+        """Return every repository that has any content, in ASCII order."""
         return sorted({*await self.catalog.repositories(), *self.spool.repositories()})
 
     async def knows(self, name: Name) -> bool:
@@ -146,7 +137,7 @@ class Lookup:
         return name in await self.repositories()
 
     async def _absent(self, name: Name, reference: Tag | Digest) -> str:
-        """Say that a reference is not there; of what is, the same repository, also of another registry, comes first."""
+        """Return the message that a reference is not here; of what is, tags of the same repository come first."""
         own = split_host(name.text)[1]
         tagged = sorted(
             await self.catalog.tagged_names(), key=lambda each: (each[0] != name, split_host(each[0].text)[1] != own)

@@ -1,4 +1,4 @@
-"""For what an image was built (image-spec, config.md, "os" and "architecture"), and which of an index is wanted."""
+"""Which platform an image is built for (image-spec, config.md, "os" and "architecture"), and which of an index fits."""
 
 import json
 from collections import deque
@@ -14,14 +14,14 @@ from proxy.registry.lookup import Lookup
 
 _CONFIG_LIMIT = 4 * 1024 * 1024  # bytes of a config that is read to learn its platform
 _UNKNOWN = "unknown/unknown"  # what BuildKit gives an attestation
-_ATTESTS = "vnd.docker.reference.type"  # an annotation of what attests an image
+_ATTESTS = "vnd.docker.reference.type"  # the annotation of an attestation
 _LOOKED_AT = 100  # manifests without a platform that are read to learn it
 _SHOWN = 8  # platforms in a message
-_VARIANTS = {"arm": 7, "arm64": 8, "amd64": 1}  # what is meant where none is named, as containerd has it
+_VARIANTS = {"arm": 7, "arm64": 8, "amd64": 1}  # the defaults, as in containerd
 
 
 async def platform_of(lookup: Lookup, name: Name, manifest: Manifest) -> str:
-    """Give `os/architecture[/variant]`, as the config of an image tells; empty where it tells nothing."""
+    """Return `os/architecture[/variant]` from the config of an image; empty if the config does not say."""
     config = await lookup.find(name, manifest.config.digest) if manifest.config and manifest.is_image else None
     if config is None or config.size > _CONFIG_LIMIT:
         return ""
@@ -35,23 +35,26 @@ async def platform_of(lookup: Lookup, name: Name, manifest: Manifest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A platform that is asked for.
+    """A platform that is requested.
 
-    `own`: it is that of an engine, which takes what is there for no more than one platform, whatever that is.
+    `own`: it is the platform of an engine, which takes an image that is there for one platform only, whichever it is.
     """
 
     platform: str
     own: bool = False
 
     async def of(self, lookup: Lookup, name: Name, manifest: Manifest, called: str) -> Digest:
-        """Return the image for this platform in an index, or what is called so if that fits; MANIFEST_UNKNOWN."""
+        """Return the image of an index for this platform, or the image itself if it fits. Raise ManifestUnknown.
+
+        `called` is the reference that the message names.
+        """
         if manifest.is_index:
             offered = await _offered(lookup, name, manifest)
         else:
             offered = {await platform_of(lookup, name, manifest): manifest.digest}
         if self.own and len(offered) <= 1:
             return manifest.digest
-        fitting = {each: far for each in offered if (far := distance(each, self.platform)) is not None}
+        fitting = {each: gap for each in offered if (gap := distance(each, self.platform)) is not None}
         if fitting:
             return offered[min(fitting, key=lambda each: fitting[each])]
         named = ", ".join(list(filter(None, offered))[:_SHOWN])
@@ -61,7 +64,7 @@ class Choice:
 
 
 async def _offered(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, Digest]:
-    """Return the image of each platform that an index has, the first of each, in its order; attestations are none."""
+    """Return the first image for each platform in an index, in its order, without attestations."""
     offered = dict[str, Digest]()
     waiting, seen, looked = deque(index.children), set[Digest](), 0
     while waiting:
@@ -86,9 +89,9 @@ async def _offered(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, 
 
 
 def distance(platform: str, wanted: str) -> int | None:
-    """Say how much older the variant of a platform is than the wanted one; None where it does not run there.
+    """Return how much older the variant of a platform is than the wanted one; None if it does not run there.
 
-    Without a variant, or an architecture, any will do.
+    If the wanted platform has no variant, or no architecture, any will do.
     """
     kind, variant = _parted(platform)
     wanted_kind, wanted_variant = _parted(wanted)
@@ -100,7 +103,7 @@ def distance(platform: str, wanted: str) -> int | None:
 
 
 def _parted(platform: str) -> tuple[str, int | None]:
-    """Part `os/architecture` from the number of the variant, which is None if it has none."""
+    """Return `os/architecture` and the number of the variant, which is None if it has none."""
     system, _, rest = platform.partition("/")
     architecture, _, variant = rest.partition("/")
     number = variant.removeprefix("v")

@@ -1,8 +1,8 @@
-"""What artifacts have is looked up when a push begins: what is in the run already, its client need not send.
+"""Read the indexes of a repository when a push to it begins: its client need not send what an artifact already has.
 
-Clients ask for each blob before they send it, and must not wait long. So the indexes of a repository are read once for
-a whole push, in the background, and nobody who asks waits for them longer than a few seconds: whatever is not known by
-then is sent once more.
+Clients ask for each blob before they send it, and must not wait long. So the indexes are read once for a whole push, in
+the background, and a request waits for them no longer than a few seconds: blobs that are not known by then are sent
+again.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class _Reading:
 
 
 class Prefetch:
-    """Reads the indexes of repositories to which somebody pushes."""
+    """Reads the indexes of repositories that are pushed to."""
 
     def __init__(self, catalog: Catalog, tasks: TaskSet, limits: Limits = DEFAULT) -> None:
         self._catalog = catalog
@@ -35,9 +35,9 @@ class Prefetch:
         self._readings: dict[Name, _Reading] = {}
 
     def begin(self, name: Name) -> None:
-        """Begin to read the indexes of a repository, unless that was done a moment ago."""
+        """Begin to read the indexes of a repository, unless they were read a moment ago."""
         if self._catalog.closed:
-            return  # nobody can push; a session may come at any time
+            return  # without a session nobody can push, and one may arrive at any time
         now = time.monotonic()
         self._readings = {
             each: reading
@@ -48,15 +48,16 @@ class Prefetch:
             self._readings[name] = _Reading(self._tasks.spawn(self._read(name)), now)
 
     async def wait(self, name: Name) -> None:
-        """Begin as well, and return when all indexes are read, or when that takes too long for who pushes."""
+        """Begin as `begin` does; return when all indexes are read, or when that takes longer than a client can wait."""
         self.begin(name)
         if reading := self._readings.get(name):
             left = reading.began + self._limits.prefetch_wait - time.monotonic()
             await asyncio.wait({reading.task}, timeout=max(0.0, left))
 
     async def _read(self, name: Name) -> None:
+        """Open all archives of a repository, and log a failure."""
         try:
             await self._catalog.open_all(name)
-        except (RegistryError, OSError) as error:  # nothing is refused for it: clients send what they need not
+        except (RegistryError, OSError) as error:  # no push fails for it: clients send more than they would have to
             reason = error.strerror if isinstance(error, OSError) else error
             _log.warning("not all that the artifacts of %s have is known, so it is sent again: %s", name, reason)

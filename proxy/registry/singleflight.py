@@ -1,13 +1,14 @@
-"""Work that several requests may wait for: it runs once, and goes on when they leave.
+"""Run work once for all requests that wait for it; it goes on when they leave.
 
 Docker 29.7 gives up on an answer that takes longer than 30 s, but follows a redirect to the same URL, at most nine
-times. So a request that waits too long is told to come again, and then joins the work under way. A failure is kept
-until a request has received it, or for a while; after a success the work, done again, finds nothing left to do.
+times. So a request that waits too long is redirected to itself, and then joins the work in progress. A failure is kept
+until a request has received it, or for a while. After a success the work, run again, finds nothing left to do.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from proxy.errors import StillUnderWay
@@ -16,7 +17,7 @@ from proxy.runtime.tasks import TaskSet
 
 T = TypeVar("T")
 
-_REDIRECTS = 8  # after which the line is held open: clients stop at the tenth hop
+_REDIRECTS = 8  # after which the connection is held open: clients stop at the tenth hop
 
 
 @dataclass(slots=True)
@@ -36,7 +37,7 @@ class SingleFlight:
         self._flights: dict[Hashable, _Flight] = {}
 
     async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do the work of this key, or join it where it is under way; return or raise what it does.
+        """Run the work of this key, or join it if it is in progress; return or raise what it does.
 
         Raise StillUnderWay if it takes too long for one request.
         """
@@ -54,11 +55,11 @@ class SingleFlight:
         return result
 
     def hold(self) -> None:
-        """Stop telling clients to come again: the relay is stopping, and would refuse those that do."""
+        """Redirect no client any more: the relay is stopping, and would refuse the repeated request."""
         self._is_last = True
 
     async def wait(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        """Do or join the work as `run`, for as long as it takes: no client waits. Return whether it succeeded."""
+        """Run or join the work as `run` does, however long it takes: no client waits. Return whether it succeeded."""
         flight = self._flight(key, work)
         await asyncio.wait({flight.task})
         self._forget(key, flight)
@@ -68,11 +69,11 @@ class SingleFlight:
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(self._tasks.spawn(work()))
-            flight.task.add_done_callback(lambda task: self._expire(key, flight, task))
+            flight.task.add_done_callback(partial(self._expire, key, flight))
         return flight
 
     def _expire(self, key: Hashable, flight: _Flight, task: asyncio.Task[Any]) -> None:
-        if task.cancelled() or task.exception() is None:  # what succeeded is found done by who comes back
+        if task.cancelled() or task.exception() is None:  # a request that comes back finds the result of a success
             self._forget(key, flight)
         elif self._flights.get(key) is flight:
             flight.end = asyncio.get_running_loop().call_later(self._limits.failure_kept, self._forget, key, flight)
