@@ -1,8 +1,8 @@
 """What happens, as plain data.
 
-Whoever does something notes it in the ledger, once. The log, the metrics and the summary read along, so that all three
-tell the same; none of them is known to who does the work. References and digests are as they are written for people,
-sizes are bytes, times are seconds.
+Whoever does something emits it on the event bus, once. The log, the metrics and the summary read along, so that all
+three tell the same; none of them is known to who does the work. References and digests are as they are written for
+people, sizes are bytes, times are seconds.
 """
 
 import time

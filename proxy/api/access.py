@@ -32,7 +32,8 @@ def hosts(public_hosts: Callable[[], Collection[str]]) -> Middleware:
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         asked = request.headers.get("Host", "")
         ours = {"host.docker.internal", *map(_host_of, public_hosts())}
-        if not _is_ours(_host_of(asked), ours):
+        host = _host_of(asked)
+        if "." in host and host not in ours and not _is_address(host):
             shown = safe_text(asked)
             raise Misdirected(
                 f"this relay does not answer for {shown}; if it should, start it with RELAY_PUBLIC_HOST={shown}"
@@ -47,10 +48,6 @@ def _host_of(header: str) -> str:
     match = _HOST.fullmatch(header.strip())
     host = (match["v6"] or match["name"] or "") if match else header
     return host.lower().removesuffix(".")
-
-
-def _is_ours(host: str, ours: Collection[str]) -> bool:
-    return "." not in host or host in ours or _is_address(host)
 
 
 def _is_address(host: str) -> bool:

@@ -52,13 +52,15 @@ async def listen(
     At the end no connection is taken any more; then `end` runs, connections are closed, and the clean-up of the
     application runs. All sockets are closed then.
     """
+    protocol_log = logging.getLogger(f"{__name__}.protocol")  # of what is wrong below the handlers
+    protocol_log.addFilter(_without_foreign_protocols)
     runner = web.AppRunner(
         app,
         access_log=None,
         auto_decompress=False,  # bytes are kept as they came, and nothing can blow up
         handler_cancellation=False,  # a push goes on when its client has left
         shutdown_timeout=_GRACE,
-        logger=_protocol_log(),
+        logger=protocol_log,
     )
     try:
         await runner.setup()
@@ -148,13 +150,6 @@ def _refusal(host: str, port: int, error: OSError) -> CannotListen:
             return CannotListen(f"this machine has no address {host}; see RELAY_HOST")
         case _:
             return CannotListen(f"cannot listen at {host} port {port}: {error.strerror}")
-
-
-def _protocol_log() -> logging.Logger:
-    """Give aiohttp a logger for what is wrong below the handlers."""
-    log = logging.getLogger(f"{__name__}.protocol")
-    log.addFilter(_without_foreign_protocols)
-    return log
 
 
 def _without_foreign_protocols(record: logging.LogRecord) -> bool:

@@ -135,16 +135,14 @@ class DirectoryStore:
 
 
 def _artifact(name: str, status: os.stat_result) -> Artifact:
-    return Artifact(name, _id(identity(status), name), _time(status.st_mtime), status.st_size)
+    seconds = status.st_mtime
+    try:
+        time = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError):  # a file may have the year 10000
+        time = _LATEST if seconds > 0 else _EARLIEST
+    return Artifact(name, _id(identity(status), name), time, status.st_size)
 
 
 def _id(content: str, name: str) -> str:
     """Tell files of the same content apart: of hard links each has a name of its own."""
     return f"{content}/{name}"
-
-
-def _time(seconds: float) -> datetime:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError):  # a file may have the year 10000
-        return _LATEST if seconds > 0 else _EARLIEST

@@ -24,22 +24,23 @@ class RetryableError(Exception):
         self.wait = wait
 
 
-def _untold() -> None:
-    pass
-
-
 async def retry(
-    policy: Policy, chance: random.Random, attempt: Callable[[], Awaitable[T]], retrying: Callable[[], None] = _untold
+    policy: Policy,
+    chance: random.Random,
+    attempt: Callable[[], Awaitable[T]],
+    failed: Callable[[RetryableError], None] = lambda _: None,
+    retrying: Callable[[], None] = lambda: None,
 ) -> T:
-    """Try until it goes well; raises the last RetryableError when patience ends, and at once whatever else is raised.
+    """Try until it goes well. Raise the last RetryableError when patience ends, and at once whatever else is raised.
 
-    `retrying` is told of every try after the first.
+    `failed` is told of every failure that another try may mend, `retrying` of every try after the first.
     """
     waits = policy.backoff(chance)
     while True:
         try:
             return await attempt()
         except RetryableError as fault:
+            failed(fault)
             wait = next(waits, None)
             if wait is None:
                 raise

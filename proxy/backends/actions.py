@@ -76,7 +76,7 @@ class ActionsBackend:
                 self._use(session, "of the environment")
 
     def _connect(self, session: Session) -> ResultsService:
-        return ResultsService(self._storage.http, session, self._storage.tempo, self._storage.ledger)
+        return ResultsService(self._storage.http, session, self._storage.timeouts, self._storage.events)
 
     def _read_by_rest(self) -> RestReader | None:
         """Read with GITHUB_TOKEN until there is a session, and another run for ever."""
@@ -87,7 +87,7 @@ class ActionsBackend:
         if run is None:
             _log.warning("GITHUB_TOKEN is not used: GITHUB_REPOSITORY and GITHUB_RUN_ID do not say what to read")
             return None
-        api = GitHubApi(self._storage.http, job.github_token, ledger=self._storage.ledger)
+        api = GitHubApi(self._storage.http, job.github_token, events=self._storage.events)
         reader = RestReader(api, run, another=another, trust_forks=self._settings.trust_forks)
         self._store.read_with(reader, _READS_ANOTHER_RUN if another else self._store.closed)
         _log.info("GITHUB_TOKEN reads the images of %s", run)

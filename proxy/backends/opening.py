@@ -43,5 +43,5 @@ async def open_backend(
         connector=connector, trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
     ) as http:
         up, down = settings.upload_concurrency, settings.download_concurrency
-        storage = BlobStorage(http, memory, up, down, limits.service, ledger=events)
+        storage = BlobStorage(http, memory, up, down, limits.service, events=events)
         yield ActionsBackend(settings, job, public_host, storage, limits)

@@ -43,8 +43,7 @@ class Catalog:
         self._naming = naming
         self._limits = limits
         self._listing = Listing(store, self._on_listed, limits.listing_fresh)
-        # A local archive may be replaced, and is kept open.
-        limit = limits.index_pieces if store.is_remote else math.inf
+        limit = limits.index_pieces if store.is_remote else math.inf  # a local archive may be replaced: it is kept open
         self._opener = Opener(store, naming, limit, self._is_there, folder)
         self._archives = self._opener.archives
         self._reader = Reader(self._listing, self._opener, naming)
@@ -291,8 +290,7 @@ class Catalog:
         self._replaced = self._lingering()
 
     def _lingering(self) -> list[Replaced]:
-        oldest = time.monotonic() - self._limits.replaced_kept
-        return [replaced for replaced in self._replaced if replaced.used >= oldest]
+        return [each for each in self._replaced if each.used >= time.monotonic() - self._limits.replaced_kept]
 
     async def _is_there(self, artifact: Artifact) -> bool:
         """Return whether an artifact that was listed and could not be opened still exists; if not, forget it."""

@@ -1,4 +1,4 @@
-"""What a push tells of itself to the ledger: accepted, on its way, stored or not."""
+"""What a push tells of itself to the event bus: accepted, on its way, stored or not."""
 
 import asyncio
 import time

@@ -60,7 +60,7 @@ async def memory(_: Path) -> ArtifactStore:
 
 async def actions(emulator: Emulator, stack: AsyncExitStack, folder: Path) -> ArtifactStore:
     http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-    storage = BlobStorage(http, MemoryBudget(64 * MIB), tempo=HASTY)
+    storage = BlobStorage(http, MemoryBudget(64 * MIB), timeouts=HASTY)
     store = ActionsStore(storage, TrustedHosts(frozenset(emulator.trusted_hosts.split(","))), folder)
     session = read(emulator.job().token, emulator.origin)
     store.open_with(ResultsService(http, session, HASTY))

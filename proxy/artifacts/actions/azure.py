@@ -1,21 +1,26 @@
 """Requests to blob storage, behind signed URLs. Those are secrets: no message has one."""
 
-import random
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from proxy.artifacts.actions.http import without
-from proxy.artifacts.retry import RetryableError
+from proxy.artifacts.retry import RetryableError, retry
 from proxy.events import Call, EventBus, Retried
-from proxy.runtime.limits import Timeouts
+from proxy.runtime.limits import Policy, Timeouts
 from proxy.runtime.memory import MemoryBudget
 
-_SERVICE = "storage"  # in the ledger
-VERSION = {"x-ms-version": "2020-10-02"}  # of Azure's protocol
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_SERVICE = "storage"  # in the events
+_VERSION = {"x-ms-version": "2020-10-02"}  # of Azure's protocol
 
 
 class UrlRefused(Exception):
@@ -30,30 +35,64 @@ class BlobStorage:
     memory: MemoryBudget
     up: int = 8
     down: int = 8
-    tempo: Timeouts = field(default_factory=Timeouts)
-    chance: random.Random = field(default_factory=random.Random)
-    ledger: EventBus = field(default_factory=EventBus)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    random: Random = field(default_factory=Random)
+    events: EventBus = field(default_factory=EventBus)
     refusing: set[tuple[str | None, str | None]] = field(default_factory=set)  # hosts: to here none copies from there
 
-    def call(self, method: str) -> AbstractContextManager[Call]:
-        """Note how a request within the block ends."""
-        return self.ledger.call(_SERVICE, method)
+    @asynccontextmanager
+    async def request(
+        self,
+        operation: str,
+        method: str,
+        url: URL,
+        headers: dict[str, str],
+        *,
+        total: float | None,
+        data: AsyncIterable[bytes | memoryview] | None = None,
+    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, Call]]:
+        """Send one request, once, for the block that reads its answer; it may take `total` seconds.
 
-    def retrying(self) -> None:
-        """Note that something is tried again."""
-        self.ledger.emit(Retried(_SERVICE))
+        Raise RetryableError, without the URL, if the connection breaks.
+        """
+        # A server that takes a body, or finishes a blob, may be silent for longer than one that sends bytes.
+        stall = self.timeouts.stall if method == "GET" else None
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=self.timeouts.connect, sock_read=stall)
+        try:
+            with self.events.call(_SERVICE, operation) as call:
+                async with self.http.request(
+                    method,
+                    url,
+                    data=data,
+                    headers=_VERSION | headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    middlewares=(_once,),
+                ) as response:
+                    call.status = response.status
+                    yield response, call
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise RetryableError(str(error) if isinstance(error, _Broken) else type(error).__name__) from None
 
-    def limits(self, total: float | None) -> aiohttp.ClientTimeout:
-        """Give the limits of a request that may take so many seconds in all."""
-        tempo = self.tempo
-        return aiohttp.ClientTimeout(total=total, sock_connect=tempo.connect, sock_read=tempo.stall)
+    async def retry(self, what: str, attempt: Callable[[], Awaitable[T]], policy: Policy | None = None) -> T:
+        """Try until it goes well, by the policy of storage if there is no other, and log `what` failed meanwhile.
+
+        Raise the last RetryableError.
+        """
+        return await retry(
+            policy or self.timeouts.blobs,
+            self.random,
+            attempt,
+            lambda fault: _log.info("%s: %s", what, fault),
+            lambda: self.events.emit(Retried(_SERVICE)),
+        )
 
 
 class _Broken(aiohttp.ClientError):
     """The connection broke while a request was under way."""
 
 
-async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Let a request to storage go out once, without a token (a middleware of the client).
 
     aiohttp repeats a PUT by itself when its connection drops: it is idempotent. Where blocks are appended as they
@@ -64,11 +103,6 @@ async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) 
         return await send(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
         raise _Broken(type(error).__name__) from None
-
-
-def broken(error: Exception) -> RetryableError:
-    """Say without a URL how a request failed."""
-    return RetryableError(str(error) if isinstance(error, _Broken) else type(error).__name__)
 
 
 def content_headers(file: str, *, is_raw: bool) -> dict[str, str]:

@@ -9,15 +9,15 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
+from functools import partial
 from http import HTTPStatus
 
-import aiohttp
 from yarl import URL
 
 from proxy.archive.crc64 import packed
-from proxy.artifacts.actions.azure import VERSION, BlobStorage, appends, broken, once
+from proxy.artifacts.actions.azure import BlobStorage, appends
 from proxy.artifacts.base import ArtifactGone, CopySource, StoreRefused, Stretch
-from proxy.artifacts.retry import RetryableError, is_retryable, retry, retry_after
+from proxy.artifacts.retry import RetryableError, is_retryable, retry_after
 
 _log = logging.getLogger(__name__)
 _LONGEST = 2048  # characters of a URL to copy from (Put Block From URL, `x-ms-copy-source`)
@@ -62,9 +62,12 @@ class Copying:
         try:
             for _ in range(_TRIES):
                 url = await source.signed(refused=url)
-                if not self._may(url):
+                if len(str(url)) > _LONGEST or appends(url) or self._pair(url) in self._storage.refusing:
                     return _Outcome.REFUSED
-                outcome = await self._patiently(put, stretch, url, at)
+                policy = self._storage.timeouts.blobs
+                policy = replace(policy, attempts=min(_ATTEMPTS, policy.attempts))
+                attempt = partial(self._once, put, stretch, url, at)
+                outcome = await self._storage.retry("copying", attempt, policy)
                 if outcome is not _Outcome.REFUSED:
                     return outcome
             if url and await source.is_listed():  # else it was deleted, and is signed all the same
@@ -78,42 +81,24 @@ class Copying:
             self._gave_up = True
         return _Outcome.WRONG
 
-    def _may(self, source: URL) -> bool:
-        return len(str(source)) <= _LONGEST and not appends(source) and self._pair(source) not in self._storage.refusing
-
     def _pair(self, source: URL) -> tuple[str | None, str | None]:
         return self._url.host_port_subcomponent, source.host_port_subcomponent
 
-    async def _patiently(self, put: URL, stretch: Stretch, source: URL, at: int) -> _Outcome:
-        async def attempt() -> _Outcome:
-            self._timely()
-            return await self._once(put, stretch, source, at)
-
-        storage = self._storage
-        policy = replace(storage.tempo.blobs, attempts=min(_ATTEMPTS, storage.tempo.blobs.attempts))
-        return await retry(policy, storage.chance, attempt, storage.retrying)
-
     async def _once(self, put: URL, stretch: Stretch, source: URL, at: int) -> _Outcome:
+        self._timely()
         storage = self._storage
         crc64 = base64.b64encode(packed(stretch.crc64)).decode()
-        headers = VERSION | {
+        headers = {
             "Content-Length": "0",
             "x-ms-copy-source": str(source),
             "x-ms-source-range": f"bytes={at}-{at + stretch.length - 1}",
             "x-ms-source-content-crc64": crc64,
         }
-        timeout = aiohttp.ClientTimeout(total=storage.tempo.transfer, sock_connect=storage.tempo.connect)
-        try:
-            with storage.call("PutBlockFromURL") as call:
-                async with storage.http.put(
-                    put, headers=headers, timeout=timeout, allow_redirects=False, middlewares=(once,)
-                ) as answer:
-                    call.status = answer.status
-                    told = answer.headers
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise broken(error) from None
-        if call.status == HTTPStatus.CREATED:
+        limit = storage.timeouts.transfer
+        async with storage.request("PutBlockFromURL", "PUT", put, headers, total=limit) as (answer, _):
+            status, told = answer.status, answer.headers
+        if status == HTTPStatus.CREATED:
             return _Outcome.COPIED if told.get(_CRC64) == crc64 else _Outcome.REFUSED
-        if call.status != HTTPStatus.FORBIDDEN and is_retryable(call.status):
-            raise RetryableError(f"blob storage answered {call.status}", retry_after(told))
+        if status != HTTPStatus.FORBIDDEN and is_retryable(status):
+            raise RetryableError(f"blob storage answered {status}", retry_after(told))
         return _Outcome.WRONG if told.get("x-ms-error-code") == _OTHER_BYTES else _Outcome.REFUSED

@@ -7,29 +7,27 @@ Azure may append blocks as they come: there one follows the other, and none is e
 import asyncio
 import base64
 import hashlib
-import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import overload
 from urllib.parse import quote
 
-import aiohttp
 from yarl import URL
 
-from proxy.artifacts.actions.azure import VERSION, BlobStorage, appends, broken, once
+from proxy.artifacts.actions.azure import BlobStorage, appends
 from proxy.artifacts.actions.block_copy import Copying
 from proxy.artifacts.base import StoreRefused, Stretch
-from proxy.artifacts.retry import RetryableError, retry, retry_after
+from proxy.artifacts.retry import RetryableError, retry_after
 from proxy.runtime.limits import Policy
 from proxy.runtime.memory import ReadAhead
 from proxy.runtime.tasks import TaskSet, run_in_thread
 
-_log = logging.getLogger(__name__)
 BLOCK = 4 * 1024 * 1024  # bytes
 MOST_BYTES = 50_000 * BLOCK  # Azure's limit is one of blocks
 _DATED_BACK = 5.0  # seconds; by which a URL says to be good before it was made
@@ -77,14 +75,19 @@ class Upload:
 
     async def send(self, stretches: AsyncIterator[bytes | Stretch], keep: int) -> Uploaded:
         """Store the bytes, and remember the last `keep` ones; UploadLost, or StoreRefused when nothing helps."""
-        seen = _Seen(keep)
-        async with self._lanes() as lanes:
-            async for block in _blocks(stretches if self._copying.possible else _sent(stretches)):
-                place: list[str] = []
-                self._ids.append(place)
-                await seen.take(block)
-                work = self._copy(place, block) if isinstance(block, Stretch) else self._put_block(place, block)
-                await lanes.add(work)
+        seen, storage = _Seen(keep), self._storage
+        with ReadAhead(storage.memory, 2 * BLOCK, 0 if self._in_order else storage.up - 1) as more:
+            lanes = _Lanes(more)
+            try:
+                async for block in _blocks(stretches if self._copying.possible else _sent(stretches)):
+                    place: list[str] = []
+                    self._ids.append(place)
+                    await seen.take(block)
+                    work = self._copy(place, block) if isinstance(block, Stretch) else self._put_block(place, block)
+                    await lanes.add(work)
+                await lanes.drain(0)
+            finally:
+                await lanes.tasks.cancel_all()
         await self._commit()
         return Uploaded(seen.size, seen.digest.hexdigest() if seen.digest else None, seen.tail)
 
@@ -92,18 +95,6 @@ class Upload:
         """Give ids of one length, as Azure wants them."""
         self._count += 1
         return base64.b64encode(f"{self._prefix}{self._count:012}".encode()).decode()
-
-    @asynccontextmanager
-    async def _lanes(self) -> AsyncIterator["_Lanes"]:
-        """Run requests side by side, as many as memory allows; at the end all are done, or none runs any more."""
-        storage = self._storage
-        with ReadAhead(storage.memory, 2 * BLOCK, 0 if self._in_order else storage.up - 1) as more:
-            lanes = _Lanes(more)
-            try:
-                yield lanes
-                await lanes.drain(0)
-            finally:
-                await lanes.tasks.cancel_all()
 
     async def _copy(self, place: list[str], stretch: Stretch) -> None:
         """Let the storage copy a stretch, or send its bytes."""
@@ -122,60 +113,46 @@ class Upload:
             "Content-Type": "application/octet-stream",
             "Content-MD5": base64.b64encode(md5.digest()).decode(),
         }
-        policy = _ONCE if self._in_order else self._storage.tempo.blobs
-        await self._put(_block_query(place[-1]), block, headers, policy, self._storage.tempo.transfer)
+        policy = _ONCE if self._in_order else self._storage.timeouts.blobs
+        await self._put(_block_query(place[-1]), block, headers, policy, self._storage.timeouts.transfer)
 
     async def _commit(self) -> None:
         listed = "".join(f"<Latest>{block_id}</Latest>" for place in self._ids for block_id in place)
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode()
         headers = {"Content-Type": "application/xml", **self._headers}
-        tempo = self._storage.tempo
-        await self._put("comp=blocklist", body, headers, tempo.blobs, tempo.commit)
+        timeouts = self._storage.timeouts
+        await self._put("comp=blocklist", body, headers, timeouts.blobs, timeouts.commit)
 
     async def _put(self, query: str, data: bytes, headers: dict[str, str], policy: Policy, limit: float) -> None:
         url = _with_query(self._url, query)
+        operation = "PutBlockList" if query == "comp=blocklist" else "PutBlock"
+        headers = headers | {"Content-Length": str(len(data))}
 
         async def attempt() -> None:
             self._check_time()
-            await self._put_once(url, data, headers, limit)
+            slices = _slices(data)
+            async with self._storage.request(operation, "PUT", url, headers, total=limit, data=slices) as (
+                answer,
+                call,
+            ):
+                call.sent = len(data)
+            if answer.status in {200, 201}:
+                return
+            if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # Forgejo's quota
+                raise StoreRefused("the storage for artifacts is used up; delete some artifacts, or ask for more")
+            if answer.status in {401, 403}:
+                raise UploadLost("blob storage does not accept the URL for it", was_patient=False)
+            # Anything else may be a damaged request (Md5Mismatch is a 400): the next one may arrive whole.
+            raise RetryableError(f"blob storage answered {answer.status}", retry_after(answer.headers))
 
         try:
-            await retry(policy, self._storage.chance, attempt, self._storage.retrying)
+            await self._storage.retry("uploading", attempt, policy)
         except RetryableError as fault:
             raise UploadLost(str(fault)) from None
 
     def _check_time(self) -> None:
         if time.monotonic() >= self._until:
             raise UploadLost("its upload took longer than the URL for it is good")
-
-    async def _put_once(self, url: URL, data: bytes, headers: dict[str, str], limit: float) -> None:
-        storage = self._storage
-        timeout = aiohttp.ClientTimeout(total=limit, sock_connect=storage.tempo.connect)
-        headers = VERSION | headers | {"Content-Length": str(len(data))}
-        try:
-            with storage.call("PutBlockList" if url.query.get("comp") == "blocklist" else "PutBlock") as call:
-                async with storage.http.put(
-                    url,
-                    data=_slices(data),
-                    headers=headers,
-                    timeout=timeout,
-                    allow_redirects=False,
-                    middlewares=(once,),
-                ) as response:
-                    status = call.status = response.status
-                    call.sent = len(data)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise broken(error) from None
-        if status in {200, 201}:
-            return
-        if status == 413:  # noqa: PLR2004 - HTTP; Forgejo's quota
-            raise StoreRefused("the storage for artifacts is used up; delete some artifacts, or ask for more")
-        if status in {401, 403}:
-            raise UploadLost("blob storage does not accept the URL for it", was_patient=False)
-        # Anything else may be a damaged request (Md5Mismatch is a 400): the next one may arrive whole.
-        fault = RetryableError(f"blob storage answered {status}", retry_after(response.headers))
-        _log.info("uploading: %s", fault)
-        raise fault
 
 
 @dataclass(slots=True)

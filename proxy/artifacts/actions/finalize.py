@@ -42,6 +42,7 @@ class Finalizer:
             try:
                 agreed = await self.service.finalize(self.name, self.uploaded.size, self.uploaded.sha256)
             except Unclear as doubt:
+                _log.info("finishing %s: %s", self.name, doubt)
                 wait_asked = doubt.wait
             except (NameTaken, NoSuchArtifact, Refused) as error:
                 _log.info("finishing %s: %s", self.name, type(error).__name__)
@@ -62,13 +63,14 @@ class Finalizer:
         """Look for the finished artifact; the newest, if there are several."""
         for found in reversed(await self.service.listed()):
             is_ours = found.name == self.name and found.run == self.service.session.run
-            if is_ours and artifact_of(found).id not in self.deleted and await self._is_it(found):
+            if not is_ours or artifact_of(found).id in self.deleted:
+                continue
+            if self.uploaded.sha256 is None:
+                is_it = found.job == self.service.session.job and found.size == self.uploaded.size
+            elif found.digest:
+                is_it = found.digest == f"sha256:{self.uploaded.sha256}"
+            else:
+                is_it = found.size > 0 and await self.is_whole(found, self.uploaded.size)
+            if is_it:
                 return found
         return None
-
-    async def _is_it(self, found: Listed) -> bool:
-        if self.uploaded.sha256 is None:
-            return found.job == self.service.session.job and found.size == self.uploaded.size
-        if found.digest:
-            return found.digest == f"sha256:{self.uploaded.sha256}"
-        return found.size > 0 and await self.is_whole(found, self.uploaded.size)

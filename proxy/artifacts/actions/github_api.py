@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 
 import aiohttp
@@ -22,7 +23,7 @@ from proxy.events import EventBus, Retried
 from proxy.runtime.limits import CALLS, Policy
 
 _log = logging.getLogger(__name__)
-_SERVICE = "api"  # in the ledger
+_SERVICE = "api"  # in the events
 _PATIENCE = 20.0  # seconds; a rate limit that ends later is told, not waited for: clients give up after 30
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=15)
 _HEADERS = {
@@ -50,19 +51,21 @@ class GitHubApi:
     http: aiohttp.ClientSession
     token: str = field(repr=False)
     policy: Policy = CALLS
-    ledger: EventBus = field(default_factory=EventBus)
+    events: EventBus = field(default_factory=EventBus)
     largest: int = 16 * 1024 * 1024
     _blocked_until: float = float("-inf")  # by the clock of `time.time`
-    _chance: random.Random = field(default_factory=random.Random)
+    _random: random.Random = field(default_factory=random.Random)
 
     async def get(self, url: URL) -> Answer:
         """Ask until there is an answer that another try would not change; StoreRefused if there is none."""
-
-        async def attempt() -> Answer:
-            return await self._get_once(url)
-
         try:
-            return await retry(self.policy, self._chance, attempt, lambda: self.ledger.emit(Retried(_SERVICE)))
+            return await retry(
+                self.policy,
+                self._random,
+                partial(self._get_once, url),
+                lambda fault: _log.info("GitHub's API: %s", fault),
+                lambda: self.events.emit(Retried(_SERVICE)),
+            )
         except RetryableError as fault:
             raise StoreRefused(f"GitHub's API failed ({fault}); try again later") from None
 
@@ -80,34 +83,26 @@ class GitHubApi:
         await asyncio.sleep(self._keep_limit())
         token = (bearer(self.token),)
         try:
-            with self.ledger.call(_SERVICE, "GET") as call:
+            with self.events.call(_SERVICE, "GET") as call:
                 async with self.http.get(
                     url, headers=_HEADERS, timeout=_TIMEOUT, allow_redirects=False, middlewares=token
                 ) as response:
                     call.status = response.status
-                    answer = Answer(response.status, response.headers, await self._body(response))
-                    call.received = len(answer.body)
+                    body = bytearray()
+                    async for chunk in response.content.iter_any():
+                        body += chunk
+                        if len(body) > self.largest:
+                            raise StoreRefused("GitHub's API answered with more than it should")
+                    call.received = len(body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _noted(type(error).__name__) from None
+            raise RetryableError(type(error).__name__) from None
+        answer = Answer(response.status, response.headers, bytes(body))
         if answer.status in _LIMITING and (wait := _limit(answer.headers)) is not None:
             self._blocked_until = time.time() + wait
-            raise _noted("it accepts no more requests", self._keep_limit())
+            raise RetryableError("it accepts no more requests", self._keep_limit())
         if answer.status != HTTPStatus.FORBIDDEN and is_retryable(answer.status):
-            raise _noted(f"it answered {answer.status}")
+            raise RetryableError(f"it answered {answer.status}")
         return answer
-
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > self.largest:
-                raise StoreRefused("GitHub's API answered with more than it should")
-        return bytes(body)
-
-
-def _noted(problem: str, wait: float = 0.0) -> RetryableError:
-    _log.info("GitHub's API: %s", problem)
-    return RetryableError(problem, wait)
 
 
 def _limit(headers: Mapping[str, str]) -> float | None:

@@ -39,7 +39,7 @@ class NameClaim:
     name: str
     claim: Claim
     session: Session
-    tempo: Timeouts
+    timeouts: Timeouts
     seen: Sequence[Artifact]
     listed: Listing
     _pauses: Iterator[float] = field(init=False)
@@ -49,7 +49,7 @@ class NameClaim:
     _passed: bool = False  # was a number passed over that another job may hold, alive?
 
     def __post_init__(self) -> None:
-        self._pauses = iter(self.tempo.looks)
+        self._pauses = iter(self.timeouts.looks)
         self._check()
 
     # What others have
@@ -57,22 +57,19 @@ class NameClaim:
     def _same(self) -> list[Artifact]:
         return [each for each in self.seen if numbered(each.name).plain == self.name]
 
-    def _others(self) -> list[Artifact]:
-        """Return what other jobs of this attempt have under the name, finished as far as the server tells."""
-        run, owner = f"{self.session.run}:", self.session.owner
-        same = [each for each in self._same() if each.owner.startswith(run) and each.owner != owner]
-        return [each for each in same if each.finalized or each.size]
-
     async def look(self) -> None:
         """List once more. Raise Contested if another job has the tag now."""
         self.seen = await self.listed()
         self._check()
 
     def _rivals(self) -> set[str]:
-        """Return the ids of what came meanwhile, and takes the tag away from us."""
+        """Return the ids of what other jobs of this attempt have stored meanwhile, which takes the tag away from us."""
         if self.claim.whose is not Ownership.JOB:
             return set()
-        return {each.id for each in self._others()} - self.claim.known - self._beaten
+        run, owner = f"{self.session.run}:", self.session.owner
+        others = [each for each in self._same() if each.owner.startswith(run) and each.owner != owner]
+        finished = {each.id for each in others if each.finalized or each.size}  # as far as the server tells
+        return finished - self.claim.known - self._beaten
 
     def _check(self) -> None:
         if self._rivals():
@@ -136,12 +133,12 @@ class NameClaim:
         if self.claim.whose is Ownership.NOBODY:
             return mine
         found = await self._shown(lambda each: each.id == mine.id)
-        if found and time.monotonic() - self._allowed < _IN_TIME * self.tempo.passed:
+        if found and time.monotonic() - self._allowed < _IN_TIME * self.timeouts.passed:
             wrong = mistaken(self._same())
             self._beaten = self._rivals() & wrong if mine.id not in wrong else set()
         self._check()
         if self._passed and self.claim.whose is Ownership.JOB:  # who was passed may have looked before, and finish now
-            await asyncio.sleep(self.tempo.passed)
+            await asyncio.sleep(self.timeouts.passed)
             await self.look()
         return found[0] if found else mine
 
@@ -152,8 +149,8 @@ class NameClaim:
         return await self._shown(lambda each: each.name == full and each.owner == self.session.owner)
 
     async def _shown(self, wanted: Callable[[Artifact], bool]) -> list[Artifact]:
-        """List until something shows; nothing if it does not within `tempo.shows`."""
-        pause, end = _POLL, time.monotonic() + self.tempo.shows
+        """List until something shows; nothing if it does not within `timeouts.shows`."""
+        pause, end = _POLL, time.monotonic() + self.timeouts.shows
         while True:
             self.seen = await self.listed()
             found = [each for each in self.seen if wanted(each)]

@@ -1,19 +1,17 @@
 """Downloads: absolute ranges behind a signed URL (a suffix range makes Azure send everything), checked, and resumed."""
 
-import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from http import HTTPStatus
 
 import aiohttp
 from yarl import URL
 
-from proxy.artifacts.actions.azure import VERSION, BlobStorage, UrlRefused, appends, broken, once
+from proxy.artifacts.actions.azure import BlobStorage, UrlRefused, appends
 from proxy.artifacts.base import StoreRefused
-from proxy.artifacts.retry import RetryableError, retry, retry_after
+from proxy.artifacts.retry import RetryableError, retry_after
 from proxy.text import safe_text
 
-_log = logging.getLogger(__name__)
-_HEADERS = {**VERSION, "Accept-Encoding": "identity"}
+_HEADERS = {"Accept-Encoding": "identity"}
 
 
 class RangesIgnored(Exception):
@@ -46,7 +44,7 @@ class Reading:
         UrlRefused, RangesIgnored, Changed; StoreRefused when nothing helps.
         """
         try:
-            await retry(self._storage.tempo.blobs, self._storage.chance, self._go_on, self._storage.retrying)
+            await self._storage.retry("reading an artifact", self._go_on)
         except RetryableError as fault:
             raise StoreRefused(f"the artifact cannot be read ({fault}); try again later") from None
         return bytes(self._got)
@@ -56,39 +54,25 @@ class Reading:
         headers = _HEADERS | {"Range": f"bytes={first}-{self._stop - 1}"}
         if self.etag:
             headers["If-Match"] = self.etag
-        limits = storage.limits(storage.tempo.transfer)
-        try:
-            with storage.call("GetRange") as call:
-                async with storage.http.get(
-                    self._url, headers=headers, timeout=limits, allow_redirects=False, middlewares=(once,)
-                ) as response:
-                    call.status = response.status
-                    self._check(response, first)
-                    self.etag = self.etag or response.headers.get("ETag", "")
-                    async for chunk in response.content.iter_any():
-                        self._got += chunk[: self._stop - self._start - len(self._got)]
-                        call.received += len(chunk)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _noted(broken(error)) from None
+        limit = storage.timeouts.transfer
+        async with storage.request("GetRange", "GET", self._url, headers, total=limit) as (response, call):
+            _check_status(response, {200, 206, 416})
+            self._check_range(response, first)
+            self.etag = self.etag or response.headers.get("ETag", "")
+            async for chunk in response.content.iter_any():
+                self._got += chunk[: self._stop - self._start - len(self._got)]
+                call.received += len(chunk)
         if len(self._got) < self._stop - self._start:
-            raise _noted(RetryableError("an answer ended early"))
+            raise RetryableError("an answer ended early")
 
-    def _check(self, response: aiohttp.ClientResponse, first: int) -> None:
-        status = response.status
-        if status in {401, 403}:
-            raise UrlRefused
-        if status in {404, 410, 412}:
-            raise Changed
-        if status not in {200, 206, 416}:
-            raise _noted(RetryableError(f"blob storage answered {status}", retry_after(response.headers)))
-        _check_encoding(response)
+    def _check_range(self, response: aiohttp.ClientResponse, first: int) -> None:
         place, _, total = response.headers.get("Content-Range", "").partition("/")
-        if status != 206 or place != f"bytes {first}-{self._stop - 1}":  # noqa: PLR2004 - HTTP
+        if response.status != HTTPStatus.PARTIAL_CONTENT or place != f"bytes {first}-{self._stop - 1}":
             self._doubt(response)
         if total not in {"*", str(self._total or total)}:
-            raise _noted(RetryableError(f"an answer is of {safe_text(total)} bytes, the artifact has {self._total}"))
+            raise RetryableError(f"an answer is of {safe_text(total)} bytes, the artifact has {self._total}")
         if (response.content_length or 0) > self._stop - first:
-            raise _noted(RetryableError("an answer has more bytes than were asked for"))
+            raise RetryableError("an answer has more bytes than were asked for")
 
     def _doubt(self, response: aiohttp.ClientResponse) -> None:
         """Take a server at its word that it gives no ranges: Azure when it says so twice, since it does give them."""
@@ -97,45 +81,27 @@ class Reading:
         self._strange += may_be_whole  # else it is something else, such as a page of whoever stands between
         if may_be_whole and (self._strange > 1 or appends(self._url)):
             raise RangesIgnored
-        raise _noted(RetryableError("an answer was not the range that was asked for"))
+        raise RetryableError("an answer was not the range that was asked for")
 
 
 async def whole(storage: BlobStorage, url: URL) -> AsyncGenerator[bytes]:
-    """Yield all bytes of a server that ignores ranges; raise UrlRefused, Changed, RetryableError if it breaks off."""
-    try:
-        with storage.call("GetAll") as call:
-            async with storage.http.get(
-                url,
-                headers=_HEADERS | {"Range": "bytes=0-"},
-                timeout=storage.limits(None),
-                allow_redirects=False,
-                middlewares=(once,),
-            ) as response:
-                call.status = response.status
-                _check_whole(response)
-                async for chunk in response.content.iter_any():
-                    call.received += len(chunk)
-                    yield chunk
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise _noted(broken(error)) from None
+    """Yield all bytes of a server that ignores ranges. Raise UrlRefused, Changed, RetryableError if it breaks off."""
+    headers = _HEADERS | {"Range": "bytes=0-"}
+    async with storage.request("GetAll", "GET", url, headers, total=None) as (response, call):
+        _check_status(response, {200, 206})
+        async for chunk in response.content.iter_any():
+            call.received += len(chunk)
+            yield chunk
 
 
-def _check_encoding(response: aiohttp.ClientResponse) -> None:
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding.lower() not in {"", "identity"}:
-        raise _noted(RetryableError(f"an answer came in the encoding {safe_text(encoding)}, which was not asked for"))
-
-
-def _check_whole(response: aiohttp.ClientResponse) -> None:
+def _check_status(response: aiohttp.ClientResponse, good: Collection[int]) -> None:
+    """Check status and encoding of an answer with bytes. Raise UrlRefused, Changed, RetryableError."""
     if response.status in {401, 403}:
         raise UrlRefused
-    if response.status in {404, 410}:
+    if response.status in {404, 410, 412}:
         raise Changed
-    if response.status not in {200, 206}:
-        raise _noted(RetryableError(f"the server answered {response.status}", retry_after(response.headers)))
-    _check_encoding(response)
-
-
-def _noted(fault: RetryableError) -> RetryableError:
-    _log.info("reading an artifact: %s", fault)
-    return fault
+    if response.status not in good:
+        raise RetryableError(f"blob storage answered {response.status}", retry_after(response.headers))
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() not in {"", "identity"}:
+        raise RetryableError(f"an answer came in the encoding {safe_text(encoding)}, which was not asked for")

@@ -27,7 +27,7 @@ from proxy.artifacts.actions.range_download import Changed, RangesIgnored, Readi
 from proxy.artifacts.actions.twirp import NoSuchArtifact
 from proxy.artifacts.base import Artifact, ArtifactGone, CorruptDownload, StoreRefused
 from proxy.artifacts.naming import SUFFIX
-from proxy.artifacts.retry import RetryableError, retry
+from proxy.artifacts.retry import RetryableError
 from proxy.runtime.files import LocalFile, trouble, write_all
 from proxy.runtime.tasks import run_in_thread
 
@@ -85,7 +85,7 @@ class Link:
 
     async def use(self, request: Callable[[URL], Awaitable[T]]) -> T:
         """Make a request, with a new URL where the old one is refused; ArtifactGone if there is nothing to read."""
-        waits = self._storage.tempo.blobs.backoff(self._storage.chance)
+        waits = self._storage.timeouts.blobs.backoff(self._storage.random)
         for wait in (0.0, *islice(waits, _WAITS), 0.0):
             url = await self._current()
             try:
@@ -234,9 +234,9 @@ class RemoteFile:
         async with self._fetching:
             if self._whole is None:
                 _log.info("this server gives no ranges: the artifact %s is read as a whole", self._artifact.name)
-                storage, copy = self._storage, partial(self._link.use, self._copy)
                 try:
-                    self._whole = await retry(storage.tempo.blobs, storage.chance, copy, storage.retrying)
+                    copy = partial(self._link.use, self._copy)
+                    self._whole = await self._storage.retry("reading an artifact", copy)
                 except RetryableError as fault:
                     raise StoreRefused(f"the artifact cannot be read ({fault}); try again later") from None
                 except OSError as error:

@@ -9,18 +9,29 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from yarl import URL
 
 from proxy.artifacts.actions.github_api import Answer, GitHubApi
 from proxy.artifacts.actions.results import NoSuchArtifact
 from proxy.artifacts.base import Artifact, StoreRefused
 from proxy.text import safe_text
+
+T = TypeVar("T", bound=BaseModel)
 
 _log = logging.getLogger(__name__)
 _LISTINGS = 3  # of a run whose artifacts change while its pages are read
@@ -58,6 +69,70 @@ class Head:
         return safe_text(f"{what} ({self.event or 'unknown event'})")
 
 
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _with_zone(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _or_none(value: object, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+_Text = Annotated[str, BeforeValidator(_as_text)]  # empty where it is absent, or something else
+_Time = Annotated[datetime, BeforeValidator(_as_text), AfterValidator(_with_zone)]
+
+
+class _Repository(BaseModel):
+    full_name: _Text = ""
+
+
+class _RunAnswer(BaseModel):
+    """`GET /repos/{owner}/{repo}/actions/runs/{run_id}`."""
+
+    head_repository: Annotated[_Repository | None, WrapValidator(_or_none)] = None
+    head_sha: _Text = ""
+    event: _Text = ""
+
+
+class _Entry(BaseModel):
+    """An artifact in a listing; what is needed to read it has to be there."""
+
+    id: Annotated[StrictInt, Field(ge=0)]
+    size_in_bytes: Annotated[StrictInt, Field(ge=0)]
+    name: Annotated[_Text, Field(min_length=1)]
+    created_at: _Time
+    expires_at: Annotated[_Time | None, WrapValidator(_or_none)] = None
+    digest: _Text = ""
+
+    @property
+    def artifact(self) -> Artifact:
+        number, size = str(self.id), self.size_in_bytes
+        return Artifact(self.name, number, self.created_at, size, expires=self.expires_at, digest=self.digest)
+
+
+class _Expired(BaseModel):
+    """An artifact in a listing that cannot be read any more."""
+
+    expired: Literal[True]
+
+
+class _Page(BaseModel):
+    """`GET /repos/{owner}/{repo}/actions/runs/{run_id}/artifacts`."""
+
+    artifacts: list[Annotated[_Expired | _Entry, Field(union_mode="left_to_right")]]
+    total_count: object = None
+
+    @property
+    def found(self) -> list[Artifact]:
+        return [each.artifact for each in self.artifacts if isinstance(each, _Entry)]
+
+
 @dataclass(slots=True)
 class RestReader:
     """Lists and signs the artifacts of one run.
@@ -84,7 +159,10 @@ class RestReader:
         await self.introduce()
         async with self._turn:
             if time.monotonic() - self._listed_at >= self.kept:
-                self._listed = await self._list()
+                for _ in range(_LISTINGS):  # again if one was added or removed meanwhile: then a page may lack one
+                    self._listed, is_consistent = await self._pages()
+                    if is_consistent:
+                        break
                 self._listed_at = time.monotonic()
             return list(self._listed)
 
@@ -94,7 +172,9 @@ class RestReader:
             return
         async with self._turn:
             if self.head is None:
-                self.head = _head(await self._document(self.run.path("runs", self.run.run_id)))
+                run = await self._document(_RunAnswer, self.run.path("runs", self.run.run_id))
+                named = run.head_repository.full_name if run.head_repository else ""
+                self.head = Head(named, run.head_sha, run.event)
                 _log.info("images come from %s, made of %s", self.run, self.head)
         if self.refusal:
             raise StoreRefused(self.refusal)
@@ -121,32 +201,20 @@ class RestReader:
             raise StoreRefused(f"GitHub gave no address for the bytes of an artifact ({answer.status})") from None
         return url
 
-    async def _list(self) -> list[Artifact]:
-        """Read all pages; again if one was added or removed meanwhile, since then a page may lack one."""
-        found: dict[str, Artifact] = {}
-        for _ in range(_LISTINGS):
-            found, same = await self._pages()
-            if same:
-                break
-        return list(found.values())
-
-    async def _pages(self) -> tuple[dict[str, Artifact], bool]:
-        """Give the artifacts by id, and whether all pages speak of as many."""
+    async def _pages(self) -> tuple[list[Artifact], bool]:
+        """Return the artifacts, and whether all pages speak of as many."""
         found: dict[str, Artifact] = {}
         totals: set[str] = set()
-        for page in range(1, self.pages + 1):
-            query = {"per_page": str(self.page), "page": str(page)}
-            answer = await self._document(self.run.path("runs", self.run.run_id, "artifacts").with_query(query))
-            entries = answer.get("artifacts")
-            if not isinstance(entries, list):
-                raise StoreRefused(_NO_SENSE)
-            found |= {each.id: each for entry in entries if (each := _artifact(entry))}
-            totals.add(str(answer.get("total_count")))
-            if len(entries) < self.page:
+        for number in range(1, self.pages + 1):
+            query = {"per_page": str(self.page), "page": str(number)}
+            page = await self._document(_Page, self.run.path("runs", self.run.run_id, "artifacts").with_query(query))
+            found |= {each.id: each for each in page.found}
+            totals.add(str(page.total_count))
+            if len(page.artifacts) < self.page:
                 break
-        return found, len(totals) == 1
+        return list(found.values()), len(totals) == 1
 
-    async def _document(self, url: URL) -> dict[str, Any]:
+    async def _document(self, kind: type[T], url: URL) -> T:
         answer = await self.api.get(url)
         if answer.status in _ABSENT:
             raise StoreRefused(f"GitHub knows no {self.run}, or GITHUB_TOKEN cannot see it: {_PERMISSION}")
@@ -160,7 +228,10 @@ class RestReader:
                 f"GitHub's API did not answer with a document ({answer.status}): "
                 "are GITHUB_API_URL and GITHUB_REPOSITORY right?"
             )
-        return fields
+        try:
+            return kind.model_validate(fields)
+        except ValidationError:  # left out it would be taken for absent
+            raise StoreRefused(_NO_SENSE) from None
 
 
 def _check(answer: Answer) -> None:
@@ -170,38 +241,3 @@ def _check(answer: Answer) -> None:
         raise StoreRefused(f"GITHUB_TOKEN cannot read artifacts: {_PERMISSION}")
     if answer.status >= HTTPStatus.BAD_REQUEST:
         raise StoreRefused(f"GitHub's API refused ({answer.status})")
-
-
-def _head(fields: Mapping[str, Any]) -> Head:
-    repository = fields.get("head_repository")
-    named = repository.get("full_name") if isinstance(repository, dict) else None
-    return Head(_text(named), _text(fields.get("head_sha")), _text(fields.get("event")))
-
-
-def _artifact(entry: object) -> Artifact | None:
-    """Read an entry of a listing; None for one that has expired.
-
-    Raise StoreRefused where it lacks what is needed to read it: left out it would be taken for absent.
-    """
-    if not isinstance(entry, dict):
-        raise StoreRefused(_NO_SENSE)
-    if entry.get("expired"):
-        return None
-    number, size, name = entry.get("id"), entry.get("size_in_bytes"), _text(entry.get("name"))
-    created = _time(entry.get("created_at"))
-    if type(number) is not int or type(size) is not int or min(number, size) < 0 or not name or created is None:
-        raise StoreRefused(_NO_SENSE)
-    expires, digest = _time(entry.get("expires_at")), _text(entry.get("digest"))
-    return Artifact(name, str(number), created, size, expires=expires, digest=digest)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(_text(value))
-    except ValueError:
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

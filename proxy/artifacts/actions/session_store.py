@@ -48,13 +48,13 @@ class SessionStore:
         """Give all finished artifacts; when the session is over, those that were known before."""
         if not self._is_over():
             try:
-                self._remember(await self._store.listed())
+                listed = await self._store.listed()
+                self._known = {
+                    each.id: replace(each, expires=each.expires or self._expires.get(each.id)) for each in listed
+                }
             except StoreExpired:  # even before its time
                 self._sessions.note_refusal()
         return list(self._known.values())
-
-    def _remember(self, listed: list[Artifact]) -> None:
-        self._known = {each.id: replace(each, expires=each.expires or self._expires.get(each.id)) for each in listed}
 
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store an archive under a name, or `name~N` where that is taken."""

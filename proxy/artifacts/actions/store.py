@@ -42,7 +42,6 @@ from proxy.runtime.limits import Rereading
 _log = logging.getLogger(__name__)
 NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
 _UPLOADS = 3  # of one push to Azure that have tried long enough
-_KEPT = 100  # artifacts of our own that nobody has opened yet
 _TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 
 
@@ -51,6 +50,7 @@ class ActionsStore:
 
     overwrites = False
     is_remote = True
+    kept = 100  # of its own artifacts that are held open for their first reader
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class ActionsStore:
     @property
     def rereading(self) -> Rereading:
         """How often, and when, an artifact is read again whose bytes are not what they have to be."""
-        return self._storage.tempo.rereading
+        return self._storage.timeouts.rereading
 
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts of the run, but none that this relay has not finished itself."""
@@ -196,7 +196,7 @@ class ActionsStore:
             await self.listed()
         claim = Claim(Ownership.ANY) if self.any_job and claim.whose is Ownership.JOB else claim
         seen = [*self._seen, *self._unlisted.values()]
-        contest = NameClaim(name, claim, service.session, service.tempo, seen, self._all)
+        contest = NameClaim(name, claim, service.session, service.timeouts, seen, self._all)
         problem, tries = "", 0
         for wait in service.waits():
             full, created = await self._create(service, contest)
@@ -243,7 +243,7 @@ class ActionsStore:
                 raise
         except Contested:
             await self._withdraw(contest, full)
-            raise Contested(service.chance.uniform(*service.tempo.again)) from None
+            raise Contested(service.random.uniform(*service.timeouts.again)) from None
         self._unfinished.discard(full)
         self._seen = [*(each for each in self._seen if each.id != artifact.id), artifact]
         await self._reserved.drop(full)
@@ -267,7 +267,7 @@ class ActionsStore:
         start = len(wrapping.head)
         file.place(start, start + size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)])
         self._own[artifact.id] = file
-        while len(self._own) > _KEPT:
+        while len(self._own) > self.kept:
             del self._own[next(iter(self._own))]
 
     def _stored(

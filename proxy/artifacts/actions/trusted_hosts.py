@@ -38,7 +38,9 @@ class TrustedHosts:
 
     def check_signed(self, url: URL, origin: URL | None) -> None:
         """Refuse a signed URL that leads elsewhere than to GitHub's storage, the results service, or a named host."""
-        if not (_is_below(url, _STORAGE) or self._names(url) or (origin is not None and _is_at(url, origin))):
+        here = (url.scheme, _place(url))
+        is_at_origin = origin is not None and _is_plain(url) and here == (origin.scheme, _place(origin))
+        if not (_is_below(url, _STORAGE) or self._names(url) or is_at_origin):
             raise Untrusted(
                 f"the artifact service points to a host that is not trusted; if you trust it, set {self._line(url)}"
             )
@@ -58,10 +60,6 @@ def _is_plain(url: URL) -> bool:
 
 def _is_below(url: URL, domain: re.Pattern[str]) -> bool:
     return _is_plain(url) and url.scheme == "https" and url.port == _HTTPS and bool(domain.fullmatch(_host(url)))
-
-
-def _is_at(url: URL, origin: URL) -> bool:
-    return _is_plain(url) and (url.scheme, _place(url)) == (origin.scheme, _place(origin))
 
 
 def _host(url: URL) -> str:

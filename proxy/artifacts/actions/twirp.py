@@ -5,12 +5,15 @@ Bodies of answers never reach a message: they may hold signed URLs.
 
 import json
 import logging
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from random import Random
 from typing import TypeVar
 
 import aiohttp
+from pydantic import BaseModel, ValidationError
 
 from proxy.artifacts.actions.http import bearer
 from proxy.artifacts.actions.session import Session
@@ -20,14 +23,13 @@ from proxy.events import EventBus, Retried
 from proxy.runtime.limits import Timeouts
 
 _log = logging.getLogger(__name__)
-_SERVICE = "artifacts"  # in the ledger
+_SERVICE = "artifacts"  # in the events
 _PATH = "twirp/github.actions.results.api.v1.ArtifactService"
 _ANSWER_LIMIT = 16 * 1024 * 1024  # bytes; a thousand artifacts have about half a megabyte
 EXPIRED = "the session of this job has expired; push earlier in the job, or split it"
 _NAMING = frozenset({"CreateArtifact", "FinalizeArtifact"})
 _USED_UP = "the storage for artifacts is used up; raise the account's budget, or wait for next month"
 
-Fields = dict[str, object]
 T = TypeVar("T")
 
 
@@ -74,37 +76,33 @@ class Refused(StoreRefused):
 class Twirp:
     """The service, called with one session."""
 
-    def __init__(self, http: aiohttp.ClientSession, session: Session, tempo: Timeouts, ledger: EventBus) -> None:
+    def __init__(self, http: aiohttp.ClientSession, session: Session, timeouts: Timeouts, events: EventBus) -> None:
         self.session = session
-        self.tempo = tempo
-        self.ledger = ledger
-        self.chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self.timeouts = timeouts
+        self.random = Random()  # noqa: S311 - spreads retries, guards nothing
+        self._events = events
         self._http = http
         self._ahead = timedelta()  # of the service's clock before ours
 
     def now(self) -> datetime:
-        """Give the time by the clock of the service, as far as it was told."""
+        """Return the time by the clock of the service, as far as it was told."""
         return datetime.now(UTC) + self._ahead
 
-    async def call(self, method: str, request: Mapping[str, object]) -> Fields:
-        """Call a method that may be called again; StoreRefused when nothing helps, NameTaken, NoSuchArtifact."""
-
-        async def attempt() -> Fields:
-            return await self.once(method, request)
-
-        return await self.retry(method, attempt)
+    async def call(self, method: str, request: Mapping[str, object]) -> bytes:
+        """Call a method that may be called again. Raise as `retry`."""
+        return await self.retry(method, partial(self.once, method, request))
 
     async def retry(self, method: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try something else than a plain call, with the same patience."""
+        """Try until the outcome is clear. Raise StoreRefused when nothing helps, NameTaken, NoSuchArtifact."""
         tries = 0
 
-        def retrying() -> None:
+        def failed(fault: RetryableError) -> None:
             nonlocal tries
             tries += 1
-            self.retrying()
+            _log.info("%s: %s", method, fault)
 
         try:
-            return await retry(self.tempo.calls, self.chance, attempt, retrying)
+            return await retry(self.timeouts.calls, self.random, attempt, failed, self.retrying)
         except NameTaken:
             raise NameTaken(method, doubtful=tries > 0) from None
         except Unclear as error:
@@ -112,80 +110,69 @@ class Twirp:
 
     def retrying(self) -> None:
         """Note that something is tried again."""
-        self.ledger.emit(Retried(_SERVICE))
+        self._events.emit(Retried(_SERVICE))
 
-    async def once(self, method: str, request: Mapping[str, object], limit: float | None = None) -> Fields:
-        """Call a method with one try; Unclear if that tells nothing. `limit` in seconds."""
-        session, tempo = self.session, self.tempo
-        if session.has_expired(datetime.now(UTC)):
+    async def once(self, method: str, request: Mapping[str, object], limit: float | None = None) -> bytes:
+        """Call a method with one try and return its answer, a JSON object; it may take `limit` seconds.
+
+        Raise Unclear if the outcome is not known; StoreExpired, NoSuchArtifact, NameTaken, StoreRefused if it is.
+        """
+        if self.session.has_expired(datetime.now(UTC)):
             raise StoreExpired(EXPIRED)
-        url = session.origin.with_path(f"/{_PATH}/{method}")
-        data, headers = json.dumps(request).encode(), {"Content-Type": "application/json"}
-        patience = aiohttp.ClientTimeout(total=limit or tempo.call, sock_connect=tempo.connect)
-        token = (bearer(session.token),)
+        data = json.dumps(request).encode()
         try:
-            with self.ledger.call(_SERVICE, method) as call:
+            with self._events.call(_SERVICE, method) as call:
                 async with self._http.post(
-                    url, data=data, headers=headers, timeout=patience, allow_redirects=False, middlewares=token
+                    self.session.origin.with_path(f"/{_PATH}/{method}"),
+                    data=data,
+                    headers={"Content-Type": "application/json"},
+                    timeout=aiohttp.ClientTimeout(
+                        total=limit or self.timeouts.call, sock_connect=self.timeouts.connect
+                    ),
+                    allow_redirects=False,
+                    middlewares=(bearer(self.session.token),),
                 ) as response:
                     call.status, call.sent = response.status, len(data)
-                    body = await _body(response)
+                    body = bytearray()
+                    async for chunk in response.content.iter_any():
+                        body += chunk
+                        if len(body) > _ANSWER_LIMIT:
+                            raise aiohttp.ClientPayloadError("more than it should be")
                     call.received = len(body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _noted(method, _failure(error)) from None  # the cause may name a URL
+            reached = not isinstance(error, aiohttp.ClientConnectorError)
+            dropped = reached and isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+            raise (Dropped if dropped else Unclear)(type(error).__name__) from None  # the cause may name a URL
         if date := moment(response.headers.get("Date", "")):
             self._ahead = date - datetime.now(UTC)
-        return _outcome(method, response, body)
+        _check(method, response, bytes(body))
+        return bytes(body)
 
 
-def _failure(error: Exception) -> Unclear:
-    reached = not isinstance(error, aiohttp.ClientConnectorError)
-    dropped = reached and isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
-    return (Dropped if dropped else Unclear)(type(error).__name__)
+class _Failure(BaseModel):
+    """An answer that is no success (Twirp's errors); any JSON object is one."""
+
+    msg: object = ""
 
 
-def _noted(method: str, error: Unclear) -> Unclear:
-    _log.info("%s: %s", method, error)
-    return error
-
-
-def _outcome(method: str, response: aiohttp.ClientResponse, body: bytes) -> Fields:
-    """Give the answer, or what went wrong."""
-    status, answer = response.status, _json(body)
-    if status == 200 and answer is not None:  # noqa: PLR2004 - HTTP
-        return answer
-    message = str(answer.get("msg", "")) if answer is not None else ""
-    words = answer is None and not body.lstrip().startswith(b"<")
-    _raise_if_clear(method, status, words=words)
-    if status == 200 or is_retryable(status, message):  # noqa: PLR2004 - HTTP; a page of HTML
-        raise _noted(method, Unclear(f"it answered {status}", status, retry_after(response.headers)))
-    if status == 403:  # noqa: PLR2004
+def _check(method: str, response: aiohttp.ClientResponse, body: bytes) -> None:
+    """Raise what went wrong."""
+    try:
+        answer = _Failure.model_validate_json(body)
+    except ValidationError:  # it is no JSON object, but a page of HTML, or a line of text
+        answer = None
+    match response.status:
+        case HTTPStatus.OK if answer:
+            return
+        case HTTPStatus.UNAUTHORIZED:
+            raise StoreExpired(EXPIRED)
+        case HTTPStatus.NOT_FOUND:
+            raise NoSuchArtifact(method, words=answer is None and not body.lstrip().startswith(b"<"))
+        case HTTPStatus.CONFLICT if method in _NAMING:
+            raise NameTaken(method)
+    status, message = response.status, str(answer.msg) if answer else ""
+    if status == HTTPStatus.OK or is_retryable(status, message):
+        raise Unclear(f"it answered {status}", status, retry_after(response.headers))
+    if status == HTTPStatus.FORBIDDEN:
         raise StoreRefused(_USED_UP)
     raise Refused(method, status, message)
-
-
-def _raise_if_clear(method: str, status: int, *, words: bool) -> None:
-    if status == 401:  # noqa: PLR2004 - HTTP
-        raise StoreExpired(EXPIRED)
-    if status == 404:  # noqa: PLR2004
-        raise NoSuchArtifact(method, words=words)
-    if status == 409 and method in _NAMING:  # noqa: PLR2004
-        raise NameTaken(method)
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > _ANSWER_LIMIT:
-            raise aiohttp.ClientPayloadError("more than it should be")
-    return bytes(body)
-
-
-def _json(body: bytes) -> Fields | None:
-    """Read a JSON object; None for anything else, such as a page of HTML."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return answer if isinstance(answer, dict) else None

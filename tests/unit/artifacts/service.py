@@ -41,7 +41,7 @@ async def opened(
 ) -> AsyncIterator[ActionsStore]:
     """Open a store with a session of a job, of `build` where none is named."""
     async with connected() as http:
-        storage = BlobStorage(http, MemoryBudget(64 * MIB), tempo=HASTY)
+        storage = BlobStorage(http, MemoryBudget(64 * MIB), timeouts=HASTY)
         store = ActionsStore(storage, TrustedHosts(frozenset(actions.trusted_hosts.split(","))), folder, **settings)
         store.open_with(service(http, actions, job))
         yield store

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from proxy.artifacts.actions import store as actions_module
 from proxy.artifacts.actions.azure import BlobStorage, content_headers
 from proxy.artifacts.actions.store import NO_SESSION, ActionsStore
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts
@@ -167,11 +166,11 @@ async def test_a_url_that_leads_elsewhere_is_not_followed(emulate: Emulate, tmp_
 
 
 async def test_what_was_stored_is_ready_for_its_first_reader_and_forgotten_if_none_comes(
-    emulate: Emulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulate: Emulate, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(actions_module, "_KEPT", 1)
     actions = emulate()
     async with opened(actions, tmp_path) as store:
+        store.kept = 1
         first, second = [await store.put(name, Bytes(b"content")) for name in ("x", "y")]
         actions.traffic.reset()
 
