@@ -4,6 +4,8 @@ Untrusted text could forge a log line, or contain commands for a terminal or a C
 """
 
 import re
+from datetime import datetime
+from typing import Literal
 
 LIMIT = 200  # characters; enough for a reference and a sentence
 _STAND_IN = "\N{REPLACEMENT CHARACTER}"
@@ -64,6 +66,11 @@ def format_duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+def format_time(moment: datetime, precision: Literal["seconds", "milliseconds"] = "seconds") -> str:
+    """Return a moment in UTC as RFC 3339 writes it: `2026-03-01T12:00:00Z`."""
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def format_span(seconds: float) -> str:

@@ -9,6 +9,7 @@ from config.settings import Settings
 from proxy.artifacts.actions.rest_reader import Head
 from proxy.artifacts.actions.session import State
 from proxy.catalog.catalog import Catalog
+from proxy.text import format_time
 
 READ_ONLY = (
     "this relay only serves images, since its session is for reading only, or RELAY_ACCESS=read is set; "
@@ -33,7 +34,7 @@ class BackendStatus:
         if self.session:
             told["session"] = self.session.value
         if self.expires:
-            told["session_expires"] = self.expires.isoformat(timespec="seconds").replace("+00:00", "Z")
+            told["session_expires"] = format_time(self.expires)
         if self.run:
             told["run"] = self.run
         if self.head:

@@ -7,7 +7,7 @@ and for gzip.
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from isal import isal_zlib
@@ -89,35 +89,27 @@ class Tarball:
             len(_plain(each)) if isinstance(each, Literal) else self.blobs[each.digest].size for each in self.segments
         )
 
-    def parts(self) -> AsyncGenerator[bytes | memoryview]:
+    async def parts(self) -> AsyncGenerator[bytes | memoryview]:
         """Yield the bytes in order. Raise ContentDamaged before the end if content is damaged."""
-        return self._gzipped() if self.compression is Compression.GZIP else self._content()
-
-    async def _gzipped(self) -> AsyncGenerator[bytes | memoryview]:
-        packer = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP)
-        async with aclosing(self._content()) as parts:
-            async for part in parts:
-                if packed := await run_in_thread(packer.compress, part):
-                    yield packed
-        yield await run_in_thread(packer.flush)
-
-    async def _content(self) -> AsyncGenerator[bytes | memoryview]:
-        """Yield the content in zstd as it is stored, or else decompressed."""
+        if self.compression is Compression.GZIP:
+            packer = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP)
+            async with aclosing(replace(self, compression=Compression.NONE).parts()) as plain:
+                async for part in plain:
+                    if packed := await run_in_thread(packer.compress, part):
+                        yield packed
+            yield await run_in_thread(packer.flush)
+            return
         as_stored, memory = self.compression is Compression.ZSTD, self.downloads.memory
         for segment in self.segments:
             if isinstance(segment, Literal):
                 yield segment.content if as_stored else _plain(segment)
                 continue
             blob = await self.downloads.cached(self.blobs[segment.digest])
-            if as_stored:
-                async with aclosing(read_proven(blob, memory)) as pieces:
-                    async for piece in pieces:
-                        yield piece
-                continue
-            async with aclosing(read_plain(blob, 0, blob.size, memory)) as decompressed:
-                async for views in decompressed:
-                    for view in views:
-                        yield view
+            reading = read_proven(blob, memory) if as_stored else read_plain(blob, 0, blob.size, memory)
+            async with aclosing(reading) as pieces:
+                async for piece in pieces:
+                    for part in piece if isinstance(piece, list) else [piece]:
+                        yield part
 
 
 def _plain(segment: Literal) -> bytes:

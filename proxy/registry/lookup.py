@@ -121,7 +121,15 @@ class Lookup:
             if archive is None and (image := await self.external.resolve(name, reference)):
                 blob = image.root
         if blob is None or blob.media_type is None:
-            raise ManifestUnknown(await self._absent(name, reference))
+            own = split_host(name.text)[1]  # listed first: this repository, then the same path of other registries
+            tagged = sorted(
+                await self.catalog.tagged_names(),
+                key=lambda each: (each[0] != name, split_host(each[0].text)[1] != own),
+            )
+            there = ", ".join(f"{each}:{tag}" for each, tag in tagged[:_NAMED]) + (
+                ", …" if len(tagged) > _NAMED else ""
+            )
+            raise ManifestUnknown(self.missing_message(label(name, reference), there))
         return blob
 
     async def parsed(self, blob: Blob) -> Manifest:
@@ -135,13 +143,3 @@ class Lookup:
     async def knows(self, name: Name) -> bool:
         """Return whether anything was pushed to this repository."""
         return name in await self.repositories()
-
-    async def _absent(self, name: Name, reference: Tag | Digest) -> str:
-        """Return the message that a reference is not here; of what is, tags of the same repository come first."""
-        own = split_host(name.text)[1]
-        tagged = sorted(
-            await self.catalog.tagged_names(), key=lambda each: (each[0] != name, split_host(each[0].text)[1] != own)
-        )
-        there = [f"{each}:{tag}" for each, tag in tagged]
-        named = ", ".join(there[:_NAMED]) + (", …" if len(there) > _NAMED else "")
-        return self.missing_message(label(name, reference), named)

@@ -1,8 +1,8 @@
-"""Push: a manifest is checked, kept, and sealed with all that it needs into one artifact.
+"""Push: check a manifest, keep it, and seal it with all that it needs into one artifact.
 
-By tag it is sealed before the answer. By digest it is pending, kept in the spool: the tag or index that usually follows
-takes it along; what nothing claims is sealed alone, when its repository has been quiet for a while, on a flush, and at
-the end of the process.
+A manifest pushed by tag is sealed before the answer. One pushed by digest is pending, and kept in the spool: the tag or
+index that usually follows takes it along. A pending manifest that nothing claims is sealed alone: when its repository
+has been quiet for a while, on a flush, and when the process ends.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from proxy.spool.spool import Spool
 
 @dataclass(slots=True)
 class Push:
-    """Takes manifests in, and sees to it that they become artifacts."""
+    """Accepts manifests, and seals them."""
 
     spool: Spool
     catalog: Catalog
@@ -48,7 +48,7 @@ class Push:
     _touched: dict[Name, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        """Make the parts of its own."""
+        """Make its own parts."""
         self.superseded = Superseded(self.catalog, self.limits)
         self.sealer = Sealer(
             lookup=self.lookup,
@@ -61,20 +61,20 @@ class Push:
         )
 
     def touch(self, name: Name) -> None:
-        """Note a request to a repository: it is not quiet."""
+        """Note that a repository was requested, and so is not quiet."""
         self._touched[name] = time.monotonic()
 
     async def put(self, name: Name, digest: Digest, manifest: Manifest) -> None:
-        """Take a manifest in by its digest, as `hold`; return when it is durable if it has a subject.
+        """Accept a manifest by its digest as `hold` does; if it has a subject, return when it is durable.
 
-        No tag or index follows a signature. An attestation whose subject is pending itself is stored with that.
+        No tag or index follows a signature. But a manifest whose subject is itself pending stays pending, too.
         """
         await self.hold(name, digest, manifest)
         if manifest.subject and manifest.subject.digest not in self.spool.pending.get(name, {}):
             await self.sealer.seal_pending(name, digest)
 
     async def hold(self, name: Name, digest: Digest, manifest: Manifest) -> None:
-        """Take in a manifest that a tag or an index is going to claim; return when a pull can have it.
+        """Accept a manifest that a tag or an index is going to claim; return when it can be pulled by its digest.
 
         Raise ManifestBlobUnknown, ManifestInvalid.
         """
@@ -89,9 +89,9 @@ class Push:
     async def put_tagged(
         self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest, required: Tag | None = None
     ) -> dict[Tag, Archive]:
-        """Take a manifest in under tags, an artifact for each; return the archive of each tag that is durable then.
+        """Accept a manifest under tags, and store an artifact for each; return the archive of each durable tag.
 
-        Raise as `hold`, Denied if the store can keep none of them, or not the `required` one, StillUnderWay.
+        Raise what `hold` raises, Denied if no tag could be stored, or not the `required` one, StillUnderWay.
         """
         self._retry_failed(name)
         key, work = (name, *tags, digest), partial(self._seal_tags, name, tags, digest, manifest)
@@ -103,7 +103,7 @@ class Push:
     async def _seal_tags(
         self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest
     ) -> tuple[dict[Tag, Archive], dict[Tag, Denied]]:
-        """Seal under one tag after the other: together they may take longer than one request waits."""
+        """Seal under one tag after the other; return the archives, and why the other tags failed."""
         archives, failures = dict[Tag, Archive](), dict[Tag, Denied]()
         for tag in tags:
             try:
@@ -112,32 +112,32 @@ class Push:
                 failures[tag] = error
         if not archives:
             raise next(iter(failures.values()))
-        for tag in list(failures):  # an archive that lacks something may answer all the same
-            with suppress(Denied):  # it is another job's, and cannot be read
+        for tag in list(failures):  # an older archive may answer all the same, even if it lacks something
+            with suppress(Denied):  # the tag is another job's, whose archive cannot be read
                 if archive := await self.sealer.answering(name, tag, digest, manifest):
                     archives[tag] = archive
                     del failures[tag]
         return archives, failures
 
     def _retry_failed(self, name: Name) -> None:
-        """Let what could not be sealed before be tried again: a push is the occasion."""
+        """Make the pending manifests that could not be sealed pending again: the next push is the time to retry."""
         for digest in self.spool.pending.get(name, {}):
             if (pushed := self._table.record(name, digest, digest)).state is State.FAILED:
                 pushed.advance(Event.HOLD)
 
     def restore(self) -> None:
-        """Take up the pending manifests that an earlier process left in the spool."""
+        """Record the pending manifests that an earlier process left in the spool."""
         for name, pending in self.spool.pending.items():
             for digest in pending:
                 self._table.record(name, digest, digest).advance(Event.HOLD)
             self.touch(name)
 
     def lock(self, name: Name, reference: Tag | Digest) -> asyncio.Lock:
-        """Return the lock under which what a reference answers is changed, in the order of the requests."""
+        """Return the lock under which a reference gets another answer; requests get it in their order."""
         return self._table.lock(name, reference)
 
     async def drop_pending(self, name: Name, digest: Digest) -> bool:
-        """Drop a pending manifest that was deleted; return whether there was one."""
+        """Drop a pending manifest that is deleted; return whether there was one."""
         if not await self.spool.pending.remove(name, [digest]):
             return False
         self._table.record(name, digest, digest).advance(Event.DELETE)
@@ -157,7 +157,7 @@ class Push:
     # Sealing what was pushed by digest
 
     async def seal_idle(self) -> None:
-        """Seal, for ever, what nothing claims and whose repository is quiet; what failed not before another push."""
+        """Seal, again and again, what nothing claims in quiet repositories; what failed waits for another push."""
         while True:
             await asyncio.sleep(self.limits.idle_poll)
             self._touched = {name: at for name, at in self._touched.items() if not self._is_quiet(name)}
@@ -173,13 +173,13 @@ class Push:
     async def flush(self) -> list[Pushed]:
         """Seal everything that is pending; return what could not be stored.
 
-        What goes into an artifact that a tag is getting right now is stored alone only if that fails.
+        What a tag is taking along right now is stored alone only if that fails.
         """
         under_way = [each for each in self._table.sealing() if each.takes]
         await self._seal_unclaimed()
         for each in under_way:
             async with self.lock(each.name, each.reference):
-                pass  # it is free when the seal is over
+                pass  # it is free once the seal has ended
         if under_way:
             await self._seal_unclaimed()
         await self.superseded.remove(all_of_them=True)
@@ -191,7 +191,7 @@ class Push:
             await asyncio.gather(*(self.sealer.try_pending(*held) for held in batch))
 
     def _unclaimed(self, name: Name) -> list[Digest]:
-        """Return what is pending in a repository, without what a pending manifest, or a tag on its way, takes along."""
+        """Return what is pending in a repository, except what a pending index, or a tag being sealed, takes along."""
         pending = self.spool.pending.get(name, {})
         claimed = {child for each in pending.values() for child in each.children}
         claimed.update(*(each.takes for each in self._table.sealing(name)))

@@ -1,4 +1,4 @@
-"""What a push tells of itself to the event bus: accepted, on its way, stored or not."""
+"""Emit the events of a push: accepted, being stored, stored."""
 
 import asyncio
 import time
@@ -9,39 +9,39 @@ from dataclasses import dataclass, field
 
 from proxy.artifacts.base import Stretch
 from proxy.catalog.catalog import Archive
-from proxy.events import Accepted, EventBus, NotStored, Stored, Storing, Unchanged
+from proxy.events import Accepted, EventBus, Stored, Storing
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
 from proxy.registry.sealing import Body
 from proxy.runtime.tasks import TaskSet
 
-_EVERY = 5.0  # seconds between two lines about an archive on its way
+_EVERY = 5.0  # seconds between two events of an archive that is being stored
 
 
 class ReceivedBlobs:
-    """Blobs that clients sent, until a manifest names them: their sizes, and when they began to come."""
+    """Blobs that clients sent and no manifest has named yet: their sizes, and when they began to arrive."""
 
     def __init__(self, *, most: int = 20_000) -> None:
-        """Remember at most so many blobs that no manifest has named."""
+        """Remember no more than so many blobs."""
         self._most = most
         self._received: OrderedDict[tuple[Name, Digest], tuple[int, float]] = OrderedDict()
 
     def add(self, name: Name, digest: Digest, size: int, began: float) -> None:
-        """Note a blob that has come; `began` is of the monotonic clock."""
+        """Note a blob that has arrived; `began` is the time of the monotonic clock."""
         self._received[name, digest] = size, began
         while len(self._received) > self._most:
             self._received.popitem(last=False)
 
     def claim(self, name: Name, named: Collection[Digest]) -> tuple[int, float]:
-        """Give the bytes that came for a manifest, and how many seconds ago the first ones began to."""
+        """Return how many bytes were sent for a manifest, and how many seconds ago the first of them arrived."""
         came = [found for digest in named if (found := self._received.pop((name, digest), None))]
         now = time.monotonic()
         return sum(size for size, _ in came), now - min((began for _, began in came), default=now)
 
 
 class Progress:
-    """An archive on its way to the store (`catalog.ArchiveBody`), and how much of it was handed out so far."""
+    """An archive that is being stored (`catalog.ArchiveBody`), and how many of its bytes were sent so far."""
 
     def __init__(self, body: Body) -> None:
         self.index = body.index
@@ -56,7 +56,7 @@ class Progress:
         return self._body.crc
 
     async def parts(self) -> AsyncGenerator[bytes]:
-        """Give the bytes in order; from the first one on when the store has to begin again."""
+        """Yield the bytes in order; from the first one on when the store begins again."""
         self.done = 0
         async with aclosing(self._body.parts()) as parts:
             async for part in parts:
@@ -74,14 +74,14 @@ class Progress:
 
 @dataclass(slots=True)
 class PushEvents:
-    """Notes what becomes of pushes."""
+    """Emits the events of pushes."""
 
     bus: EventBus = field(default_factory=EventBus)
     received_blobs: ReceivedBlobs = field(default_factory=ReceivedBlobs)
     every: float = _EVERY
 
     def accepted(self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest) -> None:
-        """Note a manifest that was taken in, with what came for it."""
+        """Emit that a manifest was accepted, with the bytes that were sent for it."""
         received, seconds = self.received_blobs.claim(name, manifest.named)
         own = len(manifest.content)
         size = own + sum({each.digest: each.size for each in manifest.blobs}.values())
@@ -89,30 +89,23 @@ class PushEvents:
 
     @asynccontextmanager
     async def storing(self, reference: str, body: Body) -> AsyncIterator[Progress]:
-        """Give an archive as it has to go to the store within the block; it is told every few seconds how far it is."""
-        progress, crew = Progress(body), TaskSet()
-        telling = crew.spawn(self._tell(reference, progress))
+        """Yield an archive as it is to be stored within the block; every few seconds, emit how much of it was sent."""
+        progress, tasks = Progress(body), TaskSet()
+
+        async def report() -> None:
+            while True:
+                await asyncio.sleep(self.every)
+                took = time.monotonic() - progress.began
+                self.bus.emit(Storing(reference, progress.done, progress.size, took))
+
+        reporting = tasks.spawn(report())
         try:
             yield progress
         finally:
-            telling.cancel()
-
-    async def _tell(self, reference: str, progress: Progress) -> None:
-        while True:
-            await asyncio.sleep(self.every)
-            took = time.monotonic() - progress.began
-            self.bus.emit(Storing(reference, progress.done, progress.size, took))
+            reporting.cancel()
 
     def stored(self, archive: Archive, known: Collection[Digest], size: int, seconds: float) -> None:
-        """Note an archive that is an artifact now; `known` is which of its content other archives had before."""
+        """Emit that an archive is an artifact now; `known` is the content that other archives had before."""
         reused = sum(entry.stored for digest, entry in archive.index.blobs.items() if digest in known)
         where = label(archive.name, archive.reference), str(archive.index.root), archive.artifact.name
         self.bus.emit(Stored(*where, size, size - reused, reused, seconds))
-
-    def unchanged(self, reference: str, digest: Digest) -> None:
-        """Note a push of what is there already."""
-        self.bus.emit(Unchanged(reference, str(digest)))
-
-    def failed(self, reference: str, problem: str) -> None:
-        """Note an archive that could not be stored."""
-        self.bus.emit(NotStored(reference, problem))

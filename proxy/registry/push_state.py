@@ -1,10 +1,11 @@
 """The life of a pushed reference, from the bytes of its manifest to an artifact, as one table.
 
 A push by tag is *uploaded*, then *sealing*, then *durable* or *failed*; its tag answers only when it is durable. A push
-by digest is *pending* first, and visible by its digest from then on. A pair that is not in the table cannot happen.
+by digest is *pending* first, and its digest answers from then on. A pair that is not in the table cannot happen.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from weakref import WeakValueDictionary
@@ -14,7 +15,7 @@ from proxy.oci.names import Name, Tag
 
 
 class State(Enum):
-    """Where a pushed reference is."""
+    """The state of a pushed reference."""
 
     UPLOADED = "uploaded"
     PENDING = "pending"
@@ -25,11 +26,11 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What happens to it."""
+    """What happens to a pushed reference."""
 
     HOLD = "hold"  # pushed by digest: kept in the spool
     SEAL = "seal"  # pushed by tag, claimed, settled or flushed
-    STORE = "store"  # the artifact is finished, alone or as part of one that claimed it
+    STORE = "store"  # its artifact is finished: its own, or that of a tag or an index that claimed it
     FAIL = "fail"
     DELETE = "delete"
 
@@ -63,7 +64,7 @@ class Impossible(Exception):
 
 
 def after(state: State, event: Event) -> State:
-    """Give the state that follows."""
+    """Return the next state. Raise Impossible."""
     try:
         return _NEXT[state, event]
     except KeyError:
@@ -72,45 +73,40 @@ def after(state: State, event: Event) -> State:
 
 @dataclass(slots=True)
 class Pushed:
-    """A reference that was pushed, where it is in its life, and why it failed if it did."""
+    """A reference that was pushed, its state, and why it failed if it did."""
 
     name: Name
     reference: Tag | Digest
     digest: Digest
     state: State
     problem: str = ""
-    takes: frozenset[Digest] = frozenset()  # what a tag takes along into its artifact
+    takes: frozenset[Digest] = frozenset()  # digests that a tag takes along into the artifact it is getting
 
-    def advance(self, event: Event, problem: str = "") -> None:
-        """Go to the next state."""
+    def advance(self, event: Event, *, problem: str = "", takes: Iterable[Digest] = ()) -> None:
+        """Go to the next state. Raise Impossible."""
         self.state = after(self.state, event)
         self.problem = problem
-
-
-def answers(state: State, *, by_digest: bool) -> bool:
-    """Is the reference visible to a pull? By digest as soon as it is safe in the spool, by tag only when durable."""
-    held = {State.PENDING, State.SEALING, State.FAILED} if by_digest else set()
-    return state in held | {State.DURABLE}
+        self.takes = frozenset(takes)
 
 
 class PushTable:
-    """What was pushed and is not durable yet, and the locks under which the answer of a reference is changed."""
+    """What was pushed and is not durable yet, and the locks under which a reference gets another answer."""
 
     def __init__(self) -> None:
         self._pushed: dict[tuple[Name, Tag | Digest, Digest], Pushed] = {}
         self._locks: WeakValueDictionary[tuple[Name, Tag | Digest], asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, name: Name, reference: Tag | Digest) -> asyncio.Lock:
-        """Return the lock of a reference; requests get it in their order."""
+        """Return the lock of a reference; requests get it in the order in which they arrived."""
         return self._locks.setdefault((name, reference), asyncio.Lock())
 
     def record(self, name: Name, reference: Tag | Digest, digest: Digest) -> Pushed:
-        """Return the record of what was pushed under a reference; a new one if there is none."""
+        """Return the record of a manifest that was pushed under a reference; a new one if there is none."""
         fresh = Pushed(name, reference, digest, State.UPLOADED)
         return self._pushed.setdefault((name, reference, digest), fresh)
 
     def forget(self, name: Name, reference: Tag | Digest) -> None:
-        """Forget all of a reference: it is durable, so that earlier failures no longer matter, or was deleted."""
+        """Forget all records of a reference that is durable, so that earlier failures no longer matter, or deleted."""
         for key in [key for key in self._pushed if key[:2] == (name, reference)]:
             del self._pushed[key]
 

@@ -1,4 +1,4 @@
-"""Which manifests have another one as their subject (distribution-spec, "Listing Referrers")."""
+"""Find the manifests that have another one as their subject (distribution-spec, "Listing Referrers")."""
 
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name
@@ -6,9 +6,9 @@ from proxy.registry.lookup import Lookup
 
 
 async def referrers(lookup: Lookup, name: Name, subject: Digest) -> list[dict[str, object]]:
-    """Return a descriptor of each referrer, as an image index lists them, by digest.
+    """Return a descriptor of each referrer, as an image index lists them, in the order of their digests.
 
-    Raise UnreadableArtifact if an artifact without a tag cannot be read: it may be a signature, and is not left out.
+    Raise UnreadableArtifact if an artifact without a tag cannot be read: it may be a signature.
     """
     pending = lookup.spool.pending.get(name, {})
     wanted = [digest for digest, each in pending.items() if each.subject == subject]

@@ -1,7 +1,7 @@
-"""Seal: make one artifact of a manifest and all that it needs, and take that out of the spool.
+"""Seal: store a manifest and all that it needs as one artifact, and take that out of the spool.
 
-A tag is sealed by the request that pushes it. A pending manifest is sealed alone when nothing claims it, or when
-content that it needs is about to go.
+A tag is sealed by the request that pushes it. A pending manifest is sealed alone when nothing claims it, or before
+content that it needs is deleted.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, MayBeI
 from proxy.blob import Blob
 from proxy.catalog.catalog import Archive
 from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError
+from proxy.events import NotStored, Unchanged
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
@@ -32,8 +33,8 @@ from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import run_in_thread
 
 _log = logging.getLogger(__name__)
-_TROUBLES = (RegistryError, StoreRefused, ArtifactGone, ArchiveInvalid, OSError)  # of a seal
-_CONTESTS = 3  # lost to another job, before the tag is taken to be its own
+_TROUBLES = (RegistryError, StoreRefused, ArtifactGone, ArchiveInvalid, OSError)  # for which a seal fails
+_CONTESTS = 3  # times that a push may lose to other jobs before the tag counts as theirs
 
 
 @dataclass(slots=True)
@@ -49,9 +50,9 @@ class Sealer:
     table: PushTable = field(default_factory=PushTable)
 
     async def check(self, name: Name, manifest: Manifest) -> dict[Digest, Blob]:
-        """Return the blobs of the spool that a manifest names, with their files open.
+        """Return the blobs in the spool that a manifest names, with their files open.
 
-        Raise ManifestBlobUnknown if one that must be there is not, ManifestInvalid if one has another size.
+        Raise ManifestBlobUnknown if a required blob is missing, ManifestInvalid if a blob has another size.
         """
         found = {}
         for descriptor in {each.digest: each for each in manifest.blobs}.values():
@@ -68,36 +69,30 @@ class Sealer:
             found = await self.check(name, manifest)
             try:
                 self.events.accepted(name, tag, digest, manifest)
-                taken = frozenset({digest, *(child.digest for child in manifest.children)})
-                return await self._seal(self._begun(name, tag, digest, taken), manifest, found)
+                pushed = self.table.record(name, tag, digest)
+                pushed.advance(Event.SEAL, takes={digest, *(child.digest for child in manifest.children)})
+                return await self._seal(pushed, manifest, found)
             finally:
                 if found:
-                    await run_in_thread(found.clear)  # closes as many files
+                    await run_in_thread(found.clear)  # closes their files
 
     async def seal_pending(self, name: Name, digest: Digest) -> None:
         """Seal a pending manifest alone, unless it was claimed or deleted meanwhile. Raise Denied."""
         async with self.table.lock(name, digest):
             if digest in self.lookup.spool.pending.get(name, {}):
-                await self._seal(self._begun(name, digest, digest), None, {})
+                pushed = self.table.record(name, digest, digest)
+                pushed.advance(Event.SEAL)
+                await self._seal(pushed, None, {})
 
     async def try_pending(self, name: Name, digest: Digest) -> bool:
-        """Seal as `seal_pending`, once for all who wait for it; return whether that went well."""
+        """Seal as `seal_pending` does, once for all who wait for it; return whether it succeeded."""
         return await self.flights.wait((name, digest, digest), partial(self.seal_pending, name, digest))
 
-    def _begun(
-        self, name: Name, reference: Tag | Digest, digest: Digest, taken: frozenset[Digest] = frozenset()
-    ) -> Pushed:
-        pushed = self.table.record(name, reference, digest)
-        pushed.advance(Event.SEAL)
-        pushed.takes = taken
-        return pushed
-
     async def _seal(self, pushed: Pushed, manifest: Manifest | None, found: dict[Digest, Blob]) -> Archive:
-        """Store, and note what comes of it; without a manifest the pending one, which is read back from the spool."""
+        """Store a manifest, the pending one if none is given, and record the outcome. Raise Denied."""
         name, reference = pushed.name, pushed.reference
         try:
-            manifest = manifest or await self._read_back(name, pushed.digest)
-            archive = await self._store_contested(name, reference, pushed.digest, manifest, found)
+            archive = await self._stored(pushed, manifest, found)
         except _TROUBLES as error:
             problem = trouble(self.lookup.spool.root, error) if isinstance(error, OSError) else str(error)
             self._fail(pushed, problem)
@@ -111,64 +106,72 @@ class Sealer:
         self.table.forget(name, reference)
         return archive
 
-    async def _read_back(self, name: Name, digest: Digest) -> Manifest:
-        blob = await self.lookup.spool.pending.find(name, digest)
-        if blob is None:
-            raise ManifestUnknown("its manifest is gone from the disk; push it again")
-        return await self.lookup.parsed(blob)
-
     def _fail(self, pushed: Pushed, problem: str) -> None:
         if pushed.state is not State.DURABLE:  # else a tag has claimed it meanwhile
-            pushed.advance(Event.FAIL, problem)
-            self.events.failed(label(pushed.name, pushed.reference), problem)
+            pushed.advance(Event.FAIL, problem=problem)
+            self.events.bus.emit(NotStored(label(pushed.name, pushed.reference), problem))
 
-    async def _store_contested(
-        self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest, found: dict[Digest, Blob]
-    ) -> Archive:
+    async def _stored(self, pushed: Pushed, manifest: Manifest | None, found: dict[Digest, Blob]) -> Archive:
+        """Return the archive that is stored already, or a new one. Raise TagTaken after losing to other jobs.
+
+        Each blob of `found` is used once.
+        """
+        name, reference, digest, catalog = pushed.name, pushed.reference, pushed.digest, self.lookup.catalog
+        if manifest is None:
+            blob = await self.lookup.spool.pending.find(name, digest)
+            if blob is None:
+                raise ManifestUnknown("its manifest is gone from the disk; push it again")
+            manifest = await self.lookup.parsed(blob)
         for _ in range(_CONTESTS):
+            before, seen = await self._standing(name, reference, digest)
+            if (
+                before
+                and answers(before, reference, digest, manifest)
+                and not await self._has_more(name, before, manifest)
+                and await catalog.confirmed(before)
+            ):
+                await self._claim(name, before.index.blobs)
+                self.events.bus.emit(Unchanged(label(name, reference), str(digest)))
+                return before
             try:
-                return await self._store(name, reference, digest, manifest, found)
+                return await self._store(pushed, manifest, found, before, seen)
             except Contested as contested:
                 await asyncio.sleep(contested.pause)
-                self.lookup.catalog.forget_listing()
+                catalog.forget_listing()
         raise TagTaken
 
     async def _store(
-        self, name: Name, reference: Tag | Digest, digest: Digest, manifest: Manifest, found: dict[Digest, Blob]
+        self,
+        pushed: Pushed,
+        manifest: Manifest,
+        found: dict[Digest, Blob],
+        before: Archive | None,
+        seen: frozenset[str],
     ) -> Archive:
-        """Return the archive that stands already, or a new one; of `found` each blob is used once. Raise Contested."""
-        before, known = await self._standing(name, reference, digest)
-        if (
-            before is not None
-            and answers(before, reference, digest, manifest)
-            and not await self._has_more(name, before, manifest)
-            and await self.lookup.catalog.confirmed(before)
-        ):
-            await self._claim(name, before.index.blobs)
-            self.events.unchanged(label(name, reference), digest)
-            return before
+        """Store a new archive in the place of the one before. Raise Contested, TagTaken."""
+        name, reference, digest, catalog = pushed.name, pushed.reference, pushed.digest, self.lookup.catalog
         claim = NOBODYS
         if isinstance(reference, Tag):
-            claim = Claim(await whose(self.lookup, reference, digest, manifest, before), known)
+            claim = Claim(await whose(self.lookup, reference, digest, manifest, before), seen)
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest, found)
         try:
             if before is not None and isinstance(reference, Tag):
                 await self.seal_dependents(name, before, tree.contents)
             body = await body_of(tree, name, reference, self.public_host(), self.lookup, self.memory)
-            reused = self.lookup.catalog.known_of(tree.contents)
+            reused = catalog.known_of(tree.contents)
             async with self.events.storing(label(name, reference), body) as progress:
-                archive = await self.lookup.catalog.put(name, reference, progress, claim)
+                archive = await catalog.put(name, reference, progress, claim)
             archive.findings.verified.update(body.proven())
             self.superseded.follow(archive)
             await self._claim(name, tree.contents)
             self.events.stored(archive, reused, body.size, time.monotonic() - began)
             return archive
         finally:
-            await run_in_thread(tree.blobs.clear)  # closes as many files
+            await run_in_thread(tree.blobs.clear)  # closes their files
 
     async def _has_more(self, name: Name, before: Archive, manifest: Manifest) -> bool:
-        """Return whether the repository has by now what an archive lacks: an index may come before what it names."""
+        """Return whether a repository now has content that an archive lacks: an index may precede its children."""
         waiting = [manifest]
         while waiting:
             parent = waiting.pop()
@@ -190,33 +193,33 @@ class Sealer:
     async def _standing(
         self, name: Name, reference: Tag | Digest, digest: Digest
     ) -> tuple[Archive | None, frozenset[str]]:
-        """Return the archive that answers for a tag, and what was looked at; or one that is known to have a digest.
+        """Return the archive that answers for a tag, with the ids of the artifacts listed; or one with a digest.
 
-        Raise Denied if a tag may be that of another job whose image cannot be read; what is no image is nobody's.
+        Raise Denied if the tag may belong to another job whose image cannot be read; what is no image is nobody's.
         """
         catalog = self.lookup.catalog
         if isinstance(reference, Digest):
             return await catalog.find_cached(name, digest), frozenset()
         try:
             return await catalog.standing(name, reference)
-        except UnreadableArtifact as error:  # that is no reason not to store
+        except UnreadableArtifact as error:  # the push can still be stored in its place
             if not error.proven and not catalog.may_replace(error.artifact):
                 raise Denied(f"{label(name, reference)} belongs to another job of this run, and {error}") from error
             return None, catalog.ids(name, reference)
 
     async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
-        """Take out of the spool what is in an artifact now."""
+        """Take out of the spool what is durable now."""
         spool = self.lookup.spool
         for digest in await spool.pending.remove(name, durable):
             self.table.record(name, digest, digest).advance(Event.STORE)
             self.table.forget(name, digest)
-        needed = spool.pending.needed(name)  # by what is still pending, and must outlive this artifact
+        needed = spool.pending.needed(name)  # by other pending manifests, which may outlive this artifact
         await spool.unlink(name, [digest for digest in durable if digest not in needed])
 
     async def seal_dependents(self, name: Name, going: Archive, claimed: Collection[Digest] = ()) -> None:
-        """Seal what is pending, in any repository, and needs content of an archive that is about to go.
+        """Seal the pending manifests, in any repository, that need content of an archive before it is deleted.
 
-        Other repositories may need it by a mount. Raise Denied if a seal fails.
+        Other repositories may have mounted that content. Raise Denied if a seal fails.
         """
         spool = self.lookup.spool
         held = [(each, *entry) for each, table in spool.pending.items() for entry in table.items()]

@@ -1,6 +1,6 @@
-"""Turn a manifest and all it needs into the bytes of one archive.
+"""Turn a manifest and all that it needs into the bytes of one archive.
 
-Nothing is read twice and nothing is compressed again: pieces are copied as they are stored, each checked by its CRC.
+Nothing is read twice or compressed again: pieces are copied as they are stored, and each is checked by its CRC.
 """
 
 from collections import deque
@@ -32,9 +32,10 @@ _MOST_COPIED = 100 * 1024 * 1024  # bytes that storage copies with one request (
 
 @dataclass(slots=True)
 class Tree:
-    """A manifest and everything below it that the repository has, in the order in which it is named.
+    """A manifest and everything below it that the repository has, in the order in which manifests name it.
 
-    `missing` are children of an index that nobody has: a registry takes such a sparse index, an engine cannot load it.
+    `missing` are the children of an index that are not there: a registry accepts such a sparse index, but an engine
+    cannot load it.
     """
 
     contents: dict[Digest, Content] = field(default_factory=dict)
@@ -42,24 +43,29 @@ class Tree:
     missing: dict[Digest, Descriptor] = field(default_factory=dict)
 
     def add(self, blob: Blob, manifest: Manifest | None = None) -> None:
-        """Take content in; `manifest` if it is one."""
+        """Add content, with its parsed form if it is a manifest."""
         self.blobs[blob.digest] = blob
         self.contents[blob.digest] = Content(blob.digest, blob.size, blob.pieces, manifest, blob.crc64)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The archive as a file to be (`catalog.ArchiveBody`). `find` tells where the run has the stored bytes of blobs."""
+    """The bytes of an archive that is not stored yet (`catalog.ArchiveBody`).
+
+    `find` returns where artifacts of the run already have the stored bytes of blobs.
+    """
 
     plan: Plan
     blobs: dict[Digest, Blob]
     memory: MemoryBudget
     find: Callable[[Mapping[Digest, Blob]], Awaitable[Mapping[Digest, Copies]]]
-    _copied: set[Digest] = field(default_factory=set)  # what storage may have copied: nobody here has seen those bytes
+    _copied: set[Digest] = field(
+        default_factory=set
+    )  # storage may have copied these: this process has not seen their bytes
 
     @property
     def index(self) -> Index:
-        """What is in it, and where."""
+        """The index of the archive."""
         return self.plan.index
 
     @property
@@ -69,7 +75,7 @@ class Body:
 
     @property
     def crc(self) -> int:
-        """CRC-32 of the whole file, from those of its pieces: nothing is read for it."""
+        """CRC-32 of the whole file, computed from those of its pieces without reading them."""
         total = 0
         for segment in self.plan.segments:
             if isinstance(segment, Literal):
@@ -90,7 +96,7 @@ class Body:
                     yield piece
 
     async def stretches(self) -> AsyncGenerator[bytes | Stretch]:
-        """Yield the bytes in order, but large ones that the run has already as stretches, which storage may copy."""
+        """Yield the bytes in order; large parts that the run already has are stretches, which storage may copy."""
         copies = await self.find(self.blobs)
         self._copied.update(copies)
         for segment in self.plan.segments:
@@ -114,7 +120,7 @@ class Body:
                         yield piece
 
     def proven(self) -> set[Digest]:
-        """Return the blobs whose digest this process has checked, over the very bytes that were sent."""
+        """Return the blobs whose digest this process has verified over the bytes that it sent."""
         return {digest for digest, blob in self.blobs.items() if digest in blob.findings.verified} - self._copied
 
 
@@ -123,7 +129,7 @@ async def gather(
 ) -> Tree:
     """Return a manifest with all that it names, at any depth. Raise ManifestBlobUnknown if a blob is missing.
 
-    Blobs are taken out of `found`, which were looked up a moment ago, before they are looked up.
+    Blobs of `found`, which the caller has looked up already, are taken out of it.
     """
     tree, found = Tree(), {} if found is None else found
     tree.add(in_memory(digest, manifest, lookup.level), manifest)
@@ -140,7 +146,7 @@ async def gather(
                 continue
             blob = await lookup.find(
                 name, descriptor.digest
-            )  # in doubt it raises: no artifact is better than a hollow one
+            )  # raises if in doubt: better no artifact than a hollow one
             if blob is None:
                 tree.missing[descriptor.digest] = descriptor
                 continue
@@ -151,7 +157,7 @@ async def gather(
 
 
 async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | None:
-    """Return the blob that a manifest names; None only if it is one that may be absent. Raise ManifestBlobUnknown."""
+    """Return the blob that a manifest names; None if it is missing and may be. Raise ManifestBlobUnknown."""
     try:
         blob = await lookup.find(name, descriptor.digest)
     except MayBeInside:
@@ -166,7 +172,7 @@ async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | 
 async def body_of(
     tree: Tree, name: Name, reference: Tag | Digest, public_host: str, lookup: Lookup, memory: MemoryBudget
 ) -> Body:
-    """Return the archive of a tree, laid out."""
+    """Return the bytes of the archive of a tree."""
     tag, root = reference if isinstance(reference, Tag) else None, next(iter(tree.contents))
     siblings = lookup.catalog.siblings(name)
     image = Image(name, tag, root, tree.contents, names(name, tag, public_host), siblings)

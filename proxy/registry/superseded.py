@@ -1,7 +1,7 @@
-"""Archives that were stored for a moment only: what an index names, pushed under its tag before the index came.
+"""Delete archives that were stored for a moment only: children of an index, pushed under its tag before the index.
 
-Docker 23 to 28.1 and buildx before 0.22 push so. The archive of the index has all that was in them and answers for it;
-they are deleted when their readers had time to finish.
+Docker 23 to 28.1 and buildx before 0.22 push in this way. The archive of the index has all their content and answers
+for it; they are deleted once their readers had time to finish.
 """
 
 import asyncio
@@ -25,29 +25,29 @@ class _Replaced:
 
 @dataclass(slots=True)
 class Superseded:
-    """Removes what an archive of the same tag contains, and has replaced."""
+    """Removes archives whose content is in the archive that has replaced them under their tag."""
 
     catalog: Catalog
     limits: Limits = DEFAULT
     _due: dict[str, _Replaced] = field(default_factory=dict)
 
     def follow(self, successor: Archive) -> None:
-        """Note what goes because an archive was stored."""
+        """Note which archives are to be removed because this one was stored."""
         due = time.monotonic() + self.limits.superseded_kept
         for archive in self.catalog.forerunners(successor):
             self._due[archive.artifact.id] = _Replaced(archive.artifact, successor.artifact, due)
 
     async def watch(self) -> None:
-        """Remove, for ever, what is due."""
+        """Remove, again and again, what is due."""
         while True:
             await asyncio.sleep(self.limits.superseded_poll)
             await self.remove()
 
     async def remove(self, *, all_of_them: bool = False) -> None:
-        """Remove those whose time has come; what the store does not let go of stays until it expires."""
+        """Remove the archives that are due, or all; those that the store refuses to delete stay until they expire."""
         now = time.monotonic()
         for each in [each for each in self._due.values() if all_of_them or each.due <= now]:
-            taken = self._due.pop(each.artifact.id, None)  # else by a flush beside this one
+            taken = self._due.pop(each.artifact.id, None)  # None if a flush at the same time took it
             if not (taken and self.catalog.has(each.artifact) and self.catalog.has(each.successor)):
                 continue
             name, whole = each.artifact.name, each.successor.name

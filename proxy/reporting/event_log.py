@@ -1,4 +1,4 @@
-"""The log of the events: a line for each push, seal and pull, with digest, size, time and rate."""
+"""Log the events: a line for each push, seal and pull, with digest, size, time and rate."""
 
 import logging
 from dataclasses import asdict
@@ -21,12 +21,12 @@ from proxy.events import (
 from proxy.text import format_duration, format_rate, format_size, safe_text
 
 _log = logging.getLogger(__name__)
-_INSTANT = 0.01  # seconds; what took less has no rate that means anything
-_LEVELS: dict[type[Event], int] = {NotStored: logging.ERROR, Called: logging.DEBUG}  # of others it is INFO
+_INSTANT = 0.01  # seconds; the rate of what took less means nothing
+_LEVELS: dict[type[Event], int] = {NotStored: logging.ERROR, Called: logging.DEBUG}  # INFO for all others
 
 
 def log_event(event: Event) -> None:
-    """Log the line of an event, if it has one; a log in JSON also has the fields of the event."""
+    """Log the line of an event, if it has one; a log in JSON also gets the fields of the event."""
     if words := _words(event):
         fields = {"event": type(event).__name__.lower(), **asdict(event)}
         moved, seconds = _moved(event), getattr(event, "seconds", 0.0)
@@ -37,7 +37,7 @@ def log_event(event: Event) -> None:
 
 @singledispatch
 def _words(_: Event) -> str:
-    """Return an event in words; nothing for a request, which is logged where it is answered or retried."""
+    """Return an event in words; empty for a request, which is logged where it is answered or retried."""
     return ""
 
 
@@ -104,7 +104,7 @@ def _(event: ReadExternal) -> str:
 
 
 def _moved(event: Event) -> int | None:
-    """Return the number of bytes whose rate is logged."""
+    """Return the bytes whose rate is logged; None if there are none."""
     match event:
         case Accepted():
             return event.received
@@ -117,11 +117,11 @@ def _moved(event: Event) -> int | None:
 
 
 def _pace(event: Received | Accepted | Storing | Stored | Pulled) -> str:
-    """Return how long it took, and at which rate unless that would mean nothing."""
+    """Return how long it took, with the rate if that means anything."""
     took = f" in {format_duration(event.seconds)}"
     return took if event.seconds < _INSTANT else f"{took} ({format_rate(_moved(event) or 0, event.seconds)})"
 
 
 def _digest(event: Accepted | Stored | Unchanged | Pulled) -> str:
-    """Return the digest, unless the reference has it already."""
+    """Return the digest, unless the reference ends with it."""
     return "" if event.reference.endswith(event.digest) else f", {event.digest}"

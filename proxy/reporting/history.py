@@ -1,18 +1,21 @@
-"""What this relay has handled since its start, taken from the events: images, bytes, and what was refused.
+"""Remember from the events what this relay has handled since its start: images, bytes, and what was refused.
 
-All of it is bounded: only the last images, and the last different refusals, are kept.
+All of it is bounded: only the latest images, and the latest different refusals, are kept.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any
+from typing import TypeVar
 
 from proxy.events import Answered, Called, Event, Pulled, Stored, Unchanged
 
-_REFUSALS = 20  # different ones, kept at most; more would not be read
-_TRIED = frozenset({404, 405, 416})  # what clients find out by trying: nothing is wrong then
+K = TypeVar("K")
+V = TypeVar("V")
+
+_REFUSALS = 20  # different ones that are kept; nobody would read more
+_TRIED = frozenset({404, 405, 416})  # answers from which clients learn something: nothing is wrong
 _REGISTRY = "/v2"
 _TARBALLS = "/relay/images"
 _MANIFEST = "/v2/{name}/manifests/{reference}"
@@ -21,7 +24,7 @@ _UPLOAD = "{upload}"
 
 @dataclass(slots=True)
 class ImageActivity:
-    """An image that was pushed to this relay, or pulled from it; times in seconds, None if that did not happen."""
+    """An image that was pushed to this relay, or pulled from it; times in seconds, None for what did not happen."""
 
     reference: str
     digest: str
@@ -58,7 +61,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What was asked, and what was answered; status 0 if there was no answer."""
+    """A request and its answer; status 0 if there was no answer."""
 
     method: str
     path: str
@@ -68,18 +71,18 @@ class Refusal:
 
 @dataclass(slots=True)
 class History:
-    """A handler of events that remembers them."""
+    """A handler of events that remembers what they say."""
 
     moved: Moved = field(default_factory=Moved)
     forgotten: int = 0
-    most_images: int = field(default=1000, kw_only=True)  # remembered; what came before them is forgotten
+    most_images: int = field(default=1000, kw_only=True)  # remembered; older ones are forgotten
     _images: OrderedDict[str, ImageActivity] = field(default_factory=OrderedDict)
     _refused: OrderedDict[Refusal, int] = field(default_factory=OrderedDict)
     _challenged: OrderedDict[Refusal, int] = field(default_factory=OrderedDict)
     _missing: OrderedDict[str, Refusal] = field(default_factory=OrderedDict)
 
     def images(self, under_way: Iterable[Pulled] = ()) -> list[ImageActivity]:
-        """Return the images that were handled, in the order in which they came, with pulls that are not over yet."""
+        """Return the images that were handled, the latest last, with the pulls that are not over yet."""
         copies = OrderedDict((key, replace(image)) for key, image in self._images.items())
         known = History(most_images=self.most_images, _images=copies)
         for pull in under_way:
@@ -88,67 +91,59 @@ class History:
 
     @property
     def refused(self) -> list[tuple[Refusal, int]]:
-        """Return what was refused or got no answer, and how often, the last one last."""
+        """Return the requests that were refused or got no answer, and how often, the latest last."""
         return [*self._refused.items(), *self._challenged.items()]
 
     @property
     def missing(self) -> list[Refusal]:
-        """Return the tags that were asked for, were not there, and still are not."""
+        """Return the tags that were requested, were missing, and still are."""
         return list(self._missing.values())
 
     def handle(self, event: Event) -> None:
         """Remember what an event says."""
         match event:
             case Stored() | Unchanged() | Pulled():
-                self._handle_image(event)
+                if isinstance(event, Stored):
+                    self.moved.new += event.new
+                    self.moved.reused += event.reused
+                image = self._images.get(event.reference)
+                if image is None or image.digest != event.digest:  # a tag that has moved is another image
+                    image = self._images[event.reference] = ImageActivity(event.reference, event.digest)
+                    self._images.move_to_end(event.reference)
+                image.handle(event)
+                if len(self._images) > self.most_images:
+                    self._images.popitem(last=False)
+                    self.forgotten += 1
             case Called(service="storage"):
                 self.moved.fetched += event.received
             case Answered():
-                lists = event.route == _TARBALLS and event.method == "GET"
-                if event.route.startswith((_REGISTRY, _TARBALLS)) and not lists:
-                    self.moved.received += event.received
-                    self.moved.sent += event.sent
                 self._answer(event)
             case _:
                 pass
 
-    def _handle_image(self, event: Stored | Unchanged | Pulled) -> None:
-        """Remember what happened to an image; a tag that has moved is another image."""
-        if isinstance(event, Stored):
-            self.moved.new += event.new
-            self.moved.reused += event.reused
-        image = self._images.get(event.reference)
-        if image is None or image.digest != event.digest:
-            image = self._images[event.reference] = ImageActivity(event.reference, event.digest)
-            self._images.move_to_end(event.reference)
-        image.handle(event)
-        if len(self._images) > self.most_images:
-            self._images.popitem(last=False)
-            self.forgotten += 1
-
     def _answer(self, event: Answered) -> None:
-        """Remember what was refused, and which tag is missing: a client that pushes one asks for it first."""
+        """Count the bytes, and remember what was refused, and which tags are missing: a push asks for its tag first."""
+        is_list = event.route == _TARBALLS and event.method == "GET"
+        if event.route.startswith((_REGISTRY, _TARBALLS)) and not is_list:
+            self.moved.received += event.received
+            self.moved.sent += event.sent
         folder, _, last = event.path.rpartition("/")
         path = f"{folder}/…" if event.route.endswith(_UPLOAD) else event.path  # each upload has another id
         status, refusal = event.status, Refusal(event.method, path, event.status, event.message)
         if event.route == _MANIFEST and ":" not in last:
             self._missing.pop(path, None)
             if status == HTTPStatus.NOT_FOUND:
-                self._missing[path] = refusal
-                _limit(self._missing)
+                _keep(self._missing, path, refusal)
         if status == HTTPStatus.UNAUTHORIZED and not event.credentials:
-            _count(self._challenged, refusal)
+            _keep(self._challenged, refusal, self._challenged.pop(refusal, 0) + 1)
         elif (not status and event.message) or (status >= HTTPStatus.BAD_REQUEST and status not in _TRIED):
-            _count(self._refused, refusal)
+            _keep(self._refused, refusal, self._refused.pop(refusal, 0) + 1)
         elif event.credentials and event.route.startswith(_REGISTRY):
             self._challenged.clear()  # a client asks first whether it has to log in, and then does
 
 
-def _count(table: OrderedDict[Refusal, int], refusal: Refusal) -> None:
-    table[refusal] = table.pop(refusal, 0) + 1
-    _limit(table)
-
-
-def _limit(table: OrderedDict[Any, Any]) -> None:
-    while len(table) > _REFUSALS:
+def _keep(table: OrderedDict[K, V], key: K, value: V) -> None:
+    """Put a new entry last, and drop the first one if there are too many."""
+    table[key] = value
+    if len(table) > _REFUSALS:
         table.popitem(last=False)

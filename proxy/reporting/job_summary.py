@@ -1,9 +1,8 @@
-"""What this relay has done, collected for the summary of its job."""
+"""Collect what this relay has done for the summary of its job."""
 
 from contextlib import suppress
 from dataclasses import dataclass
 
-from proxy.catalog.catalog import Archive
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
 from proxy.oci.names import is_path, label, parse_label
@@ -13,7 +12,7 @@ from proxy.reporting.markdown import Facts, Row, write
 from proxy.reporting.pulls import PullTracker
 from proxy.reporting.status import Status
 
-_IMAGES = 100  # that are looked up; a summary shows no more
+_IMAGES = 100  # that are looked up; the table has no more rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +23,13 @@ class JobSummary:
     pulls: PullTracker
 
     async def text(self) -> str:
-        """Return the summary of all that happened up to now."""
+        """Return the summary of all that has happened so far."""
         handled, pushed = self.report.history.images(self.pulls.under_way()), self.report.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
-        backend, volume = self.report.backend, None
+        backend, catalog, volume = self.report.backend, self.report.lookup.catalog, None
         if handled:
             with suppress(RegistryError):
-                volume = await self.report.lookup.catalog.volume()
+                volume = await catalog.volume()
         return write(
             Facts(
                 place=backend.place,
@@ -41,45 +40,42 @@ class JobSummary:
                 run=status.fields() if (status := backend.status()).is_another_run else {},
                 pending=[label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
                 failed=[(label(each.name, each.reference), each.problem) for each in failed],
-                unreadable=[(each.artifact.name, each.problem) for each in self.report.unreadable()],
+                unreadable=[(each.artifact.name, each.problem) for each in catalog.unreadable()],
                 missing=self.report.history.missing,
                 refused=self.report.history.refused,
             )
         )
 
     async def _row(self, image: ImageActivity) -> Row:
-        archive = await self._archive(image)
-        known = await self.report.durable(archive) if archive else None
+        """Return the row of an image, with what its archive says if its reference still leads to it."""
+        backend, catalog = self.report.backend, self.report.lookup.catalog
+        name, reference = parse_label(image.reference)
+        known = None
+        with suppress(RegistryError):
+            if isinstance(reference, Digest):
+                archive = await catalog.find_cached(name, reference)
+            else:
+                archive = await catalog.resolve_tag(name, reference)
+            if archive and (isinstance(reference, Digest) or str(archive.index.root) == image.digest):
+                known = await self.report.durable(archive)
         sent = None if image.stored_in is None else image.new + image.reused
-        backend, (name, _) = self.report.backend, parse_label(image.reference)
         host = backend.public_host
         pull = f"docker pull {host}/{image.reference}  # {host}/{name}@{image.digest}"
         if not is_path(name.text):  # of a registry with a port: no engine can pull it from here
             pull = f"curl -gsSfL 'http://{host}/relay/images/{image.reference}' | docker load  # {image.digest}"
+        expires = known.archive.artifact.expires if known else None
         return Row(
             reference=image.reference,
             digest=image.digest,
             origin="pushed here" if image.pushed else backend.place,
             platforms=known.platforms if known else (),
             size=known.size if known else None,
-            stored=(known.stored if sent is None else sent) if known else None,  # act tells another size
+            stored=(known.archive.size if sent is None else sent) if known else None,  # act lists another size
             new=None if sent is None else image.new,
             reused=None if sent is None else image.reused,
             stored_in=image.stored_in,
             pulled_in=image.pulled_in,
-            expires=known.expires.strftime("%Y-%m-%d %H:%M UTC") if known and known.expires else "",
-            pull=pull if archive or not image.pushed else "",
-            load=backend.load_command(archive.artifact.name) if archive else "",
+            expires=expires.strftime("%Y-%m-%d %H:%M UTC") if expires else "",
+            pull=pull if known or not image.pushed else "",
+            load=backend.load_command(known.archive.artifact.name) if known else "",
         )
-
-    async def _archive(self, image: ImageActivity) -> Archive | None:
-        """Return the archive of an image, if its reference still leads to it and it can be looked up."""
-        catalog = self.report.lookup.catalog
-        name, reference = parse_label(image.reference)
-        try:
-            if isinstance(reference, Digest):
-                return await catalog.find_cached(name, reference)
-            archive = await catalog.resolve_tag(name, reference)
-        except RegistryError:
-            return None
-        return archive if archive and str(archive.index.root) == image.digest else None

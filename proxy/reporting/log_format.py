@@ -1,4 +1,4 @@
-"""The form of the log: one line for each record, as text or as JSON."""
+"""Format the log: one line for each record, as text or as JSON."""
 
 import json
 import logging
@@ -6,11 +6,11 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal
 
-from proxy.text import sanitize
+from proxy.text import format_time, sanitize
 
 
 def configure(form: Literal["text", "json"], level: Literal["debug", "info", "warning", "error"]) -> None:
-    """Send the log of the whole process to standard error, in this form and from this level on."""
+    """Write the log of the whole process to standard error, in this form and from this level on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
@@ -28,7 +28,7 @@ class TextLines(logging.Formatter):
 class JsonLines(logging.Formatter):
     """One JSON object for each record: time, level, logger, message, and the fields of an event (`extra`).
 
-    An error also has the lines of its traceback.
+    An exception also has the lines of its traceback.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -42,7 +42,7 @@ class JsonLines(logging.Formatter):
         told: dict[str, object] = getattr(record, "fields", {})
         for key, value in told.items():
             if isinstance(value, float):
-                fields[key] = round(value, 3)  # milliseconds are enough of a time
+                fields[key] = round(value, 3)  # a time in milliseconds is exact enough
             else:
                 fields[key] = sanitize(value) if isinstance(value, str) else value
         if lines := [sanitize(line) for line in _traceback(record)]:
@@ -51,7 +51,7 @@ class JsonLines(logging.Formatter):
 
 
 def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return format_time(datetime.fromtimestamp(record.created, UTC), "milliseconds")
 
 
 def _traceback(record: logging.LogRecord) -> list[str]:

@@ -1,7 +1,7 @@
-"""The summary of a job in Markdown, as GitHub shows it on the page of a run.
+"""Write the summary of a job in Markdown, as GitHub shows it on the page of a run.
 
-Text from outside stands in code spans and nowhere else; the picture has only numbers and our own words. Each part is
-bounded, so that the whole stays below the megabyte that GitHub takes.
+Text from outside appears only in code spans, and the picture has only numbers and our own words. Each part is bounded,
+so that the whole stays below the megabyte that GitHub accepts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +16,17 @@ _NOTHING = "-"
 _SHORT = 19  # characters of a digest: `sha256:` and twelve digits
 _COLUMNS = ("Image", "Digest", "Platforms", "Size", "Stored", "New", "Re-used", "Time", "From", "Expires")
 _RIGHT = frozenset({"Size", "Stored", "New", "Re-used"})
+_RUN = {
+    "run": "Images are read from another run: {}",
+    "head": ", made of {}",
+    "commit": " at {}",
+    "event": " (event {})",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image, as the table shows it; what is unknown is None or empty."""
+    """An image as the table shows it; what is unknown is None or empty."""
 
     reference: str
     digest: str
@@ -37,7 +43,7 @@ class Row:
     load: str = ""
 
     def cells(self) -> Iterator[str]:
-        """Yield what stands in each column."""
+        """Yield the text of each column."""
         yield code(self.reference)
         yield code(self.digest[:_SHORT])
         yield " ".join(map(code, self.platforms[:_LINES])) or _NOTHING
@@ -54,9 +60,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a summary says. `run`: the other run whose images are read; `place`: where they are, in our own words.
+    """Everything that a summary says.
 
-    `volume`: how many archives hold images there, and their total bytes; None where that is not known.
+    `place` says in our own words where images are kept; `run` is the other run whose images are read, if it is one.
+    `volume` is the number of archives there, and their total bytes; None if that is not known.
     """
 
     place: str
@@ -71,27 +78,34 @@ class Facts:
     missing: Sequence[Refusal] = ()
     refused: Sequence[tuple[Refusal, int]] = ()
 
-    def __bool__(self) -> bool:
-        """Return whether there is anything to tell."""
-        return bool(self.rows or self.pending or self.failed or self.unreadable or self.missing or self.refused)
-
 
 def write(facts: Facts) -> str:
-    """Return the summary; nothing at all where nothing happened."""
-    if not facts:
+    """Return the summary; empty if nothing has happened."""
+    if not (facts.rows or facts.pending or facts.failed or facts.unreadable or facts.missing or facts.refused):
         return ""
-    parts = ["### Images handed over by image-relay", *_images(facts), *_problems(facts)]
+    parts = ["### Images handed over by image-relay", *_images(facts)]
+    failed, unreadable = (
+        [f"{code(what)}: {code(why)}" for what, why in each] for each in (facts.failed, facts.unreadable)
+    )
+    parts += _list("**Not stored**, and tried again with the next push", failed)
+    parts += _list("Not stored yet", [code(each) for each in facts.pending])
+    parts += _list("**Cannot be read**, and tried again with the next pull", unreadable)
+    parts += _list("Asked for, and not there", [code(each.message or each.path) for each in facts.missing])
+    if refused := facts.refused:
+        rows = [
+            (code(f"{each.method} {each.path}"), str(each.status or _NOTHING), code(each.message), str(count))
+            for each, count in refused[-_ROWS:]
+        ]
+        parts += ["**Refused**, or without an answer:", _table(("Request", "Status", "What was said", "Times"), rows)]
+        if len(refused) > _ROWS:
+            parts.append(f"{len(refused) - _ROWS} other requests were refused before these.")
     return "\n\n".join(parts) + "\n"
 
 
 def _images(facts: Facts) -> Iterator[str]:
-    """Yield where images come from, their table, the commands that fetch them, and the picture."""
+    """Yield the run that images come from, their table, the commands that fetch them, and a picture of the bytes."""
     if run := facts.run:
-        said = {key: code(str(run[key])) for key in ("run", "head", "commit", "event") if run.get(key)}
-        made = f", made of {said['head']}" if "head" in said else ""
-        commit = f" at {said['commit']}" if "commit" in said else ""
-        event = f" (event {said['event']})" if "event" in said else ""
-        yield f"Images are read from another run: {said['run']}{made}{commit}{event}."
+        yield "".join(text.format(code(str(run[key]))) for key, text in _RUN.items() if run.get(key)) + "."
     if not facts.rows:
         yield "No image was pushed or pulled."
         return
@@ -99,18 +113,15 @@ def _images(facts: Facts) -> Iterator[str]:
     yield _table(_COLUMNS, [list(row.cells()) for row in shown])
     if more := facts.more + len(facts.rows) - len(shown):
         yield f"{more} more images were handled before these; `GET /relay/images` lists all that are there."
+    place, moved = facts.place, facts.moved
     if facts.volume:
         count, held = facts.volume
         archives = "1 archive" if count == 1 else f"{count} archives, replaced ones too"
-        yield f"{format_size(held)} are kept in {facts.place}: {archives}."
-    # only what is one line can be copied: references, names of artifacts, and the folder of the relay may be others
+        yield f"{format_size(held)} are kept in {place}: {archives}."
+    # only one line can be copied: references, names of artifacts, and the folder of the relay may have line breaks
     commands = [line for row in facts.rows[-_LINES:] for line in (row.pull, row.load) if line and line.isprintable()]
     if commands:
         yield "\n".join(["```sh", *commands, "```"])
-    yield from _picture(facts.moved, facts.place)
-
-
-def _picture(moved: Moved, place: str) -> Iterator[str]:
     kept = [f"{format_size(count)} {what}" for count, what in ((moved.new, "new"), (moved.reused, "re-used")) if count]
     edges = [
         (moved.received, f'push(["pushes"]) -->|"{format_size(moved.received)}"| relay["image-relay"]'),
@@ -120,26 +131,6 @@ def _picture(moved: Moved, place: str) -> Iterator[str]:
     ]
     if drawn := [f"  {edge}" for count, edge in edges if count]:
         yield "\n".join(["```mermaid", "flowchart LR", *drawn, "```"])
-
-
-def _problems(facts: Facts) -> Iterator[str]:
-    """Yield what was not stored, could not be read, was not there, or was refused."""
-    failed, unreadable = (
-        [f"{code(what)}: {code(why)}" for what, why in each] for each in (facts.failed, facts.unreadable)
-    )
-    yield from _list("**Not stored**, and tried again with the next push", failed)
-    yield from _list("Not stored yet", [code(each) for each in facts.pending])
-    yield from _list("**Cannot be read**, and tried again with the next pull", unreadable)
-    yield from _list("Asked for, and not there", [code(each.message or each.path) for each in facts.missing])
-    if refused := facts.refused:
-        rows = [
-            (code(f"{each.method} {each.path}"), str(each.status or _NOTHING), code(each.message), str(count))
-            for each, count in refused[-_ROWS:]
-        ]
-        yield "**Refused**, or without an answer:"
-        yield _table(("Request", "Status", "What was said", "Times"), rows)
-        if len(refused) > _ROWS:
-            yield f"{len(refused) - _ROWS} other requests were refused before these."
 
 
 def _list(title: str, entries: Sequence[str]) -> Iterator[str]:

@@ -1,9 +1,10 @@
-"""Figures in the text format of Prometheus: counted from events, or measured when they are asked for.
+"""Write figures in the text format of Prometheus: counted from events, or measured when they are requested.
 
-A label has few values, all of them our own: names of repositories would make a series each, for ever.
+A label has few values, all of them our own: each name of a repository would create a series that never goes away.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Summary
@@ -16,7 +17,7 @@ from proxy.events import Accepted, Answered, Called, Event, Fetched, NotStored, 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4  # what every version of Prometheus reads
 _PREFIX = "image_relay"
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
-_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)  # of pushes, seals and pulls
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)  # buckets of pushes, seals and pulls
 _GAUGES = {
     "ready": "Can images be read from the store? 1 or 0",
     "spool_bytes": "Bytes of blobs on local disk, stored in artifacts already or not",
@@ -28,21 +29,21 @@ _GAUGES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
 class _Reading(Collector):
-    """All figures at one moment; of those that were counted, without the time at which each series was made."""
+    """All figures at one moment; of those that were counted, without the time at which each series was created."""
 
-    def __init__(self, counted: CollectorRegistry, info: Mapping[str, str], gauges: Mapping[str, float]) -> None:
-        self._counted = counted
-        self._info = info
-        self._gauges = gauges
+    counted: CollectorRegistry
+    info: Mapping[str, str]
+    gauges: Mapping[str, float]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield them; a gauge that is absent is left out."""
-        yield InfoMetricFamily(_PREFIX, "Which image-relay this is", value=dict(self._info))
+        """Yield all figures; a gauge that has no value is left out."""
+        yield InfoMetricFamily(_PREFIX, "Which image-relay this is", value=dict(self.info))
         for name, text in _GAUGES.items():
-            if name in self._gauges:
-                yield GaugeMetricFamily(f"{_PREFIX}_{name}", text, value=self._gauges[name])
-        for metric in self._counted.collect():
+            if name in self.gauges:
+                yield GaugeMetricFamily(f"{_PREFIX}_{name}", text, value=self.gauges[name])
+        for metric in self.counted.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
 
@@ -60,11 +61,11 @@ class Metrics:
         self._received = counter("received_bytes", "Bytes of bodies that clients sent")
         self._sent = counter("sent_bytes", "Bytes of answers to clients")
         self._pushes = seconds("push_seconds", "From the first blob of a push until its manifest was accepted")
-        self._pushed = counter("push_bytes", "Bytes of blobs that came for accepted manifests")
+        self._pushed = counter("push_bytes", "Bytes of blobs that were sent for accepted manifests")
         self._seals = seconds("seal_seconds", "From an accepted manifest until its artifact was stored")
         self._sealed = counter("seal_bytes", "Bytes of archives that were stored", ["origin"])
         self._outcomes = counter("seals", "Pushes by what became of them", ["outcome"])
-        self._pulls = seconds("pull_seconds", "From a manifest until the last of its blobs that was wanted")
+        self._pulls = seconds("pull_seconds", "From a manifest until the last of its blobs that was requested")
         self._pulled = counter("pull_bytes", "Bytes of manifests and blobs that were pulled")
         self._calls = Summary(
             "call_seconds",
@@ -74,13 +75,13 @@ class Metrics:
             registry=self._registry,
         )
         self._moved = counter("call_bytes", "Bytes of bodies of those requests", ["service", "direction"])
-        self._retries = counter("retries", "Requests that were made once more", ["service"])
+        self._retries = counter("retries", "Requests that were retried", ["service"])
         self._fetches = counter(
-            "far_blobs", "Blobs that were wanted of artifacts far away, by where they were", ["result"]
+            "far_blobs", "Requests for blobs of remote artifacts, by where the blobs were", ["result"]
         )
 
     def handle(self, event: Event) -> None:
-        """Count an event."""
+        """Count what an event says."""
         match event:
             case Answered():
                 method = event.method if event.method in _METHODS else "other"
@@ -96,9 +97,10 @@ class Metrics:
             case Fetched():
                 self._fetches.labels(event.result).inc()
             case _:
-                self._take_image(event)
+                self._handle_image(event)
 
-    def _take_image(self, event: Event) -> None:
+    def _handle_image(self, event: Event) -> None:
+        """Count what an event says about a push or a pull."""
         match event:
             case Accepted():
                 self._pushes.observe(event.seconds)

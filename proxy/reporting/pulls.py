@@ -1,7 +1,7 @@
-"""Requests for manifests and blobs, grouped into pulls.
+"""Group requests for manifests and blobs into pulls.
 
-A registry sees single requests. A pull begins with a manifest, and nothing marks its end: clients leave out the blobs
-that they have. So a pull is over when nothing of it was requested for a while.
+A registry sees single requests. A pull begins with a manifest, and nothing marks its end: clients do not request the
+blobs that they have. So a pull is over when none of its content was requested for a while.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from proxy.oci.names import Name, Tag, label
 from proxy.registry.image_export import ExportedImage
 
 _QUIET = 2.0  # seconds without a request after which a pull is over
-_TICK = 0.5  # seconds between two looks at that
+_TICK = 0.5  # seconds between two checks of that
 _DIGEST = re.compile(rb"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
 
 @dataclass(slots=True)
 class _Pull:
-    """A manifest that was served, and what was requested of what it names."""
+    """A manifest that was served, and the content that was requested of it."""
 
     name: Name
     reference: Tag | Digest
@@ -38,7 +38,7 @@ class _Pull:
 
     @property
     def told(self) -> Pulled:
-        """Return the event that describes it as it is now."""
+        """The event that describes the pull so far."""
         name, took = label(self.name, self.reference), self.last - self.began
         return Pulled(name, str(self.digest), self.size, self.blobs, took)
 
@@ -50,24 +50,24 @@ class PullTracker:
     events: EventBus
     clock: Callable[[], float] = time.monotonic
     most_open: int = field(default=200, kw_only=True)
-    most_named: int = field(default=50_000, kw_only=True)  # digests that open pulls name; 140 bytes each
-    most_tags: int = field(default=1000, kw_only=True)  # whose digest was told
+    most_named: int = field(default=50_000, kw_only=True)  # digests in the manifests of open pulls; 140 bytes each
+    most_tags: int = field(default=1000, kw_only=True)  # whose digest a client was told
     _open: OrderedDict[tuple[Name, Digest], _Pull] = field(default_factory=OrderedDict, init=False)
     _resolved: OrderedDict[tuple[Name, Digest], Tag] = field(default_factory=OrderedDict, init=False)
 
     def resolve(self, name: Name, reference: Tag | Digest, digest: Digest) -> None:
-        """Note what a client was told that a tag is: it asks for the digest next."""
+        """Note the digest that a client was told for a tag: it requests that digest next."""
         if isinstance(reference, Tag):
             self._resolved[name, digest] = reference
             if len(self._resolved) > self.most_tags:
                 self._resolved.popitem(last=False)
 
     def manifest(self, name: Name, reference: Tag | Digest, digest: Digest, content: bytes) -> None:
-        """Note a manifest that is served: it begins a pull, or belongs to one; the oldest end if there are too many."""
+        """Note that a manifest is served, which begins a pull or belongs to one; end the oldest pulls if needed."""
         self.resolve(name, reference, digest)
         now = self.clock()
         pull = self._open.get((name, digest))
-        if pull and pull.blobs and not pull.under_way:  # it had all that it wanted: this is another one
+        if pull and pull.blobs and not pull.under_way:  # that client had all that it wanted: this is another pull
             self._end(pull)
             pull = None
         pull = pull or self._of(name, digest)
@@ -84,15 +84,15 @@ class PullTracker:
             self._end(oldest)
 
     def tarball(self, images: Iterable[ExportedImage], seconds: float) -> None:
-        """Note images that were served whole, in a tarball."""
+        """Emit a pull for each image that was served in a tarball."""
         for each in images:
             self.events.emit(Pulled(each.reference, str(each.digest), each.size, each.blobs, seconds))
 
     @contextmanager
     def blob(self, name: Name, digest: Digest) -> Iterator[Callable[[int], None]]:
-        """Note a blob that is served within the block; the function it yields counts the bytes sent."""
+        """Note that a blob is served within the block; yield a function that counts the bytes sent."""
         pull = self._of(name, digest)
-        if pull is None:  # by somebody who has the manifest from elsewhere
+        if pull is None:  # its client has the manifest from elsewhere
             yield lambda _: None
             return
 
@@ -108,7 +108,7 @@ class PullTracker:
             pull.last = self.clock()
 
     def _of(self, name: Name, digest: Digest) -> _Pull | None:
-        """Return the newest pull that names some content."""
+        """Return the latest pull whose manifest names this content."""
         wanted = str(digest).encode()
         return next(
             (each for each in reversed(self._open.values()) if each.name == name and wanted in each.named), None
@@ -121,13 +121,13 @@ class PullTracker:
             self.end(quiet=_QUIET)
 
     def end(self, quiet: float = 0.0) -> None:
-        """End the pulls of which nothing is being sent, and nothing was requested for `quiet` seconds."""
+        """End the pulls of which nothing is being sent, nor was requested for `quiet` seconds."""
         for pull in list(self._open.values()):
             if not pull.under_way and self.clock() - pull.last >= quiet:
                 self._end(pull)
 
     def under_way(self) -> list[Pulled]:
-        """Return how far the pulls are that are not over."""
+        """Return the pulls that are not over, as they are now."""
         return [pull.told for pull in self._open.values()]
 
     def _end(self, pull: _Pull) -> None:

@@ -1,12 +1,10 @@
-"""The state of the relay, for people and programs: images, and what is not durable yet."""
+"""Report the state of the relay to people and programs: its images, and what is not durable yet."""
 
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from importlib.metadata import version
 
-from proxy.artifacts.base import UnreadableArtifact
 from proxy.backends.backend import Backend
 from proxy.catalog.catalog import Archive
 from proxy.errors import RegistryError
@@ -17,20 +15,39 @@ from proxy.registry.platforms import platform_of
 from proxy.registry.push import Push
 from proxy.registry.push_state import State
 from proxy.reporting.history import History, Refusal
-from proxy.text import safe_text
+from proxy.text import format_time, safe_text
 
-_VERSION = version("image-relay")  # read once: that takes several files
-_NO_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
+_VERSION = version("image-relay")  # looked up once: that reads several files
+_NO_PLATFORM = "unknown/unknown"  # of an attestation of BuildKit
 
 
 @dataclass(frozen=True, slots=True)
 class Durable:
-    """An image that is in an artifact; `size` in plain bytes, `stored` in those of the artifact."""
+    """An image that is in an artifact."""
 
+    archive: Archive
     platforms: list[str]
-    size: int
-    stored: int
-    expires: datetime | None
+
+    @property
+    def size(self) -> int:
+        """Plain bytes of all its content."""
+        return sum(entry.size for entry in self.archive.index.blobs.values())
+
+    def fields(self, *, with_id: bool) -> dict[str, object]:
+        """Return what `/relay/images` says about it, with the id of the artifact or without."""
+        archive, artifact = self.archive, self.archive.artifact
+        return {
+            "references": [label(archive.name, archive.reference)],
+            "digest": str(archive.index.root),
+            "platforms": [safe_text(each) for each in self.platforms],
+            "size": self.size,
+            "stored": archive.size,
+            "artifact": artifact.name,
+            "created": format_time(artifact.created),
+            "state": State.DURABLE.value,
+            **({"artifact_id": artifact.id} if with_id else {}),
+            **({"expires": format_time(artifact.expires)} if artifact.expires else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +61,7 @@ class Status:
     began: float = field(default_factory=time.monotonic)
 
     def health(self) -> dict[str, object]:
-        """Return what runs, and what is not durable yet."""
+        """Return which relay this is, whether its store can be used, what is not durable, and what went wrong."""
         pushed = self.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
         return {
@@ -55,19 +72,15 @@ class Status:
             "pending": [label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
             "unreadable": [
                 {"artifact": safe_text(each.artifact.name), "problem": safe_text(each.problem)}
-                for each in self.unreadable()
+                for each in self.lookup.catalog.unreadable()
             ],
             "failed": [{"reference": label(each.name, each.reference), "problem": each.problem} for each in failed],
             "refused": [_refusal(each) | {"count": count} for each, count in self.history.refused],
             "missing": [_refusal(each) for each in self.history.missing],
         }
 
-    def unreadable(self) -> list[UnreadableArtifact]:
-        """Return why artifacts could not be read, of those that nobody has read since."""
-        return self.lookup.catalog.unreadable()
-
     def gauges(self) -> dict[str, float]:
-        """Return what can be measured now."""
+        """Return the values of the gauges now."""
         status, spool = self.backend.status(), self.lookup.spool
         failed = [each.state for each in self.push.pushed()].count(State.FAILED)
         measured: dict[str, float] = {
@@ -76,7 +89,7 @@ class Status:
             "open_uploads": len(spool.sessions),
             "pending_manifests": len(self.push.pushed()) - failed,
             "failed_manifests": failed,
-            "unreadable_artifacts": len(self.unreadable()),
+            "unreadable_artifacts": len(self.lookup.catalog.unreadable()),
         }
         if status.expires:
             measured["session_expires_timestamp_seconds"] = status.expires.timestamp()
@@ -84,27 +97,33 @@ class Status:
 
     @property
     def info(self) -> dict[str, str]:
-        """Return what runs."""
+        """Return the version and the kind of store of this relay."""
         return {"version": _VERSION, "store": self.backend.kind}
 
     async def images(self) -> list[dict[str, object]]:
-        """Return every image: sizes in bytes, `stored` is that of the archive, or of an artifact without an index."""
-        durable = [self._described(await self.durable(each), each) for each in await self.lookup.catalog.all_archives()]
-        return (
-            durable
-            + [self._nameless(each) for each in self.unreadable()]
-            + [
+        """Return all images with sizes in bytes: durable ones, unreadable artifacts, and what is not durable yet."""
+        catalog, with_id = self.lookup.catalog, self.backend.has_artifact_ids
+        listed = [(await self.durable(each)).fields(with_id=with_id) for each in await catalog.all_archives()]
+        for problem in catalog.unreadable():
+            artifact = problem.artifact
+            known = catalog.reference_of(artifact)  # which the name of an artifact says
+            listed.append(
                 {
-                    "references": [label(each.name, each.reference)],
-                    "digest": str(each.digest),
-                    "state": each.state.value,
+                    "references": [label(*known) if known else safe_text(artifact.name)],
+                    "digest": str(known[1]) if known and isinstance(known[1], Digest) else "",
+                    "stored": artifact.size,
+                    "artifact": artifact.name,
+                    "problem": safe_text(problem.problem),
+                    "state": "unreadable",
                 }
-                for each in self.push.pushed()
-            ]
-        )
+            )
+        for each in self.push.pushed():
+            reference = label(each.name, each.reference)
+            listed.append({"references": [reference], "digest": str(each.digest), "state": each.state.value})
+        return listed
 
     async def durable(self, archive: Archive) -> Durable:
-        """Return what is known of an image that is in an artifact."""
+        """Return an image that is in an artifact, with its platforms."""
         platforms: list[str] = []
         root = archive.blob(archive.index.root)
         if root and root.media_type:
@@ -114,38 +133,7 @@ class Status:
                 platforms = [each for each in platforms if each != _NO_PLATFORM]
                 if not platforms and (own := await platform_of(self.lookup, archive.name, manifest)):
                     platforms = [own]
-        size = sum(entry.size for entry in archive.index.blobs.values())
-        return Durable(platforms, size, archive.size, archive.artifact.expires)
-
-    def _described(self, image: Durable, archive: Archive) -> dict[str, object]:
-        artifact = archive.artifact
-        more = {"artifact_id": artifact.id} if self.backend.has_artifact_ids else {}
-        if image.expires:
-            more["expires"] = _time(image.expires)
-        return {
-            "references": [label(archive.name, archive.reference)],
-            "digest": str(archive.index.root),
-            "platforms": [safe_text(each) for each in image.platforms],
-            "size": image.size,
-            "stored": image.stored,
-            "artifact": artifact.name,
-            "created": _time(artifact.created),
-            "state": State.DURABLE.value,
-            **more,
-        }
-
-    def _nameless(self, problem: UnreadableArtifact) -> dict[str, object]:
-        """Return what the name of an artifact that cannot be read says about its image."""
-        artifact = problem.artifact
-        known = self.lookup.catalog.reference_of(artifact)
-        return {
-            "references": [label(*known) if known else safe_text(artifact.name)],
-            "digest": str(known[1]) if known and isinstance(known[1], Digest) else "",
-            "stored": artifact.size,
-            "artifact": artifact.name,
-            "problem": safe_text(problem.problem),
-            "state": "unreadable",
-        }
+        return Durable(archive, platforms)
 
 
 def _refusal(refusal: Refusal) -> dict[str, object]:
@@ -155,7 +143,3 @@ def _refusal(refusal: Refusal) -> dict[str, object]:
         "status": refusal.status,
         "message": safe_text(refusal.message),
     }
-
-
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
