@@ -1,7 +1,8 @@
 """Uploads: blocks of 4 MiB and the list of them (Azure's Put Block and Put Block List, REST API 2020-10-02).
 
-On Azure several blocks are on their way side by side, and each is sent again until it has arrived. Servers that are not
-Azure may append blocks as they come: there one follows the other, and none is ever sent twice.
+On Azure several blocks are on their way side by side, and each is sent again until it has arrived. With each goes its
+CRC-64/NVME, which the storage checks: it takes a small part of the time that MD5 takes. Servers that are not Azure may
+append blocks as they come: there one follows the other, and none is ever sent twice.
 """
 
 import asyncio
@@ -13,13 +14,13 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from http import HTTPStatus
 from typing import overload
 from urllib.parse import quote
 
 from yarl import URL
 
+from proxy.archive.crc64 import crc64, packed
 from proxy.artifacts.actions.azure import BlobStorage, appends
 from proxy.artifacts.actions.block_copy import Copying
 from proxy.artifacts.base import StoreRefused, Stretch
@@ -108,10 +109,10 @@ class Upload:
 
     async def _put_block(self, place: list[str], block: bytes) -> None:
         place.append(self._next_id())
-        md5 = await run_in_thread(partial(hashlib.md5, block, usedforsecurity=False))
+        checksum = await run_in_thread(crc64, block)
         headers = {
             "Content-Type": "application/octet-stream",
-            "Content-MD5": base64.b64encode(md5.digest()).decode(),
+            "x-ms-content-crc64": base64.b64encode(packed(checksum)).decode(),
         }
         policy = _ONCE if self._in_order else self._storage.timeouts.blobs
         await self._put(_block_query(place[-1]), block, headers, policy, self._storage.timeouts.transfer)
@@ -142,7 +143,7 @@ class Upload:
                 raise StoreRefused("the storage for artifacts is used up; delete some artifacts, or ask for more")
             if answer.status in {401, 403}:
                 raise UploadLost("blob storage does not accept the URL for it", was_patient=False)
-            # Anything else may be a damaged request (Md5Mismatch is a 400): the next one may arrive whole.
+            # Anything else may be a damaged request (Crc64Mismatch is a 400): the next one may arrive whole.
             raise RetryableError(f"blob storage answered {answer.status}", retry_after(answer.headers))
 
         try:

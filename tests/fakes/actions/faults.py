@@ -50,6 +50,13 @@ class UploadReset:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadCorrupt:
+    """One byte of the request's body arrives as another one than was sent."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Truncated:
     """The body ends after so many bytes: the line closes early, or, if `agreed`, Content-Length says the same."""
 
@@ -96,6 +103,7 @@ Fault = (
     | Reset
     | Delay
     | UploadReset
+    | UploadCorrupt
     | Truncated
     | BodyReset
     | BodyStall
@@ -106,6 +114,7 @@ Fault = (
 
 _ONLY_FOR: dict[type[Fault], tuple[str, ...]] = {
     UploadReset: kinds.UPLOADS,
+    UploadCorrupt: kinds.UPLOADS,
     Truncated: kinds.READS,
     BodyReset: kinds.READS,
     BodyStall: kinds.READS,

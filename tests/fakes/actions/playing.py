@@ -23,6 +23,7 @@ from tests.fakes.actions.faults import (
     Plan,
     Reset,
     Truncated,
+    UploadCorrupt,
     UploadReset,
 )
 from tests.fakes.actions.traffic import Seen, Traffic
@@ -103,9 +104,11 @@ def _break(request: web.Request, gently: bool) -> None:
 
 
 async def received(request: web.Request) -> AsyncIterator[bytes]:
-    """Yield the body of an upload as it comes, counted, up to the byte where the plan breaks the line."""
+    """Yield the body of an upload as it comes, counted, up to the byte where the plan breaks or changes it."""
     seen = request[SEEN]
     async for chunk in request.content.iter_any():
+        if isinstance(seen.fault, UploadCorrupt) and 0 <= (at := seen.fault.at - seen.received) < len(chunk):
+            chunk = chunk[:at] + bytes([chunk[at] ^ 0xFF]) + chunk[at + 1 :]  # noqa: PLW2901
         seen.took(len(chunk))
         if isinstance(seen.fault, UploadReset) and seen.received >= seen.fault.at:
             raise Cut

@@ -75,6 +75,14 @@ async def test_a_block_with_the_wrong_md5_is_refused(caller: Caller) -> None:
     assert (answer.status, answer.headers["x-ms-error-code"]) == (400, "Md5Mismatch")
 
 
+async def test_a_block_with_the_wrong_crc64_is_refused(caller: Caller) -> None:
+    url = await caller.create("name")
+
+    answer = await caller.put_block(url, 0, CONTENT, x_ms_content_crc64="AAAAAAAAAAA=")
+
+    assert (answer.status, answer.headers["x-ms-error-code"]) == (400, "Crc64Mismatch")
+
+
 async def test_upload_urls_end(actions: Emulator, caller: Caller) -> None:
     actions.options.upload_lifetime = 0
     url = await caller.create("name")

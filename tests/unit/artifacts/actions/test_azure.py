@@ -13,7 +13,7 @@ from proxy.artifacts.actions import block_upload
 from proxy.artifacts.actions.remote_file import RemoteFile, Tails
 from proxy.artifacts.base import ArtifactGone, StoreRefused
 from tests.fakes.actions import kinds
-from tests.fakes.actions.faults import Answer, Delay, RangeIgnored, Reset
+from tests.fakes.actions.faults import Answer, Delay, RangeIgnored, Reset, UploadCorrupt
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.fakes.memory_store import Bytes
@@ -173,6 +173,18 @@ async def test_urls_that_are_refused_are_renewed_for_a_while_and_then_told(
         actions.plan.play(kinds.GET_RANGE, Answer(status), times=6)
         with pytest.raises(StoreRefused, match="refuses every URL"):
             await source.read(0, 10, bytes)
+
+
+async def test_a_block_that_arrives_damaged_is_sent_again(emulate: Emulate, tmp_path: Path) -> None:
+    actions = emulate()
+    content = noise(9 * MIB)
+    actions.plan.play(kinds.PUT_BLOCK, UploadCorrupt(at=1_000_000), times=2)
+
+    async with opened(actions, tmp_path) as store:
+        stored = await store.put("x", Bytes(content))
+        assert await (await store.open(stored)).read(0, len(content), bytes) == content
+
+    assert actions.traffic.calls[kinds.PUT_BLOCK] == 3 + 2
 
 
 async def test_storage_that_never_answers_is_told(emulate: Emulate, tmp_path: Path) -> None:
