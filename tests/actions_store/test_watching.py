@@ -115,7 +115,7 @@ async def test_a_bare_archive_has_no_command_that_would_not_unpack_it(emulate: E
 
     written = await summary(relay)
 
-    assert "docker pull localhost:5000/app:v1" in written
+    assert f"docker pull localhost:{relay.port}/app:v1" in written
     assert "gh run download" not in written
 
 
@@ -164,4 +164,4 @@ async def test_what_others_stored_is_told_of_when_it_is_pulled(emulate: Emulate,
     (row,) = [line for line in written.splitlines() if line.startswith("| `myimage:latest`")]
     assert "| pulled in " in row
     assert row.endswith("| artifacts of this run | - |")
-    assert "docker pull localhost:5000/myimage:latest  # localhost:5000/myimage@sha256:" in written
+    assert f"docker pull localhost:{relay.port}/myimage:latest  # localhost:{relay.port}/myimage@sha256:" in written
