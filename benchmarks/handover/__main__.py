@@ -38,7 +38,7 @@ def main() -> int:
             results.append(_measured(_ENGINES[name], flows, arguments))
             told = page.Told(arguments.size, arguments.rounds, f"{before} at the start, {load()} at the end")
             page.write(arguments.pages, told, results)
-    except (Failed, pytest.skip.Exception, pytest.fail.Exception) as error:
+    except (Failed, pytest.skip.Exception, pytest.fail.Exception) as error:  # of `require`, as in tests
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -48,7 +48,7 @@ async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
         # Before a push containerd and BuildKit ask for one type, or any, and no other client does. They are told that
         # what cannot be read is not there, or the push would fail because of an artifact that it does not need.
         accepted = {each.strip() for line in request.headers.getall("Accept", []) for each in line.split(",")}
-        if request.method == "HEAD" and "*/*" in accepted and len(accepted) == 2:  # noqa: PLR2004
+        if request.method == "HEAD" and "*/*" in accepted and len(accepted) == 2:  # noqa: PLR2004 - one type, and any
             raise ManifestUnknown(str(error)) from error
         raise
     return blob, await read_all(blob) if request.method == "GET" else None

@@ -16,7 +16,7 @@ from http import HTTPStatus
 import aiohttp
 from yarl import URL
 
-from proxy.artifacts.actions.http import bearer
+from proxy.artifacts.actions.http import bearer, read_bounded
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.retry import RetryableError, is_retryable, retry
 from proxy.events import EventBus, Retried
@@ -88,15 +88,13 @@ class GitHubApi:
                     url, headers=_HEADERS, timeout=_TIMEOUT, allow_redirects=False, middlewares=token
                 ) as response:
                     call.status = response.status
-                    body = bytearray()
-                    async for chunk in response.content.iter_any():
-                        body += chunk
-                        if len(body) > self.largest:
-                            raise StoreRefused("GitHub's API answered with more than it should")
+                    body = await read_bounded(response, self.largest)
+                    if body is None:
+                        raise StoreRefused("GitHub's API answered with more than it should")
                     call.received = len(body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise RetryableError(type(error).__name__) from None
-        answer = Answer(response.status, response.headers, bytes(body))
+        answer = Answer(response.status, response.headers, body)
         if answer.status in _LIMITING and (wait := _limit(answer.headers)) is not None:
             self._blocked_until = time.time() + wait
             raise RetryableError("it accepts no more requests", self._keep_limit())

@@ -6,7 +6,6 @@ A thousand requests an hour are all that the jobs of a repository have together,
 """
 
 import asyncio
-import json
 import logging
 import time
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from pydantic import (
 from yarl import URL
 
 from proxy.artifacts.actions.github_api import Answer, GitHubApi
+from proxy.artifacts.actions.http import json_object
 from proxy.artifacts.actions.results import NoSuchArtifact
 from proxy.artifacts.base import Artifact, StoreRefused
 from proxy.text import safe_text
@@ -219,11 +219,8 @@ class RestReader:
         if answer.status in _ABSENT:
             raise StoreRefused(f"GitHub knows no {self.run}, or GITHUB_TOKEN cannot see it: {_PERMISSION}")
         _check(answer)
-        try:
-            fields = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            fields = None
-        if answer.status != HTTPStatus.OK or not isinstance(fields, dict):
+        fields = json_object(answer.body)
+        if answer.status != HTTPStatus.OK or fields is None:
             raise StoreRefused(
                 f"GitHub's API did not answer with a document ({answer.status}): "
                 "are GITHUB_API_URL and GITHUB_REPOSITORY right?"

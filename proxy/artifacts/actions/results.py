@@ -15,7 +15,7 @@ from yarl import URL
 
 from proxy.artifacts.actions.messages import Finalized, Listed, Listing, Signed, Upload
 from proxy.artifacts.actions.session import Session
-from proxy.artifacts.actions.twirp import EXPIRED, Dropped, NameTaken, NoSuchArtifact, Refused, Twirp, Unclear
+from proxy.artifacts.actions.twirp import EXPIRED, Dropped, Fields, NameTaken, NoSuchArtifact, Refused, Twirp, Unclear
 from proxy.artifacts.base import StoreRefused
 from proxy.events import EventBus
 from proxy.runtime.limits import Timeouts
@@ -84,7 +84,7 @@ class ResultsService:
             nonlocal faults
             try:
                 answer = await self._twirp.once("ListArtifacts", self._own())
-                return [each.listed() for each in Listing.model_validate_json(answer).artifacts or []]
+                return [each.listed() for each in Listing.model_validate(answer).artifacts or []]
             except ValidationError:
                 raise Unclear("its list makes no sense") from None
             except Dropped:
@@ -122,13 +122,13 @@ class ResultsService:
                 answer = await self._twirp.call("CreateArtifact", request)
         except NoSuchArtifact:
             raise StoreRefused(_NO_SERVICE) from None
-        return Created(_url(Upload.model_validate_json(answer).signed_upload_url), raw=False)
+        return Created(_url(Upload.model_validate(answer).signed_upload_url), raw=False)
 
     async def _create_raw(self, request: dict[str, object]) -> URL | None:
         """Ask for a place for a bare archive; None where the server does not know such."""
         typed = {**request, "version": 7, "mime_type": "application/octet-stream"}
 
-        async def attempt() -> bytes | None:
+        async def attempt() -> Fields | None:
             try:
                 return await self._twirp.once("CreateArtifact", typed)
             except (Unclear, Refused) as error:
@@ -140,7 +140,7 @@ class ResultsService:
         if answer is None:
             _log.info("this server stores no bare archives: it gets a zip")
             return None
-        return _url(Upload.model_validate_json(answer).signed_upload_url)
+        return _url(Upload.model_validate(answer).signed_upload_url)
 
     async def finalize(self, name: str, size: int, sha256: str | None) -> str:
         """Finish an artifact, with one try; gives its id. Unclear if it may have been finished or not."""
@@ -148,7 +148,7 @@ class ResultsService:
         if sha256 is not None:
             request["hash"] = f"sha256:{sha256}"
         answer = await self._twirp.once("FinalizeArtifact", request, self._twirp.timeouts.finalize)
-        finalized = Finalized.model_validate_json(answer)
+        finalized = Finalized.model_validate(answer)
         if not finalized.ok:
             raise Unclear("the service did not finish the artifact")
         self.has_artifacts = True
@@ -159,7 +159,7 @@ class ResultsService:
 
         async def attempt() -> str:
             answer = await self._twirp.once("GetSignedArtifactURL", _ids(run, job) | {"name": name})
-            if url := Signed.model_validate_json(answer).signed_url:
+            if url := Signed.model_validate(answer).signed_url:
                 return url
             raise Unclear("its answer has no URL")
 

@@ -10,12 +10,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
-from pydantic import BaseModel, ValidationError
 
-from proxy.artifacts.actions.http import bearer
+from proxy.artifacts.actions.http import bearer, json_object, read_bounded
 from proxy.artifacts.actions.session import Session
 from proxy.artifacts.base import StoreExpired, StoreRefused
 from proxy.artifacts.retry import RetryableError, is_retryable, moment, retry, retry_after
@@ -30,6 +29,7 @@ EXPIRED = "the session of this job has expired; push earlier in the job, or spli
 _NAMING = frozenset({"CreateArtifact", "FinalizeArtifact"})
 _USED_UP = "the storage for artifacts is used up; raise the account's budget, or wait for next month"
 
+Fields = dict[str, Any]
 T = TypeVar("T")
 
 
@@ -88,7 +88,7 @@ class Twirp:
         """Return the time by the clock of the service, as far as it was told."""
         return datetime.now(UTC) + self._ahead
 
-    async def call(self, method: str, request: Mapping[str, object]) -> bytes:
+    async def call(self, method: str, request: Mapping[str, object]) -> Fields:
         """Call a method that may be called again. Raise as `retry`."""
         return await self.retry(method, partial(self.once, method, request))
 
@@ -112,8 +112,8 @@ class Twirp:
         """Note that something is tried again."""
         self._events.emit(Retried(_SERVICE))
 
-    async def once(self, method: str, request: Mapping[str, object], limit: float | None = None) -> bytes:
-        """Call a method with one try and return its answer, a JSON object; it may take `limit` seconds.
+    async def once(self, method: str, request: Mapping[str, object], limit: float | None = None) -> Fields:
+        """Call a method with one try and return its answer; it may take `limit` seconds.
 
         Raise Unclear if the outcome is not known; StoreExpired, NoSuchArtifact, NameTaken, StoreRefused if it is.
         """
@@ -133,11 +133,9 @@ class Twirp:
                     middlewares=(bearer(self.session.token),),
                 ) as response:
                     call.status, call.sent = response.status, len(data)
-                    body = bytearray()
-                    async for chunk in response.content.iter_any():
-                        body += chunk
-                        if len(body) > _ANSWER_LIMIT:
-                            raise aiohttp.ClientPayloadError("more than it should be")
+                    body = await read_bounded(response, _ANSWER_LIMIT)
+                    if body is None:
+                        raise aiohttp.ClientPayloadError("more than it should be")
                     call.received = len(body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reached = not isinstance(error, aiohttp.ClientConnectorError)
@@ -145,32 +143,22 @@ class Twirp:
             raise (Dropped if dropped else Unclear)(type(error).__name__) from None  # the cause may name a URL
         if date := moment(response.headers.get("Date", "")):
             self._ahead = date - datetime.now(UTC)
-        _check(method, response, bytes(body))
-        return bytes(body)
+        return _outcome(method, response, body)
 
 
-class _Failure(BaseModel):
-    """An answer that is no success (Twirp's errors); any JSON object is one."""
-
-    msg: object = ""
-
-
-def _check(method: str, response: aiohttp.ClientResponse, body: bytes) -> None:
-    """Raise what went wrong."""
-    try:
-        answer = _Failure.model_validate_json(body)
-    except ValidationError:  # it is no JSON object, but a page of HTML, or a line of text
-        answer = None
+def _outcome(method: str, response: aiohttp.ClientResponse, body: bytes) -> Fields:
+    """Return the answer, or raise what went wrong."""
+    answer = json_object(body)
     match response.status:
-        case HTTPStatus.OK if answer:
-            return
+        case HTTPStatus.OK if answer is not None:
+            return answer
         case HTTPStatus.UNAUTHORIZED:
             raise StoreExpired(EXPIRED)
         case HTTPStatus.NOT_FOUND:
             raise NoSuchArtifact(method, words=answer is None and not body.lstrip().startswith(b"<"))
         case HTTPStatus.CONFLICT if method in _NAMING:
             raise NameTaken(method)
-    status, message = response.status, str(answer.msg) if answer else ""
+    status, message = response.status, str(answer.get("msg", "")) if answer else ""
     if status == HTTPStatus.OK or is_retryable(status, message):
         raise Unclear(f"it answered {status}", status, retry_after(response.headers))
     if status == HTTPStatus.FORBIDDEN:
