@@ -38,6 +38,8 @@ _PLATFORM = (
 _SLOW_PROBE = (
     "once the relay has run for ten seconds, wait so long before a good answer: a container engine asks less often"
 )
+_ALL = "everything that image-relay stored in this run: all tags, replaced versions, caches; nothing else"
+_DRY_RUN = {"--dry-run": {"action": "store_true", "help": "only print what would be deleted"}}
 COMMANDS = {
     "serve": Command("[options]", "Run the registry; this also happens without a command."),
     "list": Command(
@@ -67,12 +69,22 @@ COMMANDS = {
             "--timeout": {"type": seconds, "default": 300.0, "metavar": "SECONDS", "help": "300 by default"},
         },
     ),
+    "delete": Command(
+        "REF… [options]",
+        "Delete images from a relay and from its store.",
+        {
+            "references": {"metavar": "REF", "nargs": "*", "help": "such as app:v1, or a name with @ and a digest"},
+            "--all": {"action": "store_true", "help": _ALL},
+            **_DRY_RUN,
+        },
+    ),
+    "prune": Command("[options]", "Delete what newer pushes replaced, and what is inside of a tag as well.", _DRY_RUN),
     "health": Command(
         "[options]",
         "Exit with 0 if the relay on this host and port answers, else with 1.",
         {"--slow-probe": {"type": float, "default": 0.0, "metavar": "SECONDS", "help": _SLOW_PROBE}},
     ),
-    "help": Command("", "Show this, as --help does; the five above have a --help of their own."),
+    "help": Command("", "Show this, as --help does; those above have a --help of their own."),
 }
 
 
@@ -83,6 +95,8 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
     for name, details in {**known.arguments, **_PLACE}.items():
         parser.add_argument(name, **details)
     chosen = parser.parse_args(arguments)
+    if command == "delete" and bool(chosen.references) == chosen.all:
+        parser.error("name the images to delete, or say --all")
     if command == "save" and not chosen.references and chosen.file is None:
         parser.error("name an image to send, or a tarball with --file")
     if command == "save" and len(chosen.references) > 1 and chosen.file is not None:

@@ -134,25 +134,13 @@ def _ask(command: str, arguments: Sequence[str]) -> None:
     import asyncio
 
     from config.address import reachable
-    from proxy.commands import images, listing, save_load, wait
     from proxy.commands.relay import CommandFailed, Place
+    from proxy.commands.work import work
 
     password = settings.password.get_secret_value() if settings.password else None
     place = Place(*reachable(settings.host, settings.port), password)
     try:
-        match command:
-            case "list":
-                work = listing.show(place, full=chosen.full)
-            case "wait":
-                work = wait.wait(place, [str(images.read(text)) for text in chosen.references], chosen.timeout)
-            case "load":
-                references = [images.loading(text) for text in chosen.references]
-                work = save_load.load(place, references, chosen.file, chosen.platform)
-            case _ if chosen.file is not None:
-                work = save_load.send(place, "".join(map(images.target_of, chosen.references)), chosen.file)
-            case _:
-                work = save_load.save(place, [images.saving(text) for text in chosen.references])
-        asyncio.run(work)
+        asyncio.run(work(command, place, chosen))
     except CommandFailed as error:
         _fail(str(error))
     except KeyboardInterrupt:

@@ -24,6 +24,7 @@ from proxy.backends.opening import open_backend
 from proxy.events import Event, EventBus
 from proxy.oci.manifest import LIMIT
 from proxy.oci.names import Tag, label
+from proxy.registry.cleanup import Cleanup
 from proxy.registry.deletion import Deletion
 from proxy.registry.downloads import Downloads
 from proxy.registry.external_artifacts import ExternalArtifacts
@@ -155,6 +156,7 @@ def assemble(
         lookup=lookup,
         push=push,
         deletion=Deletion(lookup, push),
+        cleanup=Cleanup(lookup, push),
         downloads=downloads,
         image_import=ImageImport(spool, push),
         image_export=ImageExport(lookup, downloads),

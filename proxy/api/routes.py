@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from proxy.api import admin, blobs, images, listings, manifests, uploads
+from proxy.api import admin, blobs, deletions, images, listings, manifests, uploads
 
 
 async def version(request: web.Request) -> web.Response:
@@ -34,6 +34,8 @@ ROUTES = [
     web.put("/relay/images/", images.put),
     web.put("/relay/images/{image:.+}", images.put),
     web.get("/relay/images/{images:.+}", images.get),
+    web.delete("/relay/images", deletions.many),
+    web.delete("/relay/images/{image:.+}", deletions.one),
     web.get("/relay/summary", admin.summary),
     web.get("/metrics", admin.metrics),
 ]

@@ -7,6 +7,7 @@ from aiohttp import web
 from proxy.api.shutdown import Shutdown
 from proxy.backends.backend import Backend
 from proxy.events import EventBus
+from proxy.registry.cleanup import Cleanup
 from proxy.registry.deletion import Deletion
 from proxy.registry.downloads import Downloads
 from proxy.registry.image_export import ImageExport
@@ -37,6 +38,7 @@ class Services:
     lookup: Lookup
     push: Push
     deletion: Deletion
+    cleanup: Cleanup
     downloads: Downloads
     image_import: ImageImport
     image_export: ImageExport

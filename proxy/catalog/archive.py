@@ -99,14 +99,6 @@ def copies(blob: Blob, archives: Iterable[Archive]) -> Copies | None:
     return Copies(crc64, tuple(sources)) if crc64 and sources else None
 
 
-@dataclass(slots=True)
-class Replaced:
-    """An archive that another one has replaced, and when somebody last asked for it (monotonic seconds)."""
-
-    archive: Archive
-    used: float
-
-
 async def read(store: ArtifactStore, naming: Naming, artifact: Artifact, folder: Path | None) -> Archive | None:
     """Open an artifact and read its index; return None if it is no archive of a reference.
 

@@ -8,7 +8,6 @@ gone only when it cannot be opened any more. A replaced archive still answers fo
 
 import math
 import re
-import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import partial
@@ -18,10 +17,11 @@ from proxy.artifacts.base import NOBODYS, Artifact, ArtifactStore, Claim, StoreE
 from proxy.artifacts.naming import Naming, meanings
 from proxy.artifacts.ranking import order, ranked
 from proxy.blob import Blob
-from proxy.catalog.archive import Archive, ArchiveBody, Copies, Replaced
+from proxy.catalog.archive import Archive, ArchiveBody, Copies
 from proxy.catalog.listing import Listing
 from proxy.catalog.opener import Opener
 from proxy.catalog.reader import Reader
+from proxy.catalog.replaced import ReplacedArchives
 from proxy.catalog.search import Search
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
@@ -48,7 +48,7 @@ class Catalog:
         self._archives = self._opener.archives
         self._reader = Reader(self._listing, self._opener, naming)
         self._search = Search(self._listing, self._opener, self._reader, naming, is_remote=store.is_remote)
-        self._replaced: list[Replaced] = []
+        self.lingering = ReplacedArchives(limits.replaced_kept)
 
     @property
     def is_remote(self) -> bool:
@@ -167,14 +167,6 @@ class Catalog:
         """Return which of some content is in open archives, of any repository."""
         return self._search.known_of(wanted)
 
-    async def find_replaced(self, name: Name, digest: Digest) -> Archive | None:
-        """Return an archive that has this content and was replaced a moment ago."""
-        for replaced in self._lingering():
-            if replaced.archive.name == name and replaced.archive.has(digest):
-                replaced.used = time.monotonic()
-                return replaced.archive
-        return None
-
     async def tags(self, name: Name) -> list[Tag]:
         """Return the tags of a repository, in ASCII order, by the names of artifacts; unclear ones are opened.
 
@@ -196,6 +188,15 @@ class Catalog:
         await self._listing.refresh()
         names = {known[0] for each in self._listing.listed.values() if (known := self.reference_of(each))}
         return sorted(names | {archive.name for archive in await self._reader.answering(self._reader.unclear())})
+
+    async def ours(self) -> list[Artifact]:
+        """Return the artifacts that, by their names, this program stored, replaced ones too; the oldest first."""
+        await self._listing.refresh()
+        return sorted(self._reader.ours(), key=order)
+
+    async def open(self, artifact: Artifact) -> Archive | None:
+        """Return the archive in an artifact; None if there is none, or not yet. Raise UnreadableArtifact."""
+        return await self._opener.open(artifact)
 
     async def volume(self) -> tuple[int, int]:
         """Return how many artifacts hold images, replaced ones too, and how many bytes they have together."""
@@ -236,7 +237,7 @@ class Catalog:
     def forget_all(self) -> None:
         """Forget everything: from now on the store is that of another run."""
         self._listing.clear()
-        self._replaced.clear()
+        self.lingering.clear()
         self._opener.keep(lambda *_: False, ())
 
     # Storing and deleting
@@ -248,8 +249,7 @@ class Catalog:
         archive = Archive(artifact, await self._store.open(artifact), body.index, name, reference)
         if self._store.overwrites:
             before = [each for each in self._listing.listed.values() if each.name == artifact.name]
-            opened = [replaced for each in before if (replaced := self._archives.get(each.id))]
-            self._replaced += [Replaced(each, time.monotonic()) for each in opened]
+            self.lingering.add(replaced for each in before if (replaced := self._archives.get(each.id)))
             for each in before:
                 self._opener.forget(each.id)
                 self._listing.forget(each)
@@ -270,8 +270,7 @@ class Catalog:
                     is_meant = archive is not None and self._reader.encoded(archive) == wanted
             if is_meant:
                 await self.remove(artifact)
-        gone = (name, reference)
-        self._replaced = [each for each in self._replaced if (each.archive.name, each.archive.reference) != gone]
+        self.lingering.forget_reference(name, reference)
 
     async def remove(self, artifact: Artifact) -> None:
         """Delete one artifact, and no other of its reference."""
@@ -279,18 +278,9 @@ class Catalog:
         self._opener.forget(artifact.id)
         self._listing.remove(artifact)
 
-    def forget_replaced(self, name: Name, root: Digest) -> bool:
-        """Forget the replaced archives that have this root; return whether there were any."""
-        let_go = [each for each in self._lingering() if (each.archive.name, each.archive.index.root) == (name, root)]
-        self._replaced = [each for each in self._replaced if each not in let_go]
-        return bool(let_go)
-
     def _on_listed(self) -> None:
         self._opener.keep(self._listing.is_settled, self._listing.listed)
-        self._replaced = self._lingering()
-
-    def _lingering(self) -> list[Replaced]:
-        return [each for each in self._replaced if each.used >= time.monotonic() - self._limits.replaced_kept]
+        self.lingering.drop_unused()
 
     async def _is_there(self, artifact: Artifact) -> bool:
         """Return whether an artifact that was listed and could not be opened still exists; if not, forget it."""

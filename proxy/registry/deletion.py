@@ -90,7 +90,7 @@ class Deletion:
                 await self.push.sealer.seal_dependents(archive.name, archive)
                 await catalog.remove(archive.artifact)
             yield digest
-        if catalog.forget_replaced(name, digest):
+        if catalog.lingering.forget_root(name, digest):
             yield digest
 
     async def blob(self, name: Name, digest: Digest) -> None:

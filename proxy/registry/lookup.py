@@ -56,7 +56,7 @@ class Lookup:
             archive = await (self.catalog.find_cached if known else self.catalog.find)(name, digest)
         except UnreadableArtifact as error:
             archive, problem = None, error
-        archive = archive or await self.catalog.find_replaced(name, digest)
+        archive = archive or self.catalog.lingering.find(name, digest)
         if archive and (blob := archive.blob(digest)):
             cached = None if blob.source.is_local or blob.media_type else await self.spool.find(digest)
             return cached or blob

@@ -346,7 +346,7 @@ def test_an_unknown_command_says_what_there_is(capsys: pytest.CaptureFixture[str
 
     assert capsys.readouterr().err == (
         "image-relay: there is no command 'push'; "
-        "there are serve, list, save, load, wait, health, help; serve is the default\n"
+        "there are serve, list, save, load, wait, delete, prune, health, help; serve is the default\n"
     )
 
 

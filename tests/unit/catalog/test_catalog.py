@@ -76,7 +76,7 @@ async def test_what_is_not_there_does_not_answer(desk: Desk) -> None:
     assert await desk.catalog.resolve_tag(APP, V2) is None
     assert await desk.catalog.resolve_tag(Name.parse("other"), V1) is None
     assert await desk.catalog.find(APP, Digest.of(b"?")) is None
-    assert await desk.catalog.find_replaced(APP, Digest.of(b"?")) is None
+    assert desk.catalog.lingering.find(APP, Digest.of(b"?")) is None
     archive = await desk.catalog.resolve_tag(APP, V1)
     assert archive is not None
     assert archive.blob(Digest.of(b"?")) is None
@@ -278,9 +278,9 @@ async def test_a_replaced_archive_lingers_for_those_who_pull_from_it(desk: Desk)
     assert await desk.answering() == new.digest
     assert [archive.index.root for archive in await desk.catalog.archives_in(APP)] == [new.digest]
     assert await plain(reader) == b"old layer"
-    lingering = await desk.catalog.find_replaced(APP, old.digest)
+    lingering = desk.catalog.lingering.find(APP, old.digest)
     assert lingering is not None
-    assert await desk.catalog.find_replaced(Name.parse("other"), old.digest) is None
+    assert desk.catalog.lingering.find(Name.parse("other"), old.digest) is None
 
 
 async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(tmp_path: Path) -> None:
@@ -288,10 +288,10 @@ async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(tmp_path: Path)
     old = await desk.push_image(b"old layer")
     await desk.push_image(b"new layer")
 
-    assert await desk.catalog.find_replaced(APP, old.digest) is None
+    assert desk.catalog.lingering.find(APP, old.digest) is None
     desk.catalog.forget_listing()
     await desk.answering()
-    assert desk.catalog._replaced == []
+    assert len(desk.catalog.lingering) == 0
 
 
 async def test_an_archive_of_another_number_is_not_replaced(desk: Desk) -> None:
@@ -301,7 +301,7 @@ async def test_an_archive_of_another_number_is_not_replaced(desk: Desk) -> None:
     second = await desk.push_image(b"2")
 
     assert await desk.answering() == second.digest
-    assert len(desk.catalog._replaced) == 1
+    assert len(desk.catalog.lingering) == 1
 
 
 async def test_deleting_removes_all_artifacts_of_a_tag_and_no_other(desk: Desk) -> None:
@@ -360,7 +360,7 @@ async def test_where_names_are_given_once_a_second_push_answers_and_the_first_st
     assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2"]
     assert await desk.answering() == second.digest
     assert await root_of(listed_anew(desk)) == second.digest
-    assert desk.catalog._replaced == []
+    assert len(desk.catalog.lingering) == 0
 
 
 class Overtaken(DirectoryStore):

@@ -1,0 +1,42 @@
+"""Deletion of images that are not needed any more, by the names that people know them by."""
+
+from aiohttp import web
+
+from proxy.api.services import SERVICES
+from proxy.errors import ManifestUnknown, Unsupported
+from proxy.oci.names import label
+from proxy.oci.references import Reference
+from proxy.registry.cleanup import Removal
+
+
+async def one(request: web.Request) -> web.Response:
+    """Delete what a tag or a digest names, replaced versions included; with `?dry-run` only say what that is."""
+    services = request.app[SERVICES]
+    reference = Reference.parse(request.match_info["image"])
+    name, wanted = reference.name(services.backend.public_host), reference.wanted
+    if "dry-run" not in request.query:
+        await services.deletion.manifest(name, wanted)
+    elif not await services.lookup.catalog.resolve_tag(name, wanted):
+        raise ManifestUnknown(f"{label(name, wanted)} is not here")
+    return _told([Removal(label(name, wanted), "", 0)])
+
+
+async def many(request: web.Request) -> web.Response:
+    """Delete all that was stored in the run (`?all`), or what newer pushes replaced (`?superseded`); or `?dry-run`."""
+    cleanup, dry_run = request.app[SERVICES].cleanup, "dry-run" in request.query
+    if "all" in request.query:
+        return _told(await cleanup.all(dry_run=dry_run))
+    if "superseded" in request.query:
+        return _told(await cleanup.superseded(dry_run=dry_run))
+    raise Unsupported("say which images: DELETE /relay/images/app:v1, ?superseded, or ?all")
+
+
+def _told(done: list[Removal]) -> web.Response:
+    removed, kept = list[dict[str, object]](), list[dict[str, object]]()
+    for each in done:
+        fields = {"reference": each.reference, "artifact": each.artifact, "stored": each.stored}
+        if each.kept:
+            kept.append(fields | {"reason": each.kept})
+        else:
+            removed.append(fields)
+    return web.json_response({"removed": removed, "kept": kept})

@@ -1,0 +1,55 @@
+"""What each command has to do, by the arguments that it was called with."""
+
+from argparse import Namespace
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from proxy.commands import cleanup, images, listing, save_load, wait
+from proxy.commands.relay import Place
+
+Work = Coroutine[Any, Any, None]
+
+
+def work(command: str, place: Place, chosen: Namespace) -> Work:
+    """Return the work of a command, to be awaited. Raise CommandFailed where an argument makes no sense."""
+    return _WORK[command](place, chosen)
+
+
+def _list(place: Place, chosen: Namespace) -> Work:
+    return listing.show(place, full=chosen.full)
+
+
+def _wait(place: Place, chosen: Namespace) -> Work:
+    return wait.wait(place, [str(images.read(text)) for text in chosen.references], chosen.timeout)
+
+
+def _save(place: Place, chosen: Namespace) -> Work:
+    if chosen.file is not None:
+        return save_load.send(place, "".join(map(images.target_of, chosen.references)), chosen.file)
+    return save_load.save(place, [images.saving(text) for text in chosen.references])
+
+
+def _load(place: Place, chosen: Namespace) -> Work:
+    references = [images.loading(text) for text in chosen.references]
+    return save_load.load(place, references, chosen.file, chosen.platform)
+
+
+def _delete(place: Place, chosen: Namespace) -> Work:
+    if chosen.all:
+        return cleanup.remove(place, "all", dry_run=chosen.dry_run)
+    references = [str(images.read(text)) for text in chosen.references]
+    return cleanup.delete(place, references, dry_run=chosen.dry_run)
+
+
+def _prune(place: Place, chosen: Namespace) -> Work:
+    return cleanup.remove(place, "superseded", dry_run=chosen.dry_run)
+
+
+_WORK: dict[str, Callable[[Place, Namespace], Work]] = {
+    "list": _list,
+    "save": _save,
+    "load": _load,
+    "wait": _wait,
+    "delete": _delete,
+    "prune": _prune,
+}

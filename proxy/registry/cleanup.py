@@ -1,0 +1,106 @@
+"""Remove what nobody needs any more: storage of artifacts is billed by the hour, and deleting them stops that."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from proxy.artifacts.base import Artifact, StoreExpired, StoreRefused, UnreadableArtifact
+from proxy.artifacts.ranking import ranked
+from proxy.catalog.archive import Archive
+from proxy.errors import Denied
+from proxy.events import Deleted
+from proxy.oci.digest import Digest
+from proxy.oci.names import Name, Tag, label
+from proxy.registry.lookup import Lookup
+from proxy.registry.push import Push
+
+_NOT_OURS = "it is unfinished, or it is not an image that image-relay stored"
+_ZIPPED = "actions/upload-artifact stored it"
+_UNDER_WAY = "it is still being pushed"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """An artifact that was removed, or would be: the image in it, its bytes, and why it was kept if it was."""
+
+    reference: str
+    artifact: str
+    stored: int
+    kept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """Removes whole artifacts that this program stored in the run; never anything else."""
+
+    lookup: Lookup
+    push: Push
+
+    async def all(self, *, dry_run: bool = False) -> list[Removal]:
+        """Remove every image, with replaced versions, caches and what has no tag; return what was removed and kept.
+
+        What is pending is stored first. Raise Denied if nothing can be deleted now.
+        """
+        if not dry_run:
+            self._check_open()
+            await self.push.flush()
+        done = [await self._remove(each, dry_run=dry_run) for each in await self.lookup.catalog.ours()]
+        pushed = self.push.pushed()
+        return done + [Removal(label(each.name, each.reference), "", 0, each.problem or _UNDER_WAY) for each in pushed]
+
+    async def superseded(self, *, dry_run: bool = False) -> list[Removal]:
+        """Remove the versions that newer pushes of their tag replaced, and what has no tag and is inside of a tag.
+
+        Return what was removed and kept. Raise Denied if nothing can be deleted now.
+        """
+        if not dry_run:
+            self._check_open()
+        opened = [await self._opened(each) for each in await self.lookup.catalog.ours()]
+        same = defaultdict[tuple[Name, Tag | Digest], dict[str, Archive]](dict)
+        for archive in opened:
+            if isinstance(archive, Archive):
+                same[archive.name, archive.reference][archive.artifact.id] = archive
+        older, tagged, untagged = list[Archive](), list[Archive](), list[Archive]()
+        for (_, reference), versions in same.items():
+            newest, *replaced = [versions[each.id] for each in ranked(each.artifact for each in versions.values())]
+            (tagged if isinstance(reference, Tag) else untagged).append(newest)
+            older += reversed(replaced)  # the oldest first: at no moment does another one answer
+        inside = [each for each in untagged if any(_has_all_of(whole, each) for whole in tagged)]
+        return [await self._remove(each.artifact, dry_run=dry_run) for each in [*older, *inside]]
+
+    def _check_open(self) -> None:
+        if closed := self.lookup.catalog.closed:
+            raise Denied(closed)
+
+    async def _remove(self, artifact: Artifact, *, dry_run: bool) -> Removal:
+        """Remove one artifact if it is one of ours."""
+        archive = await self._opened(artifact)
+        known = self.lookup.catalog.reference_of(artifact)
+        if not isinstance(archive, Archive):
+            return Removal(label(*known) if known else "", artifact.name, artifact.size, kept=archive)
+        reference = label(archive.name, archive.reference)
+        if not dry_run:
+            try:
+                async with self.push.lock(archive.name, archive.reference):
+                    await self.push.sealer.seal_dependents(archive.name, archive)
+                    await self.lookup.catalog.remove(artifact)
+            except StoreExpired:
+                raise
+            except (StoreRefused, Denied) as error:
+                return Removal(reference, artifact.name, archive.size, kept=str(error))
+            self.push.events.bus.emit(Deleted((reference,), reference))
+        return Removal(reference, artifact.name, archive.size)
+
+    async def _opened(self, artifact: Artifact) -> Archive | str:
+        """Return the archive in an artifact that this program stored, or why there is none."""
+        catalog = self.lookup.catalog
+        try:
+            archive = await catalog.open(artifact)
+        except UnreadableArtifact as error:
+            return error.problem
+        if archive is None:
+            return _NOT_OURS
+        return _ZIPPED if catalog.is_remote and archive.source.is_local else archive
+
+
+def _has_all_of(whole: Archive, part: Archive) -> bool:
+    return whole.name == part.name and all(map(whole.is_sound, part.index.blobs))

@@ -1,0 +1,229 @@
+"""Images that are not needed any more: all of a run, or what was replaced; and nothing that somebody else stored."""
+
+import asyncio
+
+import pytest
+
+from proxy.runtime.limits import Limits
+from tests.actions_store.foreign_images import store
+from tests.actions_store.relays import Relays, pulled
+from tests.api.relay import MIB, Pushed, Relay, eventually, index
+from tests.fakes.actions import kinds
+from tests.fakes.actions.emulator import Emulator
+from tests.fakes.actions.faults import Answer, Delay
+from tests.fakes.actions.fixtures import Emulate
+from tests.fakes.actions.options import Flavour
+from tests.registry_harness import noise
+
+FLAVOURS = list(Flavour)
+
+
+async def fill(relay: Relay, long: int = 40) -> dict[str, Pushed]:
+    """Push what a run has at its end: a tag three times, an index, a digest alone, a signature, a long name."""
+    for number in range(2):
+        await relay.push_image("ci", layers=[f"layer {number}".encode()])
+    moved = await relay.push_image("ci", layers=[b"the newest"])
+    children = [await relay.push_image(layers=[f"child {number}".encode()]) for number in range(2)]
+    both = await relay.push(index(*(each.descriptor() for each in children)), "both")
+    alone = await relay.push_image(name="alone")
+    await relay.push_image("v1", name="a/" + "long/" * long + "name")
+    assert (await relay.flush()).status == 200
+    return {"moved": moved, "both": both, "alone": alone}
+
+
+def names(actions: Emulator) -> list[str]:
+    """List what GitHub's service has."""
+    return sorted(record.name for record in actions.ledger.records)
+
+
+async def ours(actions: Emulator, relays: Relays) -> list[str]:
+    """List what a relay sees that has just begun, on every server."""
+    fresh = await relays.start(actions, actions.job("look"))
+    return sorted(each.name for each in await fresh.services.lookup.catalog.ours())
+
+
+async def asked(relay: Relay, which: str, **query: str) -> tuple[list[str], dict[str, str]]:
+    """Ask for a deletion; gives the artifacts that were removed, and of those that were kept the reasons."""
+    answer = await relay.ask("DELETE", "/relay/images", params={which: "", **query})
+    assert answer.status == 200, answer.body
+    kept = {each["artifact"] or each["reference"]: each["reason"] for each in answer.json["kept"]}
+    return sorted(each["artifact"] for each in answer.json["removed"]), kept
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+async def test_at_the_end_of_a_run_nothing_of_ours_is_left(emulate: Emulate, relays: Relays, flavour: Flavour) -> None:
+    actions = emulate(flavour=flavour)
+    await fill(await relays.start(actions), long=4 if flavour is Flavour.ACT else 40)  # act names files so
+    before = await ours(actions, relays)
+    last = await relays.start(actions, actions.job("cleanup"))
+
+    removed, kept = await asked(last, "all")
+
+    assert kept == {}
+    assert len(before) == 6
+    assert removed == before
+    assert await ours(actions, relays) == []
+    assert (await last.get("ci")).status == 404
+    assert (await last.ask("GET", "/v2/_catalog")).json == {"repositories": []}
+
+
+async def test_what_others_stored_stays_whatever_it_is_called(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    job = actions.job("other")
+    others = ["coverage", "image", "image-app", "image-app@v1 (1)", "image-report@html", "images", "alone@ci"]
+    for name in others:
+        await store(actions, job, name, name.encode())
+    await fill(await relays.start(actions))
+
+    _, kept = await asked(await relays.start(actions, actions.job("cleanup")), "all")
+
+    assert names(actions) == sorted(others)
+    assert kept.keys() == {"image-report@html"}  # which is called as ours are
+
+
+@pytest.mark.parametrize("flavour", [Flavour.ACT, Flavour.FORGEJO])
+async def test_an_upload_under_way_in_another_job_is_kept_and_named_where_it_is_listed(
+    emulate: Emulate, relays: Relays, flavour: Flavour
+) -> None:
+    relays.limits = Limits(listing_fresh=0.0)
+    actions = emulate(flavour=flavour)
+    writer, last = await relays.start(actions), await relays.start(actions, actions.job("cleanup"))
+    await writer.push_image("old")
+    actions.traffic.reset()
+    actions.plan.play(kinds.PUT_BLOCK, Delay(1.0), skip=1)
+    pushing = asyncio.create_task(writer.push_image("new", layers=[noise(5 * MIB)]))
+    await eventually(lambda: actions.traffic.calls[kinds.PUT_BLOCK] == 2)
+
+    removed, kept = await asked(last, "all")
+    pushed = await pushing
+
+    assert removed == ["image-app@old"]
+    assert kept == {"image-app@new": "it is unfinished, or it is not an image that image-relay stored"}
+    assert (await pulled(last, "new"))["manifest"] == pushed.content
+
+
+async def test_a_dry_run_names_all_of_it_and_removes_nothing(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    relay = await relays.start(actions)
+    await fill(relay)
+    before = names(actions)
+
+    removed, kept = await asked(relay, "all", **{"dry-run": ""})
+
+    assert (removed, kept) == (before, {})
+    assert names(actions) == before
+
+
+async def test_what_was_pushed_and_waits_goes_too(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    relay = await relays.start(actions)
+    pushed = await relay.push_image()
+
+    removed, kept = await asked(relay, "all")
+
+    assert (len(removed), kept) == (1, {})
+    assert names(actions) == []
+    assert (await relay.get(pushed.digest)).status == 404
+
+
+async def test_two_jobs_that_clean_up_at_once_leave_nothing_and_do_not_fail(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await fill(await relays.start(actions))
+    both = [await relays.start(actions, actions.job(name)) for name in ("one", "two")]
+
+    done = await asyncio.gather(*(asked(each, "all") for each in both))
+
+    assert names(actions) == []
+    assert set(done[0][0]) | set(done[1][0]) != set()
+    assert not any("image-report" in name for _, kept in done for name in kept)
+
+
+async def test_who_reads_an_image_that_goes_gets_all_of_it_or_an_error_that_says_so(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    layer = noise(12 * MIB)
+    pushed = await (await relays.start(actions)).push_image("v1", layers=[layer])
+    reader, last = await relays.start(actions, actions.job("test")), await relays.start(actions, actions.job("last"))
+    assert (await reader.get("v1")).body == pushed.content
+    digest = (await reader.get("v1")).json["layers"][0]["digest"]
+    actions.plan.play(kinds.GET_RANGE, Delay(0.5), times=2)
+    reading = asyncio.create_task(reader.ask("GET", f"/v2/app/blobs/{digest}"))
+    await asyncio.sleep(0.1)
+
+    removed, _ = await asked(last, "all")
+
+    assert removed == ["image-app@v1"]
+    try:
+        answer = await reading
+    except OSError:
+        pass  # cut: what came is not the whole, and the client knows
+    else:
+        assert answer.status == 404 or answer.body == layer
+    assert (await last.get("v1")).status == 404
+
+
+async def test_what_the_service_does_not_delete_is_kept_with_the_reason_and_the_rest_goes(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    relay = await relays.start(actions)
+    for tag in ("a", "b", "c"):
+        await relay.push_image(tag)
+    actions.plan.play(kinds.DELETE, Answer(400, '{"code":"invalid_argument","msg":"no"}', "application/json"), skip=2)
+
+    removed, kept = await asked(relay, "all")
+
+    assert list(kept.values()) == ["the artifact service refused (DeleteArtifact: 400)"]
+    assert names(actions) == list(kept)
+    assert sorted([*kept, *removed]) == ["image-app@a", "image-app@b", "image-app@c"]
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+async def test_what_newer_pushes_replaced_goes_and_every_tag_answers_as_before(
+    emulate: Emulate, relays: Relays, flavour: Flavour
+) -> None:
+    actions = emulate(flavour=flavour)
+    writer = await relays.start(actions)
+    there = await fill(writer, long=4)
+    tidy = await relays.start(actions, actions.job("tidy"))
+
+    removed, kept = await asked(tidy, "superseded")
+
+    assert kept == {}
+    assert len(removed) == 2
+    reader = await relays.start(actions, actions.job("reader"))
+    assert (await pulled(reader, "ci"))["manifest"] == there["moved"].content
+    assert (await reader.get("both")).body == there["both"].content
+    assert len(await pulled(reader, "both")) == 4  # a config, two layers, and the last manifest
+    assert (await pulled(reader, there["alone"].digest, "alone"))["manifest"] == there["alone"].content
+    assert await asked(tidy, "superseded") == ([], {})
+
+
+async def test_a_digest_that_is_inside_of_a_tag_is_kept_once(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    relay = await relays.start(actions)
+    child = await relay.push_image()
+    assert (await relay.flush()).status == 200
+    await relay.push(index(child.descriptor()), "v1")
+    await relay.push(child, "v2")
+    assert len(names(actions)) == 3
+
+    removed, kept = await asked(relay, "superseded")
+
+    assert kept == {}
+    assert removed == [f"image-app@sha256+{child.digest.hex}"]
+    reader = await relays.start(actions, actions.job("reader"))
+    assert (await pulled(reader, child.digest))["manifest"] == child.content
+
+
+async def test_a_relay_that_only_reads_removes_nothing(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await (await relays.start(actions)).push_image("v1")
+    relay = await relays.start_without_session(actions)
+
+    answer = await relay.ask("DELETE", "/relay/images", params={"all": ""})
+
+    assert answer.error == (403, "DENIED")
+    assert "session" in answer.message
+    assert names(actions) == ["image-app@v1"]

@@ -1,0 +1,115 @@
+"""`DELETE /relay/images`: of one image, of all, of what was replaced."""
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from tests.api.relay import Relay
+
+
+async def command(relay: Relay, *arguments: str) -> tuple[int, list[str], str]:
+    """Run a command as a process of its own; gives its status, the lines that it printed, and its complaint."""
+    call = [sys.executable, "-m", "proxy", *arguments, "--port", str(relay.port)]
+    done = await asyncio.to_thread(subprocess.run, call, capture_output=True, text=True, timeout=30, check=False)
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+async def test_an_image_is_deleted_by_the_name_that_people_know_it_by(relay: Relay) -> None:
+    await relay.push_image("v1", "latest")
+
+    removed = await relay.ask("DELETE", f"/relay/images/localhost:{relay.port}/app")
+
+    assert removed.json == {"removed": [{"reference": "app:latest", "artifact": "", "stored": 0}], "kept": []}
+    assert relay.artifacts() == ["image-app@v1.tar.zst"]
+
+
+async def test_a_digest_takes_every_tag_of_it_along(relay: Relay) -> None:
+    pushed = await relay.push_image("v1", "latest")
+
+    assert (await relay.ask("DELETE", f"/relay/images/app@{pushed.digest}")).status == 200
+
+    assert relay.artifacts() == []
+
+
+async def test_a_dry_run_of_one_image_says_whether_it_is_there(relay: Relay) -> None:
+    await relay.push_image("v1")
+
+    there = await relay.ask("DELETE", "/relay/images/app:v1?dry-run")
+    absent = await relay.ask("DELETE", "/relay/images/app:v2?dry-run")
+
+    assert [each["reference"] for each in there.json["removed"]] == ["app:v1"]
+    assert absent.error == (404, "MANIFEST_UNKNOWN")
+    assert relay.artifacts() == ["image-app@v1.tar.zst"]
+
+
+async def test_everything_goes_only_if_that_is_said(relay: Relay) -> None:
+    await relay.push_image("v1")
+    (relay.data / "mine.tar.zst").write_bytes(b"mine")
+
+    refused = await relay.ask("DELETE", "/relay/images")
+    assert refused.error == (405, "UNSUPPORTED")
+    assert "?all" in refused.message
+    assert relay.artifacts() == ["image-app@v1.tar.zst", "mine.tar.zst"]
+
+    done = await relay.ask("DELETE", "/relay/images?all")
+    assert [each["reference"] for each in done.json["removed"]] == ["app:v1"]
+    assert relay.artifacts() == ["mine.tar.zst"]
+
+
+@pytest.mark.parametrize("image", ["app:", "app@sha256:1", "App:v1", "app:v1:v2"])
+async def test_what_is_no_reference_is_refused(relay: Relay, image: str) -> None:
+    answer = await relay.ask("DELETE", f"/relay/images/{image}")
+
+    assert answer.status == 400
+    assert answer.message
+
+
+# The commands
+
+
+async def test_images_are_deleted_one_by_one_until_one_is_not_there(relay: Relay) -> None:
+    await relay.push_image("v1", "v2", "v3")
+
+    status, lines, complaint = await command(relay, "delete", "app:v1", "app:v0", "app:v2")
+
+    assert (status, lines) == (1, ["deleted app:v1"])
+    assert complaint == "image-relay: app:v0 is not here\n"
+    assert relay.artifacts() == ["image-app@v2.tar.zst", "image-app@v3.tar.zst"]
+
+
+async def test_everything_is_deleted_after_a_look_at_what_that_is(relay: Relay) -> None:
+    await relay.push_image("v1")
+    await relay.push_image("ci", name="web")
+
+    status, lines, _ = await command(relay, "delete", "--all", "--dry-run")
+    assert status == 0
+    assert [line.partition(" (")[0] for line in lines] == ["would delete app:v1", "would delete web:ci"]
+    assert len(relay.artifacts()) == 2
+
+    status, lines, _ = await command(relay, "delete", "--all")
+    assert status == 0
+    assert [line.partition(" (")[0] for line in lines] == ["deleted app:v1", "deleted web:ci"]
+    assert relay.artifacts() == []
+    assert await command(relay, "delete", "--all") == (0, ["nothing to delete"], "")
+
+
+async def test_what_a_tag_contains_is_pruned(relay: Relay) -> None:
+    pushed = await relay.push_image()
+    assert (await relay.flush()).status == 200
+    await relay.push(pushed, "v1")
+
+    status, lines, _ = await command(relay, "prune")
+
+    assert status == 0
+    assert [line.partition(" (")[0] for line in lines] == [f"deleted app@{pushed.digest}"]
+    assert relay.artifacts() == ["image-app@v1.tar.zst"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("app:v1", "--all")])
+async def test_which_images_has_to_be_said_in_one_way(relay: Relay, arguments: tuple[str, ...]) -> None:
+    status, _, complaint = await command(relay, "delete", *arguments)
+
+    assert status == 2
+    assert "name the images to delete, or say --all" in complaint
