@@ -24,6 +24,14 @@ def _if_text(parse: Callable[[str], object]) -> BeforeValidator:
 _AnyCase = _if_text(str.lower)
 
 
+def _parse_span(text: str) -> float:
+    """Return the seconds of a time such as `90`, `90s`, `10m` or `1h`. Raise ValueError."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([smh]?)", text.strip().lower())
+    if not match:
+        raise ValueError("should be a time such as 90s, 10m or 1h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 class Settings(BaseSettings):
     """All settings of a relay, checked and unchangeable. The constructor reads neither environment nor arguments."""
 
@@ -123,6 +131,13 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="seconds without a request after which a manifest pushed only by digest becomes an artifact or "
         "file of its own; long enough for the tag that usually follows",
+    )
+    wait: Annotated[float, _if_text(_parse_span)] = Field(
+        0,
+        ge=0,
+        le=21600,
+        allow_inf_nan=False,
+        description="how long a pull of a tag that is not there yet waits for it, such as 10m; 0: not at all",
     )
     password: SecretStr | None = Field(
         None,

@@ -36,6 +36,7 @@ from proxy.registry.push import Push
 from proxy.registry.push_events import PushEvents
 from proxy.registry.push_state import State
 from proxy.registry.singleflight import SingleFlight
+from proxy.registry.waiting import PullWait
 from proxy.reporting.event_log import log_event
 from proxy.reporting.history import History
 from proxy.reporting.job_summary import JobSummary
@@ -154,6 +155,7 @@ def assemble(
         tasks=tasks,
         spool=spool,
         lookup=lookup,
+        pull_wait=PullWait(lookup, settings.wait, limits.wait_pauses),
         push=push,
         deletion=Deletion(lookup, push),
         cleanup=Cleanup(lookup, push),

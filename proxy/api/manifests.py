@@ -24,6 +24,9 @@ from proxy.registry.lookup import read_manifest
 _TAGS_CHILDREN = re.compile(r"docker/(2[3-7]|28\.[01])\.\S* .*containerd-client/|containerd/(1|2\.0)\.")
 
 
+_ANY = "*/*"  # in the Accept of containerd and BuildKit: with one type before a push, with several for a pull
+
+
 async def get(request: web.Request) -> web.Response:
     """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
     name, reference, pulls = name_of(request), reference_of(request), request.app[SERVICES].pulls
@@ -42,16 +45,34 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
+    name, reference, services = name_of(request), reference_of(request), request.app[SERVICES]
     try:
-        blob = await request.app[SERVICES].lookup.manifest(name_of(request), reference_of(request))
+        if isinstance(reference, Tag) and _pulls(request):
+            blob = await services.pull_wait.manifest(name, reference)
+        else:
+            blob = await services.lookup.manifest(name, reference)
     except UnreadableArtifact as error:
-        # Before a push containerd and BuildKit ask for one type, or any, and no other client does. They are told that
-        # what cannot be read is not there, or the push would fail because of an artifact that it does not need.
-        accepted = {each.strip() for line in request.headers.getall("Accept", []) for each in line.split(",")}
-        if request.method == "HEAD" and "*/*" in accepted and len(accepted) == 2:  # noqa: PLR2004 - one type, and any
+        # Whoever is about to push is told that what cannot be read is not there, or the push would fail because of an
+        # artifact that it does not need.
+        if request.method == "HEAD" and len(_accepted(request)) == 2 and _ANY in _accepted(request):  # noqa: PLR2004
             raise ManifestUnknown(str(error)) from error
         raise
     return blob, await read_all(blob) if request.method == "GET" else None
+
+
+def _accepted(request: web.Request) -> set[str]:
+    return {each.strip() for line in request.headers.getall("Accept", []) for each in line.split(",")}
+
+
+def _pulls(request: web.Request) -> bool:
+    """Return whether this is the first request of a pull: engines begin with a HEAD, everybody else with a GET.
+
+    A HEAD of crane or regctl asks whether the tag has to be pushed, and must not wait for it.
+    """
+    if request.method == "GET":
+        return True
+    accepted, is_docker = _accepted(request), request.headers.get("User-Agent", "").startswith("docker/")
+    return len(accepted) > 2 and (_ANY in accepted or is_docker)  # noqa: PLR2004 - one type, and any
 
 
 async def put(request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ from proxy.registry.image_import import ImageImport
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 from proxy.registry.singleflight import SingleFlight
+from proxy.registry.waiting import PullWait
 from proxy.reporting.job_summary import JobSummary
 from proxy.reporting.metrics import Metrics
 from proxy.reporting.pulls import PullTracker
@@ -36,6 +37,7 @@ class Services:
     tasks: TaskSet
     spool: Spool
     lookup: Lookup
+    pull_wait: PullWait
     push: Push
     deletion: Deletion
     cleanup: Cleanup

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from itertools import chain, repeat
 
 from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient
 from proxy.text import safe_text
 
 _FOR_EVER = {400, 401, 405}  # no reference, no password, no image-relay
 _LEAST = 2.0  # seconds
-_PAUSE = 2.0  # seconds; as often as a relay lists the artifacts of the run
+_PAUSES = (2.0, 4.0, 8.0, 15.0)  # seconds between two questions; the last one is repeated
 
 
 async def wait(place: Place, references: Sequence[str], seconds: float, least: float = _LEAST) -> None:
@@ -20,14 +21,15 @@ async def wait(place: Place, references: Sequence[str], seconds: float, least: f
     until = time.monotonic() + seconds
     async with RelayClient(place) as relay:
         for reference in references:
-            told = ""
+            told, pauses = "", chain(_PAUSES, repeat(_PAUSES[-1]))
             while problem := await _problem(relay, reference, place, max(least, until - time.monotonic())):
-                if time.monotonic() + _PAUSE > until:
+                left = until - time.monotonic()
+                if left <= 0:
                     raise CommandFailed(f"{reference} did not appear within {seconds:g} seconds: {problem}")
                 if problem != told:
                     print(safe_text(f"waiting for {reference}: {problem}"), flush=True)
                     told = problem
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(min(next(pauses), left))
             print(safe_text(f"{reference} is there"))
 
 

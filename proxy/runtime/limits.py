@@ -83,6 +83,9 @@ class Limits:
     superseded_kept: float = 60.0  # for which clients may go on reading what an index took the place of
     superseded_poll: float = 1.0  # between two looks at what is due
 
+    # Pulls that wait for a tag
+    wait_pauses: tuple[float, ...] = (2.0, 4.0, 8.0, 15.0)  # between two looks for it; the last one is repeated
+
     # Pushes
     prefetch_wait: float = 5.0  # from the beginning of a push, for which its requests wait at most
     prefetch_good: float = 30.0  # for which what was prefetched is good, and for which a failure is not tried again

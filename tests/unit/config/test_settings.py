@@ -28,7 +28,7 @@ def test_the_defaults_serve_this_machine_alone() -> None:
     assert (settings.run_id, settings.trust_forks) == (None, False)
     assert settings.access == "write"
     assert settings.compression_level == 3
-    assert settings.settle_seconds == 2
+    assert (settings.settle_seconds, settings.wait) == (2, 0)
     assert settings.password is None
     assert (settings.log_format, settings.log_level) == ("text", "info")
 
@@ -104,6 +104,7 @@ def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Pat
         "RELAY_ACCESS": "write",
         "RELAY_COMPRESSION_LEVEL": "3",
         "RELAY_SETTLE_SECONDS": "0.5",
+        "RELAY_WAIT": "0",
         "RELAY_PASSWORD": "none",
         "RELAY_LOG_FORMAT": "text",
         "RELAY_LOG_LEVEL": "info",
@@ -173,6 +174,9 @@ def test_what_makes_sense_is_accepted(field: str, value: object) -> None:
         ("access", "none", "'write' or 'read'"),
         ("compression_level", "0", "greater than or equal to 1"),
         ("compression_level", "22", "less than or equal to 19"),
+        ("wait", "soon", "such as 90s, 10m or 1h"),
+        ("wait", "-1", "such as 90s, 10m or 1h"),
+        ("wait", "7h", "less than or equal to 21600"),
         ("settle_seconds", "nan", "finite number"),
         ("settle_seconds", "-1", "greater than or equal to 0"),
         ("settle_seconds", "1e9", "less than or equal to 3600"),
@@ -191,3 +195,8 @@ def test_what_makes_no_sense_is_refused_with_a_reason(field: str, value: object,
 def test_an_empty_value_is_a_mistake_and_not_the_default(field: str) -> None:
     with pytest.raises(ValidationError, match="is empty; give it a value or leave it out"):
         Settings.model_validate({field: ""})
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("90", 90), ("1.5s", 1.5), ("10m", 600), ("1H", 3600)])
+def test_a_time_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> None:
+    assert Settings.model_validate({"wait": text}).wait == seconds

@@ -1,0 +1,74 @@
+"""Pulls that wait for an image which another job is about to push, so that consumers can start before producers end."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from proxy.artifacts.base import StoreExpired, StoreRefused, UnreadableArtifact
+from proxy.blob import Blob
+from proxy.errors import ManifestUnknown
+from proxy.oci.names import Name, Tag, label
+from proxy.registry.lookup import Lookup
+from proxy.text import format_duration
+
+_log = logging.getLogger(__name__)
+_TOLD = 60.0  # seconds for which a pull that waited in vain is not made to wait again: clients ask twice
+
+
+@dataclass(slots=True)
+class PullWait:
+    """Waits for tags for at most `seconds`; all who wait look at the store together, after `pauses` that grow."""
+
+    lookup: Lookup
+    seconds: float
+    pauses: Sequence[float]
+    _waiting: dict[tuple[Name, Tag], int] = field(default_factory=dict)
+    _in_vain: dict[tuple[Name, Tag], float] = field(default_factory=dict)  # until when (monotonic seconds)
+    _looks: int = 0  # since the last tag was added
+    _due: float = 0.0  # the next look (monotonic seconds)
+
+    @property
+    def tags(self) -> Sequence[tuple[Name, Tag]]:
+        """The tags that somebody waits for."""
+        return tuple(self._waiting)
+
+    async def manifest(self, name: Name, tag: Tag) -> Blob:
+        """Return the manifest of a tag, once it is there. Raise what `Lookup.manifest` raises, in the end."""
+        key, began = (name, tag), time.monotonic()
+        seconds = 0.0 if time.monotonic() < self._in_vain.get(key, 0.0) else self.seconds
+        while True:
+            try:
+                return await self.lookup.manifest(name, tag)
+            except (UnreadableArtifact, StoreExpired):
+                raise
+            except (ManifestUnknown, StoreRefused) as error:
+                left = began + seconds - time.monotonic()
+                if left <= 0:
+                    raise self._after(key, error) if seconds else error from None
+            await self._pause(key, left)
+
+    def _after(self, key: tuple[Name, Tag], error: ManifestUnknown | StoreRefused) -> ManifestUnknown | StoreRefused:
+        now = time.monotonic()
+        self._in_vain = {each: until for each, until in self._in_vain.items() if until > now} | {key: now + _TOLD}
+        if not isinstance(error, ManifestUnknown):
+            return error
+        return ManifestUnknown(f"{error.message} It did not appear within {format_duration(self.seconds)} (RELAY_WAIT)")
+
+    async def _pause(self, key: tuple[Name, Tag], left: float) -> None:
+        """Wait for the next look at the store, at most as long as is left."""
+        if key not in self._waiting:
+            self._looks = 0
+            _log.info("%s is not there yet: a pull waits for it, for %s at most", label(*key), format_duration(left))
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+        try:
+            now = time.monotonic()
+            if now >= self._due:
+                self._due = now + self.pauses[min(self._looks, len(self.pauses) - 1)]
+                self._looks += 1
+            await asyncio.sleep(min(left, self._due - now))
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
