@@ -16,9 +16,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yml"))
 ACTION = "OWNER/image-relay@"
 IMAGE = "ghcr.io/OWNER/image-relay"
-_PUSHES = re.compile(
-    r"docker push|podman push|--push|imagetools create --tag localhost|push: true|^ *save:", re.MULTILINE
-)
+_PUSHES = re.compile(r"docker push|podman push|push=true|imagetools create --tag localhost|^ *save:", re.MULTILINE)
 _EVERYBODY = re.compile(r"\$\{\{\s*github\.(event\.|head_ref)")
 
 pytestmark = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
