@@ -31,6 +31,14 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class SentGzip:
+    """For an image without zstd layers, a client whose layers a build compressed has sent so many bytes of gzip."""
+
+    reference: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Storing:
     """An archive is on its way to the store for some time already."""
 
@@ -151,6 +159,7 @@ class ReadExternal:
 Event = (
     Received
     | Accepted
+    | SentGzip
     | Storing
     | Stored
     | Unchanged

@@ -22,6 +22,8 @@ from proxy.registry.lookup import read_manifest
 # Docker 23 to 28.1 with the containerd store, and buildx before 0.22: they push what an index names under its tag, and
 # the index last (https://github.com/moby/moby/pull/49949, https://github.com/docker/buildx/pull/3024).
 _TAGS_CHILDREN = re.compile(r"docker/(2[3-7]|28\.[01])\.\S* .*containerd-client/|containerd/(1|2\.0)\.")
+# Docker with the containerd store, and BuildKit, push the layers that a build has exported; others compress themselves.
+_EXPORTS_LAYERS = re.compile(r"docker/.* containerd-client/|buildkit/")
 
 
 _ANY = "*/*"  # in the Accept of containerd and BuildKit: with one type before a push, with several for a pull
@@ -84,9 +86,11 @@ async def put(request: web.Request) -> web.Response:
     if isinstance(reference, Digest) and reference != digest:
         raise DigestInvalid(f"the manifest has {digest}, not {reference}")
     manifest = await read_manifest(content, request.headers.get("Content-Type", ""))
-    tags_children = _TAGS_CHILDREN.match(request.headers.get("User-Agent", ""))
-    if isinstance(reference, Tag) and tags_children and not manifest.is_index:
+    client = request.headers.get("User-Agent", "")
+    if isinstance(reference, Tag) and _TAGS_CHILDREN.match(client) and not manifest.is_index:
         manifest = replace(manifest, interim=True)
+    if _EXPORTS_LAYERS.match(client):
+        request.app[SERVICES].push.events.exported(name, reference, manifest)
     if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
         required = reference if isinstance(reference, Tag) else None  # 201 is about the tag in the path
         durable = await request.app[SERVICES].push.put_tagged(name, wanted, digest, manifest, required)

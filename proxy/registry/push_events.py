@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from proxy.artifacts.base import Stretch
 from proxy.catalog.catalog import Archive
-from proxy.events import Accepted, EventBus, Stored, Storing
+from proxy.events import Accepted, EventBus, SentGzip, Stored, Storing
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
@@ -17,6 +17,8 @@ from proxy.registry.sealing import Body
 from proxy.runtime.tasks import TaskSet
 
 _EVERY = 5.0  # seconds between two events of an archive that is being stored
+_GZIP = (".tar+gzip", ".tar.gzip")  # how the media types of layers end, in OCI's and in Docker's words
+_ZSTD = (".tar+zstd", ".tar.zstd")
 
 
 class ReceivedBlobs:
@@ -32,6 +34,10 @@ class ReceivedBlobs:
         self._received[name, digest] = size, began
         while len(self._received) > self._most:
             self._received.popitem(last=False)
+
+    def size(self, name: Name, named: Collection[Digest]) -> int:
+        """Return how many bytes were sent for a manifest that has not claimed them yet."""
+        return sum(self._received[name, digest][0] for digest in named if (name, digest) in self._received)
 
     def claim(self, name: Name, named: Collection[Digest]) -> tuple[int, float]:
         """Return how many bytes were sent for a manifest, and how many seconds ago the first of them arrived."""
@@ -86,6 +92,14 @@ class PushEvents:
         own = len(manifest.content)
         size = own + sum({each.digest: each.size for each in manifest.blobs}.values())
         self.bus.emit(Accepted(label(name, reference), str(digest), size, own + received, seconds))
+
+    def exported(self, name: Name, reference: Tag | Digest, manifest: Manifest) -> None:
+        """Emit how much gzip was sent for an image, by a client whose layers a build has compressed."""
+        if not manifest.is_image or any(each.media_type.endswith(_ZSTD) for each in manifest.layers):
+            return
+        layers = {each.digest for each in manifest.layers if each.media_type.endswith(_GZIP)}
+        if size := self.received_blobs.size(name, layers):
+            self.bus.emit(SentGzip(label(name, reference), size))
 
     @asynccontextmanager
     async def storing(self, reference: str, body: Body) -> AsyncIterator[Progress]:

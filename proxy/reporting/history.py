@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TypeVar
 
-from proxy.events import Answered, Called, Event, Pulled, Stored, Unchanged
+from proxy.events import Answered, Called, Event, Pulled, SentGzip, Stored, Unchanged
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -75,6 +75,7 @@ class History:
 
     moved: Moved = field(default_factory=Moved)
     forgotten: int = 0
+    gzip: int = 0  # bytes of layers that a build has compressed, in the push that had most of them
     most_images: int = field(default=1000, kw_only=True)  # remembered; older ones are forgotten
     _images: OrderedDict[str, ImageActivity] = field(default_factory=OrderedDict)
     _refused: OrderedDict[Refusal, int] = field(default_factory=OrderedDict)
@@ -114,6 +115,8 @@ class History:
                 if len(self._images) > self.most_images:
                     self._images.popitem(last=False)
                     self.forgotten += 1
+            case SentGzip():
+                self.gzip = max(self.gzip, event.size)
             case Called(service="storage"):
                 self.moved.fetched += event.received
             case Answered():

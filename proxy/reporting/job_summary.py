@@ -37,6 +37,7 @@ class JobSummary:
                 more=self.report.history.forgotten + max(0, len(handled) - _IMAGES),
                 volume=volume,
                 moved=self.report.history.moved,
+                gzip=self.report.history.gzip,
                 run=status.fields() if (status := backend.status()).is_another_run else {},
                 pending=[label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
                 failed=[(label(each.name, each.reference), each.problem) for each in failed],

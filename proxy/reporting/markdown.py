@@ -13,9 +13,14 @@ from proxy.text import code, format_duration, format_size
 _ROWS = 100  # of each table, at most
 _LINES = 10  # images for which there are commands to copy
 _NOTHING = "-"
+_MUCH_GZIP = 100_000_000  # bytes; a core compresses them in some three seconds
 _SHORT = 19  # characters of a digest: `sha256:` and twelve digits
 _COLUMNS = ("Image", "Digest", "Platforms", "Size", "Stored", "New", "Re-used", "Time", "From", "Expires")
 _RIGHT = frozenset({"Size", "Stored", "New", "Re-used"})
+_EXPORTED = (
+    "A push sent {} of layers in gzip. A build exports its layers faster with `compression=zstd`: see `docs/builds.md` "
+    "of image-relay."
+)
 _RUN = {
     "run": "Images are read from another run: {}",
     "head": ", made of {}",
@@ -63,7 +68,8 @@ class Facts:
     """Everything that a summary says.
 
     `place` says in our own words where images are kept; `run` is the other run whose images are read, if it is one.
-    `volume` is the number of archives there, and their total bytes; None if that is not known.
+    `volume` is the number of archives there, and their total bytes; None if that is not known. `gzip` is how
+    many bytes of layers a build may have compressed, in the push that sent most of them.
     """
 
     place: str
@@ -71,6 +77,7 @@ class Facts:
     more: int = 0  # images that are not among the rows
     volume: tuple[int, int] | None = None
     moved: Moved = field(default_factory=Moved)
+    gzip: int = 0
     run: Mapping[str, object] = field(default_factory=dict)
     pending: Sequence[str] = ()
     failed: Sequence[tuple[str, str]] = ()
@@ -84,6 +91,8 @@ def write(facts: Facts) -> str:
     if not (facts.rows or facts.pending or facts.failed or facts.unreadable or facts.missing or facts.refused):
         return ""
     parts = ["### Images handed over by image-relay", *_images(facts)]
+    if facts.gzip > _MUCH_GZIP:
+        parts.append(_EXPORTED.format(format_size(facts.gzip)))
     failed, unreadable = (
         [f"{code(what)}: {code(why)}" for what, why in each] for each in (facts.failed, facts.unreadable)
     )

@@ -9,10 +9,11 @@ import pytest
 from proxy.artifacts.base import NOBODYS, Artifact, Body, Claim
 from proxy.artifacts.directory import DirectoryStore
 from proxy.errors import Denied
-from proxy.events import Accepted, Event, NotStored, Stored, Storing, Unchanged
+from proxy.events import Accepted, Event, NotStored, SentGzip, Stored, Storing, Unchanged
 from proxy.oci.digest import Digest
+from proxy.oci.manifest import OCI_MANIFEST
 from tests.fakes.faulty_stores import MoodyStore
-from tests.registry_harness import APP, CONFIG, MIB, V1, V2, Desk, noise, until
+from tests.registry_harness import APP, CONFIG, MIB, V1, V2, Desk, Fields, described, document, noise, until
 
 
 def kinds(events: list[Event]) -> list[type[Event]]:
@@ -139,3 +140,48 @@ async def test_blobs_that_came_count_for_the_manifest_that_names_them(desk: Desk
     assert isinstance(accepted, Accepted)
     assert accepted.received == len(manifest.content) + 5
     assert accepted.seconds > 0
+
+
+_OCI, _DOCKER = "application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"
+_OTHER = {"config": described(b"{}", "application/vnd.buildkit.cacheconfig.v0")}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "more", "sent"),
+    [
+        ((f"{_OCI}+gzip", f"{_OCI}+gzip"), {}, [300]),
+        ((f"{_DOCKER}.gzip", _OCI), {}, [100]),
+        ((_OCI, _DOCKER), {}, []),
+        ((f"{_OCI}+gzip", f"{_OCI}+zstd"), {}, []),  # that of a base, whose layers keep their compression
+        ((f"{_DOCKER}.gzip", f"{_DOCKER}.zstd"), {}, []),
+        ((f"{_OCI}+gzip", f"{_OCI}+gzip"), _OTHER, []),  # not an image
+    ],
+)
+def test_gzip_that_was_sent_counts_unless_there_is_zstd(
+    desk: Desk, kinds: tuple[str, ...], more: Fields, sent: list[int]
+) -> None:
+    layers = [noise(100, 1), noise(200, 2)]
+    described_layers = [described(layer, kind) for layer, kind in zip(layers, kinds, strict=True)]
+    fields = {"config": described(CONFIG, "application/vnd.oci.image.config.v1+json"), **more}
+    for layer in layers:
+        desk.push.events.received_blobs.add(APP, Digest.of(layer), len(layer), 0.0)
+
+    desk.push.events.exported(APP, V1, document(OCI_MANIFEST, layers=described_layers, **fields))
+
+    assert desk.events == [SentGzip("app:v1", size) for size in sent]
+
+
+async def test_gzip_that_was_there_before_does_not_count(desk: Desk) -> None:
+    manifest = document(
+        OCI_MANIFEST,
+        config=described(CONFIG, "application/vnd.oci.image.config.v1+json"),
+        layers=[described(b"layer", f"{_OCI}+gzip")],
+    )
+    await desk.upload(CONFIG)
+    desk.push.events.received_blobs.add(APP, await desk.upload(b"layer"), 5, 0.0)
+
+    for tag in (V1, V2):
+        desk.push.events.exported(APP, tag, manifest)
+        await desk.put(manifest, tag)
+
+    assert [each for each in desk.events if isinstance(each, SentGzip)] == [SentGzip("app:v1", 5)]

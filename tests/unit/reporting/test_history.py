@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.events import Answered, Called, Event, Fetched, Pulled, Stored, Unchanged
+from proxy.events import Answered, Called, Event, Fetched, Pulled, SentGzip, Stored, Unchanged
 from proxy.reporting.history import History, Moved, Refusal
 
 MANIFEST = "/v2/{name}/manifests/{reference}"
@@ -87,6 +87,11 @@ def test_bytes_are_added_up_by_where_they_went() -> None:
     )
 
     assert history.moved == Moved(received=100, sent=70, new=60, reused=40, fetched=30)
+
+
+def test_of_the_gzip_that_builds_made_the_largest_push_is_remembered() -> None:
+    assert remembered().gzip == 0
+    assert remembered(SentGzip("app:v1", 7), SentGzip("app:v2", 9), SentGzip("app:v1", 8)).gzip == 9
 
 
 # What was refused

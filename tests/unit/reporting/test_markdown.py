@@ -1,7 +1,9 @@
 """The summary, as a parser of GitHub's Markdown reads it."""
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -189,6 +191,24 @@ def test_the_sum_of_all_images_is_a_paragraph_below_the_table(volume: tuple[int,
     paragraphs = [token.content for before, token in pairwise(read) if before.type == "paragraph_open"]
 
     assert paragraphs[-1] == told
+
+
+@pytest.mark.parametrize(("gzip", "lines"), [(0, 0), (100_000_000, 0), (100_000_001, 1)])
+def test_much_gzip_out_of_a_build_is_worth_one_line(gzip: int, lines: int) -> None:
+    written = write(Facts("artifacts of this run", [row()], gzip=gzip))
+
+    told = [line for line in written.splitlines() if "in gzip" in line]
+    assert told == lines * [
+        "A push sent 95.4 MiB of layers in gzip. A build exports its layers faster with `compression=zstd`: see "
+        "`docs/builds.md` of image-relay."
+    ]
+
+
+def test_the_page_that_the_summary_names_is_there() -> None:
+    named = re.search(r"`(docs/\S+)`", write(Facts("artifacts of this run", [row()], gzip=2**30)))
+
+    assert named
+    assert (Path(__file__).parents[3] / named[1]).is_file()
 
 
 def test_commands_can_be_copied() -> None:
