@@ -101,10 +101,11 @@ class Kitchen:
         """Let `docker` be the client of this engine."""
         self._paths.append(engine.path().partition(":")[0])
 
-    def tool(self, name: str, *options: str, newer: bool) -> None:
+    def tool(self, name: str, *options: str, newer: bool, **environment: str) -> None:
         """Let a name be a client of one of the generations, with options that a user need not give."""
         client = [*self.toolbox.entering(), require_newer(name)] if newer else [require(name)]
-        self.script(name, f'exec {" ".join([*client, *options])} "$@"')
+        told = [f"{variable}={value}" for variable, value in environment.items()]
+        self.script(name, f'exec env {" ".join([*told, *client, *options])} "$@"')
 
     def script(self, name: str, text: str) -> None:
         """Let a name be a script, which itself finds what the machine has by this name."""
