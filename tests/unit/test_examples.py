@@ -103,6 +103,11 @@ def test_nothing_that_everybody_can_write_becomes_a_command(example: Path) -> No
             assert not _EVERYBODY.search(step.get("run", ""))
 
 
+def test_what_is_built_with_zstd_has_media_types_that_every_client_knows(example: Path) -> None:
+    for output in re.findall(r"\S*compression=zstd\S*", example.read_text()):
+        assert "oci-mediatypes=true" in output
+
+
 def test_actionlint_finds_nothing(example: Path) -> None:
     program = require("actionlint")
 

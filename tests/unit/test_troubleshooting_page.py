@@ -39,3 +39,11 @@ def test_every_link_of_the_documentation_leads_somewhere() -> None:
             if anchor:
                 headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
                 assert anchor in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}, anchor
+
+
+def test_what_the_documentation_builds_with_zstd_has_media_types_that_every_client_knows() -> None:
+    text = "\n".join(page.read_text() for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    outputs = re.findall(r"\S*type=image\S*", text)
+
+    assert len(outputs) > 5
+    assert [output for output in outputs if "oci-mediatypes=true" not in output] == []
