@@ -158,6 +158,12 @@ class Unsupported(RegistryError):
     code, status = "UNSUPPORTED", 405
 
 
+class ProtocolUnsupported(Unsupported):
+    """The request is of another version of the registry API."""
+
+    status = 404
+
+
 class TooManyRequests(RegistryError):
     """A limit on open uploads or the like is reached; try again later."""
 

@@ -25,7 +25,8 @@ _SESSION = "/relay/session"
 def hosts(public_hosts: Callable[[], Collection[str]]) -> Middleware:
     """Refuse a Host with a dot that is not ours: a web page may point its own name at this machine (DNS rebinding).
 
-    Addresses, names without a dot, host.docker.internal and the `public_hosts` (`host` or `host:port`) pass.
+    Addresses, names without a dot, those below localhost (which no server of names can give away: RFC 6761, 6.3),
+    host.docker.internal and the `public_hosts` (`host` or `host:port`) pass.
     """
 
     @web.middleware
@@ -33,7 +34,7 @@ def hosts(public_hosts: Callable[[], Collection[str]]) -> Middleware:
         asked = request.headers.get("Host", "")
         ours = {"host.docker.internal", *map(_host_of, public_hosts())}
         host = _host_of(asked)
-        if "." in host and host not in ours and not _is_address(host):
+        if "." in host and host not in ours and not host.endswith(".localhost") and not _is_address(host):
             shown = safe_text(asked)
             raise Misdirected(
                 f"this relay does not answer for {shown}; if it should, start it with RELAY_PUBLIC_HOST={shown}"

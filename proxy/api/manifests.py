@@ -38,6 +38,7 @@ async def get(request: web.Request) -> web.Response:
         "Content-Length": str(blob.size),
         "Docker-Content-Digest": str(blob.digest),
         "ETag": f'"{blob.digest}"',
+        "X-Content-Type-Options": "nosniff",  # whoever pushed it has chosen the type
     }
     if content is None:
         pulls.resolve(name, reference, blob.digest)

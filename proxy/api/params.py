@@ -40,13 +40,15 @@ def repository_in(request: web.Request, text: str) -> Name:
     return repository_below(text, "", request.app[SERVICES].backend.public_host)
 
 
-def address_of(request: web.Request, what: str) -> str:
-    """Return the address of something in the repository of a request; a registry with a port is no part of a path."""
+def address_of(request: web.Request, what: str, **query: str) -> str:
+    """Return the address of something in the repository of a request, with this query.
+
+    A registry with a port is no part of a path: it stands first in the query.
+    """
     name = name_of(request).text
-    if is_path(name):
-        return f"/v2/{name}/{what}"
-    host, path = split_host(name)
-    return f"/v2/{path}/{what}?{urlencode({'ns': host})}"
+    host, path = ("", name) if is_path(name) else split_host(name)
+    parameters = urlencode(({"ns": host} if host else {}) | query)
+    return f"/v2/{path}/{what}{'?' if parameters else ''}{parameters}"
 
 
 def digest_of(request: web.Request) -> Digest:
@@ -60,8 +62,9 @@ def reference_of(request: web.Request) -> Tag | Digest:
 
 
 def digest_parameter(request: web.Request) -> Digest:
-    """Read `?digest=`, which has to stand there once."""
-    given = request.query.getall("digest", [])
+    """Read `?digest=`, which has to stand there once; it may follow the query of a Location, too."""
+    appended = request.query.get("_state", "").split("?digest=")[1:]
+    given = [*request.query.getall("digest", []), *appended]
     if len(given) != 1:
         raise DigestInvalid("the upload has to end with one ?digest=<digest of the content>")
     return Digest.parse(given[0])

@@ -8,7 +8,7 @@ import re
 from proxy.errors import BlobUploadInvalid, RangeInvalid
 
 _RANGE = re.compile(r"\s*([0-9]{0,99})\s*-\s*([0-9]{0,99})\s*")  # Python refuses numbers of thousands of digits
-_CHUNK = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
+_CHUNK = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]{1,19}|\*))?")
 
 
 def requested(header: str | None, size: int) -> tuple[int, int] | None:
@@ -31,7 +31,10 @@ def requested(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def chunk(header: str) -> tuple[int, int]:
-    """Return the [start, stop) that the `Content-Range` of a chunk announces, such as `0-1023`."""
+    """Return the [start, stop) that the `Content-Range` of a chunk announces: `0-1023`, or `bytes 0-1023/4096`.
+
+    The first is what the specification of registries wants, the second what that of HTTP has, which registries accept.
+    """
     match = _CHUNK.fullmatch(header)
     if match is None or int(match[2]) < int(match[1]):
         raise BlobUploadInvalid("Content-Range has to be <first byte>-<last byte>")

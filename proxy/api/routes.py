@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from proxy.api import admin, blobs, deletions, images, listings, manifests, uploads
+from proxy.errors import ProtocolUnsupported
 
 
 async def version(request: web.Request) -> web.Response:
@@ -10,11 +11,18 @@ async def version(request: web.Request) -> web.Response:
     return web.json_response({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
 
 
+async def version_1(request: web.Request) -> web.Response:
+    """Tell clients of Docker before 1.6, and `docker search`, that this is no registry of version 1."""
+    raise ProtocolUnsupported(f"{request.path} is of version 1 of the registry API; this registry speaks version 2")
+
+
 ROUTES = [
+    web.route("*", "/v1/{path:.*}", version_1),
     web.get("/v2/", version),  # end-1
     web.get("/v2", version),
     web.get("/v2/_catalog", listings.repositories),
     web.post("/v2/{name:.+}/blobs/uploads/", uploads.start),  # end-4a, 4b, 11
+    web.post("/v2/{name:.+}/blobs/uploads", uploads.start),
     web.get("/v2/{name:.+}/blobs/uploads/{upload}", uploads.status),  # end-13
     web.patch("/v2/{name:.+}/blobs/uploads/{upload}", uploads.append),  # end-5
     web.put("/v2/{name:.+}/blobs/uploads/{upload}", uploads.finish),  # end-6

@@ -92,8 +92,12 @@ async def _take(request: web.Request, upload: Upload) -> None:
 
 
 def _progress(request: web.Request, upload: Upload) -> dict[str, str]:
+    """Return how far an upload is, and where it goes on.
+
+    That address has a query, which says nothing: as Docker's registry has one, many clients append `&digest=` to it.
+    """
     return {
-        "Location": address_of(request, f"blobs/uploads/{upload.id}"),
+        "Location": address_of(request, f"blobs/uploads/{upload.id}", _state="open"),
         "Range": f"0-{max(upload.offset - 1, 0)}",  # Docker reads two numbers, also of an empty upload
         "Docker-Upload-UUID": upload.id,
     }

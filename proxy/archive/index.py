@@ -29,6 +29,7 @@ from proxy.archive.crc64 import WIDTH
 from proxy.archive.pieces import Piece
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
+from proxy.oci.manifest import MEDIA_TYPE
 from proxy.oci.names import label, parse_label
 
 TAIL = limits.TAIL
@@ -56,10 +57,10 @@ DigestText = Annotated[
     PlainValidator(lambda value: value if isinstance(value, Digest) else Digest.parse(str(value))),
     PlainSerializer(str),
 ]
+MediaType = Annotated[str, Field(pattern=f"^(?:{MEDIA_TYPE})$")]  # it becomes a header
 Reference = Annotated[str, AfterValidator(lambda text: label(*parse_label(text)))]
 Count = Annotated[int, Field(ge=0, le=limits.FILE)]
 # A text that may appear in a response header or in a log.
-Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 
 HINT = 16  # hexadecimal digits of a digest
@@ -104,7 +105,7 @@ class Entry(_Part):
     size: Count
     offset: Count
     pieces: tuple[Piece, ...]
-    media_type: Text | None = None
+    media_type: MediaType | None = None
     subject: DigestText | None = None
     crc64: Checksums | None = None
 

@@ -26,7 +26,7 @@ _IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _IMAGE_CONFIGS = frozenset(
     {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
 )
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")  # RFC 6838
+MEDIA_TYPE = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"  # RFC 6838, 4.2
 _KEPT_ELSEWHERE = (
     "application/vnd.oci.image.layer.nondistributable.",
     "application/vnd.docker.image.rootfs.foreign.",
@@ -139,7 +139,7 @@ def parse(content: bytes, content_type: str) -> Manifest:
         raise ManifestTooLarge(f"a manifest may have {LIMIT} bytes, this one has more")
     document = _document(content)
     media_type = content_type.partition(";")[0].strip() or document.media_type
-    if not media_type or not _MEDIA_TYPE.fullmatch(media_type):
+    if not media_type or not re.fullmatch(MEDIA_TYPE, media_type):
         raise ManifestInvalid("a manifest needs a media type as its Content-Type or mediaType")
     if document.media_type is not None and document.media_type.lower() != media_type.lower():
         raise ManifestInvalid(f"mediaType {document.media_type!r} is not the Content-Type {media_type!r}")

@@ -54,6 +54,8 @@ async def behind(middleware: Middleware) -> AsyncIterator[Client]:
         "host.docker.internal:5000",
         "Registry.Example:443",
         "registry.example.",
+        "registry.localhost:5000",
+        "a.b.LOCALHOST.",
         "",
     ],
 )
@@ -69,6 +71,7 @@ async def test_names_that_can_only_mean_this_machine_pass(host: str) -> None:
         "evil.example",
         "127.0.0.1.nip.io:5000",
         "localhost.evil.example",
+        "evil.example.notlocalhost",
         "registry.example.evil.example",
         "evil.example:80@localhost",
         "localhost@evil.example",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from proxy.oci.digest import Digest
 from proxy.runtime.limits import Limits
@@ -214,7 +215,7 @@ async def test_a_folder_that_became_unwritable_refuses_in_a_sentence_whatever_is
 
 async def test_an_upload_that_cannot_be_removed_is_refused_in_a_sentence(relay: Relay) -> None:
     location = await relay.open_upload()
-    upload = relay.data / "spool" / "uploads" / location.rpartition("/")[2]
+    upload = relay.data / "spool" / "uploads" / URL(location).name
     upload.unlink()
     upload.mkdir()  # which root cannot remove as a file either
 

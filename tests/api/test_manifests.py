@@ -40,6 +40,7 @@ async def test_a_manifest_comes_as_it_was_pushed(relay: Relay, method: str, by: 
         "Content-Length": str(len(pushed.content)),
         "Docker-Content-Digest": str(pushed.digest),
         "Etag": f'"{pushed.digest}"',
+        "X-Content-Type-Options": "nosniff",
     }
     assert answer.body == (pushed.content if method == "GET" else b"")
 

@@ -43,7 +43,7 @@ async def test_what_is_there_under_other_methods_names_them(relay: Relay, method
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1/", "/v2/app", "/v2/app/", "/v2/app/tags", "/v2/app/manifests/", "/v2/tags/list", "/relay/"]
+    "path", ["/", "/v3/", "/v2/app", "/v2/app/", "/v2/app/tags", "/v2/app/manifests/", "/v2/tags/list", "/relay/"]
 )
 async def test_elsewhere_is_nothing(relay: Relay, path: str) -> None:
     answer = await relay.ask("GET", path)
@@ -71,3 +71,11 @@ async def test_a_slash_of_a_name_may_be_encoded(relay: Relay, method: str) -> No
     answer = await relay.ask(method, "/v2/a%2Fb/manifests/v2", data=b"{}" if method == "PUT" else None)
 
     assert answer.error in {(404, "MANIFEST_UNKNOWN"), (400, "MANIFEST_INVALID")}
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/_ping"), ("GET", "/v1/search?q=app"), ("PUT", "/v1/users/")])
+async def test_version_1_of_the_api_is_refused_in_the_form_of_version_2(relay: Relay, method: str, path: str) -> None:
+    answer = await relay.ask(method, path)
+
+    assert answer.error == (404, "UNSUPPORTED")
+    assert "version 2" in answer.message

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from yarl import URL
 
 from proxy.oci.digest import Digest
 from tests.api.relay import MIB, Answer, Relay, image
@@ -14,7 +15,7 @@ DIGEST = Digest.of(CONTENT)
 
 
 def progress(location: str, last: int) -> dict[str, str]:
-    return {"Location": location, "Range": f"0-{last}", "Docker-Upload-UUID": location.rpartition("/")[2]}
+    return {"Location": location, "Range": f"0-{last}", "Docker-Upload-UUID": URL(location).name}
 
 
 def shows(answer: Answer, status: int, **headers: str) -> bool:
@@ -99,7 +100,9 @@ async def test_a_chunk_out_of_order_changes_nothing(relay: Relay, method: str, s
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-@pytest.mark.parametrize("span", ["", "5-2", "0-", "-4", "a-b", "-1-4", "bytes 0-4", "0-4/5", f"0-{10**30}"])
+@pytest.mark.parametrize(
+    "span", ["", "5-2", "0-", "-4", "a-b", "-1-4", "bytes 0-4/", "bits 0-9", "0-9/x", f"0-{10**30}"]
+)
 async def test_a_content_range_that_is_none_is_refused(relay: Relay, method: str, span: str) -> None:
     location = await relay.open_upload()
     query = {"digest": str(DIGEST)} if method == "PUT" else {}
@@ -108,6 +111,38 @@ async def test_a_content_range_that_is_none_is_refused(relay: Relay, method: str
 
     assert answer.error == (400, "BLOB_UPLOAD_INVALID")
     assert shows(await relay.ask("GET", location), 204, **progress(location, 0))
+
+
+@pytest.mark.parametrize("span", ["bytes 0-9/10", "bytes 0-9/*", "bytes=0-9", "0-9/10"])
+async def test_the_content_range_of_http_will_do(relay: Relay, span: str) -> None:
+    location = await relay.open_upload()
+
+    assert (await patch(relay, location, CONTENT, span)).status == 202
+    assert (await finish(relay, location, DIGEST)).status == 201
+
+
+@pytest.mark.parametrize("name", ["app", "registry.example:5000/app"])
+@pytest.mark.parametrize("slash", ["/", ""])
+@pytest.mark.parametrize("join", ["&", "?"])
+async def test_what_a_hand_written_client_appends_to_a_location_is_found(
+    relay: Relay, name: str, slash: str, join: str
+) -> None:
+    path, ns = (name, "") if name == "app" else ("app", "?ns=registry.example:5000")
+    location = (await relay.ask("POST", f"/v2/{path}/blobs/uploads{slash}{ns}")).headers["Location"]
+
+    await patch(relay, location, CONTENT)
+    appended = await relay.ask("PUT", f"{location}{join}digest={DIGEST}")
+
+    assert appended.status == 201
+    assert (await relay.ask("GET", appended.headers["Location"])).body == CONTENT
+
+
+@pytest.mark.parametrize("join", ["&", "?"])
+async def test_a_digest_that_is_appended_wrongly_is_refused(relay: Relay, join: str) -> None:
+    location = await relay.open_upload()
+
+    assert (await relay.ask("PUT", f"{location}{join}digest=x")).error == (400, "DIGEST_INVALID")
+    assert (await relay.ask("PUT", f"{location}?digest={DIGEST}&digest={DIGEST}")).error == (400, "DIGEST_INVALID")
 
 
 @pytest.mark.parametrize("span", ["0-4", "0-99", f"0-{2**63}"])
