@@ -161,7 +161,9 @@ def told_of(artifact: Artifact) -> Iterator[None]:
     except CorruptDownload as error:
         raise UnreadableArtifact(artifact, f"{error}; {ADVICE}") from error
     except OSError as error:
-        raise UnreadableArtifact(artifact, f"{error.strerror or type(error).__name__}; {ADVICE}") from error
+        raise UnreadableArtifact(
+            artifact, f"{error.strerror or 'no answer within the time limit'}; {ADVICE}"
+        ) from error
 
 
 class Body(Protocol):

@@ -11,6 +11,8 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel
 
+from proxy.runtime.transport import in_words
+
 Shape = TypeVar("Shape", bound=BaseModel)
 
 _HOW = "start it with: image-relay serve, or say where it is: --port"
@@ -85,7 +87,7 @@ class RelayClient:
             late = f"the relay at {self._place} has not answered for {self._patience:g} seconds; its log says why"
             raise CommandFailed(late) from error
         except aiohttp.ClientError as error:
-            raise CommandFailed(f"the relay at {self._place} broke off: {type(error).__name__}") from error
+            raise CommandFailed(f"the relay at {self._place} broke off: {in_words(error)}") from error
 
     @asynccontextmanager
     async def tarball(

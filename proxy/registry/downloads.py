@@ -22,6 +22,7 @@ from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet, run_in_thread
 from proxy.spool.blob_file import footer
 from proxy.spool.spool import Spool
+from proxy.text import safe_text
 
 T = TypeVar("T")
 
@@ -129,7 +130,8 @@ class Downloads:
             entry = await download.run(self.memory, self._turns)
             await self.spool.keep_downloaded(path, digest, entry)
         except (RegistryError, OSError) as error:
-            _log.warning("the download of %s broke off: %s", digest, type(error).__name__)
+            cause = error.message if isinstance(error, RegistryError) else error.strerror or "no answer in time"
+            _log.warning("the download of %s broke off: %s", digest, safe_text(cause))
         finally:
             self._under_way.pop(digest, None)
             await run_in_thread(path.unlink, missing_ok=True)

@@ -16,6 +16,7 @@ from proxy.artifacts.retry import RetryableError, retry
 from proxy.events import Call, EventBus, Retried
 from proxy.runtime.limits import Policy, Timeouts
 from proxy.runtime.memory import MemoryBudget
+from proxy.runtime.transport import FAILURES, in_words
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -71,8 +72,8 @@ class BlobStorage:
                 ) as response:
                     call.status = response.status
                     yield response, call
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise RetryableError(str(error) if isinstance(error, _Broken) else type(error).__name__) from None
+        except FAILURES as error:
+            raise RetryableError(str(error) if isinstance(error, _Broken) else in_words(error)) from None
 
     async def retry(self, what: str, attempt: Callable[[], Awaitable[T]], policy: Policy | None = None) -> T:
         """Try until it goes well, by the policy of storage if there is no other, and log `what` failed meanwhile.
@@ -102,7 +103,7 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
     try:
         return await send(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-        raise _Broken(type(error).__name__) from None
+        raise _Broken(in_words(error)) from None
 
 
 def content_headers(file: str, *, is_raw: bool) -> dict[str, str]:

@@ -45,7 +45,7 @@ class Finalizer:
                 _log.info("finishing %s: %s", self.name, doubt)
                 wait_asked = doubt.wait
             except (NameTaken, NoSuchArtifact, Refused) as error:
-                _log.info("finishing %s: %s", self.name, type(error).__name__)
+                _log.info("finishing %s: %s", self.name, error)
                 if found := await self._found():
                     return found
                 raise UploadLost("the artifact service has lost it") from None

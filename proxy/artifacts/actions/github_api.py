@@ -21,6 +21,7 @@ from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.retry import RetryableError, is_retryable, retry
 from proxy.events import EventBus, Retried
 from proxy.runtime.limits import CALLS, Policy
+from proxy.runtime.transport import FAILURES, in_words
 
 _log = logging.getLogger(__name__)
 _SERVICE = "api"  # in the events
@@ -92,8 +93,8 @@ class GitHubApi:
                     if body is None:
                         raise StoreRefused("GitHub's API answered with more than it should")
                     call.received = len(body)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise RetryableError(type(error).__name__) from None
+        except FAILURES as error:
+            raise RetryableError(in_words(error)) from None
         answer = Answer(response.status, response.headers, body)
         if answer.status in _LIMITING and (wait := _limit(answer.headers)) is not None:
             self._blocked_until = time.time() + wait

@@ -10,6 +10,8 @@ from typing import Any
 
 import aiohttp
 
+NO_JSON = "it answered with a page instead of JSON; is a proxy in between?"
+
 
 def bearer(token: str) -> aiohttp.ClientMiddlewareType:
     """Let requests go out with this token (RFC 6750, 2.1)."""

@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from proxy.artifacts.actions.http import bearer, json_object, read_bounded
+from proxy.artifacts.actions.http import NO_JSON, bearer, json_object, read_bounded
 from proxy.artifacts.actions.session import Session
 from proxy.artifacts.base import StoreExpired, StoreRefused
 from proxy.artifacts.retry import RetryableError, is_retryable, moment, retry, retry_after
 from proxy.events import EventBus, Retried
 from proxy.runtime.limits import Timeouts
+from proxy.runtime.transport import FAILURES, in_words
 
 _log = logging.getLogger(__name__)
 _SERVICE = "artifacts"  # in the events
@@ -40,7 +41,7 @@ class NameTaken(Exception):
     """
 
     def __init__(self, method: str, *, doubtful: bool = False) -> None:
-        super().__init__(method)
+        super().__init__(f"{method}: the name is taken")
         self.doubtful = doubtful
 
 
@@ -48,7 +49,7 @@ class NoSuchArtifact(Exception):
     """There is no such artifact, or not any more. `words`: this was said in a line of text, as Gitea does."""
 
     def __init__(self, about: str, *, words: bool = False) -> None:
-        super().__init__(about)
+        super().__init__(f"{about}: there is no such artifact")
         self.words = words
 
 
@@ -135,12 +136,12 @@ class Twirp:
                     call.status, call.sent = response.status, len(data)
                     body = await read_bounded(response, _ANSWER_LIMIT)
                     if body is None:
-                        raise aiohttp.ClientPayloadError("more than it should be")
+                        raise Unclear("it answered with more than it should")
                     call.received = len(body)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except FAILURES as error:
             reached = not isinstance(error, aiohttp.ClientConnectorError)
             dropped = reached and isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
-            raise (Dropped if dropped else Unclear)(type(error).__name__) from None  # the cause may name a URL
+            raise (Dropped if dropped else Unclear)(in_words(error)) from None  # the cause may name a URL
         if date := moment(response.headers.get("Date", "")):
             self._ahead = date - datetime.now(UTC)
         return _outcome(method, response, body)
@@ -159,7 +160,9 @@ def _outcome(method: str, response: aiohttp.ClientResponse, body: bytes) -> Fiel
         case HTTPStatus.CONFLICT if method in _NAMING:
             raise NameTaken(method)
     status, message = response.status, str(answer.get("msg", "")) if answer else ""
-    if status == HTTPStatus.OK or is_retryable(status, message):
+    if status == HTTPStatus.OK:
+        raise Unclear(NO_JSON, status, retry_after(response.headers))
+    if is_retryable(status, message):
         raise Unclear(f"it answered {status}", status, retry_after(response.headers))
     if status == HTTPStatus.FORBIDDEN:
         raise StoreRefused(_USED_UP)

@@ -191,7 +191,7 @@ async def test_nobody_there_is_told_too(emulate: Emulate) -> None:
     actions.origin = "http://127.0.0.1:1"
 
     async with connected() as http:
-        with pytest.raises(StoreRefused, match=r"ListArtifacts: ClientConnectorError"):
+        with pytest.raises(StoreRefused, match=r"ListArtifacts: connection refused"):
             await service(http, actions).listed()
 
 
