@@ -15,6 +15,19 @@ _PLACE = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*)(:[0-9]{1,5})
 _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
 
 
+def ensure_home() -> None:
+    """Let there be a HOME, as engines do: a uid without a passwd entry has no other, and libraries want one."""
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - pathlib's raises
+        os.environ["HOME"] = "/"  # noqa: TID251 - of this process alone
+
+
+def spare_loopback_from_proxies() -> None:
+    """Let no proxy of the environment be asked for this machine: HTTP_PROXY is often set without NO_PROXY."""
+    given = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))  # noqa: TID251 - as urllib does
+    if given.strip() != "*":
+        os.environ["no_proxy"] = ",".join(filter(None, [given, "localhost", *HOSTS]))  # noqa: TID251 - of this process
+
+
 def is_injected(name: str, value: str) -> bool:
     """Return whether Kubernetes (or `docker --link`) made this variable, for a Service called relay."""
     return bool(_INJECTED.fullmatch(name.upper()) or _INJECTED_VALUE.match(value))

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import CliSettingsSource
+from pydantic_settings import CliSettingsSource, SettingsError
 
 from config import address
 from config.commands import COMMANDS
@@ -53,6 +53,9 @@ def read(
     except ValidationError as error:  # without a default that was to be derived from a mistaken value
         mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
         raise SettingsInvalid(list(map(_sentence, mistakes))) from None  # the cause would show the password
+    except SettingsError as error:  # of a list on the command line, which may be JSON
+        field = next((each for each in Settings.model_fields if f'"{each}"' in str(error)), "an option")
+        raise SettingsInvalid([f"{_variable(field)} ({_option(field)}) is no list of words"]) from None
     return settings, remarks
 
 

@@ -191,8 +191,11 @@ class Settings(BaseSettings):
     @field_validator("data")
     @classmethod
     def _check_data(cls, value: Path) -> Path:
-        folder = value.expanduser().absolute()
-        with suppress(PermissionError):  # what cannot be looked at is told when it is used
+        try:
+            folder = value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("is below the home directory of a user that does not exist") from None
+        with suppress(OSError):  # what cannot be looked at is told when it is used
             if folder.exists() and not folder.is_dir():
                 raise ValueError("is a file; a folder is needed")
         return folder

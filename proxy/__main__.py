@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
+from config.address import ensure_home
 from config.commands import COMMANDS, parse
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _SETTLED = 10  # seconds after which a relay has started, and is not asked every
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exit status 0 if it did its work, 1 if it could not, 2 if it was not understood."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    ensure_home()
     if arguments == ["--version"]:
         from importlib.metadata import version
 
@@ -68,13 +70,14 @@ def _serve(arguments: Sequence[str]) -> None:
     import logging
     import os
 
-    from config import job
+    from config import address, job
     from proxy import app
     from proxy.api.server import CannotListen
     from proxy.backends.choice import StoreUnusable
     from proxy.reporting.log_format import configure
     from proxy.runtime.files import FolderInUse
 
+    address.spare_loopback_from_proxies()
     configure(settings.log_format, settings.log_level)
     log = logging.getLogger(__name__)
     log.info("settings: %s", " ".join(f"{name}={value}" for name, value in [*settings.describe(), *job.describe()]))
@@ -142,7 +145,7 @@ def _ask(command: str, arguments: Sequence[str]) -> None:
     try:
         asyncio.run(work(command, place, chosen))
     except CommandFailed as error:
-        _fail(str(error))
+        _fail(str(error), *error.advice)
     except KeyboardInterrupt:
         _fail("interrupted", status=130)
 

@@ -26,7 +26,11 @@ def path_of(references: str) -> str:
 
 
 class CommandFailed(Exception):
-    """A command cannot do its work; the message is for the person who called it."""
+    """A command cannot do its work; the message is for the person who called it, and so are lines with what to do."""
+
+    def __init__(self, message: str, *advice: str) -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 class Refused(CommandFailed):

@@ -46,9 +46,18 @@ async def _problem(relay: RelayClient, reference: str, place: Place, seconds: fl
                 return str(error)
             async with relay.tarball("GET", reference):
                 return ""
-    except TimeoutError:
-        return f"the relay at {place} does not answer; its log says why"
+    except TimeoutError:  # a relay may take its time where a push has begun, or storage is slow
+        return await _health(relay, place, seconds)
     except Refused as error:
         if error.status in _FOR_EVER:
             raise
         return str(error)
+
+
+async def _health(relay: RelayClient, place: Place, seconds: float) -> str:
+    """Return why an image was neither there nor not there in time."""
+    try:
+        async with asyncio.timeout(min(seconds, _LEAST)), relay.ask("GET", "/relay/health"):
+            return "the relay has not found out yet: it may be on its way"
+    except (TimeoutError, CommandFailed):
+        return f"the relay at {place} does not answer; its log says why"

@@ -57,13 +57,14 @@ def relay(images: object, password: str = "", uptime: int = 0, session: str = "a
     return app
 
 
+async def rest(_: web.Request) -> web.Response:
+    """Take too long."""
+    await asyncio.sleep(1)
+    return web.Response()
+
+
 def silent() -> web.Application:
     """A server that takes too long."""
-
-    async def rest(_: web.Request) -> web.Response:
-        await asyncio.sleep(1)
-        return web.Response()
-
     app = web.Application()
     app.router.add_get("/relay/{path:.*}", rest)
     return app
@@ -236,6 +237,15 @@ async def test_of_a_relay_that_does_not_answer_the_log_is_to_be_read() -> None:
 async def test_who_waits_for_a_relay_that_hangs_waits_no_longer_than_he_said() -> None:
     async with listen(silent(), bind_all(["127.0.0.1"], 0)) as port:
         with pytest.raises(CommandFailed, match=r"app:v1 did not appear within 0 seconds: the relay at 127\.0\.0\.1"):
+            await wait(Place("127.0.0.1", port), ["app:v1"], 0, least=0.2)
+
+
+async def test_a_relay_that_is_alive_and_has_no_answer_yet_is_not_called_silent() -> None:
+    app = relay([])
+    app.router.add_get("/relay/images/{path:.*}", rest)
+
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
+        with pytest.raises(CommandFailed, match="within 0 seconds: the relay has not found out yet"):
             await wait(Place("127.0.0.1", port), ["app:v1"], 0, least=0.2)
 
 

@@ -1,6 +1,11 @@
+import socket
+
+import aiohttp
 import pytest
+from aiohttp import web
 
 from config import address
+from proxy.api.server import bind_all, listen
 
 
 @pytest.mark.parametrize(
@@ -88,3 +93,23 @@ def test_a_health_check_finds_the_relay_that_the_environment_describes(
 def test_a_health_check_refuses_what_is_no_port(port: str) -> None:
     with pytest.raises(ValueError, match="is not a port; write for example 5000"):
         address.from_environment({"RELAY_PORT": port})
+
+
+@pytest.mark.parametrize("spared", ["", "elsewhere.example", "*"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_no_proxy_is_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch, host: str, spared: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        proxy = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", spared)
+    address.spare_loopback_from_proxies()
+
+    async with (
+        listen(web.Application(), bind_all(["127.0.0.1"], 0)) as port,
+        aiohttp.ClientSession(trust_env=True) as http,
+    ):
+        async with http.get(f"http://{host}:{port}/") as answer:
+            assert answer.status == 404
+        if spared != "*":
+            with pytest.raises(aiohttp.ClientProxyConnectionError):
+                await http.get("http://other.example/")
