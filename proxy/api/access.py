@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from proxy.api.keys import STRANGER
 from proxy.errors import Denied, Misdirected, Unauthorized
 from proxy.text import safe_text
 
@@ -69,7 +70,9 @@ def password(secret: str, public_host: Callable[[], str]) -> Middleware:
     @web.middleware
     async def check_password(request: web.Request, handler: Handler) -> web.StreamResponse:
         header = request.headers.get("Authorization", "")
-        if request.path == _HEALTH or hmac.compare_digest(_password_in(header), expected):
+        is_known = hmac.compare_digest(_password_in(header), expected)
+        if is_known or request.path == _HEALTH:
+            request[STRANGER] = not is_known
             return await handler(request)
         if header:  # else the client asks first whether it has to log in
             _log.warning("%s %s: wrong password", request.method, safe_text(request.path))

@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from proxy.api.keys import STRANGER
 from proxy.api.params import content_of
 from proxy.api.services import SERVICES
 from proxy.oci.names import label
@@ -11,8 +12,12 @@ from proxy.reporting.metrics import MEDIA_TYPE
 
 
 async def health(request: web.Request) -> web.Response:
-    """Tell that the relay is alive, what is not durable yet, and what was refused; always 200."""
-    return web.json_response(request.app[SERVICES].status.health())
+    """Tell that the relay is alive, what is not durable yet, and what was refused; always 200.
+
+    Who does not know the password, where there is one, learns no name.
+    """
+    report, is_stranger = request.app[SERVICES].status, request.get(STRANGER, False)
+    return web.json_response(report.life() if is_stranger else report.health())
 
 
 async def take_session(request: web.Request) -> web.Response:

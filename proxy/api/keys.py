@@ -6,4 +6,5 @@ from proxy.oci.names import Name
 
 MESSAGE = web.RequestKey("message", str)  # what a failure said to the client
 REPOSITORY = web.RequestKey("repository", Name)  # of the path, in the registry of `?ns=`
+STRANGER = web.RequestKey("stranger", bool)  # it has not the password that there is
 UNANSWERED = web.RequestKey("unanswered", bool)  # the answer broke off, or reached nobody

@@ -60,14 +60,22 @@ class Status:
     history: History = field(default_factory=History)
     began: float = field(default_factory=time.monotonic)
 
+    def life(self) -> dict[str, object]:
+        """Return what is in no way secret: that a relay is here, and whether its store can be used."""
+        told = self.backend.status().fields()
+        return {
+            "version": _VERSION,
+            "uptime": int(time.monotonic() - self.began),  # seconds
+            "store": self.backend.kind,
+            **{field: told[field] for field in ("ready", "session", "session_expires") if field in told},
+        }
+
     def health(self) -> dict[str, object]:
         """Return which relay this is, whether its store can be used, what is not durable, and what went wrong."""
         pushed = self.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
         return {
-            "version": _VERSION,
-            "uptime": int(time.monotonic() - self.began),  # seconds
-            "store": self.backend.kind,
+            **self.life(),
             **self.backend.status().fields(),
             "pending": [label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
             "unreadable": [

@@ -45,8 +45,8 @@ def labels(**wanted: str) -> frozenset[tuple[str, str]]:
     return frozenset(wanted.items())
 
 
-async def refused(relay: Relay) -> list[tuple[str, str, int, int]]:
-    health = (await relay.ask("GET", "/relay/health")).json
+async def refused(relay: Relay, password: str = "") -> list[tuple[str, str, int, int]]:
+    health = (await relay.ask("GET", "/relay/health", headers=_basic(password))).json
     return [(each["method"], each["path"], each["status"], each["count"]) for each in health["refused"]]
 
 
@@ -266,17 +266,29 @@ async def test_health_shows_what_was_refused_with_counts(relay: Relay) -> None:
 async def test_who_only_asks_whether_to_log_in_was_not_refused(tmp_path: Path) -> None:
     async with running(tmp_path, password=SECRET) as relay:
         await relay.ask("GET", "/v2/")
-        assert await refused(relay) == [("GET", "/v2/", 401, 1)]
+        assert await refused(relay, SECRET) == [("GET", "/v2/", 401, 1)]
 
         await relay.ask("GET", "/v2/", headers=_basic(SECRET))
-        assert await refused(relay) == []
+        assert await refused(relay, SECRET) == []
 
         await relay.ask("GET", "/v2/", headers=_basic("wrong"))
-        assert await refused(relay) == [("GET", "/v2/", 401, 1)]
-        health = (await relay.ask("GET", "/relay/health")).body.decode()
+        assert await refused(relay, SECRET) == [("GET", "/v2/", 401, 1)]
+        health = (await relay.ask("GET", "/relay/health", headers=_basic(SECRET))).body.decode()
 
     assert SECRET not in health
     assert "wrong" not in health
+
+
+@pytest.mark.parametrize("headers", [{}, "wrong"])
+async def test_health_shows_no_names_to_who_has_not_the_password(tmp_path: Path, headers: dict[str, str] | str) -> None:
+    given = _basic(headers) if isinstance(headers, str) else headers
+    async with running(tmp_path, password=SECRET) as relay:
+        await relay.ask("GET", "/v2/secret/name/manifests/v1", headers=_basic(SECRET))
+        whole = (await relay.ask("GET", "/relay/health", headers=_basic(SECRET))).json
+        shown = (await relay.ask("GET", "/relay/health", headers=given)).json
+
+    assert [each["path"] for each in whole["missing"]] == ["/v2/secret/name/manifests/v1"]
+    assert shown == {name: whole[name] for name in ("version", "store", "ready")} | {"uptime": shown["uptime"]}
 
 
 def _basic(password: str) -> dict[str, str]:
