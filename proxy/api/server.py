@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from threading import Timer
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -27,6 +28,8 @@ _SEND_BUFFER = 256 * 1024  # bytes; what is sent stays in the CPU's cache: pulls
 _ATTEMPTS = 20  # to find a port that is free at every address
 _OPTIONAL = frozenset({"::1", "::"})  # machines without IPv6 are common, and 127.0.0.1 does for them
 _NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_QUIET = 60.0  # seconds
 
 Bind = Callable[[str, int], socket.socket]
 
@@ -54,6 +57,7 @@ async def listen(
     """
     protocol_log = logging.getLogger(f"{__name__}.protocol")  # of what is wrong below the handlers
     protocol_log.addFilter(_without_foreign_protocols)
+    asyncio.get_running_loop().set_exception_handler(_Exhaustion())
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -71,6 +75,7 @@ async def listen(
             await site.stop()
         await end()
     finally:
+        asyncio.get_running_loop().set_exception_handler(None)
         await runner.cleanup()
         for each in sockets:  # also if the application could not start
             each.close()
@@ -150,6 +155,24 @@ def _refusal(host: str, port: int, error: OSError) -> CannotListen:
             return CannotListen(f"this machine has no address {host}; see RELAY_HOST")
         case _:
             return CannotListen(f"cannot listen at {host} port {port}: {error.strerror}")
+
+
+class _Exhaustion:
+    """Says once a minute that there is no descriptor for a new connection: asyncio logs a traceback for each one.
+
+    They wait in the backlog, and asyncio tries again after a second.
+    """
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _EXHAUSTED and "accept" in context.get("message", "")):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + _QUIET
+            _log.error("new connections wait: %s; raise the limit (ulimit -n)", (error.strerror or "").lower())
 
 
 def _without_foreign_protocols(record: logging.LogRecord) -> bool:

@@ -108,7 +108,7 @@ class DirectoryStore:
     async def open(self, artifact: Artifact) -> LocalFile:
         """Open the file, if it still is the one that was listed."""
         try:
-            file = await run_in_thread(LocalFile.open, self._path(artifact.name))
+            file = await run_in_thread(LocalFile.open, self._path(artifact.name), pinned=False)
         except OSError as error:
             if error.errno in _NOWHERE:
                 raise ArtifactGone(artifact.name) from error

@@ -212,8 +212,6 @@ class Catalog:
         decoded = dict.fromkeys(filter(None, map(self.reference_of, newest)))
         return sorted(((name, tag) for name, tag in decoded if isinstance(tag, Tag)), key=lambda each: each[0])
 
-    # What others stored
-
     async def foreign(self, wanted: str) -> Artifact | None:
         """Return the newest artifact of a name that is no reference; None if there is none.
 
@@ -231,7 +229,7 @@ class Catalog:
         return await self._store.open(artifact)
 
     def forget_listing(self) -> None:
-        """List the store anew before the next answer."""
+        """List anew before the next answer."""
         self._listing.expire()
 
     def forget_all(self) -> None:
@@ -245,6 +243,7 @@ class Catalog:
     async def put(self, name: Name, reference: Tag | Digest, body: ArchiveBody, claim: Claim = NOBODYS) -> Archive:
         """Store an archive, which then answers for its reference; raise Contested."""
         encoded = self._naming.encode(name, reference)
+        await self._opener.pin([each for each in self._listing.listed.values() if each.name == encoded])
         artifact = await self._store.put(encoded, body, claim)
         archive = Archive(artifact, await self._store.open(artifact), body.index, name, reference)
         if self._store.overwrites:
@@ -274,6 +273,7 @@ class Catalog:
 
     async def remove(self, artifact: Artifact) -> None:
         """Delete one artifact, and no other of its reference."""
+        await self._opener.pin([artifact])
         await self._store.delete(artifact)
         self._opener.forget(artifact.id)
         self._listing.remove(artifact)

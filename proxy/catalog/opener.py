@@ -9,7 +9,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,9 @@ from proxy.artifacts.naming import Naming
 from proxy.artifacts.retry import RetryableError, retry
 from proxy.catalog.archive import Archive, read
 from proxy.catalog.cache import ArchiveCache
+from proxy.errors import ContentDamaged
+from proxy.runtime.files import LocalFile
+from proxy.runtime.tasks import run_in_thread
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
@@ -103,6 +107,14 @@ class Opener:
         """Forget all about the artifact with this id."""
         self.archives.remove(artifact)
         self._problems.pop(artifact, None)
+
+    async def pin(self, artifacts: Iterable[Artifact]) -> None:
+        """Let those who read a file go on when it is replaced or removed, which is about to happen."""
+        for each in artifacts:
+            archive = self.archives.get(each.id)
+            if archive and isinstance(archive.source, LocalFile):
+                with suppress(ContentDamaged):  # it is gone already
+                    await run_in_thread(archive.source.pin)
 
     def keep(self, settled: Callable[[str, Archive | None], bool], listed: Container[str]) -> None:
         """Drop the archives that are not settled, and the problems of what is no longer listed."""

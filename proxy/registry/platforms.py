@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxy.blob import read_all
+from proxy.blob import Blob, read_all
 from proxy.errors import ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
@@ -23,7 +23,12 @@ _VARIANTS = {"arm": 7, "arm64": 8, "amd64": 1}  # the defaults, as in containerd
 async def platform_of(lookup: Lookup, name: Name, manifest: Manifest) -> str:
     """Return `os/architecture[/variant]` from the config of an image; empty if the config does not say."""
     config = await lookup.find(name, manifest.config.digest) if manifest.config and manifest.is_image else None
-    if config is None or config.size > _CONFIG_LIMIT:
+    return await platform_in(config) if config else ""
+
+
+async def platform_in(config: Blob) -> str:
+    """Return the platform that a config names; empty if it names none."""
+    if config.size > _CONFIG_LIMIT:
         return ""
     try:
         fields = json.loads(await read_all(config))

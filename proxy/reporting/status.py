@@ -9,15 +9,16 @@ from proxy.backends.backend import Backend
 from proxy.catalog.catalog import Archive
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
-from proxy.oci.names import label
+from proxy.oci.names import Name, label
 from proxy.registry.lookup import Lookup
-from proxy.registry.platforms import platform_of
+from proxy.registry.platforms import platform_in, platform_of
 from proxy.registry.push import Push
 from proxy.registry.push_state import State
 from proxy.reporting.history import History, Refusal
 from proxy.text import format_time, safe_text
 
 _VERSION = version("image-relay")  # looked up once: that reads several files
+_REMEMBERED = 20_000  # images whose platforms are read once
 _NO_PLATFORM = "unknown/unknown"  # of an attestation of BuildKit
 
 
@@ -59,6 +60,7 @@ class Status:
     backend: Backend
     history: History = field(default_factory=History)
     began: float = field(default_factory=time.monotonic)
+    _platforms: dict[tuple[Name, Digest], list[str]] = field(default_factory=dict, repr=False)
 
     def life(self) -> dict[str, object]:
         """Return what is in no way secret: that a relay is here, and whether its store can be used."""
@@ -132,16 +134,31 @@ class Status:
 
     async def durable(self, archive: Archive) -> Durable:
         """Return an image that is in an artifact, with its platforms."""
-        platforms: list[str] = []
-        root = archive.blob(archive.index.root)
-        if root and root.media_type:
-            with suppress(RegistryError):  # the archive is damaged; a pull says so
-                manifest = await self.lookup.parsed(root)
-                platforms = [str(child.platform) for child in manifest.children if child.platform]
-                platforms = [each for each in platforms if each != _NO_PLATFORM]
-                if not platforms and (own := await platform_of(self.lookup, archive.name, manifest)):
-                    platforms = [own]
+        key = (archive.name, archive.index.root)
+        platforms = self._platforms.get(key)
+        if platforms is None:
+            platforms = await self._read_platforms(archive)
+            if len(self._platforms) >= _REMEMBERED:
+                self._platforms.pop(next(iter(self._platforms)))
+            self._platforms[key] = platforms
         return Durable(archive, platforms)
+
+    async def _read_platforms(self, archive: Archive) -> list[str]:
+        root = archive.blob(archive.index.root)
+        if root is None or not root.media_type:
+            return []
+        with suppress(RegistryError):  # the archive is damaged; a pull says so
+            manifest = await self.lookup.parsed(root)
+            platforms = [str(child.platform) for child in manifest.children if child.platform]
+            platforms = [each for each in platforms if each != _NO_PLATFORM]
+            if platforms or not (manifest.config and manifest.is_image):
+                return platforms
+            config = archive.blob(
+                manifest.config.digest
+            )  # looked for elsewhere each image would take longer than the last
+            own = await (platform_in(config) if config else platform_of(self.lookup, archive.name, manifest))
+            return [own] if own else []
+        return []
 
 
 def _refusal(refusal: Refusal) -> dict[str, object]:

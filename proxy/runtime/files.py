@@ -5,11 +5,14 @@ import fcntl
 import os
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
+from proxy.errors import ContentDamaged
 from proxy.runtime.tasks import run_in_thread
 
 T = TypeVar("T")
@@ -38,32 +41,100 @@ class Source(Protocol):
         """
 
 
-class LocalFile:
-    """An open file: it stays readable after it was replaced or removed, as long as somebody holds this object.
+class _Descriptor:
+    """An open file, closed when nobody holds this object any more."""
 
-    The descriptor is closed when the last reader lets go of it, never earlier: a number that was closed and given to
-    another file while a thread still reads would hand out that file's bytes.
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self.number)
+
+
+class OpenFiles:
+    """A budget of files that are kept open between two reads: beyond it the least recently used are closed."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.RLock()  # a file may be dropped, by the garbage collector, while another is kept
+        self._held: OrderedDict[int, _Descriptor] = OrderedDict()
+
+    def keep(self, key: int, descriptor: _Descriptor) -> None:
+        """Keep a file open, which was used now."""
+        with self._lock:
+            self._held[key] = descriptor
+            self._held.move_to_end(key)
+            while len(self._held) > self._most:
+                self._held.popitem(last=False)
+
+    def get(self, key: int) -> _Descriptor | None:
+        """Return a file that is open; it counts as used."""
+        with self._lock:
+            if found := self._held.get(key):
+                self._held.move_to_end(key)
+            return found
+
+    def drop(self, key: int) -> None:
+        """Close a file, once nobody reads it."""
+        with self._lock:
+            self._held.pop(key, None)
+
+
+_OPEN = OpenFiles(96)  # of archives; with what connections and uploads need, fewer than 256 in all
+_NUMBERS = count()
+
+
+class LocalFile:
+    """A file that was opened: while it is `pinned` it stays readable after it was replaced or removed.
+
+    One that is not may be closed between two reads, and is opened again by its path then. A descriptor is closed when
+    the last reader lets go of it, never earlier: a number that was closed and given to another file while a thread
+    still reads would hand out that file's bytes.
     """
 
     read_ahead = 1
     is_local = True
     entire = False
 
-    def __init__(self, descriptor: int, status: os.stat_result) -> None:
+    def __init__(self, path: Path, descriptor: _Descriptor, *, pinned: bool) -> None:
+        status = os.fstat(descriptor.number)
         self.identity = identity(status)
         self.size = status.st_size
-        self._descriptor = descriptor
-        weakref.finalize(self, os.close, descriptor)
+        self._path = path
+        self._pinned = descriptor if pinned else None
+        self._key = next(_NUMBERS)
+        if not pinned:
+            _OPEN.keep(self._key, descriptor)
+            weakref.finalize(self, _OPEN.drop, self._key)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, pinned: bool = True) -> Self:
         """Open a file for reading. Raise FileNotFoundError if there is none. Blocks."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return cls(descriptor, os.fstat(descriptor))
+        return cls(path, _Descriptor(path), pinned=pinned)
+
+    def pin(self) -> None:
+        """Keep it open from now on. Raise ContentDamaged if it was replaced or removed. Blocks."""
+        self._pinned = self._descriptor()
 
     async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
         """Read the bytes [start, stop), or fewer where the file ends."""
-        return await run_in_thread(lambda: then(os.pread(self._descriptor, stop - start, start)))
+
+        def work() -> T:
+            descriptor = self._descriptor()
+            return then(os.pread(descriptor.number, stop - start, start))
+
+        return await run_in_thread(work)
+
+    def _descriptor(self) -> _Descriptor:
+        if still_open := self._pinned or _OPEN.get(self._key):
+            return still_open
+        gone = ContentDamaged(f"the file {self._path.name} was replaced or removed while it was read; pull again")
+        try:
+            found = _Descriptor(self._path)
+        except FileNotFoundError:
+            raise gone from None
+        if identity(os.fstat(found.number)) != self.identity:
+            raise gone
+        _OPEN.keep(self._key, found)
+        return found
 
 
 class NewFile:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.errors import ContentDamaged
 from proxy.runtime.files import FolderInUse, Held, LocalFile, NewFile, identity, locked
 
 
@@ -131,3 +132,38 @@ def test_a_folder_is_kept_from_others_for_as_long_as_it_is_used(tmp_path: Path) 
 
     with locked(tmp_path / "data"):
         pass
+
+
+async def test_few_files_are_open_however_many_there_are(tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(300)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    before = descriptors()
+
+    files = [LocalFile.open(path, pinned=False) for path in paths]
+    read = [await file.read(0, 9, bytes) for file in files]
+
+    assert read == [path.name.encode() for path in paths]
+    assert descriptors() - before <= 100
+    del files
+    assert descriptors() <= before
+
+
+async def test_a_file_that_was_pinned_outlives_its_name_and_another_is_never_taken_for_it(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"old")
+    pinned, other = [LocalFile.open(tmp_path / name, pinned=False) for name in "ab"]
+    pinned.pin()
+    (tmp_path / "c").touch()
+    many = [LocalFile.open(tmp_path / "c", pinned=False) for _ in range(300)]  # which close the other
+
+    (tmp_path / "a").unlink()
+    (tmp_path / "b").unlink()
+    (tmp_path / "b").write_bytes(b"new bytes")
+
+    assert many
+    assert await pinned.read(0, 9, bytes) == b"old"
+    with pytest.raises(ContentDamaged, match="the file b was replaced or removed while it was read; pull again"):
+        await other.read(0, 9, bytes)
+    with pytest.raises(ContentDamaged):
+        other.pin()
