@@ -41,7 +41,7 @@ _SLOW_PROBE = (
 _ALL = "everything that image-relay stored in this run: all tags, replaced versions, caches; nothing else"
 _DRY_RUN = {"--dry-run": {"action": "store_true", "help": "only print what would be deleted"}}
 COMMANDS = {
-    "serve": Command("[options]", "Run the registry; this also happens without a command."),
+    "serve": Command("[options]", "Run the registry; this also happens with options alone."),
     "list": Command(
         "[options]",
         "Print the images of a relay as a table.",

@@ -211,9 +211,10 @@ class Settings(BaseSettings):
         """Use the arguments of the constructor alone: `read` passes the environment to it, with every name checked."""
         return (init_settings,)
 
-    def describe(self) -> list[tuple[str, str]]:
-        """Return name and value of every setting for the log; a password shows as `set` or `none`."""
-        return [(PREFIX + name.upper(), _shown(getattr(self, name))) for name in type(self).model_fields]
+    def describe(self, *, given: bool = False) -> list[tuple[str, str]]:
+        """Return name and value of all settings, or of those `given`; a password shows as `set` or `none`."""
+        names = [name for name in type(self).model_fields if not given or name in self.model_fields_set]
+        return [(PREFIX + name.upper(), _shown(getattr(self, name))) for name in names]
 
 
 def _shown(value: object) -> str:

@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         print(f"image-relay {version('image-relay')}")
         return
-    command = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "serve"
+    command = "serve" if arguments or not sys.stdout.isatty() else "help"  # a person who tries it wants to know
+    if arguments and not arguments[0].startswith("-"):
+        command = arguments.pop(0)
     if command not in COMMANDS:
         from difflib import get_close_matches
 
@@ -80,7 +82,8 @@ def _serve(arguments: Sequence[str]) -> None:
     address.spare_loopback_from_proxies()
     configure(settings.log_format, settings.log_level)
     log = logging.getLogger(__name__)
-    log.info("settings: %s", " ".join(f"{name}={value}" for name, value in [*settings.describe(), *job.describe()]))
+    chosen = [f"{name}={value}" for name, value in [*settings.describe(given=True), *job.describe()]]
+    log.info("settings: %s", " ".join(chosen) or "the defaults")
     for remark in remarks:
         log.warning("%s", remark)
     try:

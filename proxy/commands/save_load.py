@@ -20,7 +20,7 @@ from proxy.commands.images import Saving
 from proxy.commands.progress import shown
 from proxy.commands.relay import CommandFailed, Place, RelayClient, path_of
 from proxy.runtime.tasks import run_in_thread
-from proxy.text import safe_text
+from proxy.text import format_size, safe_text
 
 _CHUNK = 1024 * 1024  # bytes
 _ALL = "all"  # platforms
@@ -70,7 +70,7 @@ async def _read(file: str) -> AsyncIterator[bytes]:
 async def _send(relay: RelayClient, reference: str, chunks: AsyncIterator[bytes]) -> None:
     async with relay.ask("PUT", path_of(reference), data=chunks) as answer:
         for image in (await relay.read(answer, _Stored)).images:
-            sizes = f"{image.size.human_readable()}, stored in {image.stored.human_readable()}"
+            sizes = f"{format_size(image.size)}, stored in {format_size(image.stored)}"
             print(safe_text(f"{image.reference} {image.digest}: {sizes}"))
 
 

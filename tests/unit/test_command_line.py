@@ -1,6 +1,7 @@
 import asyncio
 import io
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -345,6 +346,18 @@ def test_a_health_check_loads_no_heavy_package() -> None:
     assert ended.stdout == "set()\n"
 
 
+def test_without_arguments_a_person_at_a_terminal_gets_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        primary, terminal = pty.openpty()
+        done = subprocess.run([sys.executable, "-m", "proxy"], cwd=ROOT, stdout=terminal, timeout=60, check=True)
+        os.close(terminal)
+        shown = os.read(primary, 1000)
+        os.close(primary)
+
+    assert done.returncode == 0
+    assert shown.startswith(b"usage: image-relay serve [options]")
+
+
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--version") == 0
 
@@ -433,8 +446,10 @@ async def test_serve_runs_until_it_is_asked_to_stop_and_says_what_it_does(tmp_pa
     assert serving.returncode == 0
     assert f"image-relay serves localhost:{port}, images in {tmp_path / 'a'}\n".encode() in b"".join([*lines, rest])
     assert rest.endswith(b"INFO    stopped\n")
-    assert f"RELAY_PORT={port} RELAY_PUBLIC_HOST=localhost:{port} ".encode() in lines[0]
-    assert b"RELAY_PASSWORD=set " in lines[0]
+    assert (
+        b"settings: RELAY_PORT=%b RELAY_DATA=%b RELAY_PASSWORD=set" % (port.encode(), bytes(tmp_path / "a")) in lines[0]
+    )
+    assert b"RELAY_STORE" not in lines[0]
     assert b"WARNING RELAY_SERVICE_HOST is ignored" in lines[1]
     assert SECRET.encode() not in b"".join([*lines, rest])
     assert same_port.returncode == same_folder.returncode == 1
