@@ -38,15 +38,18 @@ class Failed(Exception):
 class Server:
     """A program that serves a registry at a port of 127.0.0.1, for as long as the block lasts."""
 
-    def __init__(self, command: Sequence[str], port: int, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], port: int, environment: Mapping[str, str] | None = None, folder: Path = ROOT
+    ) -> None:
         self.command = list(command)
         self.port = port
+        self._folder = folder
         self._environment = {**_without_settings(), **(environment or {})}
         self.started_in = 0.0  # seconds until the first 200 on /v2/
 
     def __enter__(self) -> Self:
         began = time.perf_counter()
-        self._process = subprocess.Popen(self.command, cwd=ROOT, env=self._environment, stdout=sys.stderr)
+        self._process = subprocess.Popen(self.command, cwd=self._folder, env=self._environment, stdout=sys.stderr)
         try:
             self._wait(began + _START)
         except BaseException:
@@ -82,12 +85,16 @@ class Server:
 
 
 def relay(
-    data: Path, *options: str, before: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    data: Path,
+    *options: str,
+    before: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    checkout: Path = ROOT,
 ) -> Server:
     """Prepare a relay with its own data folder; `before` is a command that runs it, such as strace."""
     port = free_port()
     command = [sys.executable, "-m", "proxy", "serve", "--port", str(port), "--data", str(data)]
-    return Server([*before, *command, "--log-level", "warning", *options], port, environment)
+    return Server([*before, *command, "--log-level", "warning", *options], port, environment, checkout)
 
 
 def _without_settings() -> dict[str, str]:

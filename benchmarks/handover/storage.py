@@ -7,6 +7,7 @@ either, so that a relay sends every byte.
 
 import itertools
 import os
+import ssl
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -53,14 +54,10 @@ class Blob:
         return found
 
 
-class Storage(ThreadingHTTPServer):
+class Blobs:
     """All blobs, by path."""
 
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, port: int, folder: Path) -> None:
-        super().__init__(("127.0.0.1", port), Requests)
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.blobs: dict[str, Blob] = {}
         self._numbers = itertools.count()
@@ -85,6 +82,22 @@ class Storage(ThreadingHTTPServer):
                 os.close(self.blobs.pop(name).file)
 
 
+class Storage(ThreadingHTTPServer):
+    """The blobs at one port, over TLS if there is a file with certificate and key."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, held: Blobs, certificate: str = "") -> None:
+        super().__init__(("127.0.0.1", port), Requests)
+        self.held = held
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            # The handshake is for the thread of the connection.
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
+
 class Requests(BaseHTTPRequestHandler):
     """The requests of one connection."""
 
@@ -103,10 +116,10 @@ class Requests(BaseHTTPRequestHandler):
         path, query = self._asked()
         match query:
             case {"comp": "block", "blockid": block} if "x-ms-copy-source" not in self.headers:
-                self._store(*self.server.reserve(path, block, int(self.headers["Content-Length"])))
+                self._store(*self.server.held.reserve(path, block, int(self.headers["Content-Length"])))
                 self._answer(201)
             case {"comp": "blocklist"}:
-                blob = self.server.blobs[path]
+                blob = self.server.held.blobs[path]
                 listed = ElementTree.fromstring(self.rfile.read(int(self.headers["Content-Length"])))  # noqa: S314 - of our own relay
                 blob.content = [blob.blocks[str(each.text)] for each in listed]
                 self._answer(201)
@@ -120,7 +133,7 @@ class Requests(BaseHTTPRequestHandler):
         path, query = self._asked()
         if path == "/v2/":  # by which the benchmarks know that a server has started
             return self._answer(200)
-        blob = self.server.blobs.get(path)
+        blob = self.server.held.blobs.get(path)
         if blob is None or not blob.content:
             return self._answer(404)
         start, stop = self._range(blob.size)
@@ -139,7 +152,7 @@ class Requests(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         """Forget a blob, or all below a path."""
-        self.server.remove(self._asked()[0])
+        self.server.held.remove(self._asked()[0])
         self._answer(202)
 
     def log_message(self, *_: object) -> None:
@@ -172,14 +185,18 @@ class Requests(BaseHTTPRequestHandler):
     def _send(self, file: int, stretch: Stretch) -> None:
         start, left = stretch
         while left:
-            count = os.sendfile(self.connection.fileno(), file, start, left)
+            if isinstance(self.connection, ssl.SSLSocket):
+                count = os.preadv(file, [self._buffer[:left]], start)
+                self.connection.sendall(self._buffer[:count])
+            else:
+                count = os.sendfile(self.connection.fileno(), file, start, left)
             start, left = start + count, left - count
 
 
-def prepare(folder: Path) -> Server:
-    """Prepare a storage that keeps its files in a folder."""
+def prepare(folder: Path, *tls: str) -> Server:
+    """Prepare a storage that keeps its files in a folder; `tls`: port and certificate of a second way to them."""
     port = free_port()
-    return Server([sys.executable, "-m", __name__, str(port), str(folder)], port)
+    return Server([sys.executable, "-m", __name__, str(folder), str(port), *tls], port)
 
 
 def clear(server: Server) -> None:
@@ -190,5 +207,13 @@ def clear(server: Server) -> None:
     connection.close()
 
 
+def main(folder: str, port: str, tls_port: str = "", certificate: str = "") -> None:
+    """Serve until the process ends."""
+    held = Blobs(Path(folder))
+    if tls_port:
+        threading.Thread(target=Storage(int(tls_port), held, certificate).serve_forever, daemon=True).start()
+    Storage(int(port), held).serve_forever()
+
+
 if __name__ == "__main__":
-    Storage(int(sys.argv[1]), Path(sys.argv[2])).serve_forever()
+    main(*sys.argv[1:])

@@ -112,6 +112,8 @@ async def serving(
             storage = await _add_github(emulator, application, azurite, stack)
             if not options.direct:
                 storage.public_origin = await _serve_blobs(emulator, azurite, host, stack)
+            elif options.direct_origin:
+                storage.public_origin = options.direct_origin
             emulator.blob_origin = storage.public_origin
         else:
             _add_local(emulator, application)
