@@ -5,18 +5,19 @@ this process has checked the digest over pieces with the same CRCs, the CRCs alo
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 from proxy.archive.crc64 import WIDTH
 from proxy.archive.pieces import PIECE, Extent, Piece, PieceDamaged, check, covering, unframe
 from proxy.errors import ContentDamaged, ManifestUnknown
 from proxy.oci.digest import Digest, Hash, hashing
-from proxy.runtime.files import Source
+from proxy.runtime.files import Bytes, Source
 from proxy.runtime.memory import MemoryBudget, ReadAhead
 from proxy.runtime.tasks import TaskSet, run_in_thread
 
@@ -71,11 +72,12 @@ class _Run:
     def stored(self) -> int:
         return sum(piece.stored for piece in self.pieces)
 
-    def checked(self, stored: bytes) -> list[bytes]:
+    def checked(self, stored: Bytes) -> list[Bytes]:
         """Return the stored bytes piece by piece; raise PieceDamaged if the CRC of one is wrong."""
-        parts, ends = list[bytes](), accumulate(piece.stored for piece in self.pieces)
+        parts, ends = list[Bytes](), accumulate(piece.stored for piece in self.pieces)
+        view = memoryview(stored) if len(self.pieces) > 1 else stored
         for piece, end in zip(self.pieces, ends, strict=True):
-            parts.append(stored[end - piece.stored : end])
+            parts.append(view[end - piece.stored : end])
             check(parts[-1], piece)
         return parts
 
@@ -104,7 +106,7 @@ def cut(blob: Blob, most: int) -> Iterator[Blob]:
         first = last
 
 
-async def _read(blob: Blob, offset: int, stored: int, then: Callable[[bytes], T]) -> T:
+async def _read(blob: Blob, offset: int, stored: int, then: Callable[[Bytes], T]) -> T:
     at = blob.offset + offset
     try:
         return await blob.source.read(at, at + stored, then)
@@ -153,19 +155,18 @@ async def read_plain(blob: Blob, start: int, stop: int, memory: MemoryBudget) ->
         await tasks.cancel_all()
 
 
-@runtime_checkable
-class Arriving(Source, Protocol):
-    """Stored bytes that are still being received."""
+class Arriving(ABC):
+    """A source whose bytes are still being received. No protocol: to find out what follows one takes long."""
 
+    @abstractmethod
     async def arrived(self, stop: int) -> None:
         """Wait until the bytes before `stop` are there; raise what ended the transfer."""
 
 
-async def within_reach(blob: Blob, at: int) -> None:
-    """Wait until the piece with a plain byte can be read, if it is being received; raise what ended the transfer."""
+async def within_reach(blob: Blob, extent: Extent) -> None:
+    """Wait until a piece can be read, if it is being received; raise what ended the transfer."""
     if isinstance(blob.source, Arriving):
-        for extent in covering(blob.pieces, at, at + 1):
-            await blob.source.arrived(extent.offset + extent.piece.stored)
+        await blob.source.arrived(extent.offset + extent.piece.stored)
 
 
 async def piece_of(blob: Blob, start: int, stop: int) -> list[memoryview]:
@@ -176,31 +177,50 @@ async def piece_of(blob: Blob, start: int, stop: int) -> list[memoryview]:
 
 async def read_stored(blob: Blob, memory: MemoryBudget) -> AsyncGenerator[bytes]:
     """Yield the pieces as they are stored, each checked by its CRC. Use it within `contextlib.aclosing`."""
+    async with aclosing(_read_runs(blob, memory)) as runs:
+        async for pieces in runs:
+            for piece in pieces:
+                yield bytes(piece)
+
+
+async def _read_runs(blob: Blob, memory: MemoryBudget) -> AsyncGenerator[list[Bytes]]:
+    """Yield the checked pieces, those together that are read together."""
     with memory.try_reserve(0 if blob.source.is_local else _COPIES * _REMOTE) as enough:
         most = _REMOTE if enough and not blob.source.is_local else _LOCAL
         reads = (_read(blob, run.offset, run.stored, run.checked) for run in _runs(blob.pieces, most))
         async with aclosing(_in_order(reads, blob.source.read_ahead, memory, most)) as runs:
             async for pieces in runs:
-                for piece in pieces:
-                    yield piece
+                yield pieces
 
 
-async def read_proven(blob: Blob, memory: MemoryBudget) -> AsyncGenerator[bytes]:
-    """Yield what `read_stored` yields, the last piece only if the digest of the whole is right."""
-    digest, left = hashing(blob.digest.algorithm), len(blob.pieces)
+async def read_proven(
+    blob: Blob, memory: MemoryBudget, keep: Callable[[Bytes], None] = lambda _: None
+) -> AsyncGenerator[Bytes]:
+    """Yield what `read_stored` yields, the last piece only if the digest of the whole is right.
+
+    `keep` is called with each piece in the thread that hashes it.
+    """
+    digest, left = hashing(blob.digest.algorithm), iter(blob.pieces)
     proven = blob.digest in blob.findings.verified
-    async with aclosing(read_stored(blob, memory)) as pieces:
-        for piece in blob.pieces:
-            stored = await anext(pieces)
-            left -= 1
+
+    def take(run: list[Bytes]) -> None:
+        for stored, piece in zip(run, left, strict=False):
             if not proven:
-                await run_in_thread(_update, digest, stored, piece)
-            if not (proven or left):
+                _update(digest, stored, piece)
+            keep(stored)
+
+    behind = len(blob.pieces)
+    async with aclosing(_read_runs(blob, memory)) as runs:
+        async for run in runs:
+            await run_in_thread(take, run)
+            behind -= len(run)
+            if not (proven or behind):
                 _verify(blob, Digest.finished(blob.digest.algorithm, digest))
-            yield stored
+            for stored in run:
+                yield stored
 
 
-def _update(digest: Hash, stored: bytes, piece: Piece) -> None:
+def _update(digest: Hash, stored: Bytes, piece: Piece) -> None:
     for view in unframe(stored, piece):
         digest.update(view)
 
@@ -231,7 +251,7 @@ async def read_all(blob: Blob) -> bytes:
 
 
 async def _plain(blob: Blob, extent: Extent) -> list[memoryview]:
-    def taken(stored: bytes) -> list[memoryview]:
+    def taken(stored: Bytes) -> list[memoryview]:
         parts, start, stop = list[memoryview](), extent.skip, extent.skip + extent.take
         for view in unframe(stored, extent.piece):
             if part := view[max(start, 0) : max(stop, 0)]:

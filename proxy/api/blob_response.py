@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from proxy.api.services import SERVICES
+from proxy.archive.pieces import covering
 from proxy.blob import Blob, piece_of, read_plain, within_reach
 from proxy.errors import Stalled
 from proxy.runtime.tasks import TaskSet
@@ -56,7 +57,8 @@ class Sending:
         """
         try:
             async with aclosing(read_plain(blob, start, stop, self._memory)) as pieces:
-                while start < stop:
+                for extent in covering(blob.pieces, start, stop):
+                    await within_reach(blob, extent)  # without a turn: storage may take its time
                     start = await self._send_piece(pieces, blob, start)
                 async for _ in pieces:  # of an empty blob there is nothing but its digest to check
                     pass
@@ -65,7 +67,6 @@ class Sending:
 
     async def _send_piece(self, pieces: AsyncGenerator[list[memoryview]], blob: Blob, start: int) -> int:
         """Send the next piece; return where the one after it starts."""
-        await within_reach(blob, start)  # without a turn: storage may take its time
         async with self._memory.slots:
             views = await anext(pieces)
             stop = start + sum(map(len, views))

@@ -10,6 +10,7 @@ from proxy.api.deadline import within
 from proxy.api.params import digest_of, name_of
 from proxy.api.ranges import requested
 from proxy.api.services import SERVICES
+from proxy.archive.pieces import covering
 from proxy.blob import Blob, within_reach
 
 
@@ -47,7 +48,8 @@ async def _found(request: web.Request) -> tuple[Blob, tuple[int, int] | None]:
     if known or span:
         return blob, span
     cached = await request.app[SERVICES].downloads.cached(blob)
-    await within_reach(cached, 0)
+    for extent in covering(cached.pieces, 0, 1):
+        await within_reach(cached, extent)
     return cached, None
 
 

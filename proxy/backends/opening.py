@@ -44,4 +44,7 @@ async def open_backend(
     ) as http:
         up, down = settings.upload_concurrency, settings.download_concurrency
         storage = BlobStorage(http, memory, up, down, limits.service, events=events)
-        yield ActionsBackend(settings, job, public_host, storage, limits)
+        try:
+            yield ActionsBackend(settings, job, public_host, storage, limits)
+        finally:
+            storage.ranges.close()

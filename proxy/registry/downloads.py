@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy.archive.index import Entry
-from proxy.blob import Blob, Verification, read_proven
+from proxy.blob import Arriving, Blob, Verification, read_proven
 from proxy.errors import Denied, RegistryError
 from proxy.events import EventBus, Fetched
 from proxy.oci.digest import Digest
-from proxy.runtime.files import NewFile
+from proxy.runtime.files import Bytes, NewFile
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet, run_in_thread
 from proxy.spool.blob_file import footer
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 8  # downloads; each holds some pieces, however little memory is left
 
 
-class _Download:
+class _Download(Arriving):
     """A blob that is being downloaded, as a source: a reader waits for bytes that have not arrived yet."""
 
     read_ahead = 1
@@ -41,7 +41,8 @@ class _Download:
         self.size = blob.stored
         self._blob = blob
         self._file = file
-        self._end = 0
+        self._written = 0  # bytes
+        self._end = 0  # of those that readers may have
         self._failure: Exception | None = None
         self._news = asyncio.Event()
 
@@ -52,7 +53,7 @@ class _Download:
                 raise self._failure
             await self._news.wait()
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+    async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read a range as soon as it is there. Raise what ended the download."""
         await self.arrived(stop)
         return await run_in_thread(lambda: then(self._file.read(stop - start, start)))
@@ -62,12 +63,11 @@ class _Download:
         blob, written = self._blob, 0
         entry = Entry(size=blob.size, offset=0, pieces=blob.pieces, crc64=blob.crc64)
         try:
-            async with turns, aclosing(read_proven(blob, memory)) as pieces:
+            async with turns, aclosing(read_proven(blob, memory, self._append)) as pieces:
                 async for stored in pieces:
-                    is_last = written + len(stored) == self.size
-                    footing = [footer(blob.digest, entry)] if is_last else []
-                    await run_in_thread(self._file.write, [stored, *footing], written)
                     written += len(stored)
+                    if written == self.size:
+                        await run_in_thread(self._append, footer(blob.digest, entry))
                     self._advance(written)
         except asyncio.CancelledError:
             self._fail(Denied("image-relay is stopping"))
@@ -76,6 +76,10 @@ class _Download:
             self._fail(error)
             raise
         return entry
+
+    def _append(self, part: Bytes) -> None:
+        self._file.write([part], self._written)
+        self._written += len(part)
 
     def _fail(self, error: Exception) -> None:
         self._failure = error

@@ -16,6 +16,7 @@ from proxy.errors import ContentDamaged
 from proxy.runtime.tasks import run_in_thread
 
 T = TypeVar("T")
+Bytes = bytes | memoryview
 
 
 class Source(Protocol):
@@ -34,7 +35,7 @@ class Source(Protocol):
     def entire(self) -> bool:
         """Return whether all of it was downloaded from another machine, which serves no ranges."""
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+    async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read the bytes [start, stop), or fewer where the source ends, and return what `then` makes of them.
 
         `then` runs in a thread, the one that read where there is one: waking a thread costs as much as a CRC of 1 MiB.
@@ -114,7 +115,7 @@ class LocalFile:
         """Keep it open from now on. Raise ContentDamaged if it was replaced or removed. Blocks."""
         self._pinned = self._descriptor()
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+    async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read the bytes [start, stop), or fewer where the file ends."""
 
         def work() -> T:
@@ -193,7 +194,7 @@ class Held:
         self.size = len(content)
         self._content = content
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+    async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read the bytes [start, stop)."""
         return then(self._content[start:stop])
 

@@ -1,8 +1,10 @@
 """The one door to the thread pool, and the one keeper of background tasks."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -25,6 +27,24 @@ async def run_in_dedicated_thread(call: Callable[P, T], *args: P.args, **kwargs:
         return await asyncio.get_running_loop().run_in_executor(own, partial(call, *args, **kwargs))
     finally:
         own.shutdown(wait=False)
+
+
+async def run_in_own_thread(call: Callable[[], T]) -> T:
+    """Run a call that may wait for long in a thread of its own; neither other calls nor the end of the process wait."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        tell: Callable[[], None]
+        try:
+            tell = partial(result.set_result, call())
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            tell = partial(result.set_exception, error)
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(lambda: None if result.done() else tell())  # done: the caller was cancelled
+
+    threading.Thread(target=run, daemon=True).start()
+    return await result
 
 
 class TaskSet:

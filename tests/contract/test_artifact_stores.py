@@ -193,7 +193,7 @@ async def test_what_a_reader_makes_of_the_bytes_is_what_it_gets_also_if_that_fai
 
     assert await source.read(1, 4, len) == 3
     with pytest.raises(ValueError, match="invalid literal"):
-        await source.read(0, 5, lambda stored: int(stored, 5))
+        await source.read(0, 5, lambda stored: int(bytes(stored), 5))
 
 
 async def test_ids_and_times_tell_artifacts_apart(store: ArtifactStore) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from proxy.artifacts.base import NOBODYS, Artifact, Body, Claim, StoreRefused
 from proxy.artifacts.directory import DirectoryStore
 from proxy.blob import T
-from proxy.runtime.files import LocalFile
+from proxy.runtime.files import Bytes, LocalFile
 
 
 class MoodyStore(DirectoryStore):
@@ -56,8 +56,8 @@ class CountingFile:
         self._store = store
         self.size = file.size
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
-        def counted(stored: bytes) -> T:
+    async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
+        def counted(stored: Bytes) -> T:
             self._store.read += len(stored)
             return then(stored)
 

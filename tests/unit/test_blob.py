@@ -16,7 +16,7 @@ from proxy.archive.pieces import PIECE, Framing, Piece, frame
 from proxy.blob import Blob, T, cut, read_all, read_plain, read_stored
 from proxy.errors import ContentDamaged
 from proxy.oci.digest import Digest
-from proxy.runtime.files import Held
+from proxy.runtime.files import Bytes, Held
 from proxy.runtime.memory import MemoryBudget
 from tests.registry_harness import MIB, noise, until
 
@@ -34,7 +34,7 @@ class Slow:
         self.gate = asyncio.Event()
         self.under_way = 0
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+    async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         self.under_way += 1
         try:
             await self.gate.wait()
@@ -190,7 +190,7 @@ async def test_pieces_are_read_several_at_once_and_of_what_is_far_more(
             super().__init__(held)
             self.is_local = local
 
-        async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+        async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
             asked.append(stop - start)
             return await super().read(start, stop, then)
 

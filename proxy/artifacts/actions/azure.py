@@ -1,16 +1,20 @@
 """Requests to blob storage, behind signed URLs. Those are secrets: no message has one."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
+from urllib3.exceptions import HTTPError
 from yarl import URL
 
+from proxy.artifacts.actions.byte_client import ByteClient, Response
 from proxy.artifacts.actions.http import without
 from proxy.artifacts.retry import RetryableError, retry
 from proxy.events import Call, EventBus, Retried
@@ -32,14 +36,27 @@ class UrlRefused(Exception):
 class BlobStorage:
     """How blob storage is reached; `up` and `down` are how many requests of one transfer run side by side."""
 
-    http: aiohttp.ClientSession
+    http: aiohttp.ClientSession  # for all but ranges of bytes
     memory: MemoryBudget
     up: int = 8
     down: int = 8
     timeouts: Timeouts = field(default_factory=Timeouts)
     random: Random = field(default_factory=Random)
     events: EventBus = field(default_factory=EventBus)
+    ranges: ByteClient = field(default_factory=ByteClient)  # for these alone
     refusing: set[tuple[str | None, str | None]] = field(default_factory=set)  # hosts: to here none copies from there
+
+    async def get(self, operation: str, url: URL, headers: dict[str, str], read: Callable[[Response, Call], T]) -> T:
+        """Ask for bytes, once, and return what `read` makes of the answer in a thread; it may take a block's time.
+
+        Raise RetryableError, without the URL, if the connection breaks.
+        """
+        try:
+            with self.events.call(_SERVICE, operation) as call:
+                async with asyncio.timeout(self.timeouts.transfer):
+                    return await self.ranges.get(url, _VERSION | headers, partial(_noted, call, read), self.timeouts)
+        except (HTTPError, TimeoutError, OSError) as error:
+            raise RetryableError(type(error).__name__) from None
 
     @asynccontextmanager
     async def request(
@@ -87,6 +104,11 @@ class BlobStorage:
             lambda fault: _log.info("%s: %s", what, fault),
             lambda: self.events.emit(Retried(_SERVICE)),
         )
+
+
+def _noted(call: Call, read: Callable[[Response, Call], T], answer: Response) -> T:
+    call.status = answer.status
+    return read(answer, call)
 
 
 class _Broken(aiohttp.ClientError):

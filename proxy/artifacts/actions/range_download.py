@@ -1,16 +1,23 @@
 """Downloads: absolute ranges behind a signed URL (a suffix range makes Azure send everything), checked, and resumed."""
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from functools import partial
 from http import HTTPStatus
+from typing import TypeVar
 
-import aiohttp
 from yarl import URL
 
 from proxy.artifacts.actions.azure import BlobStorage, UrlRefused, appends
+from proxy.artifacts.actions.byte_client import Response
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.retry import RetryableError, retry_after
+from proxy.events import Call
+from proxy.runtime.files import Bytes
 from proxy.text import safe_text
 
+T = TypeVar("T")
+
+_LITTLE = 256 * 1024  # bytes
 _HEADERS = {"Accept-Encoding": "identity"}
 
 
@@ -35,48 +42,64 @@ class Reading:
         self._url = url
         self._start = start
         self._stop = stop
-        self._got = bytearray()
+        self._parts: list[bytes] = []  # that came, from the first byte on
+        self._broken = 0  # answers
         self._strange = 0  # answers that were none to a range
 
-    async def bytes(self) -> bytes:
-        """Read the range, going on where a broken answer ended.
+    async def read(self, then: Callable[[Bytes], T]) -> T:
+        """Read the range, going on where a broken answer ended, and return what `then` makes of it in a thread.
 
         UrlRefused, RangesIgnored, Changed; StoreRefused when nothing helps.
         """
         try:
-            await self._storage.retry("reading an artifact", self._go_on)
+            return await self._storage.retry("reading an artifact", partial(self._go_on, then))
         except RetryableError as fault:
             raise StoreRefused(f"the artifact cannot be read ({fault}); try again later") from None
-        return bytes(self._got)
 
-    async def _go_on(self) -> None:
-        first, storage = self._start + len(self._got), self._storage
+    async def _go_on(self, then: Callable[[Bytes], T]) -> T:
+        parts = [*self._parts]
+        first = self._start + sum(map(len, parts))
         headers = _HEADERS | {"Range": f"bytes={first}-{self._stop - 1}"}
         if self.etag:
             headers["If-Match"] = self.etag
-        limit = storage.timeouts.transfer
-        async with storage.request("GetRange", "GET", self._url, headers, total=limit) as (response, call):
-            _check_status(response, {200, 206, 416})
-            self._check_range(response, first)
-            self.etag = self.etag or response.headers.get("ETag", "")
-            async for chunk in response.content.iter_any():
-                self._got += chunk[: self._stop - self._start - len(self._got)]
-                call.received += len(chunk)
-        if len(self._got) < self._stop - self._start:
-            raise RetryableError("an answer ended early")
+        take = partial(self._take, then, parts, first)
+        try:
+            return await self._storage.get("GetRange", self._url, headers, take)
+        except RetryableError:
+            self._broken += 1
+            raise
 
-    def _check_range(self, response: aiohttp.ClientResponse, first: int) -> None:
+    def _take(self, then: Callable[[Bytes], T], parts: list[bytes], first: int, response: Response, call: Call) -> T:
+        """Read an answer that begins with the byte `first`, behind `parts`.
+
+        It is read at once: that needs no copy. Only once that went wrong, little by little, so that all that came is
+        kept. An earlier answer that was given up may end beside this one.
+        """
+        _check_status(response.status, response.headers, {200, 206, 416})
+        self._check_range(response, first)
+        self.etag = self.etag or response.headers.get("ETag", "")
+        left = self._stop - first
+        for part in response.stream(_LITTLE if self._broken else left):
+            parts.append(part[:left])
+            left -= len(parts[-1])
+            call.received += len(part)
+            self._parts = [*parts]
+        if left:
+            raise RetryableError("an answer ended early")
+        return then(b"".join(parts))
+
+    def _check_range(self, response: Response, first: int) -> None:
         place, _, total = response.headers.get("Content-Range", "").partition("/")
         if response.status != HTTPStatus.PARTIAL_CONTENT or place != f"bytes {first}-{self._stop - 1}":
             self._doubt(response)
         if total not in {"*", str(self._total or total)}:
             raise RetryableError(f"an answer is of {safe_text(total)} bytes, the artifact has {self._total}")
-        if (response.content_length or 0) > self._stop - first:
+        if (_length(response) or 0) > self._stop - first:
             raise RetryableError("an answer has more bytes than were asked for")
 
-    def _doubt(self, response: aiohttp.ClientResponse) -> None:
+    def _doubt(self, response: Response) -> None:
         """Take a server at its word that it gives no ranges: Azure when it says so twice, since it does give them."""
-        length = response.content_length
+        length = _length(response)
         may_be_whole = response.status != HTTPStatus.OK or None in {length, self._total} or length == self._total
         self._strange += may_be_whole  # else it is something else, such as a page of whoever stands between
         if may_be_whole and (self._strange > 1 or appends(self._url)):
@@ -88,20 +111,26 @@ async def whole(storage: BlobStorage, url: URL) -> AsyncGenerator[bytes]:
     """Yield all bytes of a server that ignores ranges. Raise UrlRefused, Changed, RetryableError if it breaks off."""
     headers = _HEADERS | {"Range": "bytes=0-"}
     async with storage.request("GetAll", "GET", url, headers, total=None) as (response, call):
-        _check_status(response, {200, 206})
+        _check_status(response.status, response.headers, {200, 206})
         async for chunk in response.content.iter_any():
             call.received += len(chunk)
             yield chunk
 
 
-def _check_status(response: aiohttp.ClientResponse, good: Collection[int]) -> None:
+def _check_status(status: int, headers: Mapping[str, str], good: Collection[int]) -> None:
     """Check status and encoding of an answer with bytes. Raise UrlRefused, Changed, RetryableError."""
-    if response.status in {401, 403}:
+    if status in {401, 403}:
         raise UrlRefused
-    if response.status in {404, 410, 412}:
+    if status in {404, 410, 412}:
         raise Changed
-    if response.status not in good:
-        raise RetryableError(f"blob storage answered {response.status}", retry_after(response.headers))
-    encoding = response.headers.get("Content-Encoding", "identity")
+    if status not in good:
+        raise RetryableError(f"blob storage answered {status}", retry_after(headers))
+    encoding = headers.get("Content-Encoding", "identity")
     if encoding.lower() not in {"", "identity"}:
         raise RetryableError(f"an answer came in the encoding {safe_text(encoding)}, which was not asked for")
+
+
+def _length(response: Response) -> int | None:
+    """Return how many bytes an answer says that it has."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isascii() and length.isdigit() else None

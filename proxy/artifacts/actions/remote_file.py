@@ -28,7 +28,7 @@ from proxy.artifacts.actions.twirp import NoSuchArtifact
 from proxy.artifacts.base import Artifact, ArtifactGone, CorruptDownload, StoreRefused
 from proxy.artifacts.naming import SUFFIX
 from proxy.artifacts.retry import RetryableError
-from proxy.runtime.files import LocalFile, trouble, write_all
+from proxy.runtime.files import Bytes, LocalFile, trouble, write_all
 from proxy.runtime.tasks import run_in_thread
 
 T = TypeVar("T")
@@ -180,7 +180,7 @@ class RemoteFile:
         await self.look()
         return (self._whole.size if self._whole else self._artifact.size) == size
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+    async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read bytes of the archive, and give what `then` makes of them; what it finds damaged is read again."""
         stop = min(stop, self.size)
         tail = self._tails.of(self)
@@ -199,35 +199,34 @@ class RemoteFile:
                     self._whole = None
         return await self._read(start, stop, then)
 
-    async def _read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+    async def _read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         if stop == self.size and stop - start <= NEAR + TAIL:  # the metadata: whoever wants them wants them again
             metadata = await self._stored(self._start + start, self._start + stop, bytes)
             self._tails.keep(self, metadata)
             return then(metadata)
         return await self._stored(self._start + start, self._start + stop, then)
 
-    async def _stored(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+    async def _stored(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read a range of the artifact; from a server that gives none, the whole artifact, to disk."""
         start = max(0, start)
         if start >= stop:
             return then(b"")
         if self._whole is None:
             try:
-                stored = await self._link.use(partial(self._range, start, stop))
+                return await self._link.use(partial(self._range, start, stop, then))
             except RangesIgnored:
                 copy = await self._fetched()
-            else:
-                return await run_in_thread(then, stored)
         else:
             copy = self._whole
         return await copy.read(start, stop, then)
 
-    async def _range(self, start: int, stop: int, url: URL) -> bytes:
+    async def _range(self, start: int, stop: int, then: Callable[[Bytes], T], url: URL) -> T:
         total = self._artifact.size if self._artifact.finalized else None
         reading = Reading(self._storage, url, start, stop, self._etag, total)
-        stored = await reading.bytes()
-        self._etag = reading.etag
-        return stored
+        try:
+            return await reading.read(then)
+        finally:
+            self._etag = reading.etag
 
     async def _fetched(self) -> LocalFile:
         """Give a whole copy of the artifact, made once for all who want it."""

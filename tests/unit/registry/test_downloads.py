@@ -14,6 +14,7 @@ from proxy.blob import Blob
 from proxy.errors import ContentDamaged, Denied
 from proxy.oci.digest import Digest
 from proxy.registry.downloads import Downloads
+from proxy.runtime.files import Bytes
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet
 from proxy.spool.spool import Spool
@@ -40,7 +41,7 @@ class Far:
         self.failing_from = self.size
         self._content = content
 
-    async def read(self, start: int, stop: int, then: Callable[[bytes], T]) -> T:
+    async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         self.reads += 1
         await self.gate.wait()
         if start >= self.failing_from:

@@ -12,6 +12,7 @@ from proxy.archive.pieces import PieceDamaged
 from proxy.artifacts.actions import block_upload
 from proxy.artifacts.actions.remote_file import RemoteFile, Tails
 from proxy.artifacts.base import ArtifactGone, StoreRefused
+from proxy.runtime import files
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Answer, Delay, RangeIgnored, Reset, UploadCorrupt
 from tests.fakes.actions.fixtures import Emulate
@@ -254,15 +255,15 @@ async def test_nothing_at_all_has_no_block() -> None:
     assert [block async for block in block_upload._blocks(Bytes().parts())] == []
 
 
-def damaged_once() -> Callable[[bytes], bytes]:
+def damaged_once() -> Callable[[files.Bytes], bytes]:
     """Find what is read first damaged."""
     found: list[bytes] = []
 
-    def then(stored: bytes) -> bytes:
-        found.append(stored)
+    def then(stored: files.Bytes) -> bytes:
+        found.append(bytes(stored))
         if len(found) == 1:
             raise PieceDamaged("as a test wants it")
-        return stored
+        return found[-1]
 
     return then
 
@@ -296,7 +297,7 @@ async def test_readers_of_a_whole_that_is_damaged_do_not_throw_away_a_newer_copy
         newer = source._whole
         failing = damaged_once()
 
-        def then(stored: bytes) -> bytes:
+        def then(stored: files.Bytes) -> bytes:
             source._whole = None if source._whole is newer else source._whole
             return failing(stored)
 
