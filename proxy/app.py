@@ -45,7 +45,7 @@ from proxy.reporting.pulls import PullTracker
 from proxy.reporting.status import Status
 from proxy.runtime.files import locked, trouble
 from proxy.runtime.limits import DEFAULT, Limits
-from proxy.runtime.memory import MemoryBudget, share_arenas
+from proxy.runtime.memory import MemoryBudget, keep_freed_memory
 from proxy.runtime.tasks import TaskSet
 from proxy.spool.spool import Spool
 from proxy.text import safe_text
@@ -57,7 +57,7 @@ _END = 7.0  # seconds for all that is under way or pending when the relay is sto
 
 def run(settings: Settings, job: Job) -> bool:
     """Serve until SIGTERM or SIGINT, then make durable what is pending; return whether all of it is."""
-    share_arenas()
+    keep_freed_memory()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a blob or archive that is being read is an open file
     with locked(settings.data):

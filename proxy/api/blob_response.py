@@ -7,21 +7,14 @@ for minutes is disconnected. So many clients that do not read hold no more memor
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
+from proxy.api.client_line import ClientLine
 from proxy.api.services import SERVICES
 from proxy.archive.pieces import covering
 from proxy.blob import Blob, piece_of, read_plain, within_reach
 from proxy.errors import Stalled
-from proxy.runtime.tasks import TaskSet
-
-if TYPE_CHECKING:
-    from aiohttp.http import StreamWriter
-
-_SLICE = 256 * 1024  # bytes written to the connection at once: as many as a socket buffers
-_BUFFERED = 64 * 1024  # bytes in the buffer of a connection, above which asyncio asks to wait
 
 
 async def write(response: web.StreamResponse, part: bytes | memoryview, stall: float) -> None:
@@ -47,8 +40,8 @@ class Sending:
         self._limits = services.limits
         self._memory = services.memory
         self._went = went
-        self._tasks = TaskSet()
-        self._draining: asyncio.Task[None] | None = None
+        self._line: ClientLine | None = None
+        self._paused = False  # has the client taken nothing for a moment?
 
     async def send(self, blob: Blob, start: int, stop: int) -> None:
         """Send the plain bytes [start, stop); the head is sent with the first of them.
@@ -63,45 +56,38 @@ class Sending:
                 async for _ in pieces:  # of an empty blob there is nothing but its digest to check
                     pass
         finally:
-            await self._tasks.cancel_all()
+            if self._line:
+                self._line.close()
 
     async def _send_piece(self, pieces: AsyncGenerator[list[memoryview]], blob: Blob, start: int) -> int:
         """Send the next piece; return where the one after it starts."""
         async with self._memory.slots:
             views = await anext(pieces)
             stop = start + sum(map(len, views))
-            start = await self._write(views, start)
-        while self._draining:
-            if not await self._drained(self._limits.body_stall):
+            line = await self._opened()
+            start = await self._write(line, views, start)
+        while self._paused:
+            if not await line.takes_more(self._limits.body_stall):
                 raise _stalled(self._limits.body_stall)
+            self._paused = False
             if start < stop:
                 async with self._memory.slots:
-                    start = await self._write(await piece_of(blob, start, stop), start)
+                    start = await self._write(line, await piece_of(blob, start, stop), start)
         return start
 
-    async def _write(self, views: list[memoryview], start: int) -> int:
-        """Write until the client pauses, and release what is left then; return where that begins."""
-        if not self._response.prepared:
+    async def _opened(self) -> ClientLine:
+        """Return the connection, to which the head was given."""
+        if self._line is None:
             await self._response.prepare(self._request)
-        writer = cast("StreamWriter", self._request.writer)
-        for part in (view[at : at + _SLICE] for view in views for at in range(0, len(view), _SLICE)):
-            await writer.write(part, drain=False)  # aiohttp's waiting does not survive a time limit
-            self._went(len(part))
-            start += len(part)
-            transport = self._request.transport
-            full = transport is not None and transport.get_write_buffer_size() > _BUFFERED
-            if full and not await self._drained(self._limits.reader_pause):
-                break
+            self._line = ClientLine(self._request)
+        return self._line
+
+    async def _write(self, line: ClientLine, views: list[memoryview], start: int) -> int:
+        """Write until the client pauses, and release what is left then; return where that begins."""
+        while views and not self._paused:
+            sent = line.send(views)
+            self._went(sent)
+            start += sent
+            self._paused = bool(views) and not await line.takes_more(self._limits.reader_pause)
         views.clear()
         return start
-
-    async def _drained(self, patience: float) -> bool:
-        """Wait for the client to take what is in the buffer; return whether it did within `patience` seconds."""
-        if self._draining is None:
-            self._draining = self._tasks.spawn(self._request.writer.drain())
-        done, _ = await asyncio.wait({self._draining}, timeout=patience)
-        if not done:
-            return False
-        drained, self._draining = self._draining, None
-        drained.result()
-        return True

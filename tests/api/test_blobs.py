@@ -1,6 +1,7 @@
 """Blobs (distribution-spec, end-2 and end-10), out of the spool and out of an archive."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +13,7 @@ from proxy.api.ranges import requested
 from proxy.archive.pieces import PIECE
 from proxy.errors import RangeInvalid
 from proxy.oci.digest import Digest
-from tests.api.relay import MIB, Relay, image, running
+from tests.api.relay import MIB, Relay, connected, image, request, running
 from tests.registry_harness import noise
 
 SMALL = bytes(range(100))
@@ -193,6 +194,25 @@ async def test_many_read_one_blob_at_once(relay: Relay, large: str) -> None:
     answers = await asyncio.gather(*(relay.ask("GET", large) for _ in range(8)))
 
     assert all(answer.body == LARGE for answer in answers)
+
+
+async def test_requests_on_one_connection_are_answered_in_their_order(relay: Relay, large: str) -> None:
+    async with connected(relay.port) as (reader, writer):
+        writer.write(2 * request("GET", large, {"Connection": "keep-alive"}))
+
+        for _ in range(2):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            assert await reader.readexactly(len(LARGE)) == LARGE
+
+
+async def test_who_leaves_in_the_middle_is_no_fault(relay: Relay, large: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with connected(relay.port) as (reader, writer):
+        writer.write(request("GET", large))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    assert (await relay.ask("GET", large)).status == 200
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
 
 
 async def test_reading_does_not_hinder_replacing(relay: Relay) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.runtime.memory import MemoryBudget, share_arenas
+from proxy.runtime.memory import MemoryBudget, keep_freed_memory
 
 
 @given(st.integers(0, 100), st.lists(st.integers(0, 60), max_size=10))
@@ -36,7 +36,7 @@ def test_a_block_that_fails_gives_back_what_it_took() -> None:
 
 
 def test_threads_that_share_an_arena_allocate_as_before() -> None:
-    share_arenas()
+    keep_freed_memory()
 
     with ThreadPoolExecutor() as threads:
         assert list(threads.map(len, threads.map(bytes, [1_000_000] * 20))) == [1_000_000] * 20
