@@ -10,7 +10,7 @@ import base64
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from proxy.runtime.limits import Policy
 from proxy.runtime.memory import ReadAhead
 from proxy.runtime.tasks import TaskSet, run_in_thread
 
+Block = list[memoryview]  # bytes in a row, where they lie
 BLOCK = 4 * 1024 * 1024  # bytes
 MOST_BYTES = 50_000 * BLOCK  # Azure's limit is one of blocks
 _DATED_BACK = 5.0  # seconds; by which a URL says to be good before it was made
@@ -83,9 +84,12 @@ class Upload:
                 async for block in _blocks(stretches if self._copying.possible else _sent(stretches)):
                     place: list[str] = []
                     self._ids.append(place)
-                    await seen.take(block)
-                    work = self._copy(place, block) if isinstance(block, Stretch) else self._put_block(place, block)
-                    await lanes.add(work)
+                    if isinstance(block, Stretch):
+                        await seen.take(block)
+                        await lanes.add(self._copy(place, block))
+                    else:
+                        checksum = await run_in_thread(seen.add, block)
+                        await lanes.add(self._put_block(place, block, checksum))
                 await lanes.drain(0)
             finally:
                 await lanes.tasks.cancel_all()
@@ -105,11 +109,10 @@ class Upload:
             return
         async with aclosing(stretch.parts()) as parts:
             async for block in _blocks(parts):
-                await self._put_block(place, block)
+                await self._put_block(place, block, await run_in_thread(_Seen(keep=0).add, block))
 
-    async def _put_block(self, place: list[str], block: bytes) -> None:
+    async def _put_block(self, place: list[str], block: Block, checksum: int) -> None:
         place.append(self._next_id())
-        checksum = await run_in_thread(crc64, block)
         headers = {
             "Content-Type": "application/octet-stream",
             "x-ms-content-crc64": base64.b64encode(packed(checksum)).decode(),
@@ -122,21 +125,19 @@ class Upload:
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode()
         headers = {"Content-Type": "application/xml", **self._headers}
         timeouts = self._storage.timeouts
-        await self._put("comp=blocklist", body, headers, timeouts.blobs, timeouts.commit)
+        await self._put("comp=blocklist", [memoryview(body)], headers, timeouts.blobs, timeouts.commit)
 
-    async def _put(self, query: str, data: bytes, headers: dict[str, str], policy: Policy, limit: float) -> None:
+    async def _put(self, query: str, data: Block, headers: dict[str, str], policy: Policy, limit: float) -> None:
         url = _with_query(self._url, query)
         operation = "PutBlockList" if query == "comp=blocklist" else "PutBlock"
-        headers = headers | {"Content-Length": str(len(data))}
+        length = sum(map(len, data))
+        headers = headers | {"Content-Length": str(length)}
 
         async def attempt() -> None:
             self._check_time()
-            slices = _slices(data)
-            async with self._storage.request(operation, "PUT", url, headers, total=limit, data=slices) as (
-                answer,
-                call,
-            ):
-                call.sent = len(data)
+            body = _given(data)
+            async with self._storage.request(operation, "PUT", url, headers, total=limit, data=body) as (answer, call):
+                call.sent = length
             if answer.status in {200, 201}:
                 return
             if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # Forgejo's quota
@@ -186,22 +187,29 @@ class _Seen:
     tail: bytes = b""
     digest: "hashlib._Hash | None" = field(default_factory=hashlib.sha256)
 
-    async def take(self, block: bytes | Stretch) -> None:
-        """Note a block; the bytes of a stretch are read for it if they are on this machine."""
-        if isinstance(block, bytes):
-            await self._add(block)
-        elif block.local:
-            async with aclosing(block.parts()) as parts:
-                async for part in parts:
-                    await self._add(part)
-        else:
-            self.size, self.tail, self.digest = self.size + block.length, b"", None
+    async def take(self, stretch: Stretch) -> None:
+        """Note a stretch; its bytes are read for it if they are on this machine."""
+        if not stretch.local:
+            self.size, self.tail, self.digest = self.size + stretch.length, b"", None
+            return
+        async with aclosing(stretch.parts()) as parts:
+            async for part in parts:
+                await run_in_thread(self.add, [memoryview(part)])
 
-    async def _add(self, block: bytes) -> None:
-        self.size += len(block)
-        self.tail = (self.tail + block[-self.keep :])[-self.keep :]
-        if self.digest:
-            await run_in_thread(self.digest.update, block)
+    def add(self, block: Block) -> int:
+        """Note a block, and return its CRC-64/NVME: both are computed while a slice is in the processor's cache."""
+        checksum = 0
+        for part in _slices(block):
+            checksum = crc64(part, checksum)
+            if self.digest:
+                self.digest.update(part)
+            self.size += len(part)
+        left, ends = self.keep, Block()
+        for each in reversed([memoryview(self.tail), *block]):
+            ends.append(each[max(0, len(each) - left) :])
+            left -= len(ends[-1])
+        self.tail = b"".join(reversed(ends))
+        return checksum
 
 
 async def _sent(stretches: AsyncIterator[bytes | Stretch]) -> AsyncIterator[bytes]:
@@ -216,36 +224,40 @@ async def _sent(stretches: AsyncIterator[bytes | Stretch]) -> AsyncIterator[byte
 
 
 @overload
-def _blocks(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]: ...
+def _blocks(parts: AsyncIterator[bytes]) -> AsyncIterator[Block]: ...
 @overload
-def _blocks(parts: AsyncIterator[bytes | Stretch]) -> AsyncIterator[bytes | Stretch]: ...
-async def _blocks(parts: AsyncIterator[bytes | Stretch]) -> AsyncIterator[bytes | Stretch]:
+def _blocks(parts: AsyncIterator[bytes | Stretch]) -> AsyncIterator[Block | Stretch]: ...
+async def _blocks(parts: AsyncIterator[bytes | Stretch]) -> AsyncIterator[Block | Stretch]:
     """Cut a stream into blocks of one size, shorter where a stretch follows and at the end."""
-    held: list[bytes] = []
-    size = 0
+    block, room = Block(), BLOCK
     async for part in parts:
         if isinstance(part, Stretch):
-            if size:
-                yield b"".join(held)
-            held, size = [], 0
+            if block:
+                yield block
+            block, room = Block(), BLOCK
             yield part
             continue
-        held.append(part)
-        size += len(part)
-        if size >= BLOCK:
-            joined = b"".join(held)
-            for at in range(0, size - size % BLOCK, BLOCK):
-                yield joined[at : at + BLOCK]
-            held, size = [joined[size - size % BLOCK :]], size % BLOCK
-    if size:
-        yield b"".join(held)
+        view = memoryview(part)
+        while len(view) >= room:
+            yield [*block, view[:room]]
+            block, view, room = Block(), view[room:], BLOCK
+        if view:
+            block.append(view)
+            room -= len(view)
+    if block:
+        yield block
 
 
-async def _slices(data: bytes) -> AsyncIterator[memoryview]:
+def _slices(block: Block) -> Iterator[memoryview]:
+    for view in block:
+        for at in range(0, len(view), _SLICE):
+            yield view[at : at + _SLICE]
+
+
+async def _given(block: Block) -> AsyncIterator[memoryview]:
     """Give a block to the connection as fast as it takes it: all at once it would be copied."""
-    view = memoryview(data)
-    for at in range(0, len(view), _SLICE):
-        yield view[at : at + _SLICE]
+    for part in _slices(block):
+        yield part
 
 
 def _block_query(block_id: str) -> str:

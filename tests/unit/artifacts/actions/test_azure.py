@@ -92,7 +92,7 @@ async def test_blocks_are_cut_wherever_the_parts_end() -> None:
         for size in (0, 1, block_upload.BLOCK, 2 * block_upload.BLOCK + 5, 0):
             yield b"x" * size
 
-    assert [len(block) async for block in block_upload._blocks(parts())] == [block_upload.BLOCK] * 3 + [6]
+    assert [sum(map(len, block)) async for block in block_upload._blocks(parts())] == [block_upload.BLOCK] * 3 + [6]
 
 
 async def test_an_end_is_held_until_others_were_read_more_recently() -> None:
