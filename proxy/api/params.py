@@ -91,8 +91,10 @@ async def content_of(request: web.Request) -> bytes:
 async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
     """Yield a body as it comes. Raise SIZE_INVALID if it stops coming."""
     while True:
-        async with _moving(request):
-            chunk = await request.content.readany()
+        chunk = request.content.read_nowait()
+        if not chunk:  # a limit of time costs as much as a chunk does: it is for those that are waited for
+            async with _moving(request):
+                chunk = await request.content.readany()
         if not chunk:
             return
         yield chunk
