@@ -5,7 +5,7 @@ import asyncio
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from proxy.api.keys import MESSAGE, UNANSWERED
+from proxy.api.keys import BEGAN, MESSAGE, UNANSWERED
 from proxy.events import Answered, EventBus
 
 _LEFT = "the client left before the answer"
@@ -18,6 +18,7 @@ def watch(events: EventBus) -> Middleware:
     @web.middleware
     async def watch_request(request: web.Request, handler: Handler) -> web.StreamResponse:
         response: web.StreamResponse | None = None
+        request[BEGAN] = asyncio.get_running_loop().time()
         try:
             response = await handler(request)
         except web.HTTPException as answer:  # a redirect of aiohttp's

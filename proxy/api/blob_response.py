@@ -1,7 +1,8 @@
 """The body of an answer with bytes of a blob, at the pace of its client.
 
 While a client reads nothing its piece is released, and read again when the client goes on; a client that reads nothing
-for minutes is disconnected. So many clients that do not read hold no more memory than their connections buffer.
+for minutes is disconnected. So many clients that do not read hold no more memory than their connections buffer, and
+nobody waits for a slow one. If the first bytes take long, the head goes ahead of them: clients wait longer for a body.
 """
 
 import asyncio
@@ -11,10 +12,12 @@ from contextlib import aclosing
 from aiohttp import web
 
 from proxy.api.client_line import ClientLine
+from proxy.api.keys import BEGAN
 from proxy.api.services import SERVICES
 from proxy.archive.pieces import covering
 from proxy.blob import Blob, piece_of, read_plain, within_reach
 from proxy.errors import Stalled
+from proxy.runtime.tasks import TaskSet
 
 
 async def write(response: web.StreamResponse, part: bytes | memoryview, stall: float) -> None:
@@ -39,7 +42,10 @@ class Sending:
         self._response = response
         self._limits = services.limits
         self._memory = services.memory
+        self._turns = services.memory.turns(local=True)
+        self._pause = services.limits.reader_pause
         self._went = went
+        self._tasks = TaskSet()
         self._line: ClientLine | None = None
         self._paused = False  # has the client taken nothing for a moment?
 
@@ -48,6 +54,10 @@ class Sending:
 
         So the client gets a readable error when the first piece of a blob is damaged.
         """
+        if not blob.source.is_local:
+            self._turns, self._pause = self._memory.turns(local=False), self._limits.remote_pause
+        # a client would not wait longer for the head; sent twice it goes once
+        head = asyncio.get_running_loop().call_at(self._request[BEGAN] + self._limits.first_answer, self._send_head)
         try:
             async with aclosing(read_plain(blob, start, stop, self._memory)) as pieces:
                 for extent in covering(blob.pieces, start, stop):
@@ -56,12 +66,17 @@ class Sending:
                 async for _ in pieces:  # of an empty blob there is nothing but its digest to check
                     pass
         finally:
+            head.cancel()
+            await self._tasks.cancel_all()
             if self._line:
                 self._line.close()
 
+    def _send_head(self) -> None:
+        _ = self._tasks.spawn(self._response.prepare(self._request))
+
     async def _send_piece(self, pieces: AsyncGenerator[list[memoryview]], blob: Blob, start: int) -> int:
         """Send the next piece; return where the one after it starts."""
-        async with self._memory.slots:
+        async with self._turns:
             views = await anext(pieces)
             stop = start + sum(map(len, views))
             line = await self._opened()
@@ -71,7 +86,7 @@ class Sending:
                 raise _stalled(self._limits.body_stall)
             self._paused = False
             if start < stop:
-                async with self._memory.slots:
+                async with self._turns:
                     start = await self._write(line, await piece_of(blob, start, stop), start)
         return start
 
@@ -88,6 +103,6 @@ class Sending:
             sent = line.send(views)
             self._went(sent)
             start += sent
-            self._paused = bool(views) and not await line.takes_more(self._limits.reader_pause)
+            self._paused = bool(views) and not await line.takes_more(self._pause)
         views.clear()
         return start

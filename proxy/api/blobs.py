@@ -55,5 +55,5 @@ async def _found(request: web.Request) -> tuple[Blob, tuple[int, int] | None]:
 
 async def delete(request: web.Request) -> web.Response:
     """Delete a blob that nothing needs."""
-    await request.app[SERVICES].deletion.blob(name_of(request), digest_of(request))
+    await within(request, partial(request.app[SERVICES].deletion.blob, name_of(request), digest_of(request)))
     return web.Response(status=HTTPStatus.ACCEPTED)

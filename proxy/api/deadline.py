@@ -23,7 +23,7 @@ async def within(request: web.Request, work: Callable[[], Coroutine[Any, Any, T]
     ticket = request.query.get(_TICKET) or uuid4().hex
     try:
         asked = (request.method, request.path, request.headers.get("Range"), request.headers.get("Content-Type"))
-        return await request.app[SERVICES].flights.run((*asked, ticket), work)
+        return await request.app[SERVICES].flights.run((*asked, ticket), work, keep=True)
     except StillUnderWay as told:
         told.headers["Location"] = str(request.rel_url.update_query({_TICKET: ticket}))
         raise

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from urllib.parse import urlencode
 
 from aiohttp import web
 
+from proxy.api.deadline import within
 from proxy.api.params import digest_of, name_of, page_of
 from proxy.api.services import SERVICES
 from proxy.errors import NameUnknown
@@ -16,18 +18,22 @@ from proxy.registry.referrers import referrers
 
 async def tags(request: web.Request) -> web.Response:
     """List the tags of a repository."""
-    name = name_of(request)
-    found = [str(tag) for tag in await request.app[SERVICES].lookup.catalog.tags(name)]
-    if not found and not await request.app[SERVICES].lookup.knows(name):
-        raise NameUnknown(f"nothing was pushed to {name}")
-    page, headers = _page(request, found)
+    page, headers = _page(request, await within(request, partial(_tags, request)))
     return web.json_response({"name": request.match_info["name"], "tags": page}, headers=headers)
+
+
+async def _tags(request: web.Request) -> list[str]:
+    name, lookup = name_of(request), request.app[SERVICES].lookup
+    found = [str(tag) for tag in await lookup.catalog.tags(name)]
+    if not found and not await lookup.knows(name):
+        raise NameUnknown(f"nothing was pushed to {name}")
+    return found
 
 
 async def repositories(request: web.Request) -> web.Response:
     """List the repositories, except those of registries with a port: their names are no path that can be pulled."""
-    names = [name.text for name in await request.app[SERVICES].lookup.repositories() if is_path(name.text)]
-    page, headers = _page(request, names)
+    found = await within(request, request.app[SERVICES].lookup.repositories)
+    page, headers = _page(request, [name.text for name in found if is_path(name.text)])
     return web.json_response({"repositories": page}, headers=headers)
 
 
@@ -45,7 +51,8 @@ def _page(request: web.Request, entries: Sequence[str]) -> tuple[list[str], dict
 
 async def referring(request: web.Request) -> web.Response:
     """List the manifests whose subject is the given one, as an image index."""
-    found = await referrers(request.app[SERVICES].lookup, name_of(request), digest_of(request))
+    find = partial(referrers, request.app[SERVICES].lookup, name_of(request), digest_of(request))
+    found = await within(request, find)
     wanted = request.query.get("artifactType")
     headers = {"Content-Type": OCI_INDEX}
     if wanted:

@@ -2,7 +2,8 @@
 
 Docker 29.7 gives up on an answer that takes longer than 30 s, but follows a redirect to the same URL, at most nine
 times. So a request that waits too long is redirected to itself, and then joins the work in progress. A failure is kept
-until a request has received it, or for a while. After a success the work, run again, finds nothing left to do.
+until a request has received it, or for a while. After a success the work, run again, finds nothing left to do; where it
+would not, such as a deletion, its result is kept like a failure.
 """
 
 import asyncio
@@ -23,8 +24,9 @@ _REDIRECTS = 8  # after which the connection is held open: clients stop at the t
 @dataclass(slots=True)
 class _Flight:
     task: asyncio.Task[Any]
+    is_kept: bool = False  # whatever the result is
     redirects: int = 0
-    end: asyncio.TimerHandle | None = None  # of a failure that nobody has received
+    end: asyncio.TimerHandle | None = None  # of a result that nobody has received
 
 
 class SingleFlight:
@@ -36,12 +38,13 @@ class SingleFlight:
         self._is_last = False
         self._flights: dict[Hashable, _Flight] = {}
 
-    async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, keep: bool = False) -> T:
         """Run the work of this key, or join it if it is in progress; return or raise what it does.
 
-        Raise StillUnderWay if it takes too long for one request.
+        Raise StillUnderWay if it takes too long for one request; `keep` its result for the next one, then.
         """
         flight = self._flight(key, work)
+        flight.is_kept = flight.is_kept or keep
         redirects = flight.redirects
         hold = None if redirects >= _REDIRECTS else self._limits.first_answer
         await asyncio.wait({flight.task}, timeout=hold)
@@ -73,10 +76,10 @@ class SingleFlight:
         return flight
 
     def _expire(self, key: Hashable, flight: _Flight, task: asyncio.Task[Any]) -> None:
-        if task.cancelled() or task.exception() is None:  # a request that comes back finds the result of a success
+        if task.cancelled() or (task.exception() is None and not flight.is_kept):
             self._forget(key, flight)
         elif self._flights.get(key) is flight:
-            flight.end = asyncio.get_running_loop().call_later(self._limits.failure_kept, self._forget, key, flight)
+            flight.end = asyncio.get_running_loop().call_later(self._limits.result_kept, self._forget, key, flight)
 
     def _forget(self, key: Hashable, flight: _Flight) -> None:
         if flight.end:

@@ -65,9 +65,10 @@ class Limits:
     session_check: float = 100.0  # for which the artifact service may check a session that is handed over
     session_poll: float = 1.0  # between two looks at the clock: has the session ended?
     body_stall: float = 300.0  # without a byte of a body, in either direction, after which a request fails
-    reader_pause: float = 0.5  # until the piece of a client that takes nothing is released
+    reader_pause: float = 0.02  # until the piece of a client that takes nothing is released
+    remote_pause: float = 0.5  # the same where another request to the storage has to fetch it again
     progress_poll: float = 1.0  # between two lines about a tarball that is being stored
-    failure_kept: float = 60.0  # for which a failure that no client has received is kept
+    result_kept: float = 60.0  # for which a result that no client has received is kept
 
     # The artifact service and its storage
     service: Timeouts = Timeouts()

@@ -2,7 +2,8 @@
 
 Every stream always owns one piece without asking. What it wants beyond that, to read or write ahead, is taken here
 while there is some and done without where there is none. Answers, of which there may be hundreds, take turns to own a
-piece. A turn ends when the piece is written or its client pauses, whatever others do: so nothing can deadlock.
+piece. A turn ends when the piece is written or its client pauses, whatever others do: so nothing can deadlock. What is
+read from a remote store has turns of its own: if that stalls, what is on disk is served as ever.
 """
 
 import asyncio
@@ -13,15 +14,21 @@ from types import TracebackType
 from typing import Self
 
 _PIECE = 2 * 1024 * 1024  # bytes, of the largest
-_LEAST_TURNS = 8  # below that, answers would be slow beside each other
+_LEAST_TURNS = 4  # of each kind; below that, answers would be slow beside each other
 
 
 class MemoryBudget:
-    """Counts the bytes that streams hold beyond their first piece. `slots`: of an answer, to own a piece."""
+    """Counts the bytes that streams hold beyond their first piece."""
 
     def __init__(self, limit: int) -> None:
-        self.slots = asyncio.Semaphore(max(_LEAST_TURNS, limit // _PIECE))
+        self.turns_each = max(_LEAST_TURNS, limit // _PIECE // 2)
+        self._local = asyncio.Semaphore(self.turns_each)
+        self._remote = asyncio.Semaphore(self.turns_each)
         self._free = limit
+
+    def turns(self, *, local: bool) -> asyncio.Semaphore:
+        """Return the turns of answers to own a piece, of what is on this machine or of what is not."""
+        return self._local if local else self._remote
 
     @contextmanager
     def try_reserve(self, amount: int) -> Iterator[bool]:

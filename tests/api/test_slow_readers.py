@@ -49,7 +49,8 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 async def all_pause(relay: Relay) -> None:
     """Wait until no answer has owned a piece for a while: every client was given what its connection takes."""
-    turn, free, since = relay.services.memory.slots, BUDGET // (2 * MIB), 0
+    memory, since = relay.services.memory, 0
+    turn, free = memory.turns(local=True), memory.turns_each
     async with asyncio.timeout(30):
         while since < 10:  # nobody tells when nothing more happens
             await asyncio.sleep(0.05)

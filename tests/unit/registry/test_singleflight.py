@@ -138,7 +138,7 @@ async def test_a_failure_waits_for_its_request_and_is_told_once(hasty: SingleFli
 
 
 async def test_a_failure_that_nobody_comes_for_is_forgotten(crew: TaskSet) -> None:
-    hasty = SingleFlight(crew, Limits(first_answer=0.0, failure_kept=0.0))
+    hasty = SingleFlight(crew, Limits(first_answer=0.0, result_kept=0.0))
     failing, fine = Work(Denied("no")), Work()
     await told_to_come_again(hasty, failing)
     failing.gate.set()
