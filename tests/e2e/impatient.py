@@ -30,9 +30,10 @@ def random_mebibytes(mebibytes: int) -> Iterator[bytes]:
 class ImpatientClient:
     """Pushes to one repository of a relay."""
 
-    def __init__(self, relay: Relay, name: str) -> None:
+    def __init__(self, relay: Relay, name: str, patience: float = PATIENCE) -> None:
         self._relay = relay
         self._name = name
+        self._patience = patience
         self.hops = 0  # redirects that the last manifest took
 
     def push(self, content: Iterable[bytes], media_type: str = _LAYER) -> Descriptor:
@@ -72,5 +73,5 @@ class ImpatientClient:
     def _ask(
         self, method: str, path: str, body: bytes | Iterable[bytes] | None = None, more: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        status, headers, said = self._relay.request(method, path, more, body, patience=PATIENCE)
+        status, headers, said = self._relay.request(method, path, more, body, patience=self._patience)
         return status, dict(headers), said
