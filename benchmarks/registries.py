@@ -107,7 +107,7 @@ def _random_layer(path: Path, size: int) -> Layer:
     return Layer(path, "sha256:" + sha256.hexdigest(), size)
 
 
-def _docker_registry(data: Path) -> Server:
+def docker_registry(data: Path) -> Server:
     data.mkdir(exist_ok=True)
     port, settings = free_port(), data / "config.yml"
     settings.write_text(_SETTINGS.format(folder=data, port=port))
@@ -117,10 +117,10 @@ def _docker_registry(data: Path) -> Server:
 def _round(layer: Layer, data: Path, *, swapped: bool) -> tuple[Times, Times]:
     """Measure both, the one that was second last time first; gives ours, theirs."""
     times: dict[Callable[[Path], Server], Times] = {}
-    for start in (_docker_registry, relay) if swapped else (relay, _docker_registry):
+    for start in (docker_registry, relay) if swapped else (relay, docker_registry):
         times[start] = _measured(start, data, layer)
         shutil.rmtree(data)
-    return times[relay], times[_docker_registry]
+    return times[relay], times[docker_registry]
 
 
 def _measured(start: Callable[[Path], Server], data: Path, layer: Layer) -> Times:
