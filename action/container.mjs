@@ -4,28 +4,32 @@ import { docker, elsewhere, EngineAbsent, EngineError, inspect, isThere } from "
 import { jobKey, OURS, describe } from "./find-relay.mjs"
 import { Relay } from "./relay.mjs"
 import { Failure, group, log } from "./runner.mjs"
+import { settings } from "./settings.mjs"
 
 const PULLS = 3 // times that the image is asked for
 const PAUSE = 3_000 // milliseconds between two of them
 const START = 60_000 // milliseconds until it has to answer
-const OWN = new Set(["RELAY_HOST", "RELAY_PORT", "RELAY_DATA", "RELAY_PUBLIC_HOST", "RELAY_STORE", "RELAY_PASSWORD"])
-const PROXIES = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]
+const FINAL = /denied|not found|manifest unknown|unauthorized|forbidden|does not exist/i // answers that stay as they are
+
+/** This job can have no container; the message says why, and what to do if there has to be one. */
+export class NoContainer extends Failure {}
 
 /** Start a relay for this job; `known` is told its id as soon as there is one. Gives how it is reached. */
 export async function start(inputs, password, known) {
   if (!(await isThere())) {
-    throw new Failure(
+    throw new NoContainer(
       "this job has no image-relay, and none can be started without Docker. Use a runner with Docker " +
         "(ubuntu-latest has it), or add image-relay to the services of this job",
     )
   }
   const host = await elsewhere()
   if (host) {
-    throw new Failure(
+    throw new NoContainer(
       `the Docker engine is on another machine (${host}), so what it publishes as localhost is not here; nothing was handed ` +
         "over. Use an engine of this machine, such as unix:///var/run/docker.sock",
     )
   }
+  if (!inputs.image) throw new NoContainer("there is no image for an action without a name (uses: ./); set the input image")
   await fetchImage(inputs.image)
   const id = await create(inputs, password)
   known(id)
@@ -45,7 +49,8 @@ async function fetchImage(image) {
       group(`docker pull ${image}`, (await docker(["pull", image])).split("\n"))
       return
     } catch (error) {
-      if (tried === PULLS) throw new Failure(`cannot pull the image ${image}: ${error.message}; check the input image`)
+      if (!(error instanceof EngineError)) throw error
+      if (tried === PULLS || FINAL.test(error.message)) throw new NoContainer(`cannot pull the image ${image}: ${error.message}; check the input image`)
       log(`docker pull: ${error.message}; once more`)
       await pause(PAUSE)
     }
@@ -63,28 +68,23 @@ async function isHere(image) {
 }
 
 async function create(inputs, password) {
-  const environment = password ? { RELAY_PASSWORD: password } : {}
+  const environment = { ...settings(inputs), ...(password ? { RELAY_PASSWORD: password } : {}) }
   try {
-    return await docker(["create", ...options(inputs, Boolean(password)), inputs.image], { environment })
+    return await docker(["create", ...options(inputs, Object.keys(environment)), inputs.image], { environment })
   } catch (error) {
     if (!(error instanceof EngineError)) throw error
     throw new Failure(`the relay cannot be started: ${error.message}`)
   }
 }
 
-/** Give the options of `docker create`. Of secrets only names are among them, and the token is in no place at all. */
-function options(inputs, guarded) {
-  const settings = Object.keys(process.env).filter((name) => name.startsWith("RELAY_") && !OWN.has(name))
-  const passed = [...settings, ...PROXIES.filter((name) => process.env[name]), ...(guarded ? ["RELAY_PASSWORD"] : [])]
-  if (inputs.retentionDays && !settings.includes("RELAY_RETENTION_DAYS")) {
-    passed.push(`RELAY_RETENTION_DAYS=${inputs.retentionDays}`)
-  }
+/** Give the options of `docker create`. Of variables only names are among them, and the token is in no place at all. */
+function options(inputs, passed) {
   const network = inputs.job.container.id && inputs.job.container.network
   return [
     ...["--read-only", "--volume", "/data", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"],
     ...["--publish", `127.0.0.1:${inputs.port || ""}:5000`, "--label", `${OURS}=${jobKey(inputs.matrix)}`],
     ...(network ? ["--network", network, "--network-alias", "image-relay"] : []),
-    ...["RELAY_STORE=actions", ...passed].flatMap((each) => ["--env", each]),
+    ...passed.flatMap((name) => ["--env", name]),
   ]
 }
 

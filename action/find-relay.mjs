@@ -93,14 +93,18 @@ export function choose(places, address) {
     if (places.length < 2) return places[0]
     throw new Failure(`this job has several relays: ${shown(places)}. Set address to the one to use`)
   }
-  const wanted = hostAndPort(address)
-  const chosen = places.find((each) => names(each).includes(wanted))
+  const chosen = places.find((each) => isCalled(each, address))
   if (chosen) return chosen
   const there = places.length ? `it has: ${shown(places)}` : "it has none"
   throw new Failure(
     `address is ${address}, where no image-relay of this job listens (${there}); nothing was handed over. ` +
       advice(places),
   )
+}
+
+/** Is it meant by an address? No address means any. */
+export function isCalled(place, address) {
+  return !address || names(place).includes(hostAndPort(address))
 }
 
 function advice(places) {

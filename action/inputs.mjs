@@ -1,5 +1,6 @@
 // The inputs of action.yml, checked. A mistake is a Failure that says how it should look.
 
+import { isPlaceholder } from "./action-name.mjs"
 import { isId, parse } from "./references.mjs"
 import { Failure, input } from "./runner.mjs"
 
@@ -9,7 +10,8 @@ export function readInputs(environment = process.env) {
   return {
     address: given("address"),
     port: number("port", given("port") || "5000", 0, 65535),
-    image: startable("image", given("image")),
+    mode: mode(given("mode") || "auto", given("image")),
+    image: given("image") && startable("image", given("image")),
     access: oneOf("access", given("access") || "write", ["write", "read"]),
     password: given("password"),
     retentionDays: given("retention-days") ? number("retention-days", given("retention-days"), 1, 400) : undefined,
@@ -79,6 +81,12 @@ function halves(where, word) {
   return [first, second]
 }
 
+function mode(text, image) {
+  const chosen = oneOf("mode", text, ["auto", "container", "process"])
+  if (chosen !== "process" || !image) return chosen
+  throw new Failure("image is for a container, and mode says process; leave one of them out")
+}
+
 function platform(text) {
   if (text === "" || text === "all" || /^[a-z0-9]+\/[a-z0-9]+(\/[a-z0-9.]+)?$/.test(text)) return text
   throw new Failure(`platform is '${text}'; it should be as linux/arm64, or all`)
@@ -102,6 +110,7 @@ function oneOf(name, text, choices) {
 
 /** Check the name of the image of a relay: above all that docker does not take it for an option. */
 function startable(where, name) {
+  if (isPlaceholder(name)) throw new Failure(`${where}: in ${name}, OWNER stands for whoever publishes it; write who that is`)
   if (/^[a-zA-Z0-9][a-zA-Z0-9._:@/-]*$/.test(name)) return name
   throw new Failure(`${where}: '${name}' is no image of Docker; write it as app:v1 or ghcr.io/team/app:v1`)
 }

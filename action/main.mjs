@@ -1,37 +1,46 @@
 // The step itself: find or start the relay of this job, hand the session over, and do what was asked for with images.
 
 import { randomBytes } from "node:crypto"
-import { start } from "./container.mjs"
 import { docker, EngineAbsent, EngineError } from "./engine.mjs"
 import { load, save, wait } from "./images.mjs"
 import { readInputs } from "./inputs.mjs"
-import { find } from "./find-relay.mjs"
+import { choose, find, isCalled } from "./find-relay.mjs"
+import { probe } from "./probe.mjs"
+import { find as findProcess } from "./process.mjs"
 import { Refused, Relay, Unanswered } from "./relay.mjs"
 import { annotate, Failure, log, mask, output, remember, run } from "./runner.mjs"
 import { check, handOver } from "./session.mjs"
+import { startRelay } from "./start-relay.mjs"
 
 await run(async () => {
   const inputs = readInputs()
   check()
-  const { there, password } = await findOrStart(inputs)
+  const { there, password, isProcess } = await findOrStart(inputs)
   const relay = new Relay(there.url, password)
-  const first = await handOver(relay, inputs, there.registry)
+  const first = isProcess || (await handOver(relay, inputs, there.registry))
   keep(inputs, there, password, first)
-  if (password) await logIn(there.registry, password)
+  const reached = isProcess ? await probe(relay, there.registry) : true
+  if (password && reached) await logIn(there.registry, password)
   log(`image-relay serves ${there.registry}`)
   await work(relay, inputs, there)
 })
 
 /** Give the relay of this job, and the password that it has. */
 async function findOrStart(inputs) {
-  const found = await find(inputs)
+  const found = await findRelay(inputs)
   if (!found) {
     const password = newPassword(inputs.password)
-    const there = await start(inputs, password, (id) => remember("container", id))
-    return { there, password }
+    return { ...(await startRelay(inputs, password)), password }
   }
   checkFound(found, inputs)
   return { there: found, password: passwordOf(found, inputs.password) }
+}
+
+/** Find the relay of this job: the process that an earlier step has started, or else a container. */
+async function findRelay(inputs) {
+  const running = inputs.mode === "container" ? undefined : await findProcess(inputs)
+  if (inputs.mode === "process") return choose(running ? [running] : [], inputs.address)
+  return running && isCalled(running, inputs.address) ? running : find(inputs)
 }
 
 function newPassword(wanted) {

@@ -3,6 +3,7 @@
 
 import { stop } from "./container.mjs"
 import { docker, EngineError } from "./engine.mjs"
+import { stop as stopProcess } from "./process.mjs"
 import { Refused, Relay, Unanswered } from "./relay.mjs"
 import { annotate, mask, recall, run, summarize } from "./runner.mjs"
 
@@ -15,6 +16,7 @@ await run(async () => {
   const failed = url ? await finish(new Relay(url, password), notes) : []
   if (recall("login")) await logOut(recall("login"), notes)
   if (recall("container")) notes.push(...(await stop(recall("container"))))
+  if (recall("process")) notes.push(...(await stopProcess(recall("process"))))
   if (notes.length) annotate("warning", ...notes)
   if (failed.length) {
     annotate("error", "not everything that was pushed could be stored, so later jobs will not find it:", ...failed)

@@ -62,6 +62,18 @@ export class Relay {
     throw new Refused(answer.statusCode, sentence(answer, body))
   }
 
+  /** Give the proof that this is the relay with a nonce: what it makes of a challenge. */
+  async proof(challenge) {
+    return this.send("GET", `/relay/proof?challenge=${challenge}`, { signal: AbortSignal.timeout(PROBE) })
+  }
+
+  /** Count the requests that clients of a registry have made. */
+  async requests() {
+    const figures = await this.send("GET", "/metrics", { signal: AbortSignal.timeout(LOOK) })
+    const counted = figures.matchAll(/^image_relay_requests_total\{[^}]*route="\/v2[^}]*} (\S+)$/gm)
+    return Array.from(counted, ([, count]) => Number(count)).reduce((sum, each) => sum + each, 0)
+  }
+
   async summary() {
     return this.send("GET", "/relay/summary", { signal: AbortSignal.timeout(LOOK) })
   }

@@ -24,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     ensure_home()
     if arguments == ["--version"]:
-        from importlib.metadata import version
+        from proxy.version import version
 
-        print(f"image-relay {version('image-relay')}")
+        print(f"image-relay {version()}")
         return
     command = "serve" if arguments or not sys.stdout.isatty() else "help"  # a person who tries it wants to know
     if arguments and not arguments[0].startswith("-"):

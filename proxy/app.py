@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import resource
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 
@@ -17,7 +16,7 @@ from proxy.api.errors import as_oci_errors
 from proxy.api.params import read_repository
 from proxy.api.routes import ROUTES
 from proxy.api.server import bind_all, listen, signalled
-from proxy.api.services import SERVICES, Services
+from proxy.api.services import NONCE, SERVICES, Services
 from proxy.api.shutdown import Shutdown
 from proxy.backends.backend import Backend
 from proxy.backends.opening import open_backend
@@ -43,30 +42,39 @@ from proxy.reporting.job_summary import JobSummary
 from proxy.reporting.metrics import Metrics
 from proxy.reporting.pulls import PullTracker
 from proxy.reporting.status import Status
-from proxy.runtime.files import locked, trouble
+from proxy.runtime.files import locked, raise_open_files, trouble
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget, keep_freed_memory
 from proxy.runtime.tasks import TaskSet
 from proxy.spool.spool import Spool
 from proxy.text import safe_text
 
+Serving = Callable[[Services, int], Awaitable[None]]
+
 _log = logging.getLogger(__name__)
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
 _END = 7.0  # seconds for all that is under way or pending when the relay is stopped; `docker stop` kills after 10
 
 
-def run(settings: Settings, job: Job) -> bool:
-    """Serve until SIGTERM or SIGINT, then make durable what is pending; return whether all of it is."""
+async def _nothing(_services: Services, _port: int) -> None:
+    pass
+
+
+def run(settings: Settings, job: Job, serving: Serving = _nothing, nonce: bytes = b"") -> bool:
+    """Serve until SIGTERM or SIGINT, then make durable what is pending; return whether all of it is.
+
+    `serving` is called once requests are answered; whoever asks for it gets a proof that this relay has the `nonce`.
+    """
     keep_freed_memory()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a blob or archive that is being read is an open file
+    raise_open_files()  # a blob or archive that is being read is an open file
     with locked(settings.data):
-        return asyncio.run(_run(settings, job))
+        return asyncio.run(_run(settings, job, serving, nonce))
 
 
-async def _run(settings: Settings, job: Job) -> bool:
+async def _run(settings: Settings, job: Job, serving: Serving, nonce: bytes) -> bool:
     asked = signalled()
-    async with serve(settings, job) as (services, _port):
+    async with serve(settings, job, nonce=nonce) as (services, port):
+        await serving(services, port)
         _log.info("image-relay serves %s, images in %s", services.backend.public_host, services.backend.location)
         await asked.wait()
         _log.info("stopping: what is pending is stored first")
@@ -79,6 +87,7 @@ async def serve(
     settings: Settings,
     job: Job,
     limits: Limits = DEFAULT,
+    nonce: bytes = b"",
 ) -> AsyncIterator[tuple[Services, int]]:
     """Serve until the block ends; yield the parts, and the port. Raise CannotListen, StoreUnusable, OSError."""
     with ExitStack() as bound:
@@ -86,7 +95,7 @@ async def serve(
         port = int(sockets[0].getsockname()[1])
         async with (
             wire(settings, job, port, limits) as services,
-            listen(make_app(settings, services), sockets, partial(_end, services)),
+            listen(make_app(settings, services, nonce), sockets, partial(_end, services)),
         ):
             yield services, port
 
@@ -171,7 +180,7 @@ def assemble(
     )
 
 
-def make_app(settings: Settings, services: Services) -> web.Application:
+def make_app(settings: Settings, services: Services, nonce: bytes = b"") -> web.Application:
     """Make the web application: routes, middlewares, and the parts under one key."""
     backend = services.backend
     guards = [access.hosts(lambda: backend.public_hosts), access.no_pages]
@@ -187,6 +196,7 @@ def make_app(settings: Settings, services: Services) -> web.Application:
     ]
     app = web.Application(middlewares=middlewares, client_max_size=LIMIT)
     app[SERVICES] = services
+    app[NONCE] = nonce
     app.add_routes(ROUTES)
     return app
 

@@ -18,7 +18,7 @@ from proxy.text import safe_text
 _log = logging.getLogger(__name__)
 _HOST = re.compile(r"\[(?P<v6>[^\]]*)\](:\d*)?|(?P<name>[^:]*)(:\d*)?")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_HEALTH = "/relay/health"
+_OPEN = frozenset({"/relay/health", "/relay/proof"})
 _FLUSH = "/relay/flush"
 _SESSION = "/relay/session"
 
@@ -61,7 +61,7 @@ def _is_address(host: str) -> bool:
 
 
 def password(secret: str, public_host: Callable[[], str]) -> Middleware:
-    """Ask for this password, with any user name (RFC 7617), for everything but the health check.
+    """Ask for this password, with any user name (RFC 7617), for everything but health check and proof.
 
     `public_host` gives the host under which a client logs in, once it is known.
     """
@@ -71,7 +71,7 @@ def password(secret: str, public_host: Callable[[], str]) -> Middleware:
     async def check_password(request: web.Request, handler: Handler) -> web.StreamResponse:
         header = request.headers.get("Authorization", "")
         is_known = hmac.compare_digest(_password_in(header), expected)
-        if is_known or request.path == _HEALTH:
+        if is_known or request.path in _OPEN:
             request[STRANGER] = not is_known
             return await handler(request)
         if header:  # else the client asks first whether it has to log in

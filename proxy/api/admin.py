@@ -1,14 +1,18 @@
 """What is no registry's: health, flush, what there is, and what happened."""
 
+import hmac
+import re
 from http import HTTPStatus
 
 from aiohttp import web
 
 from proxy.api.keys import STRANGER
 from proxy.api.params import content_of
-from proxy.api.services import SERVICES
+from proxy.api.services import NONCE, SERVICES
 from proxy.oci.names import label
 from proxy.reporting.metrics import MEDIA_TYPE
+
+_CHALLENGE = re.compile("[0-9a-f]{32,64}")
 
 
 async def health(request: web.Request) -> web.Response:
@@ -18,6 +22,14 @@ async def health(request: web.Request) -> web.Response:
     """
     report, is_stranger = request.app[SERVICES].status, request.get(STRANGER, False)
     return web.json_response(report.life() if is_stranger else report.health())
+
+
+async def prove(request: web.Request) -> web.Response:
+    """Prove to whoever knows the nonce of this relay that it is this one: with the HMAC of a challenge of theirs."""
+    nonce, challenge = request.app[NONCE], request.query.get("challenge", "")
+    if not (nonce and _CHALLENGE.fullmatch(challenge)):
+        raise web.HTTPNotFound
+    return web.Response(text=hmac.new(nonce, challenge.encode(), "sha256").hexdigest())
 
 
 async def take_session(request: web.Request) -> web.Response:

@@ -35,6 +35,7 @@ ROUTES = [
     web.get("/v2/{name:.+}/tags/list", listings.tags),  # end-8
     web.get("/v2/{name:.+}/referrers/{digest}", listings.referring),  # end-12
     web.get("/relay/health", admin.health),
+    web.get("/relay/proof", admin.prove),
     web.put("/relay/session", admin.take_session),
     web.post("/relay/flush", admin.flush),
     web.get("/relay/images", admin.images),

@@ -53,3 +53,4 @@ class Services:
 
 
 SERVICES = web.AppKey("services", Services)
+NONCE = web.AppKey("nonce", bytes)  # known to whoever started the relay; empty where nobody needs a proof

@@ -3,7 +3,6 @@
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 from proxy.backends.backend import Backend
 from proxy.catalog.catalog import Archive
@@ -16,8 +15,9 @@ from proxy.registry.push import Push
 from proxy.registry.push_state import State
 from proxy.reporting.history import History, Refusal
 from proxy.text import format_time, safe_text
+from proxy.version import version
 
-_VERSION = version("image-relay")  # looked up once: that reads several files
+_VERSION = version()  # looked up once: that reads files
 _REMEMBERED = 20_000  # images whose platforms are read once
 _NO_PLATFORM = "unknown/unknown"  # of an attestation of BuildKit
 

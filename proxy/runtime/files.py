@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
@@ -197,6 +197,21 @@ class Held:
     async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read the bytes [start, stop)."""
         return then(self._content[start:stop])
+
+
+def raise_open_files() -> None:
+    """Let this process have as many open files as it may, where the system counts them so; macOS allows 10,240."""
+    with suppress(ImportError):
+        import resource  # noqa: PLC0415 - not every system has it
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        for wanted in (most, _OPEN_MAX):
+            with suppress(ValueError, OSError):  # "unlimited" is more than macOS takes
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+                return
+
+
+_OPEN_MAX = 10_240  # sys/syslimits.h of macOS
 
 
 class FolderInUse(Exception):

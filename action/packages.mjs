@@ -1,0 +1,82 @@
+// What the process needs of Python's packages: exactly the files of the lock, in a folder of this job.
+//
+// Nothing is built, so no code of a package runs. An index, or a certificate, of the environment is honoured: the hashes
+// say what may come from there.
+
+import { readdirSync } from "node:fs"
+import { join } from "node:path"
+import { execute } from "./command.mjs"
+import { findPython } from "./python.mjs"
+import { Failure, group, log } from "./runner.mjs"
+
+const LOCK = join(import.meta.dirname, "requirements.txt")
+const WHEELS = join(import.meta.dirname, "..", "wheels") // filled by tools/download-wheels, where no index can be reached
+const LIMIT = 5 * 60_000 // milliseconds to get them
+const COMMON = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--requirement", LOCK]
+const PIP = { PIP_REQUIRE_VIRTUALENV: "0", PIP_USER: "0", PIP_DISABLE_PIP_VERSION_CHECK: "1" } // settings of people's own
+
+/** Install them below a folder of this job; gives the Python that they are for, and where they are. */
+export async function install(folder) {
+  const uv = (await execute("uv", ["--version"])).status === 0
+  const python = await findPython(uv)
+  const packages = join(folder, "packages")
+  const begun = Date.now()
+  const how = uv ? withUv(python, packages) : await withPip(python, folder, packages)
+  const { status, out, said } = await execute(how.program, how.args, { environment: how.environment, cwd: folder, limit: LIMIT })
+  if (status !== 0) {
+    group("what the installation said", `${out}\n${said}`.split("\n"))
+    throw new Failure(`the packages of the relay cannot be installed: ${telling(said)}. ${remedy()}`)
+  }
+  log(`packages for ${python.name} by ${uv ? "uv" : "pip"} in ${((Date.now() - begun) / 1000).toFixed(1)} s`)
+  return { python: python.path, packages }
+}
+
+/** uv keeps unpacked packages in its cache, and checks them no more: other jobs of the machine could change them. */
+function withUv(python, packages) {
+  const args = ["pip", "install", "--quiet", "--no-cache", "--target", packages, "--python", python.path, ...COMMON, ...beside()]
+  return { program: "uv", args, environment: translated(process.env) }
+}
+
+async function withPip(python, folder, packages) {
+  let program = python.path
+  if (!python.pip) {
+    const made = await execute(python.path, ["-I", "-m", "venv", join(folder, "pip")], { limit: LIMIT })
+    if (made.status !== 0) throw new Failure(`${python.path} has no pip, and cannot make one: ${telling(made.said || made.out)}`)
+    program = join(folder, "pip", "bin", "python")
+  }
+  const args = ["-I", "-m", "pip", "install", "--quiet", "--no-compile", "--target", packages, ...COMMON, ...beside()]
+  return { program, args, environment: PIP }
+}
+
+/** Give pip's own variables by the names that uv has for them. */
+function translated(environment) {
+  const pairs = {
+    UV_DEFAULT_INDEX: environment.UV_DEFAULT_INDEX || environment.UV_INDEX_URL || environment.PIP_INDEX_URL,
+    UV_INDEX: environment.UV_INDEX || environment.UV_EXTRA_INDEX_URL || environment.PIP_EXTRA_INDEX_URL,
+    UV_FIND_LINKS: environment.UV_FIND_LINKS || environment.PIP_FIND_LINKS,
+    SSL_CERT_FILE: environment.SSL_CERT_FILE || environment.PIP_CERT || environment.REQUESTS_CA_BUNDLE,
+  }
+  return { UV_PYTHON_DOWNLOADS: "never", ...Object.fromEntries(Object.entries(pairs).filter(([, value]) => value)) }
+}
+
+/** Wheels beside the action are used in place of an index. */
+function beside() {
+  return hasWheels() ? ["--no-index", "--find-links", WHEELS] : []
+}
+
+function hasWheels() {
+  try {
+    return readdirSync(WHEELS).some((name) => name.endsWith(".whl"))
+  } catch {
+    return false
+  }
+}
+
+function telling(said) {
+  const lines = said.split("\n").map((line) => line.trim()).filter(Boolean)
+  return lines.findLast((line) => /^error/i.test(line)) ?? lines.at(-1) ?? "it says nothing"
+}
+
+function remedy() {
+  return "Set PIP_INDEX_URL to an index that this machine reaches, or use a runner with Docker"
+}

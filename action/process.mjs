@@ -1,0 +1,145 @@
+// The relay as a process of this job, where there is no engine, or no image that could be had.
+
+import { spawn } from "node:child_process"
+import { createHmac, randomBytes } from "node:crypto"
+import { closeSync, openSync, readFileSync, rmSync } from "node:fs"
+import { join } from "node:path"
+import { isAlive, startOf } from "./alive.mjs"
+import { install } from "./packages.mjs"
+import * as records from "./record.mjs"
+import { Relay, Unanswered, Refused } from "./relay.mjs"
+import { Failure, group, log } from "./runner.mjs"
+import { offer } from "./session.mjs"
+import { pick, settings } from "./settings.mjs"
+
+const ROOT = join(import.meta.dirname, "..") // where the relay's own code is
+const BOOT = "import sys; sys.path[:0] = sys.argv[1:3]; from proxy.job_process import main; main()"
+const START = 60_000 // milliseconds until it has to serve
+const END = 9_000 // milliseconds that it has to end; it takes eight at most
+const LINES = 2000 // of its log that are shown
+const KEPT = [
+  ...["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"],
+  ...["GITHUB_ACTIONS", "GITHUB_SERVER_URL"], // under GitHub, the token goes to GitHub alone
+  "RUNNER_TRACKING_ID", // by which the runner ends what a cancelled job has left
+]
+
+/** Start one that has the session; `known` is told its folder first. Gives how it is reached. */
+export async function start(inputs, password, known) {
+  if (process.platform === "win32") {
+    throw new Failure("image-relay does not run on Windows: let this job run on Linux or macOS")
+  }
+  const folder = records.folderOf(inputs.matrix)
+  records.make(folder)
+  known(folder)
+  const { python, packages } = await install(folder)
+  const child = launch(inputs, folder, python, packages)
+  const identity = { pid: child.pid, started: child.pid && startOf(child.pid) }
+  records.write(folder, identity)
+  const nonce = randomBytes(32).toString("hex")
+  const answer = await told(child, { password, nonce, session: offer(inputs, "") })
+  if (!answer.port) throw new Failure(refusal(answer, inputs.port, folder))
+  const environment = [`RELAY_PASSWORD=${password}`, `RELAY_RETENTION_DAYS=${settings(inputs).RELAY_RETENTION_DAYS ?? ""}`]
+  const there = { port: String(answer.port), environment }
+  records.write(folder, { ...identity, ...there, nonce })
+  return place(there)
+}
+
+/** Find the one that an earlier step of this job has started. What listens there has to prove that it is that one. */
+export async function find(inputs) {
+  const record = records.read(records.folderOf(inputs.matrix))
+  if (!record?.nonce) return undefined
+  if (!isAlive(record)) {
+    log("the relay of an earlier step has ended; its log is shown at the end of the job unless a new one takes its place")
+    return undefined
+  }
+  const found = place(record)
+  if (await proves(found, record.nonce)) return found
+  throw new Failure(`what listens on port ${record.port} does not prove to be the relay of this job; nothing was handed over`)
+}
+
+async function proves(found, nonce) {
+  const challenge = randomBytes(32).toString("hex")
+  try {
+    const proof = await new Relay(found.url).proof(challenge)
+    return proof === createHmac("sha256", nonce).update(challenge).digest("hex")
+  } catch (error) {
+    if (error instanceof Unanswered || error instanceof Refused) return false
+    throw error
+  }
+}
+
+function place({ port, environment }) {
+  const registry = `localhost:${port}`
+  return { alias: "image-relay", addresses: [], started: true, environment, port, url: `http://127.0.0.1:${port}`, registry }
+}
+
+function launch(inputs, folder, python, packages) {
+  const said = openSync(join(folder, "log"), "a", 0o600)
+  const args = ["-I", "-S", "-X", `pycache_prefix=${join(folder, "bytecode")}`, "-c", BOOT, ROOT, packages]
+  const own = { RELAY_PORT: String(inputs.port), RELAY_DATA: join(folder, "data") }
+  const env = { ...pick(process.env, KEPT), ...settings(inputs), ...own }
+  const child = spawn(python, args, { cwd: folder, env, detached: true, stdio: ["pipe", "pipe", said] })
+  closeSync(said)
+  return child
+}
+
+/** Tell it what it needs and hear how it went; after that nothing keeps this step waiting for it. */
+async function told(child, what) {
+  child.stdin.on("error", () => {}) // it ended before it had read all: its log says why
+  child.stdin.end(JSON.stringify(what))
+  const timer = setTimeout(() => child.kill("SIGKILL"), START)
+  const line = await new Promise((resolve) => {
+    let heard = ""
+    child.on("error", (error) => resolve(JSON.stringify({ problem: error.message })))
+    child.stdout.setEncoding("utf8").on("data", (chunk) => (heard += chunk).includes("\n") && resolve(heard))
+    child.stdout.on("close", () => resolve(heard))
+  })
+  clearTimeout(timer)
+  child.stdout.destroy()
+  child.unref()
+  return line ? JSON.parse(line) : {}
+}
+
+function refusal({ taken, problem }, port, folder) {
+  if (taken) {
+    const who = process.platform === "darwin" && port === 5000 ? " (by AirPlay Receiver, as a rule)" : ""
+    return (
+      `port ${port} is taken on this machine${who}, and the process that listens there got no token: ` +
+      `set  port: ${port + 1}  (or 0 for any free one)`
+    )
+  }
+  if (problem) return `the relay cannot be started as a process: ${problem}`
+  showLog(folder)
+  return "the relay cannot be started as a process; what it said is in this step's log"
+}
+
+/** Let it end, show what it said, and leave nothing of it; gives what went wrong with that. */
+export async function stop(folder) {
+  const record = records.read(folder)
+  if (!record) {
+    rmSync(folder, { recursive: true, force: true }) // it never ran
+    return []
+  }
+  const early = record.nonce && !isAlive(record)
+  const notes = early ? ["the relay's process ended before the end of the job; its log is in that of this step"] : []
+  await end(record)
+  showLog(folder)
+  rmSync(folder, { recursive: true, force: true })
+  return notes
+}
+
+async function end(record) {
+  const last = Date.now() + END
+  for (let signal = "SIGTERM"; isAlive(record); signal = Date.now() < last ? 0 : "SIGKILL") {
+    try {
+      process.kill(record.pid, signal)
+    } catch (error) {
+      if (error.code !== "ESRCH") throw error
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+function showLog(folder) {
+  group("the relay's log", readFileSync(join(folder, "log"), "utf8").trimEnd().split("\n").slice(-LINES))
+}
