@@ -13,7 +13,12 @@ const LOCK = join(import.meta.dirname, "requirements.txt")
 const WHEELS = join(import.meta.dirname, "..", "wheels") // filled by tools/download-wheels, where no index can be reached
 const LIMIT = 5 * 60_000 // milliseconds to get them
 const COMMON = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--requirement", LOCK]
-const PIP = { PIP_REQUIRE_VIRTUALENV: "0", PIP_USER: "0", PIP_DISABLE_PIP_VERSION_CHECK: "1" } // settings of people's own
+const PIP = { // what people may have set for themselves
+  PIP_REQUIRE_VIRTUALENV: "0",
+  PIP_USER: "0",
+  PIP_DISABLE_PIP_VERSION_CHECK: "1",
+  PIP_ROOT_USER_ACTION: "ignore",
+}
 
 /** Install them below a folder of this job; gives the Python that they are for, and where they are. */
 export async function install(folder) {

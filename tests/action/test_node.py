@@ -27,7 +27,7 @@ def test_the_tests_in_javascript_pass() -> None:
 
 
 def test_the_action_is_plain_modules_that_need_nothing_else() -> None:
-    sources = {path.name: path.read_text() for path in (ROOT / "action").iterdir()}
+    sources = {path.name: path.read_text() for path in (ROOT / "action").glob("*.mjs")}
     imported = {
         name for text in sources.values() for name in re.findall(r'^(?:import|.*\}) .*?from "([^"]+)"', text, re.M)
     }
@@ -44,6 +44,6 @@ def test_the_action_starts_the_image_of_its_own_version() -> None:
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version
 
-    assert manifest()["inputs"]["image"]["default"] == f"ghcr.io/OWNER/image-relay:{version[1]}"
+    assert "default" not in manifest()["inputs"]["image"]  # it follows from the name by which the action was used
     assert f'export const VERSION = "{version[1]}"' in (ROOT / "action" / "relay.mjs").read_text()
     assert f"ARG VERSION={version[1]}" in (ROOT / "Dockerfile").read_text()

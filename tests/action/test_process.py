@@ -10,7 +10,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,3 +124,163 @@ def test_without_docker_a_process_serves_the_session_of_the_job(
     assert "stopped" in post.said
     assert (_left(), list(temp.iterdir())) == ([], [])
     jobs.search([*told, *kept, main.said, post.said, json.dumps(step.state), json.dumps(main.outputs)])
+
+
+def test_a_later_use_takes_the_same_process_once_it_has_proved_what_it_is(
+    start: Callable[..., Step], temp: Path
+) -> None:
+    first, second = start(password="auto"), start()  # noqa: S106 - the word, not a password
+    begun = first.main()
+    (pid,) = _left()
+
+    again = second.main()
+    record = json.loads(next(temp.glob("*/process.json")).read_text())
+    with urlopen(f"{begun.outputs['address']}/relay/proof?challenge={'0' * 32}") as answer:  # noqa: S310
+        proof = answer.read().decode()
+    after = second.post()
+
+    assert (again.status, again.annotations) == (0, [])
+    assert again.outputs["address"] == begun.outputs["address"]
+    assert again.outputs["password"] == begun.outputs["password"] != ""
+    assert proof == hmac.new(record["nonce"].encode(), b"0" * 32, hashlib.sha256).hexdigest()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in temp.glob("*/process.json")} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in temp.iterdir()} == {0o700}
+    assert (after.status, after.annotations, _left()) == (0, [], [pid])
+    assert first.post().annotations == []
+    assert _left() == []
+
+
+def test_whoever_listens_in_its_place_gets_nothing(jobs: Jobs, start: Callable[..., Step], temp: Path) -> None:
+    start().main()
+    (path,) = temp.glob("*/process.json")
+    stranger = Recorder(b"{}")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "port": str(stranger.port)}))
+
+    main = start().main()
+    stranger.close()
+
+    assert main.status == 1
+    assert "does not prove to be the relay of this job; nothing was handed over" in main.error
+    assert [request.split("?")[0] for request in stranger.heard] == ["GET /relay/proof"]
+    jobs.search(stranger.heard)
+
+
+def test_a_process_that_was_killed_is_told_at_the_end_and_replaced_by_a_later_use(start: Callable[..., Step]) -> None:
+    first, second = start(), start()
+    first.main()
+    (pid,) = _left()
+    os.kill(pid, signal.SIGKILL)
+    lost = first.post()
+    third = start()
+    third.main()
+    os.kill(_left()[0], signal.SIGKILL)
+
+    again = second.main()
+    post = second.post()
+
+    assert lost.status == 0
+    assert "the relay's process ended before the end of the job" in lost.annotations[0][1]
+    assert "image-relay serves localhost:" in lost.said
+    assert (again.status, again.annotations, post.status, post.annotations) == (0, [], 0, [])
+    assert _left() == []
+
+
+def test_a_port_that_is_taken_at_one_address_alone_is_not_used(start: Callable[..., Step]) -> None:
+    require_ipv6()
+    port = free_port()
+    with socket.create_server(("::1", port), family=socket.AF_INET6):
+        step = start(port=str(port))
+        main = step.main()
+        post = step.post()
+
+    assert main.status == 1
+    assert f"port {port} is taken on this machine" in main.error
+    assert f"set  port: {port + 1}" in main.error
+    assert (post.status, post.annotations, _left()) == (0, [], [])
+
+
+def test_a_session_that_is_not_accepted_fails_the_step_with_the_reason(start: Callable[..., Step]) -> None:
+    main = start(environment={"RELAY_TRUSTED_HOSTS": "elsewhere.example"}).main()
+
+    assert main.status == 1
+    assert "RELAY_TRUSTED_HOSTS" in main.error
+    assert _left() == []
+
+
+def test_a_mistake_in_a_setting_is_told(start: Callable[..., Step]) -> None:
+    main = start(environment={"RELAY_OVERWRTE": "run"}).main()
+
+    assert main.status == 1
+    assert "did you mean RELAY_OVERWRITE?" in main.error
+
+
+def test_without_an_index_the_wheels_beside_the_action_do(
+    start: Callable[..., Step], wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = tmp_path / "published"
+    for name in ("action", "proxy", "config"):
+        shutil.copytree(ROOT / name, published / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("action.yml", "pyproject.toml"):
+        shutil.copy(ROOT / name, published)
+    monkeypatch.setattr("tests.action.runner.ROOT", published)
+    nowhere = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": "http://127.0.0.1:1/", "PIP_RETRIES": "0"}
+
+    missing = start(environment=nowhere).main()
+    shutil.copytree(wheels, published / "wheels")
+    step = start(environment=nowhere)
+    main, post = step.main(), step.post()
+
+    assert missing.status == 1
+    assert "the packages of the relay cannot be installed" in missing.error
+    assert "Set PIP_INDEX_URL" in missing.error
+    assert (main.status, post.status) == (0, 0)
+
+
+def test_a_file_that_is_not_the_one_of_the_lock_is_not_installed(
+    start: Callable[..., Step], wheels: Path, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    shutil.copytree(wheels, others)
+    (wheel,) = others.glob("idna-*")
+    with wheel.open("ab") as file:
+        file.write(b"x")
+
+    main = start(environment={"PIP_FIND_LINKS": str(others)}).main()
+
+    assert main.status == 1
+    assert "DO NOT MATCH THE HASHES" in main.said
+    assert _left() == []
+
+
+def test_a_machine_without_a_fitting_python_is_told_what_there_is(start: Callable[..., Step], tmp_path: Path) -> None:
+    old = tmp_path / "bin" / "python3"
+    old.unlink()
+    old.write_text("#!/bin/sh\necho cpython 3 9 0 1 1\n")
+    old.chmod(0o755)
+
+    main = start(environment={"RUNNER_TOOL_CACHE": str(tmp_path / "none")}).main()
+
+    if main.status == 0:
+        pytest.skip("a Python of the system: /usr/bin has one that fits")
+    assert "the relay as a process needs CPython 3.11 to 3.14" in main.error
+    assert f"{old} (cpython 3.9)" in main.error
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"mode": "container"}, "none can be started without Docker"),
+        ({"image": "localhost:1/team/relay:v1"}, "none can be started without Docker"),
+        ({"image": "ghcr.io/OWNER/image-relay:0.1.0"}, "OWNER stands for whoever publishes it"),
+        ({"image": "relay:v1", "mode": "process"}, "image is for a container, and mode says process"),
+        ({"mode": "proces"}, "mode is 'proces'; it should be auto or container or process"),
+    ],
+)
+def test_what_was_asked_for_is_not_replaced_by_something_else(
+    inputs: dict[str, str], said: str, start: Callable[..., Step]
+) -> None:
+    main = start(**inputs).main()
+
+    assert main.status == 1
+    assert said in main.error
+    assert _left() == []

@@ -34,8 +34,8 @@ def test_the_session_reaches_the_service_of_this_job(jobs: Jobs, relay: Relay, u
     jobs.search([main.said, post.said, json.dumps(step.state), json.dumps(main.outputs)])
 
 
-def test_a_job_without_a_service_and_without_docker_says_what_to_change(jobs: Jobs, use: Use) -> None:
-    step = use(None)
+def test_a_job_that_wants_a_container_but_has_no_docker_is_told_what_to_change(jobs: Jobs, use: Use) -> None:
+    step = use(None, mode="container")
 
     main, post = step.main(), step.post()
 
