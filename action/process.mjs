@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process"
 import { createHmac, randomBytes } from "node:crypto"
+import { once } from "node:events"
 import { closeSync, openSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { isAlive, startOf } from "./alive.mjs"
@@ -96,8 +97,14 @@ async function told(child, what) {
   })
   clearTimeout(timer)
   child.stdout.destroy()
+  const answer = line ? JSON.parse(line) : {}
+  if (!answer.port && child.pid && child.exitCode === null) {
+    const ended = once(child, "exit")
+    child.kill("SIGKILL")
+    await ended
+  }
   child.unref()
-  return line ? JSON.parse(line) : {}
+  return answer
 }
 
 function refusal({ taken, problem }, port, folder) {

@@ -37,12 +37,12 @@ def main(environment: Mapping[str, str] = address.ENVIRONMENT) -> None:
         is_durable = app.run(settings, job.read(environment), serving, told["nonce"].encode())
     except PortTaken:
         _answer({"taken": True})
+        is_durable = False
     except (SettingsInvalid, StoreUnusable, CannotListen, FolderInUse, RegistryError, OSError) as error:
         _answer({"problem": safe_text(str(error))})
-    else:
-        sys.stderr.flush()
-        os._exit(0 if is_durable else 1)
-    sys.exit(1)
+        is_durable = False
+    sys.stderr.flush()
+    os._exit(0 if is_durable else 1)
 
 
 def _answer(what: Mapping[str, Any]) -> None:

@@ -44,7 +44,9 @@ def use(jobs: Jobs, tmp_path: Path) -> Use:
         given = {name.replace("_", "-"): value for name, value in inputs.items()}
         told = {"PATH": NO_ENGINE, **jobs.environment(of), **(environment or {})}
         context: Mapping[str, Any] = {} if at is None else service("relay", {"5000": str(at)})
-        return Step(tmp_path / f"step-{len(list(tmp_path.glob('step-*')))}", told, given, context)
+        folder = tmp_path / f"step-{len(list(tmp_path.glob('step-*')))}"
+        folder.mkdir()  # so that the next one gets another
+        return Step(folder, told, given, context)
 
     return make
 

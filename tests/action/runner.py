@@ -18,7 +18,7 @@ import yaml
 from tests.machine import require_node
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 50.0  # for one step
+SECONDS = 100.0  # for one step; one may install the relay
 _COMMAND = re.compile(r"^::([a-z-]+)(?: ([^:]*))?::(.*)$")
 _ESCAPED = {"%0A": "\n", "%0D": "\r", "%25": "%"}
 

@@ -90,7 +90,9 @@ class Acting:
     def _published(self) -> Path:
         """Publish the action as its owner does: under a name of theirs."""
         folder = self.folder / "published"
-        shutil.copytree(ROOT / "action", folder / "action")
+        for name in ("action", "proxy", "config"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
         (folder / "action.yml").write_text((ROOT / "action.yml").read_text().replace("OWNER", OWNER))
         return folder
 

@@ -3,14 +3,19 @@
 import base64
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.action.runner import Step
+from tests.action.wheels import wheels
 from tests.e2e.bridged import Bridged
 from tests.e2e.clients import ClientError
 from tests.e2e.outside import stranger
 from tests.e2e.steps import LABEL, Use, build, containers, session
+
+__all__ = ["wheels"]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -201,3 +206,52 @@ def test_an_engine_that_does_not_answer_is_no_engine(use: Use, tmp_path: Path) -
 
     assert main.status == 1
     assert "this job has no image-relay, and none can be started without Docker" in main.error
+
+
+def _without_image(step: Step, wheels: Path, folder: Path) -> Step:
+    """Let a step have no image to start, but what a process needs."""
+    folder.mkdir(exist_ok=True)
+    step.inputs = {**step.inputs, "image": ""}
+    step.environment = {
+        **step.environment,
+        "RUNNER_TEMP": str(folder),
+        "PATH": f"{step.environment['PATH']}:{Path(sys.executable).parent}",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+    }
+    return step
+
+
+def test_docker_uses_a_relay_that_is_a_process_beside_it(
+    use: Use, bridged: Bridged, wheels: Path, tmp_path: Path
+) -> None:
+    reference = "localhost:5000/app:v1"
+    token = build(bridged, reference, tmp_path / "context")
+
+    first = _without_image(use("build", password="auto"), wheels, tmp_path / "first")  # noqa: S106 - the word
+    main = first.main()
+    pushed = bridged.push(reference)
+    post = first.post()
+    bridged.docker("image", "rm", reference)
+    second = _without_image(use("test"), wheels, tmp_path / "second")
+    second.main()
+    pulled = bridged.pull(reference)
+    second.post()
+
+    assert (main.status, main.annotations, post.status, post.annotations) == (0, [], 0, [])
+    assert "the relay is a process of this job: there is no image for an action without a name" in main.said
+    assert containers(bridged) == []
+    assert pulled == pushed
+    assert bridged.run(reference) == token
+
+
+def test_an_image_that_cannot_be_had_is_asked_for_once_and_a_process_takes_its_place(
+    use: Use, wheels: Path, tmp_path: Path
+) -> None:
+    step = _without_image(use(), wheels, tmp_path / "temp")
+    step.environment = {**step.environment, "GITHUB_ACTION_REPOSITORY": "Nobody/Image-Relay"}
+
+    main, post = step.main(), step.post()
+
+    assert (main.status, post.status) == (0, 0)
+    assert "the relay is a process of this job: cannot pull the image ghcr.io/nobody/image-relay:" in main.said
