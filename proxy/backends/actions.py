@@ -46,6 +46,7 @@ class ActionsBackend:
         self._session_poll = limits.session_poll
         trust = TrustedHosts(frozenset(_trusted(settings, job)), settings.trusted_hosts or ())
         self._sessions = SessionHolder()
+        self._connected: ResultsService | None = None
         self._store = ActionsStore(
             storage,
             trust,
@@ -76,7 +77,11 @@ class ActionsBackend:
                 self._use(session, "of the environment")
 
     def _connect(self, session: Session) -> ResultsService:
-        return ResultsService(self._storage.http, session, self._storage.timeouts, self._storage.events)
+        service = ResultsService(self._storage.http, session, self._storage.timeouts, self._storage.events)
+        if self._connected is not None:
+            service.learn(self._connected)
+        self._connected = service
+        return service
 
     def _read_by_rest(self) -> RestReader | None:
         """Read with GITHUB_TOKEN until there is a session, and another run for ever."""

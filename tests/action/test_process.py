@@ -29,7 +29,7 @@ __all__ = ["wheels"]
 pytestmark = pytest.mark.timeout(240)
 
 NO_LOGIN = "there is no docker to log in with; other clients find the password in outputs.password"
-TRACKING = "image-relay-tests-runner"
+TRACKING = f"image-relay-tests-{os.getpid()}"  # as a runner of its own, beside those of other workers
 
 
 @pytest.fixture

@@ -37,8 +37,10 @@ class Ran:
 class Acting:
     """Runs workflows in a repository of its own, in the network of an engine."""
 
-    def __init__(self, engine: Bridged, folder: Path) -> None:
+    def __init__(self, engine: Bridged, folder: Path, wheels: Path | None = None, image: str = JOB) -> None:
         self.engine = engine
+        self.wheels = wheels
+        self.image = image
         self.folder = folder
         self._repository = folder / "repository"
         self._artifacts = folder / "artifacts"
@@ -80,7 +82,7 @@ class Acting:
 
     def _options(self) -> list[str]:
         return [
-            *("push", "--pull=false", "--rm", "--no-cache-server", "--platform", f"ubuntu-latest={JOB}"),
+            *("push", "--pull=false", "--rm", "--no-cache-server", "--platform", f"ubuntu-latest={self.image}"),
             *("--container-daemon-socket", f"unix://{self.engine.socket}"),
             *("--artifact-server-path", str(self._artifacts), "--artifact-server-addr", self.engine.address),
             *("--artifact-server-port", str(_PORT), "--env", f"RELAY_TRUSTED_HOSTS={self.trusted}"),
@@ -93,6 +95,8 @@ class Acting:
         for name in ("action", "proxy", "config"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
+        if self.wheels:
+            shutil.copytree(self.wheels, folder / "wheels")
         (folder / "action.yml").write_text((ROOT / "action.yml").read_text().replace("OWNER", OWNER))
         return folder
 

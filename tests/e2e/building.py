@@ -40,6 +40,18 @@ def build_relay(engine: Bridged, folder: Path, reference: str) -> str:
     return reference
 
 
+def python_job(engine: Bridged, folder: Path, reference: str) -> tuple[str, Path]:
+    """Make an image in which jobs run that has a Python too; return it, and a folder of wheels for that."""
+    job, base = import_root(engine, "job", JOB), import_root(engine, "base", BASE)
+    context, wheels = folder / "python-job", folder / "wheels"
+    context.mkdir()
+    (context / "Dockerfile").write_text(f"FROM {base} AS base\nFROM {job}\nCOPY --from=base /usr /usr\n")
+    engine.docker("build", "--quiet", "--network", "none", "--tag", reference, str(context))
+    command = [str(ROOT / "tools" / "download-wheels"), str(wheels), str(TOOLS / "base")]
+    run(command, {**engine.toolbox.env(), **_registry_settings()})
+    return reference, wheels
+
+
 def _registry_settings() -> dict[str, str]:
     """Return what this machine says of how pip is to be used."""
     return {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "HTTP", "NO_PROXY"))}

@@ -92,3 +92,21 @@ def test_a_push_without_the_action_fails_and_says_what_to_do(acting: Acting) -> 
     assert ran.status == 1
     assert f"denied: {NO_SESSION}" in ran.said
     assert list(ran.artifacts.glob("*/image-*")) == []
+
+
+def test_jobs_without_an_image_of_the_relay_have_it_as_a_process(bridged: Bridged, tmp_path: Path) -> None:
+    image, wheels = building.python_job(bridged, tmp_path, "python-job")
+    acting = Acting(bridged, tmp_path, wheels, image)
+    token, workflow = secrets.token_hex(16), acting.example("migrate.yml")
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            if "image-relay" in step.get("uses", ""):
+                step.setdefault("with", {}).update({"mode": "process", "port": "0"})
+
+    ran = acting.run(_shown(workflow, "app:ci"), token)
+
+    assert ran.status == 0
+    assert ran.said.count("the relay is a process of this job: as the input mode says") == 2
+    assert len(set(_images(ran))) == 1
+    assert f"tested {token}" in ran.said
+    assert [path.name for path in ran.artifacts.glob("*/image-*")] == ["image-app@ci"]

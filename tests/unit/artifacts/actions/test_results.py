@@ -356,3 +356,31 @@ async def test_a_name_is_taken_only_where_one_is_asked_for(emulate: Emulate) -> 
         for call in (results.listed(), results.sign("run", "job", "x"), results.delete("run", "job", "x")):
             with pytest.raises(StoreRefused, match=r"the artifact service refused \(.*: 409\)"):
                 await call
+
+
+async def test_a_service_that_falls_over_for_want_of_artifacts_is_asked_once_from_then_on(emulate: Emulate) -> None:
+    actions = emulate(flavour=Flavour.ACT)
+    job = actions.job()
+
+    async with connected() as http:
+        first = service(http, actions, job)
+        calls = [(await first.listed(), dict(actions.traffic.calls)[kinds.LIST])]
+        calls.append((await first.listed(), dict(actions.traffic.calls)[kinds.LIST]))
+        later = service(http, actions, job)
+        later.learn(first)
+        calls.append((await later.listed(), dict(actions.traffic.calls)[kinds.LIST]))
+
+    assert calls == [([], 3), ([], 4), ([], 5)]
+
+
+async def test_what_was_learnt_of_one_run_says_nothing_of_another(emulate: Emulate) -> None:
+    first, second = emulate(flavour=Flavour.ACT), emulate(flavour=Flavour.ACT)
+
+    async with connected() as http:
+        known = service(http, first)
+        await known.listed()
+        other = service(http, second)
+        other.learn(known)
+        await other.listed()
+
+    assert second.traffic.calls[kinds.LIST] == 3
