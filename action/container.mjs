@@ -29,7 +29,9 @@ export async function start(inputs, password, known) {
         "over. Use an engine of this machine, such as unix:///var/run/docker.sock",
     )
   }
-  if (!inputs.image) throw new NoContainer("there is no image for an action without a name (uses: ./); set the input image")
+  if (!inputs.image) {
+    throw new NoContainer("there is no image for an action without a name (uses: ./); set the input image")
+  }
   await fetchImage(inputs.image)
   const id = await create(inputs, password)
   known(id)

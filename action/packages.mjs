@@ -10,9 +10,10 @@ import { findPython } from "./python.mjs"
 import { Failure, group, log } from "./runner.mjs"
 
 const LOCK = join(import.meta.dirname, "requirements.txt")
-const WHEELS = join(import.meta.dirname, "..", "wheels") // filled by tools/download-wheels, where no index can be reached
+const WHEELS = join(import.meta.dirname, "..", "wheels") // as tools/download-wheels makes it, where no index can be reached
 const LIMIT = 5 * 60_000 // milliseconds to get them
 const COMMON = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--requirement", LOCK]
+export const ROOT = join(import.meta.dirname, "..") // where the relay's own code is
 const PIP = { // what people may have set for themselves
   PIP_REQUIRE_VIRTUALENV: "0",
   PIP_USER: "0",
@@ -27,7 +28,8 @@ export async function install(folder) {
   const packages = join(folder, "packages")
   const begun = Date.now()
   const how = uv ? withUv(python, packages) : await withPip(python, folder, packages)
-  const { status, out, said } = await execute(how.program, how.args, { environment: how.environment, cwd: folder, limit: LIMIT })
+  const options = { environment: how.environment, cwd: folder, limit: LIMIT }
+  const [{ status, out, said }] = await Promise.all([execute(how.program, how.args, options), compile(python, folder)])
   if (status !== 0) {
     group("what the installation said", `${out}\n${said}`.split("\n"))
     throw new Failure(`the packages of the relay cannot be installed: ${telling(said)}. ${remedy()}`)
@@ -36,9 +38,21 @@ export async function install(folder) {
   return { python: python.path, packages }
 }
 
+/** Give the options with which Python leaves byte code in the folder of this job, whoever else has the action's. */
+export function bytecode(folder) {
+  return ["-X", `pycache_prefix=${join(folder, "bytecode")}`]
+}
+
+/** Make byte code of our own meanwhile, which takes a second; what is not made here is made at the start. */
+async function compile(python, folder) {
+  const ours = ["proxy", "config"].map((name) => join(ROOT, name))
+  await execute(python.path, ["-I", "-S", ...bytecode(folder), "-m", "compileall", "-q", ...ours], { limit: LIMIT })
+}
+
 /** uv keeps unpacked packages in its cache, and checks them no more: other jobs of the machine could change them. */
 function withUv(python, packages) {
-  const args = ["pip", "install", "--quiet", "--no-cache", "--target", packages, "--python", python.path, ...COMMON, ...beside()]
+  const target = ["--target", packages, "--python", python.path]
+  const args = ["pip", "install", "--quiet", "--no-cache", ...target, ...COMMON, ...beside()]
   return { program: "uv", args, environment: translated(process.env) }
 }
 
@@ -46,7 +60,9 @@ async function withPip(python, folder, packages) {
   let program = python.path
   if (!python.pip) {
     const made = await execute(python.path, ["-I", "-m", "venv", join(folder, "pip")], { limit: LIMIT })
-    if (made.status !== 0) throw new Failure(`${python.path} has no pip, and cannot make one: ${telling(made.said || made.out)}`)
+    if (made.status !== 0) {
+      throw new Failure(`${python.path} has no pip, and cannot make one: ${telling(made.said || made.out)}`)
+    }
     program = join(folder, "pip", "bin", "python")
   }
   const args = ["-I", "-m", "pip", "install", "--quiet", "--no-compile", "--target", packages, ...COMMON, ...beside()]

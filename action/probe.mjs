@@ -20,8 +20,8 @@ export async function probe(relay, registry) {
   annotate(
     "notice",
     `the Docker engine does not reach ${registry}, so docker push and docker pull cannot use this relay: the engine is ` +
-      "rootless, on another machine, or this job runs in a container. The inputs save and load work, and so do programs of this job " +
-      "such as skopeo, crane and regctl. For docker push, add image-relay to the services of this job",
+      "rootless, on another machine, or this job runs in a container. The inputs save and load work, and so do programs " +
+      "of this job such as skopeo, crane and regctl. For docker push, add image-relay to the services of this job",
   )
   return false
 }

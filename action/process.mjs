@@ -6,14 +6,13 @@ import { once } from "node:events"
 import { closeSync, openSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { isAlive, startOf } from "./alive.mjs"
-import { install } from "./packages.mjs"
+import { bytecode, install, ROOT } from "./packages.mjs"
 import * as records from "./record.mjs"
 import { Relay, Unanswered, Refused } from "./relay.mjs"
 import { Failure, group, log } from "./runner.mjs"
 import { offer } from "./session.mjs"
 import { pick, settings } from "./settings.mjs"
 
-const ROOT = join(import.meta.dirname, "..") // where the relay's own code is
 const BOOT = "import sys; sys.path[:0] = sys.argv[1:3]; from proxy.job_process import main; main()"
 const START = 60_000 // milliseconds until it has to serve
 const END = 9_000 // milliseconds that it has to end; it takes eight at most
@@ -39,7 +38,8 @@ export async function start(inputs, password, known) {
   const nonce = randomBytes(32).toString("hex")
   const answer = await told(child, { password, nonce, session: offer(inputs, "") })
   if (!answer.port) throw new Failure(refusal(answer, inputs.port, folder))
-  const environment = [`RELAY_PASSWORD=${password}`, `RELAY_RETENTION_DAYS=${settings(inputs).RELAY_RETENTION_DAYS ?? ""}`]
+  const days = settings(inputs).RELAY_RETENTION_DAYS ?? ""
+  const environment = [`RELAY_PASSWORD=${password}`, `RELAY_RETENTION_DAYS=${days}`]
   const there = { port: String(answer.port), environment }
   records.write(folder, { ...identity, ...there, nonce })
   return place(there)
@@ -76,7 +76,7 @@ function place({ port, environment }) {
 
 function launch(inputs, folder, python, packages) {
   const said = openSync(join(folder, "log"), "a", 0o600)
-  const args = ["-I", "-S", "-X", `pycache_prefix=${join(folder, "bytecode")}`, "-c", BOOT, ROOT, packages]
+  const args = ["-I", "-S", ...bytecode(folder), "-c", BOOT, ROOT, packages]
   const own = { RELAY_PORT: String(inputs.port), RELAY_DATA: join(folder, "data") }
   const env = { ...pick(process.env, KEPT), ...settings(inputs), ...own }
   const child = spawn(python, args, { cwd: folder, env, detached: true, stdio: ["pipe", "pipe", said] })

@@ -45,7 +45,8 @@ function toolCache(environment) {
   const root = environment.RUNNER_TOOL_CACHE || environment.AGENT_TOOLSDIRECTORY
   if (!root) return []
   const versions = list(join(root, "Python")).sort((one, other) => other.localeCompare(one, "en", { numeric: true }))
-  return versions.flatMap((version) => list(join(root, "Python", version)).map((arch) => join(root, "Python", version, arch, "bin")))
+  const folders = versions.map((version) => join(root, "Python", version))
+  return folders.flatMap((folder) => list(folder).map((arch) => join(folder, arch, "bin")))
 }
 
 function list(folder) {
@@ -71,5 +72,6 @@ async function ask(path) {
   if (status !== 0) return undefined
   const [name, major, minor, free, pip, ensurepip] = out.split(/\s+/)
   const fits = name === "cpython" && major === "3" && MINORS.includes(Number(minor)) && free === "0"
-  return { path, name: `${name} ${major}.${minor}${free === "1" ? "t" : ""}`, fits, pip: pip === "1", ensurepip: ensurepip === "1" }
+  const shown = `${name} ${major}.${minor}${free === "1" ? "t" : ""}`
+  return { path, name: shown, fits, pip: pip === "1", ensurepip: ensurepip === "1" }
 }
