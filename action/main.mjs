@@ -32,6 +32,7 @@ async function findOrStart(inputs) {
     const password = newPassword(inputs.password)
     return { ...(await startRelay(inputs, password)), password }
   }
+  log(`the relay is ${found.started ? "the one that an earlier step has started" : `the service container ${found.alias}`}`)
   checkFound(found, inputs)
   return { there: found, password: passwordOf(found, inputs.password) }
 }
