@@ -17,10 +17,10 @@ print(*(int(find_spec(name) is not None) for name in ("pip", "ensurepip")))
 `
 
 /** Find one. Without `uv` it has to have pip, or at least to be able to make one. */
-export async function findPython(withUv, environment = process.env) {
+export async function findPython(withUv, environment = process.env, usual = USUAL) {
   const seen = []
   let spare
-  for (const path of candidates(environment)) {
+  for (const path of candidates(environment, usual)) {
     const found = await ask(path)
     if (!found) continue
     seen.push(`${path} (${found.name})`)
@@ -35,8 +35,8 @@ export async function findPython(withUv, environment = process.env) {
 }
 
 /** Give every program of such a name: those on PATH, those that the image of the runner keeps, and the system's. */
-function candidates(environment) {
-  const folders = [...(environment.PATH ?? "").split(delimiter), ...toolCache(environment), ...USUAL].filter(Boolean)
+function candidates(environment, usual) {
+  const folders = [...(environment.PATH ?? "").split(delimiter), ...toolCache(environment), ...usual].filter(Boolean)
   const paths = folders.flatMap((folder) => NAMES.map((name) => join(folder, name)))
   return [...new Set(paths)].filter(isProgram)
 }

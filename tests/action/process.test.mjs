@@ -1,9 +1,13 @@
 import assert from "node:assert/strict"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { test } from "node:test"
 import { defaultImage } from "../../action/action-name.mjs"
 import { isAlive, startOf } from "../../action/alive.mjs"
+import { findPython } from "../../action/python.mjs"
 import { pick, settings } from "../../action/settings.mjs"
 
 for (const [system, proc] of [["Linux", "/proc"], ["a system without /proc", "/nowhere"]]) {
@@ -36,4 +40,44 @@ test("settings of the workflow are passed on, and nothing else of the environmen
   })
   assert.equal(settings({ retentionDays: 2 }, { RELAY_RETENTION_DAYS: "9" }).RELAY_RETENTION_DAYS, "9")
   assert.deepEqual(pick({ A: "1", B: "", C: "3" }, ["A", "B", "D"]), { A: "1" })
+})
+
+/** Make programs that say of themselves what a Python would: name, version, without a lock, pip, ensurepip. */
+function machine(programs) {
+  const root = mkdtempSync(join(tmpdir(), "pythons-"))
+  for (const [path, said] of Object.entries(programs)) {
+    mkdirSync(join(root, path, ".."), { recursive: true })
+    writeFileSync(join(root, path), `#!/bin/sh\necho ${said}\n`, { mode: 0o755 })
+  }
+  const found = async (withUv = false) => {
+    const python = await findPython(withUv, { PATH: join(root, "bin"), RUNNER_TOOL_CACHE: join(root, "cache") }, [join(root, "usr")])
+    return python.path.slice(root.length + 1)
+  }
+  return { found, end: () => rmSync(root, { recursive: true }) }
+}
+
+for (const [what, programs, withUv, expected] of [
+  ["the first on PATH", { "bin/python3": "cpython 3 12 0 1 1", "usr/python3": "cpython 3 11 0 1 1" }, false, "bin/python3"],
+  ["one of the tool cache, the newest", { "bin/python3": "cpython 3 9 0 1 1", "cache/Python/3.9.20/x64/bin/python3": "cpython 3 9 0 1 1",
+    "cache/Python/3.12.1/x64/bin/python3": "cpython 3 12 0 1 1", "cache/Python/3.13.0/x64/bin/python3": "cpython 3 13 0 1 1" }, false,
+    "cache/Python/3.13.0/x64/bin/python3"],
+  ["the system's, where PATH has a newer one than the lock", { "bin/python3": "cpython 3 15 0 1 1", "usr/python3": "cpython 3 11 0 1 1" }, false,
+    "usr/python3"],
+  ["no PyPy, and none without a lock", { "bin/python3": "pypy 3 11 0 1 1", "bin/python": "cpython 3 14 1 1 1", "usr/python3": "cpython 3 14 0 1 1" },
+    false, "usr/python3"],
+  ["one with pip before one that could make it", { "bin/python3": "cpython 3 13 0 0 1", "usr/python3": "cpython 3 11 0 1 1" }, false, "usr/python3"],
+  ["one that can make pip before none", { "bin/python3": "cpython 3 13 0 0 0", "usr/python3": "cpython 3 11 0 0 1" }, false, "usr/python3"],
+  ["any that fits, with uv", { "bin/python3": "cpython 3 13 0 0 0" }, true, "bin/python3"],
+]) {
+  test(`a Python for the process: ${what}`, async () => {
+    const { found, end } = machine(programs)
+    assert.equal(await found(withUv), expected)
+    end()
+  })
+}
+
+test("a machine without a Python that fits is told what there is", async () => {
+  const { found, end } = machine({ "bin/python3": "cpython 3 9 0 1 1", "usr/python3": "cpython 3 13 0 0 0" })
+  await assert.rejects(found(), /needs CPython 3\.11 to 3\.14 with pip \(or uv\); there is .*\(cpython 3\.9\), .*\(cpython 3\.13\)/)
+  end()
 })

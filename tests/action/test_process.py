@@ -237,20 +237,6 @@ def test_a_file_that_is_not_the_one_of_the_lock_is_not_installed(
     assert _left() == []
 
 
-def test_a_machine_without_a_fitting_python_is_told_what_there_is(start: Callable[..., Step], tmp_path: Path) -> None:
-    old = tmp_path / "bin" / "python3"
-    old.unlink()
-    old.write_text("#!/bin/sh\necho cpython 3 9 0 1 1\n")
-    old.chmod(0o755)
-
-    main = start(environment={"RUNNER_TOOL_CACHE": str(tmp_path / "none")}).main()
-
-    if main.status == 0:
-        pytest.skip("a Python of the system: /usr/bin has one that fits")
-    assert "the relay as a process needs CPython 3.11 to 3.14" in main.error
-    assert f"{old} (cpython 3.9)" in main.error
-
-
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
