@@ -228,7 +228,7 @@ def test_docker_uses_a_relay_that_is_a_process_beside_it(
     reference = "localhost:5000/app:v1"
     token = build(bridged, reference, tmp_path / "context")
 
-    first = _without_image(use("build", password="auto"), wheels, tmp_path / "first")  # noqa: S106 - the word
+    first = _without_image(use("build"), wheels, tmp_path / "first")
     main = first.main()
     pushed = bridged.push(reference)
     post = first.post()
@@ -245,9 +245,7 @@ def test_docker_uses_a_relay_that_is_a_process_beside_it(
     assert bridged.run(reference) == token
 
 
-def test_an_image_that_cannot_be_had_is_asked_for_once_and_a_process_takes_its_place(
-    use: Use, wheels: Path, tmp_path: Path
-) -> None:
+def test_where_the_image_cannot_be_pulled_a_process_takes_its_place(use: Use, wheels: Path, tmp_path: Path) -> None:
     step = _without_image(use(), wheels, tmp_path / "temp")
     step.environment = {**step.environment, "GITHUB_ACTION_REPOSITORY": "Nobody/Image-Relay"}
 
