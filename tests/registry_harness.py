@@ -17,7 +17,8 @@ from proxy.artifacts.base import ArtifactStore
 from proxy.artifacts.directory import DirectoryStore
 from proxy.backends.directory import DirectoryBackend
 from proxy.blob import Blob, read_plain
-from proxy.catalog.catalog import Archive, Catalog
+from proxy.catalog.archive import Archive
+from proxy.catalog.catalog import Catalog
 from proxy.events import Event
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse

@@ -1,16 +1,19 @@
 """The contract of an artifact store; `tests/contract` holds every store to it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from yarl import URL
 
-from proxy.archive.index import ArchiveInvalid
+from proxy.archive.index import ArchiveInvalid, Index
+from proxy.archive.pieces import Piece
 from proxy.errors import Denied, ManifestUnknown
+from proxy.oci.digest import Digest
 from proxy.runtime.files import Source
 from proxy.runtime.limits import Rereading
 
@@ -182,6 +185,39 @@ class Body(Protocol):
 
     def stretches(self) -> AsyncIterator[bytes | Stretch]:
         """Yield what `parts` yields, but large parts that the run has already as a Stretch."""
+
+
+class Ahead(Protocol):
+    """An upload that begins before all of an image is there. A thread tells it of files that grow; close it after."""
+
+    def grown(self, path: Path, piece: Piece) -> None:
+        """Take note that a file has one more piece."""
+
+    def whole(self, path: Path, digest: Digest) -> None:
+        """Take note of the digest of a file that is complete."""
+
+    async def close(self) -> None:
+        """Give up what is under way, unless `put` has taken it."""
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """A body that says where in it which blobs are."""
+
+    @property
+    def index(self) -> Index:
+        """What it contains."""
+
+
+@runtime_checkable
+class SendsAhead(Protocol):
+    """A store that can begin to upload before all of an image is there."""
+
+    def begin(self, name: str, look: Callable[[], Awaitable[frozenset[Piece]]]) -> Ahead | None:
+        """Begin an upload that `put` under this name goes on with, if it is of use then; None if it cannot be.
+
+        `look` returns the first pieces of what the store has already, or raises why nothing can be stored.
+        """
 
 
 class ArtifactStore(Protocol):

@@ -13,7 +13,16 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from proxy.artifacts.base import NOBODYS, Artifact, ArtifactStore, Claim, StoreExpired, UnreadableArtifact
+from proxy.artifacts.base import (
+    NOBODYS,
+    Ahead,
+    Artifact,
+    ArtifactStore,
+    Claim,
+    SendsAhead,
+    StoreExpired,
+    UnreadableArtifact,
+)
 from proxy.artifacts.naming import Naming, meanings
 from proxy.artifacts.ranking import order, ranked
 from proxy.blob import Blob
@@ -27,8 +36,6 @@ from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.runtime.files import Source
 from proxy.runtime.limits import DEFAULT, Limits
-
-__all__ = ["Archive", "Catalog"]
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9._]+")
 
@@ -238,7 +245,12 @@ class Catalog:
         self.lingering.clear()
         self._opener.keep(lambda *_: False, ())
 
-    # Storing and deleting
+    def begin(self, name: Name, tag: Tag) -> Ahead | None:
+        """Begin to send content that is still coming, for an archive that is then `put`, if the store can do that."""
+        if not isinstance(self._store, SendsAhead):
+            return None
+        look = partial(self._search.begin, partial(self.standing, name, tag), self.may_replace)
+        return self._store.begin(self._naming.encode(name, tag), look)
 
     async def put(self, name: Name, reference: Tag | Digest, body: ArchiveBody, claim: Claim = NOBODYS) -> Archive:
         """Store an archive, which then answers for its reference; raise Contested."""

@@ -1,13 +1,14 @@
 """Search archives for content: first those that are open, then those that hints name, then all others."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 
 from proxy.archive.index import HINT, SIBLING_MANIFESTS, SIBLINGS
-from proxy.artifacts.base import Artifact, StoreRefused, UnreadableArtifact
+from proxy.archive.pieces import Piece
+from proxy.artifacts.base import Artifact, Contested, StoreRefused, UnreadableArtifact
 from proxy.artifacts.naming import Naming, meanings
 from proxy.artifacts.ranking import order
 from proxy.blob import Blob
@@ -156,19 +157,38 @@ class Search:
         Up to 64 more artifacts are opened for this, the newest first, until all blobs are found or 10 seconds are over.
         """
         large = {digest: blob for digest, blob in blobs.items() if blob.stored >= LEAST_COPIED}
-        missing = large.keys() - self.known_of(large)
-        unopened = [each for each in self._listing.listed.values() if each.id not in self._opener.archives]
-        newest = sorted(filter(self._reader.is_ours, unopened), key=order, reverse=True)
-        works = [partial(self._opener.open, each) for each in newest[:_SURVEYED]] if missing else []
-        with suppress(StoreRefused, TimeoutError):
-            async with asyncio.timeout(_SURVEY), aclosing(self._reader.each_opened(works)) as archives:
-                async for archive in archives:
-                    missing -= archive.index.blobs.keys()
-                    if not missing:
-                        break
+        if missing := large.keys() - self.known_of(large):
+            await self._survey(missing)
         held = sorted(self._reader.held(), key=lambda each: order(each.artifact), reverse=True)
         found = {digest: copies(blob, held) for digest, blob in large.items()}
         return {digest: where for digest, where in found.items() if where}
+
+    async def begin(
+        self,
+        standing: Callable[[], Awaitable[tuple[Archive | None, object]]],
+        may_replace: Callable[[Artifact], bool],
+    ) -> frozenset[Piece]:
+        """Return how the large blobs begin that the run has, as far as `copies` would find them.
+
+        Raise Contested if what answers may not be replaced.
+        """
+        before, _ = await standing()
+        if before and not may_replace(before.artifact):
+            raise Contested
+        await self._survey(None)
+        entries = [entry for each in self._reader.held() for entry in each.index.blobs.values()]
+        return frozenset(entry.pieces[0] for entry in entries if entry.stored >= LEAST_COPIED)
+
+    async def _survey(self, missing: set[Digest] | None) -> None:
+        """Open artifacts, the newest first, until none of some content is missing, or there is not more to find."""
+        unopened = [each for each in self._listing.listed.values() if each.id not in self._opener.archives]
+        newest = sorted(filter(self._reader.is_ours, unopened), key=order, reverse=True)
+        works = [partial(self._opener.open, each) for each in newest[:_SURVEYED]]
+        with suppress(StoreRefused, TimeoutError):
+            async with asyncio.timeout(_SURVEY), aclosing(self._reader.each_opened(works)) as archives:
+                async for archive in archives:
+                    if missing is not None and not (missing := missing - archive.index.blobs.keys()):
+                        break
 
     def known_of(self, wanted: Collection[Digest]) -> set[Digest]:
         """Return which of some content is in open archives, of any repository."""

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 
 from proxy.errors import StillUnderWay, TarballInvalid
@@ -18,6 +18,7 @@ from proxy.registry.push import Push
 from proxy.runtime.tasks import run_in_dedicated_thread, run_in_thread
 from proxy.runtime.thread_io import BlockingStream
 from proxy.spool.spool import Spool
+from proxy.spool.staging import StagingArea
 from proxy.spool.unpack import unpack
 from proxy.tarballs.images import Image, images
 
@@ -68,29 +69,39 @@ class ImageImport:
         Raise TarballInvalid, Denied if the store cannot keep an image.
         """
         first = await anext(chunks, b"")  # before it takes a turn: engines are slow to begin
-        async with self._turns, self.spool.parts() as parts:
-            inflow = BlockingStream(chunks, first)
-            progress.watch(inflow)
-            began = time.monotonic()
-            try:
-                unpacked = await run_in_dedicated_thread(unpack, inflow, parts)
-                await inflow.drain()
-            finally:
-                inflow.close()
-            found = chosen(await run_in_thread(images, unpacked.contents), wanted, self.push.public_host())
-            self.push.events.bus.emit(Received(inflow.received, time.monotonic() - began))
-            needed_by = defaultdict[Digest, set[Name]](set)
-            for image, references in found:
-                for name, _ in references:
-                    self.push.touch(name)
-                    for digest in image.blobs:
-                        needed_by[digest].add(name)
-            for digest, names in needed_by.items():
-                part = unpacked.parts[digest]
-                for name in names:
-                    self.push.events.received_blobs.add(name, digest, part.entry.size, began)
-                await self.spool.commit(names, part)
-        return [each for image, references in found for each in await self._push(image, references, progress)]
+        async with AsyncExitStack() as stack:
+            ahead = self.push.catalog.begin(*wanted) if wanted else None
+            if ahead:
+                stack.push_async_callback(ahead.close)
+            async with self._turns, self.spool.parts(ahead) as parts:
+                found = await self._received(BlockingStream(chunks, first), parts, wanted, progress)
+            return [each for image, references in found for each in await self._push(image, references, progress)]
+
+    async def _received(
+        self, inflow: BlockingStream, parts: StagingArea, wanted: Reference | None, progress: Progress
+    ) -> list[tuple[Image, list[Reference]]]:
+        """Return the images of a tarball, whose blobs are in the spool, and which references each is to get."""
+        progress.watch(inflow)
+        began = time.monotonic()
+        try:
+            unpacked = await run_in_dedicated_thread(unpack, inflow, parts)
+            await inflow.drain()
+        finally:
+            inflow.close()
+        found = chosen(await run_in_thread(images, unpacked.contents), wanted, self.push.public_host())
+        self.push.events.bus.emit(Received(inflow.received, time.monotonic() - began))
+        needed_by = defaultdict[Digest, set[Name]](set)
+        for image, references in found:
+            for name, _ in references:
+                self.push.touch(name)
+                for digest in image.blobs:
+                    needed_by[digest].add(name)
+        for digest, names in needed_by.items():
+            part = unpacked.parts[digest]
+            for name in names:
+                self.push.events.received_blobs.add(name, digest, part.entry.size, began)
+            await self.spool.commit(names, part)
+        return found
 
     async def _push(self, image: Image, references: list[Reference], progress: Progress) -> list[ImportedImage]:
         """Push an image whose blobs are in the spool, repository by repository."""

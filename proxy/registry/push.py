@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from proxy.catalog.catalog import Archive, Catalog
+from proxy.catalog.archive import Archive
+from proxy.catalog.catalog import Catalog
 from proxy.errors import Denied
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest

@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from proxy.artifacts.base import Stretch
-from proxy.catalog.catalog import Archive
+from proxy.catalog.archive import Archive
 from proxy.events import Accepted, EventBus, SentGzip, Stored, Storing
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest

@@ -15,7 +15,7 @@ from functools import partial
 from proxy.archive.index import ArchiveInvalid
 from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, MayBeInside, StoreRefused, UnreadableArtifact
 from proxy.blob import Blob
-from proxy.catalog.catalog import Archive
+from proxy.catalog.archive import Archive
 from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError
 from proxy.events import NotStored, Unchanged
 from proxy.oci.digest import Digest

@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass, field
 
 from proxy.artifacts.base import Artifact, StoreRefused
-from proxy.catalog.catalog import Archive, Catalog
+from proxy.catalog.archive import Archive
+from proxy.catalog.catalog import Catalog
 from proxy.runtime.limits import DEFAULT, Limits
 
 _log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import re
 
 from proxy.artifacts.base import Ownership
-from proxy.catalog.catalog import Archive
+from proxy.catalog.archive import Archive
 from proxy.errors import Denied
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from proxy.backends.backend import Backend
-from proxy.catalog.catalog import Archive
+from proxy.catalog.archive import Archive
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, label

@@ -29,7 +29,7 @@ from proxy.spool.blobs import Blobs
 from proxy.spool.paths import check_room, disk_troubles, new_path
 from proxy.spool.pending import PendingManifests, written
 from proxy.spool.sessions import UploadSessions
-from proxy.spool.staging import WIDTH, StagingArea
+from proxy.spool.staging import WIDTH, StagingArea, Watcher
 
 
 class Spool(Blobs):
@@ -62,14 +62,14 @@ class Spool(Blobs):
         return self.linking() | {name for name, pending in self.pending.items() if pending}
 
     @asynccontextmanager
-    async def parts(self) -> AsyncIterator[StagingArea]:
+    async def parts(self, watcher: Watcher | None = None) -> AsyncIterator[StagingArea]:
         """Yield an area for content whose repository is not known yet, with as many threads as there is memory for."""
         least = self._limits.free_disk
         await self.make_room(least)
         await run_in_thread(check_room, self.root, least)
         with self._memory.try_reserve(2 * PIECE * WIDTH) as enough, disk_troubles(self.root):
             new, check = partial(new_path, self.root), partial(check_room, self.root, least)
-            parts = StagingArea(new, check, level=self._level, width=WIDTH if enough else 1)
+            parts = StagingArea(new, check, level=self._level, width=WIDTH if enough else 1, watcher=watcher)
             try:
                 yield parts
             finally:

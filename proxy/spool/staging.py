@@ -10,9 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from proxy.archive.index import Entry
-from proxy.archive.pieces import PIECE, Framed, pack, unframe
+from proxy.archive.pieces import PIECE, Framed, Piece, pack, unframe
 from proxy.oci.digest import Digest, hashing
 from proxy.runtime.files import NewFile
 from proxy.spool.blob_file import BlobWriter
@@ -38,17 +39,36 @@ class Part:
             return b"".join(b"".join(unframe(file.read(piece.stored), piece)) for piece in self.entry.pieces)
 
 
+class Watcher(Protocol):
+    """Is told of parts while they are written, by the thread that does that."""
+
+    def grown(self, path: Path, piece: Piece) -> None:
+        """Take note that a part has one more piece."""
+
+    def whole(self, path: Path, digest: Digest) -> None:
+        """Take note that a part is complete."""
+
+
 class StagingArea:
     """Makes parts, and removes those that nobody has moved elsewhere when it is closed. All of it blocks.
 
     `new_path` names a file to be, `check_room` refuses when the disk is full; `width` pieces are framed at once.
     """
 
-    def __init__(self, new_path: Callable[[], Path], check_room: Callable[[], None], *, level: int, width: int) -> None:
+    def __init__(
+        self,
+        new_path: Callable[[], Path],
+        check_room: Callable[[], None],
+        *,
+        level: int,
+        width: int,
+        watcher: Watcher | None = None,
+    ) -> None:
         self._new_path = new_path
         self._check_room = check_room
         self._level = level
         self._width = width
+        self._watcher = watcher
         self._pool = ThreadPoolExecutor(width, "framing")
         self._made: list[Path] = []
         self._unseen = 0  # bytes
@@ -71,16 +91,20 @@ class StagingArea:
                 head = head or plain[:_HEAD]
                 coming.append(self._pool.submit(pack, plain, self._level))
                 if len(coming) > self._width:
-                    self._append(written, coming.popleft().result())
+                    self._append(path, written, coming.popleft().result())
             for framed in coming:
-                self._append(written, framed.result())
+                self._append(path, written, framed.result())
             found = Digest.finished(algorithm, digest)
+            if self._watcher:
+                self._watcher.whole(path, found)
             return Part(path, found, written.complete(found), head)
 
-    def _append(self, written: BlobWriter, framed: Framed) -> None:
+    def _append(self, path: Path, written: BlobWriter, framed: Framed) -> None:
         """Write a piece, and check now and then whether the disk has room for more."""
         self._unseen += framed.piece.stored
         if self._unseen > _LOOK:
             self._check_room()
             self._unseen = 0
         written.append(framed)
+        if self._watcher:
+            self._watcher.grown(path, framed.piece)

@@ -61,6 +61,17 @@ class Uploaded:
     tail: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Bytes that the storage has already, as the block with this id."""
+
+    block: str
+    content: bytes = field(repr=False)
+
+
+Part = bytes | Stretch | Sent
+
+
 class Upload:
     """One blob on its way to one signed URL."""
 
@@ -75,11 +86,11 @@ class Upload:
         self._count = 0
         self._copying = Copying(storage, url, self._check_time)
 
-    async def send(self, stretches: AsyncIterator[bytes | Stretch], keep: int) -> Uploaded:
+    async def send(self, stretches: AsyncIterator[Part], keep: int) -> Uploaded:
         """Store the bytes, and remember the last `keep` ones; UploadLost, or StoreRefused when nothing helps."""
         seen, storage = _Seen(keep), self._storage
         with ReadAhead(storage.memory, 2 * BLOCK, 0 if self._in_order else storage.up - 1) as more:
-            lanes = _Lanes(more)
+            lanes = Lanes(more)
             try:
                 async for block in _blocks(stretches if self._copying.possible else _sent(stretches)):
                     place: list[str] = []
@@ -87,12 +98,15 @@ class Upload:
                     if isinstance(block, Stretch):
                         await seen.take(block)
                         await lanes.add(self._copy(place, block))
+                    elif isinstance(block, Sent):
+                        await run_in_thread(seen.add, [memoryview(block.content)])
+                        place.append(block.block)
                     else:
                         checksum = await run_in_thread(seen.add, block)
                         await lanes.add(self._put_block(place, block, checksum))
                 await lanes.drain(0)
             finally:
-                await lanes.tasks.cancel_all()
+                await lanes.close()
         await self._commit()
         return Uploaded(seen.size, seen.digest.hexdigest() if seen.digest else None, seen.tail)
 
@@ -110,6 +124,11 @@ class Upload:
         async with aclosing(stretch.parts()) as parts:
             async for block in _blocks(parts):
                 await self._put_block(place, block, await run_in_thread(_Seen(keep=0).add, block))
+
+    async def put_early(self, place: list[str], content: bytes) -> None:
+        """Send a block whose place in the file is known later."""
+        block = [memoryview(content)]
+        await self._put_block(place, block, await run_in_thread(_Seen(keep=0).add, block))
 
     async def _put_block(self, place: list[str], block: Block, checksum: int) -> None:
         place.append(self._next_id())
@@ -158,7 +177,7 @@ class Upload:
 
 
 @dataclass(slots=True)
-class _Lanes:
+class Lanes:
     """Requests under way side by side."""
 
     more: ReadAhead
@@ -174,8 +193,14 @@ class _Lanes:
         """Wait until at most so many requests run; raises what one of them raised."""
         while len(self._running) > left:
             done, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            for error in [task.exception() for task in done]:  # each is asked, so that none is lost
+                if error:
+                    raise error
+
+    async def close(self) -> None:
+        """Cancel what runs; nobody waits for its failures."""
+        await self.tasks.cancel_all()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
 
 @dataclass(slots=True)
@@ -212,11 +237,11 @@ class _Seen:
         return checksum
 
 
-async def _sent(stretches: AsyncIterator[bytes | Stretch]) -> AsyncIterator[bytes]:
+async def _sent(stretches: AsyncIterator[Part]) -> AsyncIterator[bytes]:
     """Yield the bytes of stretches as well."""
     async for stretch in stretches:
-        if isinstance(stretch, bytes):
-            yield stretch
+        if isinstance(stretch, bytes | Sent):
+            yield stretch if isinstance(stretch, bytes) else stretch.content
             continue
         async with aclosing(stretch.parts()) as parts:
             async for part in parts:
@@ -226,12 +251,12 @@ async def _sent(stretches: AsyncIterator[bytes | Stretch]) -> AsyncIterator[byte
 @overload
 def _blocks(parts: AsyncIterator[bytes]) -> AsyncIterator[Block]: ...
 @overload
-def _blocks(parts: AsyncIterator[bytes | Stretch]) -> AsyncIterator[Block | Stretch]: ...
-async def _blocks(parts: AsyncIterator[bytes | Stretch]) -> AsyncIterator[Block | Stretch]:
-    """Cut a stream into blocks of one size, shorter where a stretch follows and at the end."""
+def _blocks(parts: AsyncIterator[Part]) -> AsyncIterator[Block | Stretch | Sent]: ...
+async def _blocks(parts: AsyncIterator[Part]) -> AsyncIterator[Block | Stretch | Sent]:
+    """Cut a stream into blocks of one size, shorter where something else follows and at the end."""
     block, room = Block(), BLOCK
     async for part in parts:
-        if isinstance(part, Stretch):
+        if not isinstance(part, bytes):
             if block:
                 yield block
             block, room = Block(), BLOCK

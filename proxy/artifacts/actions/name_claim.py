@@ -33,7 +33,8 @@ Listing = Callable[[], Awaitable[Sequence[Artifact]]]
 class NameClaim:
     """One push under a name, from the first look to the last.
 
-    `seen` is the newest listing that is known, `listed` asks for another one.
+    `seen` is the newest listing that is known, `listed` asks for another one. Without `waits` a name that is taken is
+    another job's.
     """
 
     name: str
@@ -42,6 +43,7 @@ class NameClaim:
     timeouts: Timeouts
     seen: Sequence[Artifact]
     listed: Listing
+    waits: bool = True
     _pauses: Iterator[float] = field(init=False)
     _beaten: set[str] = field(default_factory=set)  # ids of what others are bound to withdraw
     _allowed: float = 0.0  # when the last look before the end began (monotonic seconds)
@@ -91,12 +93,20 @@ class NameClaim:
             except NameTaken as taken:
                 _log.info("the name %s is taken", full)
                 used.discard(full)
-                if not (may_be_ours or taken.doubtful):
+                is_theirs = not (may_be_ours or taken.doubtful)
+                if is_theirs:
                     await reserved.drop(full)
+                if not self.waits:
+                    raise Contested from None
+                if is_theirs:
                     number = await self._after(number)
                     continue
                 self._passed, number = True, following(number)
         raise StoreRefused(f"the artifact service says that {_NAMES} names of this image are taken; try again later")
+
+    def others(self, full: str) -> frozenset[str]:
+        """Return the ids of what is known beside one number of this name, which some servers list too early."""
+        return frozenset(each.id for each in self._same() if each.name != full)
 
     def _full(self, number: int) -> str:
         return self.name if number == 1 else f"{self.name}~{number}"

@@ -3,12 +3,14 @@
 Beside that it remembers what only the relay that stored an artifact can know: when the artifact expires.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from proxy.archive.pieces import Piece
 from proxy.artifacts.actions.results import EXPIRED
 from proxy.artifacts.actions.session import SessionHolder, State
-from proxy.artifacts.base import NOBODYS, Artifact, ArtifactStore, Body, Claim, StoreExpired
+from proxy.artifacts.base import NOBODYS, Ahead, Artifact, ArtifactStore, Body, Claim, SendsAhead, StoreExpired
 from proxy.runtime.files import Source
 from proxy.runtime.limits import Rereading
 
@@ -55,6 +57,10 @@ class SessionStore:
             except StoreExpired:  # even before its time
                 self._sessions.note_refusal()
         return list(self._known.values())
+
+    def begin(self, name: str, look: Callable[[], Awaitable[frozenset[Piece]]]) -> Ahead | None:
+        """Begin an upload that `put` under this name goes on with."""
+        return self._store.begin(name, look) if isinstance(self._store, SendsAhead) and not self.closed else None
 
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store an archive under a name, or `name~N` where that is taken."""

@@ -6,7 +6,7 @@ about an archive is known before its artifact is created: upload URLs live an ho
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from proxy.archive.container import OVERHEAD, Wrapping, wrap
 from proxy.archive.index import TAIL
 from proxy.artifacts.actions.azure import BlobStorage, appends, content_headers
 from proxy.artifacts.actions.block_upload import MOST_BYTES, Upload, Uploaded, UploadLost
+from proxy.artifacts.actions.early_upload import Begun, EarlyUploads, Firsts, around
 from proxy.artifacts.actions.finalize import Finalizer
 from proxy.artifacts.actions.name_claim import NameClaim
 from proxy.artifacts.actions.remote_file import Link, RemoteFile, Tails
@@ -27,14 +28,15 @@ from proxy.artifacts.actions.run_reader import Reader, RunReader, artifact_of
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts, Untrusted
 from proxy.artifacts.base import (
     NOBODYS,
+    Ahead,
     Artifact,
     ArtifactGone,
     Body,
     Claim,
     Contested,
+    Indexed,
     Ownership,
     StoreRefused,
-    Stretch,
 )
 from proxy.artifacts.naming import SUFFIX
 from proxy.runtime.limits import Rereading
@@ -71,6 +73,7 @@ class ActionsStore:
         self._service: ResultsService | None = None
         self._reader: Reader | None = None
         self._tails = Tails()
+        self._early = EarlyUploads(storage)
         self._reserved = ReservedNames(reserved or folder / "reserved.json")
         self._seen: list[Artifact] = []  # the newest listing
         self._latest = datetime.fromtimestamp(0, UTC)  # creation of what is known
@@ -195,23 +198,36 @@ class ActionsStore:
         if not self._has_listed:
             await self.listed()
         claim = Claim(Ownership.ANY) if self.any_job and claim.whose is Ownership.JOB else claim
-        seen = [*self._seen, *self._unlisted.values()]
-        contest = NameClaim(name, claim, service.session, service.timeouts, seen, self._all)
+        contest = self._contest(name, claim)
+        begun = await self._early.take(name, contest)
         problem, tries = "", 0
         for wait in service.waits():
-            full, created = await self._create(service, contest)
+            begun = begun or await self._begin(service, contest)
             try:
-                return await self._store(service, contest, full, created, body)
+                return await self._store(service, contest, begun, body)
             except UploadLost as lost:
                 problem, tries = str(lost), tries + lost.was_patient
-            _log.warning("%s has to be given up (%s); the upload starts again under another name", full, problem)
-            if not appends(created.url) and tries == _UPLOADS:
+            _log.warning("%s has to be given up (%s); the upload starts again under another name", begun.full, problem)
+            if not appends(begun.created.url) and tries == _UPLOADS:
                 break
+            begun = None
             await asyncio.sleep(wait)
             service.retrying()
         raise StoreRefused(f"the image was not stored, under any of several names ({problem}); try again later")
 
-    async def _create(self, service: ResultsService, contest: NameClaim) -> tuple[str, Created]:
+    def begin(self, name: str, look: Callable[[], Awaitable[Firsts]]) -> Ahead | None:
+        """Begin an upload that `put` under this name goes on with."""
+        work = partial(self._begin_at_once, name)
+        return None if self.closed else self._early.begin(name, look, work)
+
+    async def _begin_at_once(self, name: str) -> Begun:
+        return await self._begin(self._writing(), self._contest(name, NOBODYS, waits=False))
+
+    def _contest(self, name: str, claim: Claim, *, waits: bool = True) -> NameClaim:
+        service, seen = self._writing(), [*self._seen, *self._unlisted.values()]
+        return NameClaim(name, claim, service.session, service.timeouts, seen, self._all, waits)
+
+    async def _begin(self, service: ResultsService, contest: NameClaim) -> Begun:
         async def create(full: str) -> Created:
             try:
                 created = await service.create(full, raw=self._raw)
@@ -222,16 +238,16 @@ class ActionsStore:
             self._checked(created.url)
             return created
 
-        return await contest.take(create, self._reserved, self._used)
-
-    async def _store(
-        self, service: ResultsService, contest: NameClaim, full: str, created: Created, body: Body
-    ) -> Artifact:
-        """Upload and finish one artifact. Raise UploadLost if its name has to be given up, Contested."""
-        began = service.now()
-        wrapping = Wrapping(b"", b"") if created.raw else wrap(full + SUFFIX, body.size, body.crc)
+        full, created = await contest.take(create, self._reserved, self._used)
         upload = Upload(self._storage, created.url, content_headers(full + SUFFIX, is_raw=created.raw))
-        uploaded = await upload.send(_around(wrapping, body), TAIL + len(wrapping.end))
+        return Begun(full, created, service.session.owner, contest.others(full), upload)
+
+    async def _store(self, service: ResultsService, contest: NameClaim, begun: Begun, body: Body) -> Artifact:
+        """Upload and finish one artifact. Raise UploadLost if its name has to be given up, Contested."""
+        began, full, created = service.now(), begun.full, begun.created
+        wrapping = Wrapping(b"", b"") if created.raw else wrap(full + SUFFIX, body.size, body.crc)
+        placed = begun.placed(body.index.blobs) if isinstance(body, Indexed) else {}
+        uploaded = await begun.upload.send(around(wrapping, body.stretches(), placed), TAIL + len(wrapping.end))
         is_whole, deleted = partial(self._is_whole, service), frozenset(self._deleted)
         finishing = Finalizer(service, full, uploaded, is_whole, contest.allow, deleted)
         try:
@@ -290,10 +306,3 @@ class ActionsStore:
             return await self._file(artifact_of(found)).is_all_of(size)
         except (NoSuchArtifact, ArtifactGone):  # Forgejo lists what is not confirmed
             return False
-
-
-async def _around(wrapping: Wrapping, body: Body) -> AsyncIterator[bytes | Stretch]:
-    yield wrapping.head
-    async for stretch in body.stretches():
-        yield stretch
-    yield wrapping.end
