@@ -119,10 +119,10 @@ class Settings(BaseSettings):
         "write", description="read: serve images, refuse every push and deletion, and keep the current session"
     )
     compression_level: int = Field(
-        3,
+        1,
         ge=1,
         le=19,
-        description="zstd level, 1 (fast) to 19 (small), for content that is not compressed yet; 3 keeps up with disks",
+        description="zstd level, 1 (fast) to 19 (small), for content that is not compressed yet",
     )
     settle_seconds: float = Field(
         2,

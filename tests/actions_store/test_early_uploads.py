@@ -58,6 +58,12 @@ class Sending:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
+async def save(relay: Relay, sample: Sample, reference: str = "app:v1") -> None:
+    """Send a tarball; all of it has to succeed."""
+    answer = await Sending(relay, legacy_save(sample, reference), reference).ended()
+    assert answer.status == 201, answer.body
+
+
 async def until(is_so: Callable[[], bool]) -> None:
     while not is_so():  # noqa: ASYNC110 - what happens elsewhere tells nobody
         await asyncio.sleep(0.01)
@@ -119,7 +125,7 @@ async def test_a_client_that_breaks_off_leaves_nothing_and_the_next_push_succeed
     await until(lambda: not relay.files("uploads"))
     assert (await relay.get("v1")).status == 404
     assert not list(actions.ledger.finished())
-    assert (await Sending(relay, legacy_save(sample, "app:v1")).ended()).status == 201
+    await save(relay, sample)
     await is_stored(actions, relays, sample)
 
 
@@ -134,7 +140,7 @@ async def test_a_relay_that_is_killed_while_it_uploads_leaves_a_name_that_the_ne
 
     again = await relays.start(actions, tempo=PATIENT)
 
-    assert (await Sending(again, legacy_save(sample, "app:v1")).ended()).status == 201
+    await save(again, sample)
     await is_stored(actions, relays, sample)
 
 
@@ -218,7 +224,7 @@ async def test_what_is_saved_last_answers_although_its_upload_began_first(emulat
     assert (await slow.ended()).status == 201
 
     await is_stored(actions, relays, first)
-    assert (await Sending(relay, legacy_save(second, "app:v1")).ended()).status == 201
+    await save(relay, second)
     await is_stored(actions, relays, second)
 
 
@@ -237,27 +243,21 @@ async def test_two_that_save_under_one_tag_of_one_relay_are_both_answered(emulat
 @pytest.mark.parametrize("job", ["build", "again"])
 async def test_what_the_run_has_is_not_sent_and_takes_no_name(emulate: Emulate, relays: Relays, job: str) -> None:
     actions, sample = emulate(), made(1)
-    assert (
-        await Sending(await relays.start(actions, tempo=PATIENT), legacy_save(sample, "app:v1")).ended()
-    ).status == 201
+    await save(await relays.start(actions, tempo=PATIENT), sample)
     actions.traffic.reset()
 
-    assert (
-        await Sending(await relays.start(actions, actions.job(job), PATIENT), legacy_save(sample, "app:v1")).ended()
-    ).status == 201
+    await save(await relays.start(actions, actions.job(job), PATIENT), sample)
 
     assert actions.traffic.calls[kinds.CREATE] == actions.traffic.calls[kinds.PUT_BLOCK] == 0
 
 
 async def test_a_layer_that_the_run_has_is_copied_and_only_the_other_is_sent(emulate: Emulate, relays: Relays) -> None:
     actions, sample = emulate(), made(1, 2)
-    assert (
-        await Sending(await relays.start(actions, tempo=PATIENT), legacy_save(made(1), "app:v1")).ended()
-    ).status == 201
+    await save(await relays.start(actions, tempo=PATIENT), made(1))
     actions.traffic.reset()
 
     relay = await relays.start(actions, actions.job("more"), PATIENT)
-    assert (await Sending(relay, legacy_save(sample, "app:v2"), "app:v2").ended()).status == 201
+    await save(relay, sample, "app:v2")
 
     assert actions.traffic.received[kinds.PUT_BLOCK] < LARGE + MIB
     assert actions.traffic.calls[kinds.COPY_BLOCK] > 0
@@ -266,13 +266,11 @@ async def test_a_layer_that_the_run_has_is_copied_and_only_the_other_is_sent(emu
 
 async def test_a_layer_that_only_begins_like_one_of_the_run_is_stored_exactly(emulate: Emulate, relays: Relays) -> None:
     actions, before = emulate(), made(1)
-    assert (
-        await Sending(await relays.start(actions, tempo=PATIENT), legacy_save(before, "app:v1")).ended()
-    ).status == 201
+    await save(await relays.start(actions, tempo=PATIENT), before)
     alike = Sample((before.layers[0][: 4 * MIB] + noise(LARGE, 3),))
 
     relay = await relays.start(actions, actions.job("more"), PATIENT)
-    assert (await Sending(relay, legacy_save(alike, "app:v2"), "app:v2").ended()).status == 201
+    await save(relay, alike, "app:v2")
 
     await is_stored(actions, relays, alike, "v2")
 

@@ -7,7 +7,7 @@ dropped by the storage. Whatever goes wrong here only means that the whole archi
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from proxy.artifacts.actions.azure import BlobStorage, appends
 from proxy.artifacts.actions.block_upload import BLOCK, Lanes, Part, Sent, Upload, UploadLost
 from proxy.artifacts.actions.name_claim import NameClaim
 from proxy.artifacts.actions.results import Created
-from proxy.artifacts.base import Stretch
+from proxy.artifacts.base import Body, Indexed, Stretch
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
 from proxy.runtime.files import LocalFile
@@ -47,6 +47,21 @@ class _Growing:
     length: int = 0
     count: int = 0  # pieces before these
     source: LocalFile | None = None
+
+    def add(self, piece: Piece) -> None:
+        """Take one more piece."""
+        self.pieces.append(piece)
+        self.length += piece.stored
+
+    def opened(self, path: Path) -> LocalFile:
+        """Open the file, once. Raise OSError."""
+        self.source = self.source or LocalFile.open(path)
+        return self.source
+
+    def go_on(self) -> None:
+        """Begin another block."""
+        self.offset, self.count = self.offset + self.length, self.count + len(self.pieces)
+        self.pieces, self.length = [], 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +111,28 @@ class Begun:
                 found[entry.offset + block.offset] = block
         return found
 
+    async def around(self, wrapping: Wrapping, body: Body) -> AsyncGenerator[Part]:
+        """Yield an archive in its wrapping; what was sent already is marked."""
+        placed = self.placed(body.index.blobs) if isinstance(body, Indexed) else {}
+        yield wrapping.head
+        at, held = 0, list[bytes]()
+        block: _Block | None = None
+        async for part in body.stretches():
+            if isinstance(part, Stretch):
+                at += part.length
+                yield part
+                continue
+            block = block or placed.get(at)
+            at += len(part)
+            if block is None:
+                yield part
+                continue
+            held.append(part)
+            if sum(map(len, held)) == block.length:
+                yield Sent(block.ids[0], b"".join(held))
+                block, held = None, []
+        yield wrapping.end
+
 
 class EarlyUpload:
     """An upload that begins before its archive is known (`base.Ahead`); made in the loop.
@@ -131,8 +168,7 @@ class EarlyUpload:
         file = self._growing.setdefault(path, _Growing(piece))
         if file.length + piece.stored > _LARGEST:
             self._cut(path, file)
-        file.pieces.append(piece)
-        file.length += piece.stored
+        file.add(piece)
 
     def whole(self, path: Path, digest: Digest) -> None:
         """Take note of the digest of a file that is complete; its last pieces are sent at the end."""
@@ -143,13 +179,10 @@ class EarlyUpload:
         """Make a block of the pieces that are in none, unless too many wait already."""
         if not self._ended and self._waiting.qsize() < _WAITING and self._count < _MOST:
             with suppress(OSError):  # too many open files
-                file.source = file.source or LocalFile.open(path)
-                block = _Block(path, file.source, file.offset, file.count, tuple(file.pieces), file.first)
+                block = _Block(path, file.opened(path), file.offset, file.count, tuple(file.pieces), file.first)
                 self._loop.call_soon_threadsafe(self._waiting.put_nowait, block)
                 self._count += 1
-        file.offset += file.length
-        file.count += len(file.pieces)
-        file.pieces, file.length = [], 0
+        file.go_on()
 
     # Called in the loop
 
@@ -229,27 +262,3 @@ class EarlyUploads:
         if begun and (begun.owner, begun.others) == (contest.session.owner, contest.others(begun.full)):
             return begun
         return None
-
-
-async def around(
-    wrapping: Wrapping, stretches: AsyncIterator[bytes | Stretch], placed: Mapping[int, _Block]
-) -> AsyncGenerator[Part]:
-    """Yield an archive in its wrapping; what was sent already, by where it is `placed` in the archive, is marked so."""
-    yield wrapping.head
-    at, held = 0, list[bytes]()
-    block: _Block | None = None
-    async for part in stretches:
-        if isinstance(part, Stretch):
-            at += part.length
-            yield part
-            continue
-        block = block or placed.get(at)
-        at += len(part)
-        if block is None:
-            yield part
-            continue
-        held.append(part)
-        if sum(map(len, held)) == block.length:
-            yield Sent(block.ids[0], b"".join(held))
-            block, held = None, []
-    yield wrapping.end

@@ -1,7 +1,6 @@
 """The Actions store: archives as artifacts of the workflow run, each in a zip of its own, or bare.
 
-Artifacts are immutable and their names are taken for good, so a tag that is pushed again gets the next `~N`. Everything
-about an archive is known before its artifact is created: upload URLs live an hour, and cannot be renewed.
+Artifacts are immutable, and their names are taken for good: a tag that is pushed again gets the next `~N`.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ from proxy.archive.container import OVERHEAD, Wrapping, wrap
 from proxy.archive.index import TAIL
 from proxy.artifacts.actions.azure import BlobStorage, appends, content_headers
 from proxy.artifacts.actions.block_upload import MOST_BYTES, Upload, Uploaded, UploadLost
-from proxy.artifacts.actions.early_upload import Begun, EarlyUploads, Firsts, around
+from proxy.artifacts.actions.early_upload import Begun, EarlyUpload, EarlyUploads, Firsts
 from proxy.artifacts.actions.finalize import Finalizer
 from proxy.artifacts.actions.name_claim import NameClaim
 from proxy.artifacts.actions.remote_file import Link, RemoteFile, Tails
@@ -28,13 +27,11 @@ from proxy.artifacts.actions.run_reader import Reader, RunReader, artifact_of
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts, Untrusted
 from proxy.artifacts.base import (
     NOBODYS,
-    Ahead,
     Artifact,
     ArtifactGone,
     Body,
     Claim,
     Contested,
-    Indexed,
     Ownership,
     StoreRefused,
 )
@@ -72,8 +69,7 @@ class ActionsStore:
         self._raw = form == "raw"
         self._service: ResultsService | None = None
         self._reader: Reader | None = None
-        self._tails = Tails()
-        self._early = EarlyUploads(storage)
+        self._tails, self._early = Tails(), EarlyUploads(storage)
         self._reserved = ReservedNames(reserved or folder / "reserved.json")
         self._seen: list[Artifact] = []  # the newest listing
         self._latest = datetime.fromtimestamp(0, UTC)  # creation of what is known
@@ -101,8 +97,7 @@ class ActionsStore:
         if self.any_job or self._service is None:
             return True
         run, _, job = artifact.owner.partition(":")
-        session = self._service.session
-        return run != session.run or job == session.job
+        return run != self._service.session.run or job == self._service.session.job
 
     def now(self) -> datetime:
         """Return the time by the clock of the service; without a session, by ours."""
@@ -149,12 +144,12 @@ class ActionsStore:
         return RemoteFile(artifact, link, self._storage, self._tails, self._folder)
 
     async def _is_listed(self, artifact: Artifact) -> bool:
-        return any(each.id == artifact.id for each in await self.listed())
+        return artifact.id in {each.id for each in await self.listed()}
 
     async def _sign(self, artifact: Artifact) -> URL:
-        if self._reader is None:
-            raise ArtifactGone(artifact.name)
-        return self._checked(await self._reader.sign(artifact))
+        if self._reader:
+            return self._checked(await self._reader.sign(artifact))
+        raise ArtifactGone(artifact.name)
 
     def _checked(self, url: URL) -> URL:
         try:
@@ -166,12 +161,12 @@ class ActionsStore:
     async def delete(self, artifact: Artifact) -> None:
         """Delete an artifact; one that is not there any more is no error."""
         service = self._writing()
-        if artifact.id in self._deleted:
-            return  # its name may be another one's by now
+        if artifact.id in self._deleted:  # its name may be another one's by now
+            return
         self._own.pop(artifact.id, None)
         run, _, job = artifact.owner.partition(":")
         for _ in range(_TWINS):
-            is_listed = any(each.id == artifact.id for each in await self._all())
+            is_listed = artifact.id in {each.id for each in await self._all()}
             if not is_listed and not (run and artifact.finalized):  # its name may be another one's by now
                 break
             if await service.delete(run, job, artifact.name):  # a listing that lags may lack it
@@ -202,7 +197,7 @@ class ActionsStore:
         begun = await self._early.take(name, contest)
         problem, tries = "", 0
         for wait in service.waits():
-            begun = begun or await self._begin(service, contest)
+            begun = begun or await self._begin(contest)
             try:
                 return await self._store(service, contest, begun, body)
             except UploadLost as lost:
@@ -215,19 +210,18 @@ class ActionsStore:
             service.retrying()
         raise StoreRefused(f"the image was not stored, under any of several names ({problem}); try again later")
 
-    def begin(self, name: str, look: Callable[[], Awaitable[Firsts]]) -> Ahead | None:
+    def begin(self, name: str, look: Callable[[], Awaitable[Firsts]]) -> EarlyUpload | None:
         """Begin an upload that `put` under this name goes on with."""
-        work = partial(self._begin_at_once, name)
-        return None if self.closed else self._early.begin(name, look, work)
+        return None if self.closed else self._early.begin(name, look, lambda: self._begin(self._contest(name)))
 
-    async def _begin_at_once(self, name: str) -> Begun:
-        return await self._begin(self._writing(), self._contest(name, NOBODYS, waits=False))
-
-    def _contest(self, name: str, claim: Claim, *, waits: bool = True) -> NameClaim:
+    def _contest(self, name: str, claim: Claim | None = None) -> NameClaim:
+        """Look for a name; without a claim, for one that is free."""
         service, seen = self._writing(), [*self._seen, *self._unlisted.values()]
-        return NameClaim(name, claim, service.session, service.timeouts, seen, self._all, waits)
+        return NameClaim(name, claim or NOBODYS, service.session, service.timeouts, seen, self._all, claim is not None)
 
-    async def _begin(self, service: ResultsService, contest: NameClaim) -> Begun:
+    async def _begin(self, contest: NameClaim) -> Begun:
+        service = self._writing()
+
         async def create(full: str) -> Created:
             try:
                 created = await service.create(full, raw=self._raw)
@@ -244,14 +238,13 @@ class ActionsStore:
 
     async def _store(self, service: ResultsService, contest: NameClaim, begun: Begun, body: Body) -> Artifact:
         """Upload and finish one artifact. Raise UploadLost if its name has to be given up, Contested."""
-        began, full, created = service.now(), begun.full, begun.created
-        wrapping = Wrapping(b"", b"") if created.raw else wrap(full + SUFFIX, body.size, body.crc)
-        placed = begun.placed(body.index.blobs) if isinstance(body, Indexed) else {}
-        uploaded = await begun.upload.send(around(wrapping, body.stretches(), placed), TAIL + len(wrapping.end))
+        began, full = service.now(), begun.full
+        wrapping = Wrapping(b"", b"") if begun.created.raw else wrap(full + SUFFIX, body.size, body.crc)
+        uploaded = await begun.upload.send(begun.around(wrapping, body), TAIL + len(wrapping.end))
         is_whole, deleted = partial(self._is_whole, service), frozenset(self._deleted)
         finishing = Finalizer(service, full, uploaded, is_whole, contest.allow, deleted)
         try:
-            found = await finishing.once(look=appends(created.url))
+            found = await finishing.once(look=appends(begun.created.url))
             try:
                 artifact = await contest.settle(self._stored(service, full, found, began, uploaded))
             except StoreRefused:  # it is finished all the same, and other jobs have it
@@ -280,11 +273,11 @@ class ActionsStore:
     def _keep(self, artifact: Artifact, uploaded: Uploaded, wrapping: Wrapping, size: int) -> None:
         """Have an artifact open for its first reader."""
         file = self._file(artifact)
-        start = len(wrapping.head)
-        file.place(start, start + size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)])
+        file.place(
+            len(wrapping.head), len(wrapping.head) + size, uploaded.tail[: len(uploaded.tail) - len(wrapping.end)]
+        )
         self._own[artifact.id] = file
-        while len(self._own) > self.kept:
-            del self._own[next(iter(self._own))]
+        self._own = dict(list(self._own.items())[-self.kept :])
 
     def _stored(
         self, service: ResultsService, full: str, found: Listed | str, began: datetime, uploaded: Uploaded
@@ -293,8 +286,7 @@ class ActionsStore:
         if isinstance(found, Listed):
             return artifact_of(found)
         self._latest = max(self._latest, began)
-        artifact = Artifact(full, found, self._latest, uploaded.size, service.session.owner)
-        self._unlisted[found] = artifact
+        artifact = self._unlisted[found] = Artifact(full, found, self._latest, uploaded.size, service.session.owner)
         return artifact
 
     async def _is_whole(self, service: ResultsService, found: Listed, size: int) -> bool:

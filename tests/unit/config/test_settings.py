@@ -27,7 +27,7 @@ def test_the_defaults_serve_this_machine_alone() -> None:
     assert settings.trusted_hosts is None
     assert (settings.run_id, settings.trust_forks) == (None, False)
     assert settings.access == "write"
-    assert settings.compression_level == 3
+    assert settings.compression_level == 1
     assert (settings.settle_seconds, settings.wait) == (2, 0)
     assert settings.password is None
     assert (settings.log_format, settings.log_level) == ("text", "info")
@@ -102,7 +102,7 @@ def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Pat
         "RELAY_RUN_ID": "none",
         "RELAY_TRUST_FORKS": "false",
         "RELAY_ACCESS": "write",
-        "RELAY_COMPRESSION_LEVEL": "3",
+        "RELAY_COMPRESSION_LEVEL": "1",
         "RELAY_SETTLE_SECONDS": "0.5",
         "RELAY_WAIT": "0",
         "RELAY_PASSWORD": "none",
