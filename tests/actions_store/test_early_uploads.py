@@ -59,7 +59,6 @@ class Sending:
 
 
 async def save(relay: Relay, sample: Sample, reference: str = "app:v1") -> None:
-    """Send a tarball; all of it has to succeed."""
     answer = await Sending(relay, legacy_save(sample, reference), reference).ended()
     assert answer.status == 201, answer.body
 
@@ -70,12 +69,10 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 async def sent(actions: Emulator, blocks: int = 1) -> None:
-    """Wait until so many blocks are stored."""
     await until(lambda: actions.traffic.answers[kinds.PUT_BLOCK, 201] >= blocks)
 
 
 async def is_stored(actions: Emulator, relays: Relays, sample: Sample, tag: str = "v1") -> None:
-    """Pull in a later job, every byte checked."""
     found = await pulled(await relays.start(actions, actions.job("deploy"), PATIENT), tag)
     assert set(sample.layers) <= set(found.values())
 
