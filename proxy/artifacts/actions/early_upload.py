@@ -214,7 +214,7 @@ class EarlyUpload:
     async def _sent(self, known: Firsts) -> Begun | None:
         """Send block after block until somebody takes what was begun."""
         begun: Begun | None = None
-        with ReadAhead(self._storage.memory, 2 * BLOCK, self._storage.up - 1) as more:
+        with ReadAhead(self._storage.memory, 2 * BLOCK, self._storage.up // 2 - 1) as more:  # framing takes memory, too
             lanes = Lanes(more)
             try:
                 while not self._ended and (block := await self._waiting.get()):
