@@ -247,10 +247,9 @@ class Catalog:
 
     def begin(self, name: Name, tag: Tag) -> Ahead | None:
         """Begin to send content that is still coming, for an archive that is then `put`, if the store can do that."""
-        if not isinstance(self._store, SendsAhead):
-            return None
         look = partial(self._search.begin, partial(self.standing, name, tag), self.may_replace)
-        return self._store.begin(self._naming.encode(name, tag), look)
+        wanted = self._naming.encode(name, tag)
+        return self._store.begin(wanted, look) if isinstance(self._store, SendsAhead) else None
 
     async def put(self, name: Name, reference: Tag | Digest, body: ArchiveBody, claim: Claim = NOBODYS) -> Archive:
         """Store an archive, which then answers for its reference; raise Contested."""

@@ -80,13 +80,13 @@ class _Block:
     def length(self) -> int:
         return sum(piece.stored for piece in self.pieces)
 
-    def checked(self, stored: bytes) -> bytes:
+    def checked(self, stored: bytes | memoryview) -> bytes:
         """Return the bytes that were read; raise PieceDamaged if they are not these pieces."""
         view, at = memoryview(stored), 0
         for piece in self.pieces:
             check(view[at : at + piece.stored], piece)
             at += piece.stored
-        return stored
+        return bytes(stored)
 
 
 @dataclass(slots=True)
