@@ -39,13 +39,14 @@ def gather(found: Iterable[Member], parts: StagingArea) -> Unpacked:
     links: dict[str, str] = {}
     unpacked = Unpacked(Contents(files, links, lambda digest: unpacked.parts[digest].read()))
     for member in found:
-        if member.link:
+        if member.link:  # a later member replaces an earlier one, as in every reader
+            files.pop(member.name, None)
             links[member.name] = member.link
         elif posixpath.basename(member.name) not in _UNWANTED:
             part = _part(member, parts)
             file = File(part.digest, part.entry.size, part.head)
-            if files.setdefault(member.name, file) != file:
-                raise TarballInvalid(f"the tarball has two different files {member.name[:80]!r}")
+            links.pop(member.name, None)
+            files[member.name] = file
             unpacked.parts.setdefault(part.digest, part)
         if len(files) + len(links) > _MOST_FILES:
             raise TarballInvalid(f"the tarball has more than {_MOST_FILES} files")

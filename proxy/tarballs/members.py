@@ -19,6 +19,7 @@ _SKIP = 1024 * 1024  # bytes that are read at once to skip them
 _WANTED = {"path", "linkpath", "size"}  # of an extended header
 _LINKS = {tarfile.SYMTYPE, tarfile.LNKTYPE}
 _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
+_HEADER_ONLY = {*_LINKS, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE}  # POSIX: of any size
 _LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 _PAX = {tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE}
 _EXTENSIONS = {*_LONG, *_PAX, tarfile.XGLTYPE}
@@ -63,6 +64,8 @@ def members(source: Readable) -> Iterator[Member]:
         if header.type in _EXTENSIONS:
             extended.update(_extension(source, header))
             continue
+        if _has_gnu_times(block):
+            header.name = block[:100].partition(b"\0")[0].decode(errors="surrogateescape")
         member = _member(source, header, extended)
         extended = {}
         if header.type in _FILES | _LINKS:
@@ -71,6 +74,12 @@ def members(source: Readable) -> Iterator[Member]:
             pass
         _exactly(source, -member.size % tarfile.BLOCKSIZE)
     raise TarballInvalid(f"the tarball has more than {_MOST} members")
+
+
+def _has_gnu_times(block: bytes) -> bool:
+    """Return whether a header has times of GNU where others have the first part of a long name."""
+    time = block[345:357].strip(b" \0")
+    return block[257:265] == b"ustar  \0" and bool(time) and (time[0] >= 0x80 or time.isdigit())  # noqa: PLR2004
 
 
 def _extension(source: Readable, header: tarfile.TarInfo) -> Iterator[tuple[str, str]]:
@@ -100,20 +109,23 @@ def _extension(source: Readable, header: tarfile.TarInfo) -> Iterator[tuple[str,
 
 def _member(source: Readable, header: tarfile.TarInfo, extended: Mapping[str, str]) -> Member:
     """Return the member of a header; a link that leads out of the tar leads to nothing."""
+    if header.type in _HEADER_ONLY:
+        header.size = 0
+        extended = {key: value for key, value in extended.items() if key != "size"}
     if header.size < 0 or header.type == tarfile.GNUTYPE_SPARSE:
         raise TarballInvalid(f"the tarball has a {'sparse file' if header.size >= 0 else 'file of negative size'}")
     size = extended.get("size", str(header.size))
     if not (size.isascii() and size.isdigit() and len(size) < 20):  # noqa: PLR2004 - digits of 2 ** 63
         raise TarballInvalid(f"the tarball has a file whose size is {size[:40]!r}")
-    name = posixpath.normpath(extended.get("path", header.name))
-    if name.startswith(("/", "../")) or len(name) > _NAME:
+    name = posixpath.normpath(extended.get("path", header.name)).lstrip("/")  # as tar strips it
+    if name == ".." or name.startswith("../") or len(name) > _NAME:
         raise TarballInvalid(f"the tarball has a member that leads out of it: {name[:80]!r}")
     if header.type not in _LINKS:
         return Member(name, int(size), "", source, int(size))
     target = extended.get("linkpath", header.linkname)
     if header.type == tarfile.SYMTYPE:
         target = posixpath.join(posixpath.dirname(name), target)
-    return Member(name, 0, posixpath.normpath(target), source, 0)
+    return Member(name, 0, posixpath.normpath(target).lstrip("/"), source, 0)
 
 
 def _exactly(source: Readable, size: int) -> bytes:

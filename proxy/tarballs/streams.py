@@ -15,6 +15,7 @@ from isal import igzip_lib
 from proxy.errors import TarballInvalid
 
 _CHUNK = 256 * 1024  # bytes that are read from the source at once
+_LEAST_CHUNK = 1024  # bytes of each further stream that are read first: there may be thousands of small ones
 _WINDOW = 32 * 1024 * 1024  # bytes; of zstd: up to level 20, or --long=25
 _XZ_MEMORY = 40 * 1024 * 1024  # bytes; up to preset 8
 _HARMLESS = 1024**3  # plain bytes that anything may expand to
@@ -35,20 +36,28 @@ class Begun:
     def __init__(self, source: Readable, first: bytes = b"") -> None:
         self.came = 0  # bytes that were read from the source
         self._source = source
-        self._first = first
+        self._first = [memoryview(first)] if first else []  # the last one comes next
 
     def peek(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer at the end, and leave them there."""
-        more = up_to(size - len(self._first), self._source)
-        self.came += len(more)
-        self._first += more
-        return self._first[:size]
+        if self._first and len(self._first[-1]) >= size:
+            return bytes(self._first[-1][:size])
+        found = up_to(size, self)
+        self.unread(found)
+        return found
+
+    def unread(self, content: bytes) -> None:
+        """Put bytes back that were read: they come next."""
+        if content:
+            self._first.append(memoryview(content))
 
     def read(self, size: int, /) -> bytes:
         """Return 1 to `size` bytes, or none at the end."""
         if self._first:
-            given, self._first = self._first[:size], self._first[size:]
-            return given
+            first = self._first.pop()
+            if len(first) > size:
+                self._first.append(first[size:])
+            return bytes(first[:size])
         found = self._source.read(size)
         self.came += len(found)
         return found
@@ -114,24 +123,34 @@ class _Inflated:
         self._name = name
         self._source = source
         self._decoder = _DECODERS[name]()
+        self._chunk = _LEAST_CHUNK
 
     def read(self, size: int, /) -> bytes:
         """Return 1 to `size` plain bytes, or none at the end."""
         while True:
-            if self._decoder.eof:  # go on with another stream of the kind; whatever else follows is no part of it
-                self._source = Begun(self._source, self._decoder.unused_data)
-                if compression(self._source.peek(_MAGIC)) != self._name:
-                    return b""
-                self._decoder = _DECODERS[self._name]()
+            if self._decoder.eof and not self._goes_on():
+                return b""
             given = b""
-            if self._decoder.needs_input and not (given := self._source.read(_CHUNK)):
-                raise TarballInvalid(f"the {self._name} stream ends too early")
+            if self._decoder.needs_input:
+                if not (given := self._source.read(self._chunk)):
+                    raise TarballInvalid(f"the {self._name} stream ends too early")
+                self._chunk = min(2 * self._chunk, _CHUNK)
             try:
                 found = self._decoder.decompress(given, size)
             except _DAMAGES as error:
                 raise TarballInvalid(f"the {self._name} stream cannot be read: {error}") from error
             if found:
                 return found
+
+    def _goes_on(self) -> bool:
+        """Begin another stream of the kind; return False if something else follows, which is no part of it."""
+        self._source.unread(self._decoder.unused_data)
+        while self._name == "xz" and self._source.peek(4) == bytes(4):  # padding between streams
+            up_to(4, self._source)
+        if compression(self._source.peek(_MAGIC)) != self._name:
+            return False
+        self._decoder, self._chunk = _DECODERS[self._name](), _LEAST_CHUNK
+        return True
 
 
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)  # its stubs take the class for an instance

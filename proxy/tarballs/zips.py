@@ -43,6 +43,8 @@ class Zip:
             self._files = [each for each in self._zip.infolist() if not each.is_dir()]  # fails on an empty name
         if len(self._files) > _MOST_FILES:
             raise TarballInvalid(f"the zip has more than {_MOST_FILES} files")
+        if len({each.header_offset for each in self._files}) < len(self._files):
+            raise TarballInvalid("the zip names the same bytes several times: it is no image")
         self.names = [each.filename for each in self._files]
 
     @property

@@ -127,3 +127,14 @@ def test_compressions_are_told_by_their_first_bytes() -> None:
         kind: "" if kind == "plain" else kind for kind in COMPRESSIONS
     }
     assert gzip.compress(b"")[:3] == b"\x1f\x8b\x08"
+
+
+@pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz"])
+def test_thousands_of_streams_are_one(kind: str) -> None:
+    assert everything(plain(io.BytesIO(COMPRESSIONS[kind](b"content") * 5000))) == b"content" * 5000
+
+
+def test_padding_between_streams_of_xz_is_skipped() -> None:
+    stream = COMPRESSIONS["xz"](b"content")
+
+    assert everything(plain(io.BytesIO(stream + bytes(8) + stream + bytes(4)))) == b"contentcontent"
