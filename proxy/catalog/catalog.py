@@ -207,8 +207,7 @@ class Catalog:
 
     async def volume(self) -> tuple[int, int]:
         """Return how many artifacts hold images, replaced ones too, and how many bytes they have together."""
-        await self._listing.refresh()
-        ours = self._reader.ours()
+        ours = await self.ours()
         opened = {each.artifact.id: each.size for each in self._reader.held()}  # act lists the sizes of folders
         return len(ours), sum(max(each.size, opened.get(each.id, 0)) for each in ours)
 

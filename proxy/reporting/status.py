@@ -1,7 +1,6 @@
 """Report the state of the relay to people and programs: its images, and what is not durable yet."""
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from proxy.backends.backend import Backend
@@ -135,30 +134,28 @@ class Status:
     async def durable(self, archive: Archive) -> Durable:
         """Return an image that is in an artifact, with its platforms."""
         key = (archive.name, archive.index.root)
-        platforms = self._platforms.get(key)
-        if platforms is None:
-            platforms = await self._read_platforms(archive)
+        if key not in self._platforms:
+            try:
+                platforms = await self._read_platforms(archive)
+            except RegistryError:  # the archive is damaged, or cannot be read now; a pull says so
+                return Durable(archive, [])
             if len(self._platforms) >= _REMEMBERED:
                 self._platforms.pop(next(iter(self._platforms)))
             self._platforms[key] = platforms
-        return Durable(archive, platforms)
+        return Durable(archive, self._platforms[key])
 
     async def _read_platforms(self, archive: Archive) -> list[str]:
         root = archive.blob(archive.index.root)
         if root is None or not root.media_type:
             return []
-        with suppress(RegistryError):  # the archive is damaged; a pull says so
-            manifest = await self.lookup.parsed(root)
-            platforms = [str(child.platform) for child in manifest.children if child.platform]
-            platforms = [each for each in platforms if each != _NO_PLATFORM]
-            if platforms or not (manifest.config and manifest.is_image):
-                return platforms
-            config = archive.blob(
-                manifest.config.digest
-            )  # looked for elsewhere each image would take longer than the last
-            own = await (platform_in(config) if config else platform_of(self.lookup, archive.name, manifest))
-            return [own] if own else []
-        return []
+        manifest = await self.lookup.parsed(root)
+        platforms = [str(child.platform) for child in manifest.children if child.platform]
+        platforms = [each for each in platforms if each != _NO_PLATFORM]
+        if platforms or not (manifest.config and manifest.is_image):
+            return platforms
+        config = archive.blob(manifest.config.digest)  # a search for it would take longer with each image
+        own = await (platform_in(config) if config else platform_of(self.lookup, archive.name, manifest))
+        return [own] if own else []
 
 
 def _refusal(refusal: Refusal) -> dict[str, object]:

@@ -7,34 +7,30 @@ append blocks as they come: there one follows the other, and none is ever sent t
 
 import asyncio
 import base64
-import hashlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import overload
 from urllib.parse import quote
 
 from yarl import URL
 
-from proxy.archive.crc64 import crc64, packed
+from proxy.archive.crc64 import packed
 from proxy.artifacts.actions.azure import BlobStorage, appends
 from proxy.artifacts.actions.block_copy import Copying
+from proxy.artifacts.actions.blocks import BLOCK, Block, Part, Seen, Sent, blocks, given, without_stretches
 from proxy.artifacts.base import StoreRefused, Stretch
 from proxy.artifacts.retry import RetryableError, retry_after
 from proxy.runtime.limits import Policy
 from proxy.runtime.memory import ReadAhead
 from proxy.runtime.tasks import TaskSet, run_in_thread
 
-Block = list[memoryview]  # bytes in a row, where they lie
-BLOCK = 4 * 1024 * 1024  # bytes
 MOST_BYTES = 50_000 * BLOCK  # Azure's limit is one of blocks
 _DATED_BACK = 5.0  # seconds; by which a URL says to be good before it was made
 _MARGIN = 60.0  # seconds before an upload URL expires, at most a tenth of its life
-_SLICE = 256 * 1024  # bytes
 _ONCE = Policy(attempts=1)
 
 
@@ -61,17 +57,6 @@ class Uploaded:
     tail: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """Bytes that the storage has already, as the block with this id."""
-
-    block: str
-    content: bytes = field(repr=False)
-
-
-Part = bytes | Stretch | Sent
-
-
 class Upload:
     """One blob on its way to one signed URL."""
 
@@ -88,11 +73,11 @@ class Upload:
 
     async def send(self, stretches: AsyncIterator[Part], keep: int) -> Uploaded:
         """Store the bytes, and remember the last `keep` ones; UploadLost, or StoreRefused when nothing helps."""
-        seen, storage = _Seen(keep), self._storage
+        seen, storage = Seen(keep), self._storage
         with ReadAhead(storage.memory, 2 * BLOCK, 0 if self._in_order else storage.up - 1) as more:
             lanes = Lanes(more)
             try:
-                async for block in _blocks(stretches if self._copying.possible else _sent(stretches)):
+                async for block in blocks(stretches if self._copying.possible else without_stretches(stretches)):
                     place: list[str] = []
                     self._ids.append(place)
                     if isinstance(block, Stretch):
@@ -122,13 +107,13 @@ class Upload:
             place.append(block_id)
             return
         async with aclosing(stretch.parts()) as parts:
-            async for block in _blocks(parts):
-                await self._put_block(place, block, await run_in_thread(_Seen(keep=0).add, block))
+            async for block in blocks(parts):
+                await self._put_block(place, block, await run_in_thread(Seen(keep=0).add, block))
 
     async def put_early(self, place: list[str], content: bytes) -> None:
         """Send a block whose place in the file is known later."""
         block = [memoryview(content)]
-        await self._put_block(place, block, await run_in_thread(_Seen(keep=0).add, block))
+        await self._put_block(place, block, await run_in_thread(Seen(keep=0).add, block))
 
     async def _put_block(self, place: list[str], block: Block, checksum: int) -> None:
         place.append(self._next_id())
@@ -154,7 +139,7 @@ class Upload:
 
         async def attempt() -> None:
             self._check_time()
-            body = _given(data)
+            body = given(data)
             async with self._storage.request(operation, "PUT", url, headers, total=limit, data=body) as (answer, call):
                 call.sent = length
             if answer.status in {200, 201}:
@@ -201,88 +186,6 @@ class Lanes:
         """Cancel what runs; nobody waits for its failures."""
         await self.tasks.cancel_all()
         await asyncio.gather(*self._running, return_exceptions=True)
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What is known of bytes that went by: how many, the last `keep` of them, and the SHA-256 if all were seen."""
-
-    keep: int
-    size: int = 0
-    tail: bytes = b""
-    digest: "hashlib._Hash | None" = field(default_factory=hashlib.sha256)
-
-    async def take(self, stretch: Stretch) -> None:
-        """Note a stretch; its bytes are read for it if they are on this machine."""
-        if not stretch.local:
-            self.size, self.tail, self.digest = self.size + stretch.length, b"", None
-            return
-        async with aclosing(stretch.parts()) as parts:
-            async for part in parts:
-                await run_in_thread(self.add, [memoryview(part)])
-
-    def add(self, block: Block) -> int:
-        """Note a block, and return its CRC-64/NVME: both are computed while a slice is in the processor's cache."""
-        checksum = 0
-        for part in _slices(block):
-            checksum = crc64(part, checksum)
-            if self.digest:
-                self.digest.update(part)
-            self.size += len(part)
-        left, ends = self.keep, Block()
-        for each in reversed([memoryview(self.tail), *block]):
-            ends.append(each[max(0, len(each) - left) :])
-            left -= len(ends[-1])
-        self.tail = b"".join(reversed(ends))
-        return checksum
-
-
-async def _sent(stretches: AsyncIterator[Part]) -> AsyncIterator[bytes]:
-    """Yield the bytes of stretches as well."""
-    async for stretch in stretches:
-        if isinstance(stretch, bytes | Sent):
-            yield stretch if isinstance(stretch, bytes) else stretch.content
-            continue
-        async with aclosing(stretch.parts()) as parts:
-            async for part in parts:
-                yield part
-
-
-@overload
-def _blocks(parts: AsyncIterator[bytes]) -> AsyncIterator[Block]: ...
-@overload
-def _blocks(parts: AsyncIterator[Part]) -> AsyncIterator[Block | Stretch | Sent]: ...
-async def _blocks(parts: AsyncIterator[Part]) -> AsyncIterator[Block | Stretch | Sent]:
-    """Cut a stream into blocks of one size, shorter where something else follows and at the end."""
-    block, room = Block(), BLOCK
-    async for part in parts:
-        if not isinstance(part, bytes):
-            if block:
-                yield block
-            block, room = Block(), BLOCK
-            yield part
-            continue
-        view = memoryview(part)
-        while len(view) >= room:
-            yield [*block, view[:room]]
-            block, view, room = Block(), view[room:], BLOCK
-        if view:
-            block.append(view)
-            room -= len(view)
-    if block:
-        yield block
-
-
-def _slices(block: Block) -> Iterator[memoryview]:
-    for view in block:
-        for at in range(0, len(view), _SLICE):
-            yield view[at : at + _SLICE]
-
-
-async def _given(block: Block) -> AsyncIterator[memoryview]:
-    """Give a block to the connection as fast as it takes it: all at once it would be copied."""
-    for part in _slices(block):
-        yield part
 
 
 def _block_query(block_id: str) -> str:

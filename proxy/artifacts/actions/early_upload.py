@@ -18,7 +18,8 @@ from proxy.archive.index import ArchiveInvalid, Entry
 from proxy.archive.limits import STORED
 from proxy.archive.pieces import Piece, PieceDamaged, check
 from proxy.artifacts.actions.azure import BlobStorage, appends
-from proxy.artifacts.actions.block_upload import BLOCK, Lanes, Part, Sent, Upload, UploadLost
+from proxy.artifacts.actions.block_upload import Lanes, Upload, UploadLost
+from proxy.artifacts.actions.blocks import BLOCK, Part, Sent
 from proxy.artifacts.actions.name_claim import NameClaim
 from proxy.artifacts.actions.results import Created
 from proxy.artifacts.base import Body, Indexed, Stretch

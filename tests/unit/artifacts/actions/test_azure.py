@@ -9,7 +9,7 @@ import pytest
 from yarl import URL
 
 from proxy.archive.pieces import PieceDamaged
-from proxy.artifacts.actions import block_upload
+from proxy.artifacts.actions import block_upload, blocks
 from proxy.artifacts.actions.remote_file import RemoteFile, Tails
 from proxy.artifacts.base import ArtifactGone, StoreRefused
 from proxy.runtime import files
@@ -89,10 +89,10 @@ def test_a_url_is_good_for_as_long_as_it_lives_whatever_the_time_is_here(query: 
 
 async def test_blocks_are_cut_wherever_the_parts_end() -> None:
     async def parts() -> AsyncIterator[bytes]:
-        for size in (0, 1, block_upload.BLOCK, 2 * block_upload.BLOCK + 5, 0):
+        for size in (0, 1, blocks.BLOCK, 2 * blocks.BLOCK + 5, 0):
             yield b"x" * size
 
-    assert [sum(map(len, block)) async for block in block_upload._blocks(parts())] == [block_upload.BLOCK] * 3 + [6]
+    assert [sum(map(len, block)) async for block in blocks.blocks(parts())] == [blocks.BLOCK] * 3 + [6]
 
 
 async def test_an_end_is_held_until_others_were_read_more_recently() -> None:
@@ -252,7 +252,7 @@ async def test_a_url_whose_life_is_over_is_not_asked(emulate: Emulate, tmp_path:
 
 
 async def test_nothing_at_all_has_no_block() -> None:
-    assert [block async for block in block_upload._blocks(Bytes().parts())] == []
+    assert [block async for block in blocks.blocks(Bytes().parts())] == []
 
 
 def damaged_once() -> Callable[[files.Bytes], bytes]:
