@@ -9,7 +9,7 @@ import pytest
 
 from proxy.oci.digest import Digest
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import Pushed, Relay, image, index, running
+from tests.api.relay import Pushed, Relay, pushed_image, pushed_index, running
 from tests.api.test_images import files_of
 from tests.fakes.actions.fixtures import Emulate
 from tests.registry_harness import noise
@@ -51,7 +51,7 @@ async def two_platforms(relay: Relay, seed: int = 0, *, by_tag: bool = False) ->
         await relay.push_image(*([f"child{seed}-{each}"] if by_tag else []), layers=[noise(300_000, seed * 10 + each)])
         for each in range(2)
     ]
-    return index(*(child.descriptor() for child in children))
+    return pushed_index(*(child.descriptor() for child in children))
 
 
 @pytest.mark.parametrize("order", list(permutations(("one", "two", "three", "again"))), ids="-".join)
@@ -99,7 +99,7 @@ async def test_after_any_sequence_of_pushes_merges_re_tags_and_deletions_every_l
             case "merge" if len(there) > 1:
                 some = dice.sample(sorted(there), 2)
                 there[tag] = await relay.push(
-                    index(*(there[each].descriptor() for each in some), annotations={"n": tag}), tag
+                    pushed_index(*(there[each].descriptor() for each in some), annotations={"n": tag}), tag
                 )
             case "re-tag" if there:
                 there[tag] = await relay.push(there[dice.choice(sorted(there))], tag)
@@ -113,8 +113,8 @@ async def test_after_any_sequence_of_pushes_merges_re_tags_and_deletions_every_l
 
 
 async def test_an_index_that_came_before_what_it_names_is_whole_when_it_is_pushed_again(relay: Relay) -> None:
-    children = [image(b"{}", noise(300_000, each)) for each in range(2)]
-    root = index(*(child.descriptor() for child in children))
+    children = [pushed_image(b"{}", noise(300_000, each)) for each in range(2)]
+    root = pushed_index(*(child.descriptor() for child in children))
     await relay.push(root, "v1")
     for each in range(2):
         await relay.push_blob(b"{}")
@@ -131,7 +131,7 @@ async def test_an_index_that_came_before_what_it_names_is_whole_when_it_is_pushe
 async def test_what_waits_by_digest_survives_the_deletion_of_a_tag_whose_replaced_image_it_needs(relay: Relay) -> None:
     layer = noise(300_000, 1)
     await relay.push_image("v1", layers=[layer])
-    waiting = image(b"{}", layer)
+    waiting = pushed_image(b"{}", layer)
     await relay.push_blob(b"{}")
     await relay.push(waiting)
     await relay.push_image("v1", layers=[b"another"])

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import Pushed, Relay, eventually, image, index
+from tests.api.relay import Pushed, Relay, eventually, pushed_image, pushed_index
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import twirp_error
@@ -55,7 +55,7 @@ async def children(relay: Relay, count: int = 2) -> list[Pushed]:
         config, layer = f'{{"os":"linux","architecture":"{number}"}}'.encode(), noise(10_000, number)
         for content in (config, layer):
             await relay.push_blob(content)
-        made.append(image(config, layer))
+        made.append(pushed_image(config, layer))
     return made
 
 
@@ -79,7 +79,7 @@ async def test_a_pull_of_another_job_waits_for_the_index_and_what_came_before_it
         await relays.start(actions, actions.job("deploy")),
     )
     made = await children(writer)
-    root = index(*(each.descriptor() for each in made))
+    root = pushed_index(*(each.descriptor() for each in made))
     for child in made:
         await put(writer, child, agent)
 
@@ -113,7 +113,7 @@ async def test_what_came_before_the_index_goes_when_readers_had_time_to_finish(
     writer = await relays.start(actions, limits=replace(QUICK, superseded_kept=1.0))
     first = await writer.push_image("v1", layers=[b"of before"])
     made = await children(writer)
-    root = index(*(each.descriptor() for each in made))
+    root = pushed_index(*(each.descriptor() for each in made))
     await writer.push(made[0])
     await writer.push(made[1])
     await put(writer, root, "buildkit/v0.0-dev")  # as buildx in an engine that then pushes once more by itself
@@ -161,13 +161,13 @@ async def test_a_pull_that_waits_longer_than_clients_do_is_told_to_come_again(em
     await put(writer, child, DOCKER)
 
     told = await reader.get("v1")
-    await put(writer, index(child.descriptor()), DOCKER)
+    await put(writer, pushed_index(child.descriptor()), DOCKER)
     followed = told
     while followed.status == 307:
         followed = await reader.ask("GET", followed.headers["Location"])
 
     assert told.status == 307
-    assert followed.body == index(child.descriptor()).content
+    assert followed.body == pushed_index(child.descriptor()).content
 
 
 @pytest.mark.parametrize("agent", OTHERS)
@@ -190,7 +190,7 @@ async def test_an_index_is_answered_at_once_whoever_pushes_it(emulate: Emulate, 
         await relays.start(actions),
         await relays.start(actions, actions.job("deploy")),
     )
-    await put(writer, root := index(), DOCKER)
+    await put(writer, root := pushed_index(), DOCKER)
 
     async with asyncio.timeout(5):
         assert (await reader.get("v1")).body == root.content
@@ -202,7 +202,7 @@ async def test_what_an_index_lacks_stays_although_it_is_of_the_same_tag(emulate:
     one, other = await children(writer)
     await put(writer, one, DOCKER)
     await put(writer, other, DOCKER)
-    await put(writer, index(one.descriptor()), DOCKER)
+    await put(writer, pushed_index(one.descriptor()), DOCKER)
 
     assert (await writer.flush()).status == 200
 
@@ -215,7 +215,7 @@ async def test_what_the_service_does_not_let_go_of_fails_no_flush(emulate: Emula
     writer = await relays.start(actions)
     (child,) = await children(writer, 1)
     await put(writer, child, DOCKER)
-    await put(writer, index(child.descriptor()), DOCKER)
+    await put(writer, pushed_index(child.descriptor()), DOCKER)
     actions.plan.play(kinds.DELETE, twirp_error(400, "malformed", "no"))
 
     assert (await writer.flush()).status == 200

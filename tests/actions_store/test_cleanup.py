@@ -7,7 +7,7 @@ import pytest
 from proxy.runtime.limits import Limits
 from tests.actions_store.foreign_images import store
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import MIB, Pushed, Relay, eventually, index
+from tests.api.relay import MIB, Pushed, Relay, eventually, pushed_index
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer, Delay
@@ -24,7 +24,7 @@ async def fill(relay: Relay, long: int = 40) -> dict[str, Pushed]:
         await relay.push_image("ci", layers=[f"layer {number}".encode()])
     moved = await relay.push_image("ci", layers=[b"the newest"])
     children = [await relay.push_image(layers=[f"child {number}".encode()]) for number in range(2)]
-    both = await relay.push(index(*(each.descriptor() for each in children)), "both")
+    both = await relay.push(pushed_index(*(each.descriptor() for each in children)), "both")
     alone = await relay.push_image(name="alone")
     await relay.push_image("v1", name="a/" + "long/" * long + "name")
     assert (await relay.flush()).status == 200
@@ -205,7 +205,7 @@ async def test_a_digest_that_is_inside_of_a_tag_is_kept_once(emulate: Emulate, r
     relay = await relays.start(actions)
     child = await relay.push_image()
     assert (await relay.flush()).status == 200
-    await relay.push(index(child.descriptor()), "v1")
+    await relay.push(pushed_index(child.descriptor()), "v1")
     await relay.push(child, "v2")
     assert len(names(actions)) == 3
 

@@ -12,7 +12,7 @@ from proxy.oci.names import Name, Tag
 from proxy.registry.sealing import Body, gather
 from proxy.runtime.limits import Timeouts
 from tests.actions_store.relays import Relays
-from tests.api.relay import Answer, Pushed, Relay, image, index
+from tests.api.relay import Answer, Pushed, Relay, pushed_image, pushed_index
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Delay, twirp_error
@@ -96,7 +96,7 @@ async def test_a_child_of_an_index_is_found_by_what_the_newest_artifact_says(emu
     actions = emulate()
     writer = await relays.start(actions)
     child = await writer.push_image()
-    await writer.push(index(child.descriptor()), "many")
+    await writer.push(pushed_index(child.descriptor()), "many")
     for number in range(20):
         await writer.push_image(f"v{number}")
 
@@ -179,7 +179,7 @@ async def test_what_refers_to_an_image_is_looked_for_in_several_artifacts_at_onc
 ) -> None:
     actions = emulate()
     pushed = await filled(actions, relays)
-    signature = image(b"{}", subject=pushed[0].descriptor())
+    signature = pushed_image(b"{}", subject=pushed[0].descriptor())
     await relays.started[0].push_blob(b"{}")
     await relays.started[0].push(signature)
     reader = await slow_reader(actions, relays)

@@ -10,7 +10,7 @@ from proxy.artifacts.actions.reserved_names import ReservedNames
 from proxy.runtime.limits import Timeouts
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import HASTY, Relays, pulled
-from tests.api.relay import Pushed, Relay, described, document, eventually, image, index
+from tests.api.relay import Pushed, Relay, described, document, eventually, pushed_image, pushed_index
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer, Delay, Reset
@@ -25,7 +25,7 @@ async def ready(relay: Relay, layer: bytes) -> Pushed:
     """Push the blobs of an image, and return its manifest."""
     for content in (b"config", layer):
         await relay.push_blob(content)
-    return image(b"config", layer)
+    return pushed_image(b"config", layer)
 
 
 async def two(
@@ -188,7 +188,7 @@ async def cache(relay: Relay, layer: bytes, form: str) -> Pushed:
     config = described(b"cache config", CACHE)
     if form == "image":
         return document(config=config, layers=[described(layer)])
-    return index(described(layer), config)
+    return pushed_index(described(layer), config)
 
 
 @pytest.mark.parametrize("forms", [("index", "index"), ("image", "image"), ("index", "image")])
@@ -228,7 +228,7 @@ async def test_a_refusal_with_a_long_reference_is_whole(emulate: Emulate, relays
     for content in (b"config", b"two"):
         await b.push_blob(content, name)
 
-    refused = await b.put(tag, image(b"config", b"two").content, name=name)
+    refused = await b.put(tag, pushed_image(b"config", b"two").content, name=name)
 
     assert len(refused.message) <= 200
     assert refused.message.startswith(f"{name}:{tag} ")

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import HASTY, Relays
-from tests.api.relay import MIB, Answer, Relay, image
+from tests.api.relay import MIB, Answer, Relay, pushed_image
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Answer as Answered
 from tests.fakes.actions.faults import Delay
@@ -69,7 +69,7 @@ async def test_who_pushes_by_digest_is_not_kept_waiting(emulate: Emulate, relays
     actions = emulate()
     relay = await relays.start(actions, limits=Limits(listing_fresh=0.0, first_answer=PATIENCE))
     await relay.push_blob(b"config")
-    pushed = image(b"config", b"a layer that may be in an artifact")
+    pushed = pushed_image(b"config", b"a layer that may be in an artifact")
     actions.plan.play(kinds.LIST, SLOW)
 
     path, headers = f"/v2/app/manifests/{pushed.digest}", {"Content-Type": pushed.media_type}
@@ -99,7 +99,7 @@ async def test_who_asks_anew_sees_what_was_pushed_meanwhile(emulate: Emulate, re
     early = await relay.get("v1")
 
     await relay.push_blob(b"config")
-    pushed = image(b"config")
+    pushed = pushed_image(b"config")
     headers = {"Content-Type": pushed.media_type}
     assert (await followed(relay, "PUT", "/v2/app/manifests/v1", data=pushed.content, headers=headers))[0].status == 201
 

@@ -23,7 +23,7 @@ from proxy.oci.names import Name, Tag
 from proxy.runtime.limits import Limits, Timeouts
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import QUICK, Relays
-from tests.api.relay import Pushed, Relay, image
+from tests.api.relay import Pushed, Relay, pushed_image
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator, Job
 from tests.fakes.actions.faults import Answer, Delay, Fault, Reset
@@ -165,7 +165,7 @@ class Race:
             config = b'{"os":"linux","architecture":"amd64"}'
             for content in (config, layer):
                 await relay.push_blob(content)
-            made.append(image(config, layer))
+            made.append(pushed_image(config, layer))
         return made
 
     async def pushing(self, name: str, relay: Relay, images: list[Pushed], *, dies: bool) -> None:

@@ -12,7 +12,7 @@ from proxy.archive.container import wrap
 from proxy.artifacts.naming import SUFFIX
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import MIB, Pushed, Relay, index
+from tests.api.relay import MIB, Pushed, Relay, pushed_index
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.fixtures import Emulate, require_tools
 from tests.fakes.actions.official import OfficialClient
@@ -25,7 +25,7 @@ async def stored(relays: Relays, actions: Emulator, tag: str = "v1") -> tuple[Re
     """Push an index of two images, in a job of another run."""
     relay = await relays.start(actions, actions.job("build", run=7))
     children = [await relay.push_image(layers=[noise(300_000, seed), b"plain" * 1000]) for seed in (1, 2)]
-    return relay, await relay.push(index(*(each.descriptor() for each in children)), tag)
+    return relay, await relay.push(pushed_index(*(each.descriptor() for each in children)), tag)
 
 
 async def archive_of(relay: Relay) -> bytes:
@@ -51,7 +51,7 @@ async def test_what_the_official_client_downloads_and_uploads_again_is_the_same_
     actions = emulate(whole_read_limit=None)
     first = await relays.start(actions, actions.job("build", run=7), artifact_format=form)
     children = [await first.push_image(layers=[noise(300_000, seed), b"plain" * 1000]) for seed in (1, 2)]
-    pushed = await first.push(index(*(each.descriptor() for each in children)), "v1")
+    pushed = await first.push(pushed_index(*(each.descriptor() for each in children)), "v1")
     before = await pulled(first, "v1")
     tools, source, target = require_tools(), actions.job("promote", run=7), actions.job("promote", run=8)
     reading = OfficialClient(tools, actions.environment(source), tmp_path)

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import MIB, eventually, index
+from tests.api.relay import MIB, eventually, pushed_index
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Delay
 from tests.fakes.actions.fixtures import Emulate
@@ -166,7 +166,7 @@ async def test_an_index_over_images_of_the_run_holds_them_and_outlives_their_art
     for child in (amd64, arm64):  # what a client does before it puts an index together
         assert (await merger.get(child.digest)).body == child.content
 
-    both = await merger.push(index(amd64.descriptor(), arm64.descriptor()), "v1")
+    both = await merger.push(pushed_index(amd64.descriptor(), arm64.descriptor()), "v1")
 
     for tag in ("amd64", "arm64"):
         assert (await merger.ask("DELETE", f"/v2/app/manifests/{tag}")).status == 202

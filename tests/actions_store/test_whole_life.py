@@ -10,7 +10,7 @@ from proxy.oci.digest import Digest
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays
 from tests.actions_store.test_patience import STEADY
-from tests.api.relay import MIB, Answer, Relay, image
+from tests.api.relay import MIB, Answer, Relay, pushed_image
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import BodyStall, Delay, Fault
 from tests.fakes.actions.fixtures import Emulate
@@ -23,7 +23,7 @@ CLIENT = 20 * PATIENCE  # seconds without a head after which a client gives up: 
 HOPS = 9  # redirects that a client follows
 SLOW = Delay(2 * PATIENCE)  # the most that a relay waits for a call, to its own patience
 LIMITS = Limits(first_answer=PATIENCE, listing_fresh=0.0, prefetch_wait=PATIENCE / 5)
-IMAGE = image(CONFIG, LAYER)
+IMAGE = pushed_image(CONFIG, LAYER)
 ROOT, CONTENT, TYPED = str(IMAGE.digest), IMAGE.content, {"Content-Type": IMAGE.media_type}
 
 FAULTS: dict[str, tuple[str, Fault]] = {

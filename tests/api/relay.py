@@ -117,7 +117,7 @@ class Relay:
         config = b'{"os":"linux","architecture":"amd64"}'
         for content in (config, *contents):
             await self.push_blob(content, name)
-        return await self.push(image(config, *contents), *references, name=name)
+        return await self.push(pushed_image(config, *contents), *references, name=name)
 
     async def get(self, reference: object, name: str = "app") -> Answer:
         return await self.ask("GET", f"/v2/{name}/manifests/{reference}")
@@ -180,11 +180,11 @@ def document(media_type: str = OCI_MANIFEST, /, **fields: object) -> Pushed:
     return Pushed(Digest.of(content), content, media_type)
 
 
-def image(config: bytes, *layers: bytes, **more: object) -> Pushed:
+def pushed_image(config: bytes, *layers: bytes, **more: object) -> Pushed:
     return document(config=described(config, CONFIG), layers=[described(layer) for layer in layers], **more)
 
 
-def index(*children: Fields, **more: object) -> Pushed:
+def pushed_index(*children: Fields, **more: object) -> Pushed:
     return document(OCI_INDEX, manifests=list(children), **more)
 
 

@@ -17,7 +17,7 @@ from proxy.oci.digest import Digest
 from proxy.reporting.log_format import JsonLines
 from proxy.reporting.metrics import Metrics
 from tests import tarballs
-from tests.api.relay import Relay, connected, exchange, index, request, running
+from tests.api.relay import Relay, connected, exchange, pushed_index, request, running
 from tests.registry_harness import noise
 from tests.tarballs import sample
 
@@ -215,7 +215,7 @@ async def test_the_summary_tells_what_is_not_stored_and_what_is_not_there(relay:
 
 async def test_images_that_are_gone_and_indexes_are_rows_too(relay: Relay) -> None:
     child = await relay.push_image(layers=[b"child"])
-    both = index(child.descriptor(platform={"os": "linux", "architecture": "`|<b>"}))
+    both = pushed_index(child.descriptor(platform={"os": "linux", "architecture": "`|<b>"}))
     await relay.push(both, "multi")
     gone = await relay.push_image("gone")
     await relay.ask("DELETE", "/v2/app/manifests/gone")

@@ -12,7 +12,7 @@ from yarl import URL
 
 from proxy.oci.digest import Digest
 from proxy.runtime.limits import Limits
-from tests.api.relay import CONFIG, Relay, described, document, index, running
+from tests.api.relay import CONFIG, Relay, described, document, pushed_index, running
 from tests.registry_harness import noise
 
 KEPT = 200_000  # bytes of a file where the disk is full
@@ -152,7 +152,7 @@ async def test_images_are_listed(relay: Relay) -> None:
     single = await relay.push_image("v1", name="team/app")
     child = await relay.push_image()
     both = await relay.push(
-        index(
+        pushed_index(
             child.descriptor(platform={"os": "linux", "architecture": "arm", "variant": "v7"}),
             child.descriptor(platform={"os": "unknown", "architecture": "unknown"}),
         ),

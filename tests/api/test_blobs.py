@@ -13,7 +13,7 @@ from proxy.api.ranges import requested
 from proxy.archive.pieces import PIECE
 from proxy.errors import RangeInvalid
 from proxy.oci.digest import Digest
-from tests.api.relay import MIB, Relay, connected, image, request, running
+from tests.api.relay import MIB, Relay, connected, pushed_image, request, running
 from tests.registry_harness import noise
 
 SMALL = bytes(range(100))
@@ -313,5 +313,5 @@ async def test_a_deleted_blob_is_still_there_for_another_repository(relay: Relay
     assert (await relay.ask("HEAD", f"/v2/app/blobs/{digest}")).status == 404
     assert (await relay.ask("GET", f"/v2/other/blobs/{digest}")).body == SMALL
     config = await relay.push_blob(b"{}", "app")
-    refused = await relay.put("v1", image(b"{}", SMALL).content)
+    refused = await relay.put("v1", pushed_image(b"{}", SMALL).content)
     assert refused.error == (400, "MANIFEST_BLOB_UNKNOWN"), config

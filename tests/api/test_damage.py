@@ -7,7 +7,7 @@ import pytest
 from proxy.archive.index import Index, decode
 from proxy.archive.pieces import PIECE
 from proxy.oci.digest import Digest
-from tests.api.relay import Relay, image
+from tests.api.relay import Relay, pushed_image
 from tests.registry_harness import noise
 
 LAYER = noise(PIECE + 1000)
@@ -35,7 +35,7 @@ async def archive(relay: Relay) -> Path:
     """The file of app:v1."""
     await relay.push_blob(CONFIG)
     await relay.push_blob(LAYER)
-    await relay.push(image(CONFIG, LAYER), "v1")
+    await relay.push(pushed_image(CONFIG, LAYER), "v1")
     return relay.data / "image-app@v1.tar.zst"
 
 
@@ -44,7 +44,7 @@ async def push_again(relay: Relay) -> None:
     for content in (CONFIG, LAYER):
         if (await relay.ask("HEAD", f"/v2/app/blobs/{Digest.of(content)}")).status == 404:
             await relay.push_blob(content)
-    await relay.push(image(CONFIG, LAYER), "v1")
+    await relay.push(pushed_image(CONFIG, LAYER), "v1")
 
 
 async def test_a_damaged_layer_is_never_served_whole(relay: Relay, archive: Path) -> None:
@@ -63,16 +63,16 @@ async def test_a_damaged_layer_is_healed_by_pushing_again(relay: Relay, archive:
     await push_again(relay)
 
     assert (await relay.ask("GET", f"/v2/app/blobs/{DIGEST}")).body == LAYER
-    assert index_of(archive).blobs.keys() == {DIGEST, Digest.of(CONFIG), image(CONFIG, LAYER).digest}
+    assert index_of(archive).blobs.keys() == {DIGEST, Digest.of(CONFIG), pushed_image(CONFIG, LAYER).digest}
 
 
 async def test_a_damaged_manifest_is_healed_by_pushing_again(relay: Relay, archive: Path) -> None:
-    damage(archive, image(CONFIG, LAYER).digest)
+    damage(archive, pushed_image(CONFIG, LAYER).digest)
     for _ in range(3):
         assert (await relay.get("v1")).status == 500
     await push_again(relay)
 
-    assert (await relay.get("v1")).body == image(CONFIG, LAYER).content
+    assert (await relay.get("v1")).body == pushed_image(CONFIG, LAYER).content
 
 
 async def test_a_damaged_blob_of_the_spool_is_refused_by_a_seal_and_healed_by_pushing_again(relay: Relay) -> None:
@@ -80,7 +80,7 @@ async def test_a_damaged_blob_of_the_spool_is_refused_by_a_seal_and_healed_by_pu
     await relay.push_blob(LAYER)
     damage(relay.data / "spool" / "blobs" / "sha256" / DIGEST.hex, DIGEST)
 
-    manifest = image(CONFIG, LAYER)
+    manifest = pushed_image(CONFIG, LAYER)
     answer = await relay.put("v1", manifest.content)
 
     assert answer.error == (403, "DENIED")

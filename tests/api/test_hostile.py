@@ -24,9 +24,9 @@ from tests.api.relay import (
     document,
     eventually,
     exchange,
-    image,
-    index,
     parsed,
+    pushed_image,
+    pushed_index,
     request,
 )
 from tests.machine import require_open_files
@@ -618,7 +618,7 @@ async def test_odd_fields_break_nothing(relay: Relay, fields: dict[str, object])
     pushed = document(**fields)
 
     await relay.push(pushed, "v1", pushed.digest)
-    await relay.push(index(pushed.descriptor(platform={"os": "\ud800", "architecture": "x"})), "v2")
+    await relay.push(pushed_index(pushed.descriptor(platform={"os": "\ud800", "architecture": "x"})), "v2")
 
     for path in ("manifests/v1", f"referrers/{Digest.of(b'x')}", "tags/list"):
         assert (await relay.ask("GET", f"/v2/app/{path}")).status == 200
@@ -636,9 +636,9 @@ async def test_a_manifest_may_have_itself_for_a_subject_only_in_name(relay: Rela
 
 async def test_indexes_may_be_nested_deeply(relay: Relay) -> None:
     require_open_files()
-    chain = [index()]
+    chain = [pushed_index()]
     for _ in range(1000):
-        chain.append(index(chain[-1].descriptor()))
+        chain.append(pushed_index(chain[-1].descriptor()))
         await relay.push(chain[-2])
 
     await relay.push(chain[-1], "v1")
@@ -729,7 +729,7 @@ async def test_an_image_of_many_small_requests_at_once_is_whole(relay: Relay) ->
     contents = [bytes([number]) * number for number in range(50)]
     await asyncio.gather(*(relay.push_blob(content) for content in contents))
 
-    await relay.push(image(*contents), "v1")
+    await relay.push(pushed_image(*contents), "v1")
 
     for content in contents:
         assert (await relay.ask("GET", f"/v2/app/blobs/{Digest.of(content)}")).body == content

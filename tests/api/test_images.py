@@ -24,7 +24,7 @@ from proxy.tarballs.members import members
 from proxy.tarballs.streams import plain
 from tests import tarballs
 from tests.actions_store.relays import pulled
-from tests.api.relay import Answer, Relay, connected, image, index, request, running
+from tests.api.relay import Answer, Relay, connected, pushed_image, pushed_index, request, running
 from tests.api.test_admin import full_disk
 from tests.registry_harness import noise
 from tests.tarballs import COMPRESSIONS, NO_DIGEST, SHAPES, Sample, sample
@@ -167,10 +167,10 @@ async def test_one_platform_of_an_index_comes_out_alone(relay: Relay) -> None:
 async def test_an_index_with_a_child_that_nobody_pushed_is_pulled_but_never_handed_out_in_silence(relay: Relay) -> None:
     there = await relay.push_image()
     amd64, arm64 = ({"os": "linux", "architecture": each} for each in ("amd64", "arm64"))
-    absent = image(b"{}", b"absent")
-    sparse = index(there.descriptor(platform=amd64), absent.descriptor(platform=arm64))
+    absent = pushed_image(b"{}", b"absent")
+    sparse = pushed_index(there.descriptor(platform=amd64), absent.descriptor(platform=arm64))
     await relay.push(sparse, "v1")
-    await relay.push(index(absent.descriptor()), "hollow")
+    await relay.push(pushed_index(absent.descriptor()), "hollow")
 
     refused = [await get(relay, reference) for reference in ("app:v1", "app:hollow", f"app@{sparse.digest}")]
 
@@ -185,7 +185,7 @@ async def test_an_index_with_a_child_that_nobody_pushed_is_pulled_but_never_hand
 
 async def test_of_an_image_that_names_no_platform_that_is_told(relay: Relay) -> None:
     await relay.push_blob(b"{}")
-    await relay.push(image(b"{}"), "v1")
+    await relay.push(pushed_image(b"{}"), "v1")
 
     said = (await get(relay, "app:v1?platform=linux/amd64")).message
 
@@ -208,7 +208,7 @@ async def test_children_that_are_in_the_index_are_kept_with_it(relay: Relay) -> 
 async def test_an_attestation_with_a_subject_is_kept_with_the_index_that_names_both(relay: Relay) -> None:
     content, files = tarballs.manifest_of(sample(), "gzip")
     described = tarballs.descriptor(content, OCI_MANIFEST)
-    about = image(sample().config, subject=described).content
+    about = pushed_image(sample().config, subject=described).content
     both = [described, tarballs.descriptor(about, OCI_MANIFEST)]
     root = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": both}).encode()
     made = tarballs.layout(

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
-from tests.api.relay import CONFIG, Answer, Pushed, Relay, described, document, index
+from tests.api.relay import CONFIG, Answer, Pushed, Relay, described, document, pushed_index
 
 TAGS = ["1", "A", "V1", "_x", "a", "latest", "v1", "v1.0"]  # in ASCII order
 
@@ -138,7 +138,7 @@ async def test_referrers_are_described(relay: Relay, stored: bool) -> None:
     plain = await relay.push(artifact(subject, "application/vnd.example.config"))
     named = artifact(subject, CONFIG, artifactType="application/vnd.example.sbom", annotations={"a": "\u00e9\n"})
     await relay.push(named, *(["sbom"] if stored else []))
-    listing = await relay.push(index(subject=subject.descriptor(), artifactType="application/vnd.example.list"))
+    listing = await relay.push(pushed_index(subject=subject.descriptor(), artifactType="application/vnd.example.list"))
     await relay.push(document(config=described(b"{}", CONFIG)), "unrelated")
     if stored:
         await relay.flush()

@@ -9,7 +9,18 @@ import pytest
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, LIMIT, OCI_INDEX, OCI_MANIFEST
 from proxy.runtime.limits import Limits
-from tests.api.relay import CONFIG, Answer, Pushed, Relay, described, document, eventually, image, index, running
+from tests.api.relay import (
+    CONFIG,
+    Answer,
+    Pushed,
+    Relay,
+    described,
+    document,
+    eventually,
+    pushed_image,
+    pushed_index,
+    running,
+)
 from tests.registry_harness import noise
 
 CONTENT = b"{}"
@@ -136,7 +147,7 @@ async def test_what_is_no_reference_is_said_to_be_none(relay: Relay, bad: str, m
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 async def test_a_manifest_is_pushed_by_digest(relay: Relay, algorithm: str) -> None:
     await relay.push_blob(CONTENT)
-    pushed = image(CONTENT)
+    pushed = pushed_image(CONTENT)
     digest = Digest.of(pushed.content, algorithm)
 
     answer = await relay.put(digest, pushed.content)
@@ -152,7 +163,7 @@ async def test_a_manifest_is_pushed_by_digest(relay: Relay, algorithm: str) -> N
 
 async def test_a_manifest_pushed_by_tag_is_durable(relay: Relay) -> None:
     await relay.push_blob(CONTENT)
-    pushed = image(CONTENT)
+    pushed = pushed_image(CONTENT)
 
     assert created(await relay.put("v1", pushed.content), pushed.digest)
     assert relay.artifacts() == ["image-app@v1.tar.zst"]
@@ -161,7 +172,7 @@ async def test_a_manifest_pushed_by_tag_is_durable(relay: Relay) -> None:
 
 async def test_several_tags_make_an_archive_each(relay: Relay) -> None:
     await relay.push_blob(CONTENT)
-    pushed = image(CONTENT)
+    pushed = pushed_image(CONTENT)
     tags = [f"v{number}" for number in range(10)]
 
     answer = await relay.put(pushed.digest, pushed.content, query=f"?tag={'&tag='.join(tags)}&tag=v0")
@@ -206,9 +217,9 @@ async def test_the_digest_is_that_of_the_exact_bytes(relay: Relay) -> None:
 
 @pytest.mark.parametrize("missing", [True, False])
 async def test_a_subject_is_confirmed_whether_it_is_there_or_not(relay: Relay, missing: bool) -> None:
-    subject = image(CONTENT) if missing else await relay.push_image("v1")
+    subject = pushed_image(CONTENT) if missing else await relay.push_image("v1")
     await relay.push_blob(CONTENT)
-    pushed = image(CONTENT, subject=subject.descriptor())
+    pushed = pushed_image(CONTENT, subject=subject.descriptor())
 
     answer = await relay.put(pushed.digest, pushed.content)
 
@@ -232,7 +243,7 @@ async def test_a_layer_that_lies_elsewhere_may_be_missing(relay: Relay, media_ty
 async def test_what_a_manifest_names_has_to_be_there(relay: Relay, which: str, reference: str | None) -> None:
     await relay.push_blob(b"there")
     await relay.push_blob(b"missing", "other")
-    pushed = image(b"missing", b"there") if which == "config" else image(b"there", b"missing")
+    pushed = pushed_image(b"missing", b"there") if which == "config" else pushed_image(b"there", b"missing")
 
     answer = await relay.put(reference or pushed.digest, pushed.content)
 
@@ -290,9 +301,9 @@ async def test_a_manifest_may_have_4_mib_and_no_more(relay: Relay) -> None:
 
 async def test_an_index_takes_its_children_along(relay: Relay) -> None:
     children = [await relay.push_image(layers=[bytes([number])]) for number in range(3)]
-    nested = await relay.push(index(*(child.descriptor() for child in children[1:])))
+    nested = await relay.push(pushed_index(*(child.descriptor() for child in children[1:])))
 
-    root = await relay.push(index(children[0].descriptor(), nested.descriptor()), "v1")
+    root = await relay.push(pushed_index(children[0].descriptor(), nested.descriptor()), "v1")
 
     assert relay.artifacts() == ["image-app@v1.tar.zst"]
     assert relay.files() == []
@@ -304,16 +315,16 @@ async def test_an_index_takes_its_children_along(relay: Relay) -> None:
 
 
 async def test_an_index_may_lack_children(relay: Relay) -> None:
-    here, away = await relay.push_image(), image(CONTENT)
+    here, away = await relay.push_image(), pushed_image(CONTENT)
 
-    await relay.push(index(here.descriptor(), away.descriptor()), "v1")
+    await relay.push(pushed_index(here.descriptor(), away.descriptor()), "v1")
 
     assert (await relay.get(here.digest)).status == 200
     assert (await relay.get(away.digest)).status == 404
 
 
 async def test_an_empty_index_is_one(relay: Relay) -> None:
-    pushed = await relay.push(index(), "v1")
+    pushed = await relay.push(pushed_index(), "v1")
 
     assert (await relay.get("v1")).body == pushed.content
 
@@ -323,7 +334,7 @@ async def test_the_children_of_an_old_build_cache_are_blobs(relay: Relay, refere
     blobs = [b"layer one", b"layer two", b"cache config"]
     for content in blobs:
         await relay.push_blob(content)
-    pushed = index(*(described(content) for content in blobs))
+    pushed = pushed_index(*(described(content) for content in blobs))
 
     await relay.push(pushed, reference or pushed.digest)
 
@@ -360,7 +371,7 @@ async def test_the_same_manifest_may_be_pushed_by_many_at_once(relay: Relay, by:
     layer = noise(300_000)
     for content in (CONTENT, layer):
         await relay.push_blob(content)
-    pushed = image(CONTENT, layer)
+    pushed = pushed_image(CONTENT, layer)
     ways: dict[str, list[object]] = {"tag": ["v1"], "digest": [pushed.digest], "both": ["v1", pushed.digest]}
 
     answers = await asyncio.gather(*(relay.put(each, pushed.content) for each in ways[by] * 20))
@@ -395,7 +406,7 @@ async def test_a_tag_moves_and_moves_back(relay: Relay) -> None:
 async def test_what_is_pending_survives_a_restart(tmp_path: Path) -> None:
     async with running(tmp_path) as relay:
         child = await relay.push_image(layers=[noise(300_000)])
-        root = await relay.push(index(child.descriptor()))
+        root = await relay.push(pushed_index(child.descriptor()))
         relay.break_store()  # so that nothing is stored at the end
 
     relay.mend_store()
@@ -427,7 +438,7 @@ async def test_what_nothing_claims_is_stored_when_its_repository_is_quiet(tmp_pa
 async def test_who_waits_too_long_is_sent_to_the_same_place(tmp_path: Path) -> None:
     async with running(tmp_path, limits=Limits(first_answer=0)) as relay:
         await relay.push_blob(CONTENT)
-        pushed = image(CONTENT)
+        pushed = pushed_image(CONTENT)
         path = f"/v2/app/manifests/{pushed.digest}?tag=a%2Db&tag=c"
 
         told = await relay.ask("PUT", path, data=pushed.content, headers={"Content-Type": OCI_MANIFEST})
@@ -443,7 +454,7 @@ async def test_who_waits_too_long_is_sent_to_the_same_place(tmp_path: Path) -> N
 async def test_a_client_is_not_sent_round_for_ever(tmp_path: Path) -> None:
     async with running(tmp_path, limits=Limits(first_answer=0)) as relay:
         await relay.push_blob(CONTENT)
-        pushed = image(CONTENT)
+        pushed = pushed_image(CONTENT)
 
         hops = 0
         while (answer := await relay.put("v1", pushed.content)).status == 307:
@@ -454,7 +465,7 @@ async def test_a_client_is_not_sent_round_for_ever(tmp_path: Path) -> None:
 
 async def test_a_result_that_nobody_fetched_hides_no_later_push(tmp_path: Path) -> None:
     async with running(tmp_path, limits=Limits(first_answer=0)) as relay:
-        older, newer = [image(content) for content in (b"older", b"newer")]
+        older, newer = [pushed_image(content) for content in (b"older", b"newer")]
         for content in (b"older", b"newer"):
             await relay.push_blob(content)
         assert (await relay.put("v1", older.content)).status == 307
@@ -515,7 +526,7 @@ async def test_a_pending_manifest_is_deleted(relay: Relay) -> None:
 
 async def test_a_part_of_an_image_is_not_deleted(relay: Relay) -> None:
     child = await relay.push_image()
-    await relay.push(index(child.descriptor()), "v1")
+    await relay.push(pushed_index(child.descriptor()), "v1")
 
     answer = await deleted(relay, child.digest)
 
@@ -543,7 +554,7 @@ async def test_a_manifest_that_rests_on_a_mount_is_durable_before_the_source_goe
     digest, config = Digest.of(b"shared"), b'{"os":"linux"}'
     await relay.ask("POST", "/v2/app/blobs/uploads/", params={"mount": str(digest), "from": "source"})
     await relay.push_blob(config)
-    pushed = await relay.push(image(config, b"shared"))
+    pushed = await relay.push(pushed_image(config, b"shared"))
 
     assert (await relay.ask("DELETE", "/v2/source/manifests/v1")).status == 202
 
@@ -556,7 +567,7 @@ async def test_what_a_pending_manifest_needs_is_not_deleted_while_that_cannot_be
     await relay.push_image("v1", layers=[b"needed"])
     config = b'{"os":"linux"}'
     await relay.push_blob(config)
-    pushed = await relay.push(image(config, b"needed"))
+    pushed = await relay.push(pushed_image(config, b"needed"))
     relay.break_store()
 
     refused = await relay.ask("DELETE", "/v2/app/manifests/v1")

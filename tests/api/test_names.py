@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests import tarballs
-from tests.api.relay import Relay, image
+from tests.api.relay import Relay, pushed_image
 from tests.api.test_images import files_of, get, put
 from tests.tarballs import sample
 
@@ -120,7 +120,7 @@ async def test_a_push_to_a_registry_that_a_parameter_names_goes_there(relay: Rel
     query = "?ns=registry.example:5000"
     location = await relay.open_upload("org/app", query)
     answer = await relay.ask("PUT", f"{location}&digest={await relay.push_blob(b'{}')}", data=b"{}")
-    pushed = image(b"{}")
+    pushed = pushed_image(b"{}")
     put = await relay.put("v1", pushed.content, name="org/app", query=query)
 
     assert "?ns=registry.example%3A5000" in location

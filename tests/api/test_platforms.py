@@ -6,7 +6,7 @@ import pytest
 
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX
-from tests.api.relay import Answer, Fields, Pushed, Relay, image
+from tests.api.relay import Answer, Fields, Pushed, Relay, pushed_image
 from tests.api.test_images import files_of, get
 
 ATTESTATION = {"platform": {"os": "unknown", "architecture": "unknown"}}
@@ -18,7 +18,7 @@ async def _built(relay: Relay, platform: str) -> Pushed:
     config = json.dumps(parts).encode()
     for content in (config, platform.encode()):
         await relay.push_blob(content)
-    pushed = image(config, platform.encode())
+    pushed = pushed_image(config, platform.encode())
     assert (await relay.put(pushed.digest, pushed.content)).status == 201
     return pushed
 

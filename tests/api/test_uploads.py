@@ -7,7 +7,7 @@ import pytest
 from yarl import URL
 
 from proxy.oci.digest import Digest
-from tests.api.relay import MIB, Answer, Relay, image
+from tests.api.relay import MIB, Answer, Relay, pushed_image
 from tests.registry_harness import noise
 
 CONTENT = b"0123456789"
@@ -388,7 +388,7 @@ async def test_a_mounted_blob_outlives_the_image_it_came_from(relay: Relay) -> N
     await relay.push_blob(config, "other")
     await mount(relay, DIGEST, **{"from": "app"})
 
-    pushed = await relay.push(image(config, CONTENT), "v1", name="other")
+    pushed = await relay.push(pushed_image(config, CONTENT), "v1", name="other")
     await relay.ask("DELETE", "/v2/app/manifests/v1")
 
     assert (await relay.get("v1", "other")).body == pushed.content
