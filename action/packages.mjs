@@ -52,7 +52,8 @@ async function compile(python, folder) {
 /** uv keeps unpacked packages in its cache, and checks them no more: other jobs of the machine could change them. */
 function withUv(python, packages) {
   const target = ["--target", packages, "--python", python.path]
-  const args = ["pip", "install", "--quiet", "--no-cache", ...target, ...COMMON, ...beside()]
+  const none = /^(1|true|yes|on)$/i.test(process.env.PIP_NO_INDEX ?? "") && !hasWheels() ? ["--no-index"] : []
+  const args = ["pip", "install", "--quiet", "--no-cache", ...target, ...COMMON, ...none, ...beside()]
   return { program: "uv", args, environment: translated(process.env) }
 }
 
@@ -77,7 +78,8 @@ function translated(environment) {
     UV_FIND_LINKS: environment.UV_FIND_LINKS || environment.PIP_FIND_LINKS,
     SSL_CERT_FILE: environment.SSL_CERT_FILE || environment.PIP_CERT || environment.REQUESTS_CA_BUNDLE,
   }
-  return { UV_PYTHON_DOWNLOADS: "never", ...Object.fromEntries(Object.entries(pairs).filter(([, value]) => value)) }
+  const own = { UV_PYTHON_DOWNLOADS: "never", UV_SYSTEM_CERTS: "true", UV_NATIVE_TLS: "true" } // with the CAs of the machine
+  return { ...own, ...Object.fromEntries(Object.entries(pairs).filter(([, value]) => value)) }
 }
 
 /** Wheels beside the action are used in place of an index. */

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -255,3 +256,34 @@ def test_what_was_asked_for_is_not_replaced_by_something_else(
     assert main.status == 1
     assert said in main.error
     assert _left() == []
+
+
+_UV = """#!{python}
+import subprocess, sys
+from pathlib import Path
+arguments = sys.argv[1:]
+if arguments != ["--version"]:
+    Path(__file__).with_name("asked").write_text(" ".join(arguments))
+    at = arguments.index("--python")
+    del arguments[at : at + 2]
+    arguments.remove("--no-cache")
+    sys.exit(subprocess.run([sys.executable, "-m", *arguments]).returncode)
+"""
+
+
+def test_uv_installs_where_it_is_there_and_keeps_nothing_that_others_could_change(
+    start: Callable[..., Step], tmp_path: Path
+) -> None:
+    uv = tmp_path / "bin" / "uv"
+    uv.write_text(_UV.format(python=sys.executable))
+    uv.chmod(0o755)
+    step = start()
+
+    main, post = step.main(), step.post()
+
+    asked = (tmp_path / "bin" / "asked").read_text()
+    assert (main.status, post.status, _left()) == (0, 0, [])
+    assert re.search(r"packages for cpython 3\.\d+ by uv", main.said)
+    assert asked.startswith("pip install --quiet --no-cache --target ")
+    assert "--require-hashes --only-binary :all: --no-deps" in asked
+    assert asked.endswith("--no-index")
