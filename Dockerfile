@@ -12,16 +12,20 @@ COPY pyproject.toml wheel[s] wheels/
 RUN set -eu; \
     python3 -m venv /pip; \
     python3 -m venv --without-pip /opt/image-relay
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE action/requirements.txt ./
 COPY config config
 COPY proxy proxy
 COPY tools/shrink-libraries /usr/local/bin/
-# What is only needed to build, type-check or debug goes again, and the second backend of zstandard, for PyPy.
+# The packages are those of the lock, by their hashes. What is only needed to build, type-check or debug goes again, and the second backend of zstandard, for PyPy.
 RUN set -eu; \
     offline=; \
     if ls wheels/*.whl >/dev/null 2>&1; then offline='--no-index --find-links=wheels'; fi; \
-    /pip/bin/pip --quiet --disable-pip-version-check --python /opt/image-relay/bin/python \
-      install --no-cache-dir --no-compile $offline .; \
+    install() { \
+      /pip/bin/pip --quiet --disable-pip-version-check --python /opt/image-relay/bin/python \
+        install --no-cache-dir --no-compile --no-deps $offline "$@"; \
+    }; \
+    install --require-hashes --only-binary :all: --requirement requirements.txt; \
+    install .; \
     find /opt/image-relay -type f '(' -name '*.py[ixd]' -o -name '*.[ch]' -o -name RECORD -o -name '_cffi.*' ')' -delete; \
     shrink-libraries /opt/image-relay
 # Byte code of what a start really imports, of Python's own modules too: some bases have none, and the image is
