@@ -20,6 +20,9 @@ export function readInputs(environment = process.env) {
     save: words(given("save")).map(saving),
     load: distinct(words(given("load")).map(loading)),
     platform: platform(given("platform")),
+    delete: deleting(words(given("delete")), given("access")),
+    deleteIf: oneOf("delete-if", given("delete-if") || "success", ["success", "always"]),
+    waitPull: span("wait-pull", given("wait-pull")),
     summary: oneOf("summary", given("summary") || "true", ["true", "false"]) === "true",
     job: context("job", given("job")),
     matrix: given("matrix"),
@@ -79,6 +82,19 @@ function halves(where, word) {
   const [first, second, ...more] = word.split("=")
   if (more.length > 0) throw new Failure(`${where}: ${word} has more than one =`)
   return [first, second]
+}
+
+/** Read which images go at the end of the job: each in full, or everything. */
+function deleting(given, access) {
+  if (!given.length) return []
+  if (access === "read") throw new Failure("delete needs access: write, which is the default; leave access out")
+  if (given.includes("*") && given.length > 1) throw new Failure("delete: * is everything already; leave the others out")
+  return given.map((word) => (word === "*" ? word : reference("delete", word).text))
+}
+
+function span(name, text) {
+  if (text === "" || /^\d+(\.\d+)?[smh]?$/.test(text)) return text
+  throw new Failure(`${name} is '${text}'; it should be a time such as 90s, 10m or 1h`)
 }
 
 function mode(text, image) {

@@ -81,6 +81,7 @@ function keep(inputs, there, password, first) {
   remember("url", there.url)
   remember("password", password)
   remember("summary", String(first && inputs.summary))
+  remember("delete", JSON.stringify({ images: inputs.delete, when: inputs.deleteIf }))
   output("registry", there.registry)
   output("address", there.url)
   output("password", password)

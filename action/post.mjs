@@ -5,7 +5,8 @@ import { stop } from "./container.mjs"
 import { docker, EngineError } from "./engine.mjs"
 import { stop as stopProcess } from "./process.mjs"
 import { Refused, Relay, Unanswered } from "./relay.mjs"
-import { annotate, mask, recall, run, summarize } from "./runner.mjs"
+import { deleteImages } from "./deletion.mjs"
+import { annotate, input, mask, recall, run, summarize } from "./runner.mjs"
 
 const SHOWN = 10 // refusals in the annotation
 
@@ -30,6 +31,7 @@ async function finish(relay, notes) {
     const failed = await relay.flush()
     if (recall("summary") === "true") await writeSummary(relay)
     await tellRefusals(relay, notes)
+    notes.push(...(await deleteImages(relay, JSON.parse(recall("delete") || '{"images":[]}'), input("status"))))
     return failed.map((each) => `${each.reference}: ${each.problem}`)
   } catch (error) {
     if (!(error instanceof Unanswered || error instanceof Refused)) throw error

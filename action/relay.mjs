@@ -82,6 +82,16 @@ export class Relay {
     return (await this.json("GET", "/relay/images")).images
   }
 
+  /** Delete an image; gives what was removed and what was kept. */
+  async remove(reference) {
+    return this.json("DELETE", image(reference))
+  }
+
+  /** Delete everything that image-relay stored in the run. */
+  async removeAll() {
+    return this.json("DELETE", "/relay/images?all")
+  }
+
   /** Is there this image by now? Anything but yes or no is an error. */
   async has(reference) {
     const answer = await this.ask("HEAD", manifest(reference), { headers: { accept: MANIFESTS } })

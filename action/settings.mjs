@@ -8,6 +8,7 @@ export function settings(inputs, environment = process.env) {
   const chosen = Object.keys(environment).filter((name) => name.startsWith("RELAY_") && !OWN.has(name))
   const passed = pick(environment, [...chosen, ...PROXIES])
   if (inputs.retentionDays) passed.RELAY_RETENTION_DAYS ??= String(inputs.retentionDays)
+  if (inputs.waitPull) passed.RELAY_WAIT ??= inputs.waitPull
   return { ...passed, RELAY_STORE: "actions" }
 }
 

@@ -75,7 +75,6 @@ async def listen(
             await site.stop()
         await end()
     finally:
-        asyncio.get_running_loop().set_exception_handler(None)
         await runner.cleanup()
         for each in sockets:  # also if the application could not start
             each.close()
@@ -160,15 +159,17 @@ def _refusal(host: str, port: int, error: OSError) -> CannotListen:
 class _Exhaustion:
     """Says once a minute that there is no descriptor for a new connection: asyncio logs a traceback for each one.
 
-    They wait in the backlog, and asyncio tries again after a second.
+    They wait in the backlog, and asyncio tries again after a second, even if nobody listens any more by then.
     """
 
     def __init__(self) -> None:
         self._quiet_until = 0.0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if not (isinstance(error, OSError) and error.errno in _EXHAUSTED and "accept" in context.get("message", "")):
+        error, message = context.get("exception"), context.get("message", "")
+        if isinstance(error, ValueError) and "_start_serving" in message:
+            return
+        if not (isinstance(error, OSError) and error.errno in _EXHAUSTED and "accept" in message):
             loop.default_exception_handler(context)
         elif loop.time() >= self._quiet_until:
             self._quiet_until = loop.time() + _QUIET

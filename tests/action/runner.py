@@ -66,6 +66,7 @@ class Step:
     job: Mapping[str, Any] = field(default_factory=dict)
     before: Sequence[str] = ()  # what stands before the command, such as a change of the network
     state: dict[str, str] = field(default_factory=dict)
+    status: str = "success"  # of the job, when a stage begins
 
     def main(self) -> Ended:
         return self._run("main")
@@ -102,7 +103,11 @@ class Step:
     def _inputs(self) -> dict[str, str]:
         unknown = self.inputs.keys() - manifest()["inputs"].keys()
         assert not unknown, f"action.yml has no {unknown}"
-        evaluated = {"${{ toJSON(job) }}": json.dumps(self.job), "${{ toJSON(matrix) }}": "null"}
+        evaluated = {
+            "${{ toJSON(job) }}": json.dumps(self.job),
+            "${{ toJSON(matrix) }}": "null",
+            "${{ job.status }}": self.status,
+        }
         defaults = {name: str(each.get("default", "")) for name, each in manifest()["inputs"].items()}
         return {name: evaluated.get(value, value) for name, value in defaults.items()} | dict(self.inputs)
 

@@ -11,7 +11,6 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
-from urllib3.exceptions import HTTPError
 from yarl import URL
 
 from proxy.artifacts.actions.byte_client import ByteClient, Response
@@ -55,8 +54,8 @@ class BlobStorage:
             with self.events.call(_SERVICE, operation) as call:
                 async with asyncio.timeout(self.timeouts.transfer):
                     return await self.ranges.get(url, _VERSION | headers, partial(_noted, call, read), self.timeouts)
-        except (HTTPError, TimeoutError, OSError) as error:
-            raise RetryableError(type(error).__name__) from None
+        except FAILURES as error:
+            raise RetryableError(in_words(error)) from None
 
     @asynccontextmanager
     async def request(

@@ -192,7 +192,7 @@ async def test_a_certificate_of_ones_own_is_trusted_where_it_is_named(
 ) -> None:
     async with listening(Host().serve, tls_of(certificate)) as port:
         async with storage() as opened:
-            with pytest.raises(RetryableError, match=r"^SSLError$"):
+            with pytest.raises(RetryableError, match=r"^its certificate is not trusted$"):
                 await fetched(opened, f"https://127.0.0.1:{port}/x")
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         async with storage() as opened:
@@ -206,7 +206,7 @@ async def test_a_server_that_falls_silent_is_given_up(said: bytes) -> None:
         await reader.read()  # until the client has gone
 
     async with listening(silent) as port, storage(_HASTY) as opened:
-        with pytest.raises(RetryableError, match="ReadTimeoutError"):
+        with pytest.raises(RetryableError, match="no byte came within the time limit"):
             await fetched(opened, f"http://127.0.0.1:{port}/x?sig=secret")
 
 
@@ -217,7 +217,7 @@ async def test_a_server_that_takes_no_connection_is_given_up() -> None:
             line.setblocking(False)
             line.connect_ex(full.getsockname())
         async with storage(_HASTY) as opened:
-            with pytest.raises(RetryableError, match="ConnectTimeoutError"):
+            with pytest.raises(RetryableError, match="no connection within the time limit"):
                 await fetched(opened, f"http://127.0.0.1:{full.getsockname()[1]}/x?sig=secret")
 
 
@@ -229,7 +229,7 @@ async def test_an_answer_that_goes_on_for_ever_is_given_up() -> None:
             writer.write(b"x")
 
     async with listening(drip) as port, storage(Timeouts(connect=_LONG, stall=_LONG, transfer=0.3)) as opened:
-        with pytest.raises(RetryableError, match="TimeoutError"):
+        with pytest.raises(RetryableError, match="no answer within the time limit"):
             await fetched(opened, f"http://127.0.0.1:{port}/x")
 
 
