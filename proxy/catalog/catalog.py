@@ -32,6 +32,7 @@ from proxy.catalog.opener import Opener
 from proxy.catalog.reader import Reader
 from proxy.catalog.replaced import ReplacedArchives
 from proxy.catalog.search import Search
+from proxy.catalog.volume import Volume, volume_of
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.runtime.files import Source
@@ -205,11 +206,10 @@ class Catalog:
         """Return the archive in an artifact; None if there is none, or not yet. Raise UnreadableArtifact."""
         return await self._opener.open(artifact)
 
-    async def volume(self) -> tuple[int, int]:
-        """Return how many artifacts hold images, replaced ones too, and how many bytes they have together."""
-        ours = await self.ours()
-        opened = {each.artifact.id: each.size for each in self._reader.held()}  # act lists the sizes of folders
-        return len(ours), sum(max(each.size, opened.get(each.id, 0)) for each in ours)
+    async def volume(self) -> Volume:
+        """Return how much storage all images use, replaced ones too."""
+        opened = {each.artifact.id: each.size for each in self._reader.held()}
+        return volume_of(await self.ours(), opened, self._store.now() if self._store.is_remote else None)
 
     async def tagged_names(self) -> list[tuple[Name, Tag]]:
         """Return every tag, by name and the newest first, by the names of artifacts alone: none is opened."""

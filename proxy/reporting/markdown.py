@@ -7,6 +7,7 @@ so that the whole stays below the megabyte that GitHub accepts.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from proxy.catalog.volume import Volume
 from proxy.reporting.history import Moved, Refusal
 from proxy.text import code, format_duration, format_size
 
@@ -14,6 +15,7 @@ _ROWS = 100  # of each table, at most
 _LINES = 10  # images for which there are commands to copy
 _NOTHING = "-"
 _MUCH_GZIP = 100_000_000  # bytes; a core compresses them in some three seconds
+_GB = 1e9  # bytes, as GitHub counts them
 _SHORT = 19  # characters of a digest: `sha256:` and twelve digits
 _COLUMNS = ("Image", "Digest", "Platforms", "Size", "Stored", "New", "Re-used", "Time", "From", "Expires")
 _RIGHT = frozenset({"Size", "Stored", "New", "Re-used"})
@@ -68,14 +70,14 @@ class Facts:
     """Everything that a summary says.
 
     `place` says in our own words where images are kept; `run` is the other run whose images are read, if it is one.
-    `volume` is the number of archives there, and their total bytes; None if that is not known. `gzip` is how
+    `volume` is what all images there use together; None if that is not known. `gzip` is how
     many bytes of layers a build may have compressed, in the push that sent most of them.
     """
 
     place: str
     rows: Sequence[Row] = ()
     more: int = 0  # images that are not among the rows
-    volume: tuple[int, int] | None = None
+    volume: Volume | None = None
     moved: Moved = field(default_factory=Moved)
     gzip: int = 0
     run: Mapping[str, object] = field(default_factory=dict)
@@ -123,10 +125,10 @@ def _images(facts: Facts) -> Iterator[str]:
     if more := facts.more + len(facts.rows) - len(shown):
         yield f"{more} more images were handled before these; `GET /relay/images` lists all that are there."
     place, moved = facts.place, facts.moved
-    if facts.volume:
-        count, held = facts.volume
-        archives = "1 archive" if count == 1 else f"{count} archives, replaced ones too"
-        yield f"{format_size(held)} are kept in {place}: {archives}."
+    if volume := facts.volume:
+        archives = "1 archive" if volume.count == 1 else f"{volume.count} archives, replaced ones too"
+        kept_there = f"{format_size(volume.size)} are kept in {place}: {archives}."
+        yield kept_there if volume.byte_hours is None else f"{kept_there} {_billed(volume.size, volume.byte_hours)}"
     # only one line can be copied: references, names of artifacts, and the folder of the relay may have line breaks
     commands = [line for row in facts.rows[-_LINES:] for line in (row.pull, row.load) if line and line.isprintable()]
     if commands:
@@ -140,6 +142,12 @@ def _images(facts: Facts) -> Iterator[str]:
     ]
     if drawn := [f"  {edge}" for count, edge in edges if count]:
         yield "\n".join(["```mermaid", "flowchart LR", *drawn, "```"])
+
+
+def _billed(size: int, byte_hours: float) -> str:
+    """Say in the unit of the bill what storage was used, and what each day adds."""
+    so_far, daily = byte_hours / _GB, 24 * size / _GB
+    return f"So far that was {so_far:.2g} GB-hours; each day until they are deleted or expire adds {daily:.2g}."
 
 
 def _list(title: str, entries: Sequence[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from proxy.catalog.volume import Volume
 from proxy.reporting.history import Moved, Refusal
 from proxy.reporting.markdown import Facts, Row, write
 from proxy.text import code, safe_text
@@ -181,11 +182,16 @@ def test_an_image_is_a_row_with_all_that_is_known_of_it() -> None:
 @pytest.mark.parametrize(
     ("volume", "told"),
     [
-        ((1, 20 * MIB), "20.0 MiB are kept in artifacts of this run: 1 archive."),
-        ((12, 3 * 2**30), "3.0 GiB are kept in artifacts of this run: 12 archives, replaced ones too."),
+        (Volume(1, 20 * MIB), "20.0 MiB are kept in artifacts of this run: 1 archive."),
+        (Volume(12, 3 * 2**30), "3.0 GiB are kept in artifacts of this run: 12 archives, replaced ones too."),
+        (
+            Volume(1, 200_000_000, 50_000_000.0),
+            "190.7 MiB are kept in artifacts of this run: 1 archive. So far that was 0.05 GB-hours; each day until "
+            "they are deleted or expire adds 4.8.",
+        ),
     ],
 )
-def test_the_sum_of_all_images_is_a_paragraph_below_the_table(volume: tuple[int, int], told: str) -> None:
+def test_the_sum_of_all_images_is_a_paragraph_below_the_table(volume: Volume, told: str) -> None:
     read = list(tokens(write(Facts("artifacts of this run", [row()], more=1, volume=volume))))
 
     paragraphs = [token.content for before, token in pairwise(read) if before.type == "paragraph_open"]
