@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from proxy.artifacts.base import StoreExpired, StoreRefused, UnreadableArtifact
@@ -37,17 +38,21 @@ class PullWait:
     async def manifest(self, name: Name, tag: Tag) -> Blob:
         """Return the manifest of a tag, once it is there. Raise what `Lookup.manifest` raises, in the end."""
         key, began = (name, tag), time.monotonic()
-        seconds = 0.0 if time.monotonic() < self._in_vain.get(key, 0.0) else self.seconds
-        while True:
-            try:
-                return await self.lookup.manifest(name, tag)
-            except (UnreadableArtifact, StoreExpired):
-                raise
-            except (ManifestUnknown, StoreRefused) as error:
-                left = began + seconds - time.monotonic()
-                if left <= 0:
-                    raise self._after(key, error) if seconds else error from None
-            await self._pause(key, left)
+        seconds = 0.0 if began < self._in_vain.get(key, 0.0) else self.seconds
+        counted = False
+        with ExitStack() as waiting:
+            while True:
+                try:
+                    return await self.lookup.manifest(name, tag)
+                except (UnreadableArtifact, StoreExpired):
+                    raise
+                except (ManifestUnknown, StoreRefused) as error:
+                    left = began + seconds - time.monotonic()
+                    if left <= 0:
+                        raise self._after(key, error) if seconds else error from None
+                    if not counted:
+                        counted = waiting.enter_context(self._counted(key))
+                await self._pause(left)
 
     def _after(self, key: tuple[Name, Tag], error: ManifestUnknown | StoreRefused) -> ManifestUnknown | StoreRefused:
         now = time.monotonic()
@@ -56,19 +61,26 @@ class PullWait:
             return error
         return ManifestUnknown(f"{error.message} It did not appear within {format_duration(self.seconds)} (RELAY_WAIT)")
 
-    async def _pause(self, key: tuple[Name, Tag], left: float) -> None:
-        """Wait for the next look at the store, at most as long as is left."""
+    @contextmanager
+    def _counted(self, key: tuple[Name, Tag]) -> Iterator[bool]:
+        """Count who waits for a tag within the block; for a new tag the pauses begin again."""
         if key not in self._waiting:
             self._looks = 0
-            _log.info("%s is not there yet: a pull waits for it, for %s at most", label(*key), format_duration(left))
+            _log.info(
+                "%s is not there yet: a pull waits for it, for %s at most", label(*key), format_duration(self.seconds)
+            )
         self._waiting[key] = self._waiting.get(key, 0) + 1
         try:
-            now = time.monotonic()
-            if now >= self._due:
-                self._due = now + self.pauses[min(self._looks, len(self.pauses) - 1)]
-                self._looks += 1
-            await asyncio.sleep(min(left, self._due - now))
+            yield True
         finally:
             self._waiting[key] -= 1
             if not self._waiting[key]:
                 del self._waiting[key]
+
+    async def _pause(self, left: float) -> None:
+        """Wait for the next look at the store, at most as long as is left."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + self.pauses[min(self._looks, len(self.pauses) - 1)]
+            self._looks += 1
+        await asyncio.sleep(min(left, self._due - now))
