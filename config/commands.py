@@ -24,28 +24,28 @@ def seconds(text: str) -> float:
 
 
 _PLACE = {
-    "--host": {"help": "where the relay listens, as for serve, or RELAY_HOST"},
-    "--port": {"help": "as for serve, or RELAY_PORT; a password is taken from RELAY_PASSWORD"},
+    "--host": {"help": "host of the relay; by default RELAY_HOST"},
+    "--port": {"help": "port of the relay; by default RELAY_PORT (for a password, set RELAY_PASSWORD)"},
 }
-_LOCAL = "an image of the engine, such as app:v1, and its name in the relay if that is another"
-_SENT = "a tarball to send instead (- for standard input), under the name that is given or those that are in it"
-_REF = "such as app:v1, and what it is to be called in the engine if that is another name"
-_WRITTEN = "a file to write instead (- for standard output): plain as .tar, gzip as .tar.gz, else zstd"
+_LOCAL = "an image of the engine, such as app:v1; =REF stores it under another name"
+_SENT = "send this tarball instead (- for standard input), under the given name or else under its own names"
+_REF = "an image of the relay, such as app:v1; =LOCAL gives it another name in the engine"
+_WRITTEN = "write this file instead (- for standard output): .tar uncompressed, .tar.gz in gzip, any other name in zstd"
 _PLATFORM = (
-    "of an image for several platforms the one to load, such as linux/arm64, or all; by default that of the engine, "
-    "and all to a file"
+    "which platform of a multi-platform image to load, such as linux/arm64, or all; by default that of the engine, or "
+    "all if a file is written"
 )
 _SLOW_PROBE = (
-    "once the relay has run for ten seconds, wait so long before a good answer: a container engine asks less often"
+    "once the relay has run for ten seconds, wait this long before reporting success, so that engines probe less often"
 )
-_ALL = "everything that image-relay stored in this run: all tags, replaced versions, caches; nothing else"
+_ALL = "everything that image-relay stored in this run or folder: tags, replaced versions, caches; nothing else"
 _DRY_RUN = {"--dry-run": {"action": "store_true", "help": "only print what would be deleted"}}
 COMMANDS = {
-    "serve": Command("[options]", "Run the registry; this also happens with options alone."),
+    "serve": Command("[options]", "Run the registry. The word serve may be left out before options."),
     "list": Command(
         "[options]",
-        "Print the images of a relay as a table.",
-        {"--no-trunc": {"dest": "full", "action": "store_true", "help": "with whole digests"}},
+        "List the images of a relay.",
+        {"--no-trunc": {"dest": "full", "action": "store_true", "help": "show full digests"}},
     ),
     "save": Command(
         "REF… [options]",
@@ -66,7 +66,12 @@ COMMANDS = {
         "Wait until a relay has images.",
         {
             "references": {"metavar": "REF", "nargs": "+", "help": "such as app:v1"},
-            "--timeout": {"type": seconds, "default": 300.0, "metavar": "SECONDS", "help": "300 by default"},
+            "--timeout": {
+                "type": seconds,
+                "default": 300.0,
+                "metavar": "SECONDS",
+                "help": "how long to wait for them; 300 by default",
+            },
         },
     ),
     "delete": Command(
@@ -78,13 +83,13 @@ COMMANDS = {
             **_DRY_RUN,
         },
     ),
-    "prune": Command("[options]", "Delete what newer pushes replaced, and what is inside of a tag as well.", _DRY_RUN),
+    "prune": Command("[options]", "Delete replaced versions, and untagged images that a tag contains.", _DRY_RUN),
     "health": Command(
         "[options]",
-        "Exit with 0 if the relay on this host and port answers, else with 1.",
+        "Exit with 0 if the relay answers, else with 1.",
         {"--slow-probe": {"type": float, "default": 0.0, "metavar": "SECONDS", "help": _SLOW_PROBE}},
     ),
-    "help": Command("", "Show this, as --help does; those above have a --help of their own."),
+    "help": Command("", "Show this text, as --help does. Each command above has its own --help."),
 }
 
 
@@ -96,7 +101,7 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
         parser.add_argument(name, **details)
     chosen = parser.parse_args(arguments)
     if command == "delete" and bool(chosen.references) == chosen.all:
-        parser.error("name the images to delete, or say --all")
+        parser.error("name the images to delete, or use --all, but not both")
     if command == "save" and not chosen.references and chosen.file is None:
         parser.error("name an image to send, or a tarball with --file")
     if command == "save" and len(chosen.references) > 1 and chosen.file is not None:

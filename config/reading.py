@@ -103,7 +103,7 @@ class _Parser(ArgumentParser):
 
     def __init__(self) -> None:
         calls = [(f"image-relay {name} {each.usage}", each.about) for name, each in COMMANDS.items()]
-        usage = [f"{call:<32} {about}" for call, about in calls] + ["image-relay --version"]
+        usage = [f"{call:<33} {about}" for call, about in calls] + ["image-relay --version"]
         super().__init__(
             prog="image-relay",
             usage="\n       ".join(usage),

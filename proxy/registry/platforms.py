@@ -64,8 +64,8 @@ class Choice:
             return offered[min(fitting, key=lambda each: fitting[each])]
         named = ", ".join(list(filter(None, offered))[:_SHOWN])
         hint = ": choose with --platform, or the input platform" if self.own else ""
-        instead = f"only for {named}{hint}" if named else "it names no platform"
-        raise ManifestUnknown(f"{called} is not there for {self.platform[:60]!r}, {instead}")
+        instead = f"only for {named}{hint}" if named else "and does not say which platform it is for"
+        raise ManifestUnknown(f"{called} has no image for {self.platform[:60]!r}, {instead}")
 
 
 async def _offered(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, Digest]:

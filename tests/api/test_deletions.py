@@ -112,4 +112,4 @@ async def test_which_images_has_to_be_said_in_one_way(relay: Relay, arguments: t
     status, _, complaint = await command(relay, "delete", *arguments)
 
     assert status == 2
-    assert "name the images to delete, or say --all" in complaint
+    assert "name the images to delete, or use --all, but not both" in complaint

@@ -156,7 +156,7 @@ async def test_one_platform_of_an_index_comes_out_alone(relay: Relay) -> None:
     await put(relay, arm.body, "/arm:v1")
 
     assert none.error == (404, "MANIFEST_UNKNOWN")
-    assert none.message == "app:v1 is not there for 'linux/s390x', only for linux/amd64, linux/arm64"
+    assert none.message == "app:v1 has no image for 'linux/s390x', only for linux/amd64, linux/arm64"
     assert await image_of(relay, "v1", "arm") == images[1]
     assert len(json.loads(files_of(arm.body)["index.json"])["manifests"]) == 1
     whole = await get(relay, "arm:v1?platform=linux")
@@ -189,7 +189,7 @@ async def test_of_an_image_that_names_no_platform_that_is_told(relay: Relay) -> 
 
     said = (await get(relay, "app:v1?platform=linux/amd64")).message
 
-    assert said == "app:v1 is not there for 'linux/amd64', it names no platform"
+    assert said == "app:v1 has no image for 'linux/amd64', and does not say which platform it is for"
 
 
 async def test_children_that_are_in_the_index_are_kept_with_it(relay: Relay) -> None:

@@ -73,7 +73,7 @@ async def test_an_engine_that_has_no_platform_in_an_index_is_told_which_there_ar
 
     assert answer.error == (404, "MANIFEST_UNKNOWN")
     assert answer.message == (
-        "app:v1 is not there for 'linux/s390x', only for linux/amd64, linux/arm64: choose with --platform, or the "
+        "app:v1 has no image for 'linux/s390x', only for linux/amd64, linux/arm64: choose with --platform, or the "
         "input platform"
     )
 
