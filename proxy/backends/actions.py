@@ -152,7 +152,7 @@ class ActionsBackend:
         if state is State.EXPIRED:
             return f"{wanted} is not known here (known: {there or 'nothing'}): {_NOTHING_NEWER}"
         if state is State.NONE and not self._reader:
-            return f"{wanted} is not here: {NO_SESSION.replace('push', 'pull')}"
+            return f"{wanted} is not here: {NO_SESSION}"
         if self._reader and self._reader.another:
             return f"{wanted} is not in {self._reader.run} (it has: {there or 'nothing'}); another tag?"
         return (

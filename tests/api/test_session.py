@@ -31,7 +31,7 @@ from tests.fakes.actions.faults import Answer as Answered
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.rest import OTHER_TOKEN, READ_TOKEN
 
-NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
+NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this step'
 EXPIRED = "the session of this job has expired; push earlier in the job, or split it"
 DIGEST = Digest.of(b"")
 
@@ -153,7 +153,7 @@ async def test_before_there_is_a_session_a_pull_is_told_what_to_do(actions: Emul
         answer = await relay.get("v1")
 
     assert answer.error == (404, "MANIFEST_UNKNOWN")
-    assert answer.message == f"app:v1 is not here: {NO_SESSION.replace('push', 'pull')}"
+    assert answer.message == f"app:v1 is not here: {NO_SESSION}"
 
 
 @pytest.mark.parametrize(

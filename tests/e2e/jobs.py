@@ -12,7 +12,7 @@ from tests.e2e.relay import Relay
 from tests.fakes.actions.emulator import Emulator, Job
 from tests.fakes.actions.rest import READ_TOKEN, WRITE_TOKEN
 
-NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this push'
+NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this step'
 
 _TALKATIVE = {"RELAY_STORE": "actions", "RELAY_LOG_LEVEL": "debug"}
 _ANSWERS = ("/relay/health", "/relay/images", "/relay/summary", "/metrics", "/v2/_catalog")
