@@ -16,6 +16,7 @@ from proxy.oci.digest import Digest, hashing
 from proxy.oci.names import Name, Tag, is_path, parse_reference, split_host
 from proxy.oci.references import repository_below
 
+_CHUNK = 64 * 1024  # bytes, which an upload holds while it waits for its turn
 _NUMBER = re.compile(r"[0-9]{1,40}")
 
 
@@ -95,6 +96,24 @@ async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
         if not chunk:  # a limit of time costs as much as a chunk does: it is for those that are waited for
             async with _moving(request):
                 chunk = await request.content.readany()
+        if not chunk:
+            return
+        yield chunk
+
+
+async def upload_of(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield a body in small chunks, an empty one where the client pauses. Raise SIZE_INVALID if it stops coming."""
+    pause = request.app[SERVICES].limits.sender_turn
+    while True:
+        chunk = request.content.read_nowait(_CHUNK)
+        if not chunk:
+            try:
+                async with asyncio.timeout(pause):
+                    chunk = await request.content.read(_CHUNK)
+            except TimeoutError:
+                yield b""
+                async with _moving(request):
+                    chunk = await request.content.read(_CHUNK)
         if not chunk:
             return
         yield chunk

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from proxy.api.params import address_of, algorithm_parameter, chunks_of, digest_parameter, name_of, repository_in
+from proxy.api.params import address_of, algorithm_parameter, digest_parameter, name_of, repository_in, upload_of
 from proxy.api.ranges import chunk
 from proxy.api.services import SERVICES
 from proxy.errors import RangeInvalid, RegistryError, SizeInvalid
@@ -85,7 +85,7 @@ async def _take(request: web.Request, upload: Upload) -> None:
     if stop is not None and request.content_length not in {None, stop - first}:
         raise SizeInvalid(f"Content-Range announces {stop - first} bytes, Content-Length {request.content_length}")
     if request.body_exists:
-        await request.app[SERVICES].spool.sessions.append(upload, chunks_of(request))
+        await request.app[SERVICES].spool.sessions.append(upload, upload_of(request))
     if stop is not None and upload.offset != stop:
         await request.app[SERVICES].spool.sessions.cancel(upload)
         raise SizeInvalid(f"Content-Range announces {stop - first} bytes, {upload.offset - first} came")

@@ -67,6 +67,7 @@ class Limits:
     body_stall: float = 300.0  # without a byte of a body, in either direction, after which a request fails
     reader_pause: float = 0.02  # until the piece of a client that takes nothing is released
     remote_pause: float = 0.5  # the same where another request to the storage has to fetch it again
+    sender_turn: float = 0.5  # until an upload whose client pauses, or is slow while others wait, makes room for them
     progress_poll: float = 1.0  # between two lines about a tarball that is being stored
     result_kept: float = 60.0  # for which a result that no client has received is kept
 

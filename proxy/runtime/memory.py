@@ -1,9 +1,9 @@
 """The budget for buffers in flight.
 
 Every stream always owns one piece without asking. What it wants beyond that, to read or write ahead, is taken here
-while there is some and done without where there is none. Answers, of which there may be hundreds, take turns to own a
-piece. A turn ends when the piece is written or its client pauses, whatever others do: so nothing can deadlock. What is
-read from a remote store has turns of its own: if that stalls, what is on disk is served as ever.
+while there is some and done without where there is none. Answers and uploads, of which there may be hundreds, take
+turns to own a piece. A turn ends when the piece is written or its client pauses, whatever others do: so nothing can
+deadlock. What is read from a remote store has turns of its own: if that stalls, what is on disk is served as ever.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ class MemoryBudget:
         self.turns_each = max(_LEAST_TURNS, limit // _PIECE // 2)
         self._local = asyncio.Semaphore(self.turns_each)
         self._remote = asyncio.Semaphore(self.turns_each)
+        self.uploads = asyncio.Semaphore(max(_LEAST_TURNS, limit // _PIECE // 4))  # turns; each has its piece twice
         self._free = limit
 
     def turns(self, *, local: bool) -> asyncio.Semaphore:

@@ -2,6 +2,8 @@
 
 All pieces but the last have 2 MiB of plain bytes, however the client cut its requests: a short last piece is read back
 when more follows. So the same blob is the same stored bytes whoever pushed it.
+
+A crowd of uploads takes turns to gather a piece in memory. Between its turns an upload has all it took on disk.
 """
 
 import asyncio
@@ -78,25 +80,41 @@ class Upload:
         self.began = self.used = time.monotonic()
         self._memory = memory
         self._fed = limits.upload_fed
+        self._turn = limits.sender_turn
         self._busy = self._closed = False
         self._tasks = TaskSet()
         self._writing: asyncio.Task[None] | None = None
         self._work = PieceWriter(path, level, algorithm)
 
     async def append(self, chunks: AsyncIterator[bytes]) -> None:
-        """Append bytes until there are no more; what came before the client left stays."""
-        with self.alone(), self._memory.try_reserve(2 * PIECE) as ahead:
+        """Append bytes until there are no more; what came before the client left stays.
+
+        An empty chunk says that the client pauses.
+        """
+        with self.alone():
             await self._written()
-            gathered = ChunkBuffer(await run_in_thread(self._work.reopen))
+            async for chunk in chunks:
+                if chunk:
+                    async with self._memory.uploads:
+                        await self._take(chunk, chunks)
+
+    async def _take(self, chunk: bytes, more: AsyncIterator[bytes]) -> None:
+        """Append this chunk and more, until the client pauses or it is the turn of others."""
+        with self._memory.try_reserve(2 * PIECE) as ahead:
+            gathered, late = ChunkBuffer(await run_in_thread(self._work.reopen)), time.monotonic() + self._turn
             try:
-                async for chunk in chunks:
+                while chunk:
                     self._continue()
                     self.offset += len(chunk)
                     gathered.add(chunk)
+                    full = gathered.size >= PIECE
                     while gathered.size >= PIECE:
                         await self._write(gathered)
                         if not ahead:
                             await self._written()
+                    if (full or self.used > late) and self._memory.uploads.locked():
+                        break
+                    chunk = await anext(more, b"")
             finally:
                 try:
                     while gathered.new and not self._closed:

@@ -40,9 +40,8 @@ def content(request: pytest.FixtureRequest) -> Callable[[int], Iterator[bytes]]:
     return CONTENTS[request.param]
 
 
-@pytest.mark.xfail(strict=True, reason="every upload gathers a whole piece, however many there are")
-def test_uploads_side_by_side_take_bounded_memory(relay: Relay) -> None:
-    _pushed(relay, random_mebibytes)
+def test_uploads_side_by_side_take_bounded_memory(relay: Relay, content: Callable[[int], Iterator[bytes]]) -> None:
+    _pushed(relay, content)
 
     assert relay.rss_peak_kib() < MOST
 
