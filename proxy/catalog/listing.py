@@ -80,8 +80,11 @@ class Listing:
         return False
 
     async def confirmed(self, artifact: Artifact) -> bool:
-        """Return whether an artifact exists; one that the last listing lacks is late, or was deleted by others."""
+        """Return whether an artifact exists; one that a new listing lacks is late, or was deleted by others."""
         since = self._stored.get(artifact.id)
+        if self._store.is_remote and since is None:  # another job may have deleted it since the last listing
+            self.expire()
+            await self.refresh()
         if artifact.id not in self._lacked and (since is None or time.monotonic() - since < self._fresh):
             return True
         try:

@@ -48,6 +48,22 @@ async def test_a_deleted_tag_is_gone_and_may_be_pushed_again(
     assert (await pulled(reader, "v1"))["manifest"] == pushed.content
 
 
+async def test_what_another_job_deleted_after_the_last_listing_is_stored_again(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    relays.limits = Limits(listing_fresh=3600.0)
+    await (await relays.start(actions)).push_image("v1")
+    writer, other = await relays.start(actions), await relays.start(actions, actions.job("other"))
+    assert (await writer.get("v1")).status == 200  # it has listed the artifact
+
+    assert (await other.ask("DELETE", "/v2/app/manifests/v1")).status == 202
+    pushed = await writer.push_image("v1")
+
+    reader = await relays.start(actions, actions.job("deploy"))
+    assert (await pulled(reader, "v1"))["manifest"] == pushed.content
+
+
 @pytest.mark.parametrize("flavour", [Flavour.ACT, Flavour.FORGEJO])
 async def test_what_is_listed_unfinished_is_passed_over_and_answers_when_it_is_finished(
     emulate: Emulate, relays: Relays, flavour: Flavour
