@@ -4,6 +4,7 @@ After the first byte of an answer no error can be sent any more. Then the connec
 half a layer for a whole one.
 """
 
+import errno
 import logging
 import socket
 import struct
@@ -24,6 +25,7 @@ _CODES = {  # of failures that aiohttp finds by itself; any other is UNSUPPORTED
     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "RANGE_INVALID",
 }
 _QUIET = frozenset({401, 404})  # clients ask before they log in or push: nothing is wrong then
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
 
 
@@ -90,6 +92,9 @@ def _unforeseen(request: web.Request, error: Exception) -> web.Response:
         request[UNANSWERED] = True
         error.__traceback__ = None  # asyncio keeps the error in a cycle, and with it the piece that was being sent
         return web.Response()
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        message = "the relay has too many files open; raise its limit (ulimit -n), or do less at once, and try again"
+        return _failed(request, 429, "TOOMANYREQUESTS", message, {"Retry-After": "5"})
     _log.error("%s failed", _what(request), exc_info=error)
     return _answer(request, 500, "UNKNOWN", "this is a fault of image-relay; its log says more", {})
 

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -70,6 +71,17 @@ async def test_an_error_of_the_registry_becomes_its_status_code_and_sentence() -
     assert headers["Content-Type"].startswith("application/json")
     assert headers["X-Why"] == "gone"
     assert error_of(text) == ("BLOB_UNKNOWN", "no such blob")
+
+
+async def test_too_many_open_files_are_no_fault_of_the_relay() -> None:
+    async with serving(raising(OSError(errno.EMFILE, "Too many open files"))) as port:
+        status, headers, text = await ask(port)
+
+    assert (status, headers["Retry-After"]) == (429, "5")
+    assert error_of(text) == (
+        "TOOMANYREQUESTS",
+        "the relay has too many files open; raise its limit (ulimit -n), or do less at once, and try again",
+    )
 
 
 async def test_the_sentence_is_made_harmless() -> None:

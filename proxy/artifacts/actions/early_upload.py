@@ -70,7 +70,6 @@ class _Block:
     """Pieces of a file in a row: the one with number `count` and those behind it, from `offset` on."""
 
     path: Path
-    source: LocalFile
     offset: int
     count: int
     pieces: tuple[Piece, ...]
@@ -156,7 +155,7 @@ class EarlyUpload:
         self._loop = asyncio.get_running_loop()
         self._growing: dict[Path, _Growing] = {}
         self._digests: dict[Path, Digest] = {}
-        self._waiting: asyncio.Queue[_Block | None] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[_Block, LocalFile] | None] = asyncio.Queue()
         self._count = 0
         self._ended = self._taken = self._is_creating = False
         self._tasks = TaskSet()
@@ -180,8 +179,8 @@ class EarlyUpload:
         """Make a block of the pieces that are in none, unless too many wait already."""
         if not self._ended and self._waiting.qsize() < _WAITING and self._count < _MOST:
             with suppress(OSError):  # too many open files
-                block = _Block(path, file.opened(path), file.offset, file.count, tuple(file.pieces), file.first)
-                self._loop.call_soon_threadsafe(self._waiting.put_nowait, block)
+                block = _Block(path, file.offset, file.count, tuple(file.pieces), file.first)
+                self._loop.call_soon_threadsafe(self._waiting.put_nowait, (block, file.opened(path)))
                 self._count += 1
         file.go_on()
 
@@ -218,7 +217,8 @@ class EarlyUpload:
         with ReadAhead(self._storage.memory, 2 * BLOCK, self._storage.up // 2 - 1) as more:  # framing takes memory, too
             lanes = Lanes(more)
             try:
-                while not self._ended and (block := await self._waiting.get()):
+                while not self._ended and (coming := await self._waiting.get()):
+                    block, source = coming
                     if block.first in known:  # storage copies it, or the whole image is there
                         continue
                     if begun is None:
@@ -227,7 +227,7 @@ class EarlyUpload:
                         begun.digests = self._digests
                     if appends(begun.created.url):
                         break
-                    stored = await block.source.read(block.offset, block.offset + block.length, block.checked)
+                    stored = await source.read(block.offset, block.offset + block.length, block.checked)
                     await lanes.add(begun.upload.put_early(block.ids, stored))
                     begun.blocks.append(block)
                 await lanes.drain(0)
