@@ -174,7 +174,7 @@ def test_handing_images_to_or_from_an_engine_needs_one(wanted: str, relay: Relay
         ("load", "app:", "load: app: is no image; write it as app, app:v1 or app@sha256:…, one on a line"),
         ("save", f"app@sha256:{'0' * 64}", "has a digest for a name; give it a tag: "),
         ("address", "http://[", "address is http://[; write it as http://localhost:5000"),
-        ("image", " ", "image: '' is no image of Docker; write it as app:v1 or ghcr.io/team/app:v1"),
+        ("image", "-v", "image: '-v' is no image of Docker; write it as app:v1 or ghcr.io/team/app:v1"),
         ("job", "{", "job is no JSON; leave this input out, the runner fills it"),
         ("access", "read\n::error::forged", "access is 'read\N{REPLACEMENT CHARACTER}: :error: :forged'"),
         ("wait", "##[error]a::b%0Ac", "wait: # #[error]a: :b%0Ac is no image"),

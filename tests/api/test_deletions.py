@@ -1,19 +1,33 @@
 """`DELETE /relay/images`: of one image, of all, of what was replaced."""
 
 import asyncio
-import subprocess
-import sys
+from collections.abc import Awaitable, Callable
 
 import pytest
 
+from proxy.__main__ import main
 from tests.api.relay import Relay
 
+Command = Callable[..., Awaitable[tuple[int, list[str], str]]]
 
-async def command(relay: Relay, *arguments: str) -> tuple[int, list[str], str]:
-    """Run a command as a process of its own; gives its status, the lines that it printed, and its complaint."""
-    call = [sys.executable, "-m", "proxy", *arguments, "--port", str(relay.port)]
-    done = await asyncio.to_thread(subprocess.run, call, capture_output=True, text=True, timeout=30, check=False)
-    return done.returncode, done.stdout.splitlines(), done.stderr
+
+@pytest.fixture
+def command(relay: Relay, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command against the relay; gives its status, the lines that it printed, and its complaint."""
+
+    def run(*arguments: str) -> int:
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+    async def command(*arguments: str) -> tuple[int, list[str], str]:
+        status = await asyncio.to_thread(run, *arguments, "--port", str(relay.port))
+        said = capsys.readouterr()
+        return status, said.out.splitlines(), said.err
+
+    return command
 
 
 async def test_an_image_is_deleted_by_the_name_that_people_know_it_by(relay: Relay) -> None:
@@ -69,38 +83,38 @@ async def test_what_is_no_reference_is_refused(relay: Relay, image: str) -> None
 # The commands
 
 
-async def test_images_are_deleted_one_by_one_until_one_is_not_there(relay: Relay) -> None:
+async def test_images_are_deleted_one_by_one_until_one_is_not_there(relay: Relay, command: Command) -> None:
     await relay.push_image("v1", "v2", "v3")
 
-    status, lines, complaint = await command(relay, "delete", "app:v1", "app:v0", "app:v2")
+    status, lines, complaint = await command("delete", "app:v1", "app:v0", "app:v2")
 
     assert (status, lines) == (1, ["deleted app:v1"])
     assert complaint == "image-relay: app:v0 is not here\n"
     assert relay.artifacts() == ["image-app@v2.tar.zst", "image-app@v3.tar.zst"]
 
 
-async def test_everything_is_deleted_after_a_look_at_what_that_is(relay: Relay) -> None:
+async def test_everything_is_deleted_after_a_look_at_what_that_is(relay: Relay, command: Command) -> None:
     await relay.push_image("v1")
     await relay.push_image("ci", name="web")
 
-    status, lines, _ = await command(relay, "delete", "--all", "--dry-run")
+    status, lines, _ = await command("delete", "--all", "--dry-run")
     assert status == 0
     assert [line.partition(" (")[0] for line in lines] == ["would delete app:v1", "would delete web:ci"]
     assert len(relay.artifacts()) == 2
 
-    status, lines, _ = await command(relay, "delete", "--all")
+    status, lines, _ = await command("delete", "--all")
     assert status == 0
     assert [line.partition(" (")[0] for line in lines] == ["deleted app:v1", "deleted web:ci"]
     assert relay.artifacts() == []
-    assert await command(relay, "delete", "--all") == (0, ["nothing to delete"], "")
+    assert await command("delete", "--all") == (0, ["nothing to delete"], "")
 
 
-async def test_what_a_tag_contains_is_pruned(relay: Relay) -> None:
+async def test_what_a_tag_contains_is_pruned(relay: Relay, command: Command) -> None:
     pushed = await relay.push_image()
     assert (await relay.flush()).status == 200
     await relay.push(pushed, "v1")
 
-    status, lines, _ = await command(relay, "prune")
+    status, lines, _ = await command("prune")
 
     assert status == 0
     assert [line.partition(" (")[0] for line in lines] == [f"deleted app@{pushed.digest}"]
@@ -108,8 +122,10 @@ async def test_what_a_tag_contains_is_pruned(relay: Relay) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("app:v1", "--all")])
-async def test_which_images_has_to_be_said_in_one_way(relay: Relay, arguments: tuple[str, ...]) -> None:
-    status, _, complaint = await command(relay, "delete", *arguments)
+async def test_which_images_has_to_be_said_in_one_way(
+    relay: Relay, command: Command, arguments: tuple[str, ...]
+) -> None:
+    status, _, complaint = await command("delete", *arguments)
 
     assert status == 2
     assert "name the images to delete, or use --all, but not both" in complaint

@@ -30,7 +30,8 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.socket}")
     yield engine
     if images := engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
-        engine.docker("image", "rm", "--force", *(each for each in images if "<none>" not in each))
+        if named := [each for each in images if "<none>" not in each]:
+            engine.docker("image", "rm", "--force", *named)
 
 
 def call(relay: Relay, *arguments: str) -> None:
