@@ -7,8 +7,8 @@ for the same tarball.
 
 import json
 import re
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -19,6 +19,7 @@ from proxy.errors import RegistryError, TarballInvalid
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import LIMIT, OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, parse
 from proxy.oci.references import Reference
+from proxy.tarballs.kinds import is_folder_of_skopeo, what_it_holds
 from proxy.tarballs.streams import compression
 
 INDEX, DOCKER, LAYOUT = "index.json", "manifest.json", "oci-layout"
@@ -26,6 +27,7 @@ _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 _LAYER_TYPES = {"": _LAYER_TYPE, "gzip": f"{_LAYER_TYPE}+gzip", "zstd": f"{_LAYER_TYPE}+zstd"}
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # annotations; the first has a full name
+_UNKNOWN = "unknown/unknown"  # the platform of an attestation of BuildKit
 _MANIFEST_TYPE = re.compile("manifest|index")  # in the media type of a manifest; other children of an index are blobs
 _MOST_IMAGES = 1000
 _MOST_TEXT = 2 * LIMIT  # bytes of all manifests of a tarball, which are kept in memory
@@ -131,16 +133,18 @@ def images(contents: Contents) -> list[Image]:
     """Return every image; raise TarballInvalid where there is none, or a part of one is missing."""
     index, docker = contents.file(INDEX), contents.file(DOCKER)
     if not (index or docker):
+        raise TarballInvalid(f"the tarball holds no image: {what_it_holds([*contents.files, *contents.links])}")
+    if is_folder_of_skopeo([*contents.files, *contents.links]):
         raise TarballInvalid(
-            f"the tarball holds no image: neither {INDEX} nor {DOCKER} is in it; was it docker export? Use docker save"
+            "the tarball is what skopeo and podman write to dir: and docker-dir; use oci-archive: or docker-archive:"
         )
     entries = _model(_Entries, b'{"entries":' + contents.text(docker, DOCKER) + b"}", DOCKER).entries if docker else []
     builder, found = _Builder(contents), dict[Digest, Image]()
-    for root in contents.manifest(index, OCI_INDEX, INDEX).children[: _MOST_IMAGES + 1] if index else ():
-        if root.digest not in found:
-            found[root.digest] = builder.from_layout(root)
-        annotations = root.annotations or {}
-        found[root.digest].names += [annotations[key] for key in _NAMES if key in annotations]
+    for roots, names in _named(
+        contents.manifest(index, OCI_INDEX, INDEX).children[: _MOST_IMAGES + 1] if index else ()
+    ):
+        image = builder.from_layout(roots[0]) if len(roots) == 1 else builder.from_platforms(roots)
+        found.setdefault(image.root, image).names += names
     for entry in [] if found else entries[: _MOST_IMAGES + 1]:
         image = builder.from_docker(entry)
         found.setdefault(image.root, image).names += entry.names or []
@@ -152,6 +156,35 @@ def images(contents: Contents) -> list[Image]:
             configs = {manifest.config.digest for manifest in image.manifests.values() if manifest.config}
             image.names += [name for config, names in named if config in configs for name in names]
     return list(found.values())
+
+
+def _named(roots: Sequence[Descriptor]) -> Iterator[tuple[list[Descriptor], list[str]]]:
+    """Yield the images of a layout: the descriptors of each, several if its platforms are listed there, and its names.
+
+    apko and ko list the platforms of an image one by one, without a name, or all under the same one.
+    """
+    same = defaultdict[str, list[Descriptor]](list)
+    for root in roots:
+        annotations = root.annotations or {}
+        same[next((annotations[key] for key in _NAMES if key in annotations), "")].append(root)
+    for name, group in same.items():
+        names = [
+            each.annotations[key] for each in group if each.annotations for key in _NAMES if key in each.annotations
+        ]
+        different = list({each.digest: each for each in group}.values())
+        if len(different) == 1 or _are_platforms(different):
+            yield different, names
+        elif name:
+            raise TarballInvalid(f"its {INDEX} gives the name {name[:80]!r} to {len(different)} images")
+        else:
+            yield from (([each], []) for each in different)
+
+
+def _are_platforms(roots: Sequence[Descriptor]) -> bool:
+    """Return whether these are an image for several platforms, and what attests to it."""
+    platforms = [str(each.platform or "") for each in roots]
+    known = [each for each in platforms if each != _UNKNOWN]
+    return all(platforms) and len(known) == len(set(known)) > 0
 
 
 @dataclass(slots=True)
@@ -183,6 +216,25 @@ class _Builder:
         if not image.manifests:
             raise TarballInvalid(f"the tarball lacks {root.digest}, which its {INDEX} names")
         self._count(_BLOB * (len(image.manifests) + len(image.blobs)))
+        return image
+
+    def from_platforms(self, roots: Sequence[Descriptor]) -> Image:
+        """Return an image of several platforms, with an index of its own: always the same one for the same tarball."""
+        file = self.contents.file(INDEX)
+        listed = json.loads(self.contents.text(file, INDEX))["manifests"] if file else []
+        wanted, described = {str(each.digest) for each in roots}, dict[str, dict[str, object]]()
+        for each in listed:
+            if each["digest"] in wanted:
+                names = {key: text for key, text in (each.get("annotations") or {}).items() if key not in _NAMES}
+                kept = {key: value for key, value in each.items() if key != "annotations"}
+                described.setdefault(each["digest"], kept | ({"annotations": names} if names else {}))
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(described.values())}
+        root = parse(json.dumps(index, separators=(",", ":")).encode(), OCI_INDEX)
+        image = Image({root.digest: root}, set())
+        for each in roots:
+            child = self.from_layout(each)
+            image.manifests |= child.manifests
+            image.blobs |= child.blobs
         return image
 
     def from_docker(self, entry: _Entry) -> Image:
@@ -228,4 +280,6 @@ def _model(model: type[T], text: bytes, name: str) -> T:
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise TarballInvalid(f"{name} cannot be read") from error
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"][1:])) or "it"
+        raise TarballInvalid(f"{name} cannot be read: {where}: {first['msg'][:80]}") from error

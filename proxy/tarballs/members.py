@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from proxy.errors import TarballInvalid
-from proxy.tarballs.streams import Readable, up_to
+from proxy.tarballs.kinds import kind_of
+from proxy.tarballs.streams import MAGICS, Readable, up_to
 
 _MOST = 100_000  # members; a layer has three at most
 _EXTENSION = 1024 * 1024  # bytes of an extended header, which is kept in memory
@@ -59,8 +60,8 @@ def members(source: Readable) -> Iterator[Member]:
         except tarfile.HeaderError as error:  # the end is two blocks of zeros; some tools write none
             if number and not block.strip(b"\0"):
                 return
-            start = "this is not a tarball" if block else "this is not a tarball: it is empty"
-            raise TarballInvalid(f"the tarball is damaged: {error}" if number else start) from error
+            what = f"the tarball is damaged: {error}" if number else kind_of(block, MAGICS.values())
+            raise TarballInvalid(what) from error
         if header.type in _EXTENSIONS:
             extended.update(_extension(source, header))
             continue

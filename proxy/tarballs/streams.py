@@ -76,7 +76,7 @@ def up_to(size: int, source: Readable) -> bytes:
 
 def compression(first: bytes) -> str:
     """Return the name of the compression that begins with these bytes; empty if it is no known one."""
-    return next((name for name, magic in _MAGICS.items() if first.startswith(magic)), "")
+    return next((name for name, magic in MAGICS.items() if first.startswith(magic)), "")
 
 
 def plain(source: Readable, came: Callable[[], int] | None = None) -> Begun:
@@ -109,11 +109,21 @@ class _Decompressed:
         try:
             found = self._plain.read(size)
         except zstandard.ZstdError as error:
-            raise TarballInvalid(f"the zstd stream cannot be read: {error}") from error
+            raise TarballInvalid(f"the zstd stream cannot be read: {_reason(error)}") from error
         self._given += len(found)
         if self._given > _HARMLESS + _MOST_FOLD * self._came():
             raise TarballInvalid(f"the {self._name} stream expands more than {_MOST_FOLD} times: it is no image")
         return found
+
+
+def _reason(error: Exception) -> str:
+    """Say what a decoder found, and of its limits what to do."""
+    text = str(error)
+    if "requires too much memory" in text:
+        return "it needs more than 32 MiB of memory; compress it with zstd --long=25 at most"
+    if "Memory usage limit" in text:
+        return "it needs more than 40 MiB of memory; compress it with xz -8 at most"
+    return text
 
 
 class _Inflated:
@@ -138,7 +148,7 @@ class _Inflated:
             try:
                 found = self._decoder.decompress(given, size)
             except _DAMAGES as error:
-                raise TarballInvalid(f"the {self._name} stream cannot be read: {error}") from error
+                raise TarballInvalid(f"the {self._name} stream cannot be read: {_reason(error)}") from error
             if found:
                 return found
 
@@ -155,7 +165,7 @@ class _Inflated:
 
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)  # its stubs take the class for an instance
 _DAMAGES = (OSError, EOFError, ValueError, lzma.LZMAError, _IsalError)
-_MAGICS = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
+MAGICS = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
 _Decoder = bz2.BZ2Decompressor | lzma.LZMADecompressor | igzip_lib.IgzipDecompressor
 _DECODERS: Mapping[str, Callable[[], _Decoder]] = {
     "gzip": lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),

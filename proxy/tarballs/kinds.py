@@ -1,0 +1,60 @@
+"""What something is that is no tarball of an image, and what to send in its place."""
+
+from collections.abc import Collection
+
+_POWERSHELL = "this is text in UTF-16, as PowerShell before 7.4 redirects it: use docker save --output FILE"
+_BEGINNINGS = (  # of files; the sentence ends in what to do
+    (b"PK\x03\x04", "this is a zip: unzip it, and send the tarball that is in it"),
+    (b"PK\x05\x06", "this is an empty zip"),
+    (b"\x04\x22\x4d\x18", "this is compressed with lz4: use zstd, gzip, xz or bzip2, or nothing"),
+    (b"\x5d\x00\x00", "this is compressed with lzma: use xz, or send it without compression"),
+    (b"LZIP", "this is compressed with lzip: use zstd, gzip, xz or bzip2, or nothing"),
+    (b"\x1f\x9d", "this is compressed with compress: use zstd, gzip, xz or bzip2, or nothing"),
+    (b"7z\xbc\xaf\x27\x1c", "this is a 7z archive: send the tarball that is in it"),
+    (b"Rar!", "this is a rar archive: send the tarball that is in it"),
+    (b"hsqs", "this is a squashfs image: send what docker save writes"),
+    (b"\x7fELF", "this is a program: send what docker save writes"),
+    *((mark, _POWERSHELL) for mark in (b"\xff\xfe", b"\xfe\xff")),
+)
+_TWICE = "this is compressed twice: decompress it once, and send that"
+_FORM = "this is a form, as curl -F sends it: send the file itself, by curl -T FILE"
+_SHOWN = 60  # characters
+_TARBALLS = (".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tzst")
+
+
+def kind_of(block: bytes, compressions: Collection[bytes]) -> str:
+    """Say what begins with this block, which is no header of a tar; `compressions` are how known ones begin."""
+    known = [*_BEGINNINGS, *((each, _TWICE) for each in compressions)]
+    if sentence := next((sentence for beginning, sentence in known if block.startswith(beginning)), ""):
+        return sentence
+    if block.startswith(b"--") and b"content-disposition:" in block.lower():
+        return _FORM
+    return f"this is not a tarball{_text(block) if block else ': it is empty'}"
+
+
+def _text(block: bytes) -> str:
+    """Say how a text begins; nothing of what is no text."""
+    line = block.lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")[0].strip()
+    if not line.isascii() or not line.decode("ascii").isprintable() or not line:
+        return ""
+    if line[:1].lower() == b"<":
+        return f": it is a page that begins with {line[:_SHOWN].decode()!r}; was somebody else asked for it?"
+    return f": it is a text that begins with {line[:_SHOWN].decode()!r}"
+
+
+def what_it_holds(names: Collection[str]) -> str:
+    """Say what a tar is, by the names of its files, that has neither `index.json` nor `manifest.json`."""
+    folders = sorted({each.rpartition("/")[0] for each in names if each.endswith(("/manifest.json", "/index.json"))})
+    inside = sorted(each for each in names if each.lower().endswith(_TARBALLS) and not each.endswith("/layer.tar"))
+    if len(folders) == 1:
+        return f"its image is in the folder {folders[0]!r}: pack what is in that, by tar -C {folders[0]} -cf - ."
+    if any(each.endswith("/layer.tar") for each in names):
+        return "it is of Docker before 1.10: load it, and save it with a newer one"
+    if len(inside) == 1:
+        return f"it has another tarball in it, {inside[0]!r}: send that"
+    return "neither index.json nor manifest.json is in it; was it docker export? Use docker save"
+
+
+def is_folder_of_skopeo(names: Collection[str]) -> bool:
+    """Return whether these are the files of `dir:`, whose `manifest.json` is another one than that of Docker."""
+    return "version" in names and "manifest.json" in names
