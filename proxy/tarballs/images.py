@@ -8,7 +8,7 @@ for the same tarball.
 import json
 import re
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -30,6 +30,7 @@ _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # an
 _UNKNOWN = "unknown/unknown"  # the platform of an attestation of BuildKit
 _MANIFEST_TYPE = re.compile("manifest|index")  # in the media type of a manifest; other children of an index are blobs
 _MOST_IMAGES = 1000
+_MOST_NAMES = 2000  # each of them becomes an artifact
 _MOST_TEXT = 2 * LIMIT  # bytes of all manifests of a tarball, which are kept in memory
 _DESCRIPTOR = 150  # bytes that one layer takes in a manifest
 _BLOB = 64  # bytes that each manifest and blob of an image counts as, however many images share it
@@ -148,14 +149,21 @@ def images(contents: Contents) -> list[Image]:
     for entry in [] if found else entries[: _MOST_IMAGES + 1]:
         image = builder.from_docker(entry)
         found.setdefault(image.root, image).names += entry.names or []
-    if not 0 < len(found) <= _MOST_IMAGES:
-        raise TarballInvalid(f"the tarball holds {f'more than {_MOST_IMAGES} images' if found else 'no image'}")
+    _check_numbers(found.values())
     named = [(file.digest, each.names or []) for each in entries if (file := contents.file(each.config))]
     for image in found.values():
         if not image.references:  # Docker's file may name it: it has the same config
             configs = {manifest.config.digest for manifest in image.manifests.values() if manifest.config}
             image.names += [name for config, names in named if config in configs for name in names]
     return list(found.values())
+
+
+def _check_numbers(found: Collection[Image]) -> None:
+    """Raise TarballInvalid where there is no image, or more of them, or of their names, than anybody has."""
+    if not 0 < len(found) <= _MOST_IMAGES:
+        raise TarballInvalid(f"the tarball holds {f'more than {_MOST_IMAGES} images' if found else 'no image'}")
+    if sum(len(each.names) for each in found) > _MOST_NAMES:
+        raise TarballInvalid(f"the tarball gives its images more than {_MOST_NAMES} names")
 
 
 def _named(roots: Sequence[Descriptor]) -> Iterator[tuple[list[Descriptor], list[str]]]:

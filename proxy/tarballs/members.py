@@ -8,6 +8,7 @@ import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 from proxy.errors import TarballInvalid
 from proxy.tarballs.kinds import kind_of
@@ -15,6 +16,7 @@ from proxy.tarballs.streams import MAGICS, Readable, up_to
 
 _MOST = 100_000  # members; a layer has three at most
 _EXTENSION = 1024 * 1024  # bytes of an extended header, which is kept in memory
+_MOST_RECORDS = 500_000  # of all extended headers together: reading them takes a second
 _NAME = 4096  # bytes; PATH_MAX
 _SKIP = 1024 * 1024  # bytes that are read at once to skip them
 _WANTED = {"path", "linkpath", "size"}  # of an extended header
@@ -53,20 +55,14 @@ class Member:
 def members(source: Readable) -> Iterator[Member]:
     """Yield files and links in the order in which they stand; everything else is skipped."""
     extended: dict[str, str] = {}
+    records = count()  # of extended headers
     for number in range(_MOST):
-        block = up_to(tarfile.BLOCKSIZE, source)
-        try:
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except tarfile.HeaderError as error:  # the end is two blocks of zeros; some tools write none
-            if number and not block.strip(b"\0"):
-                return
-            what = f"the tarball is damaged: {error}" if number else kind_of(block, MAGICS.values())
-            raise TarballInvalid(what) from error
+        header = _header(source, is_first=not number)
+        if header is None:
+            return
         if header.type in _EXTENSIONS:
-            extended.update(_extension(source, header))
+            extended.update(_extension(source, header, records))
             continue
-        if _has_gnu_times(block):
-            header.name = block[:100].partition(b"\0")[0].decode(errors="surrogateescape")
         member = _member(source, header, extended)
         extended = {}
         if header.type in _FILES | _LINKS:
@@ -77,13 +73,28 @@ def members(source: Readable) -> Iterator[Member]:
     raise TarballInvalid(f"the tarball has more than {_MOST} members")
 
 
+def _header(source: Readable, *, is_first: bool) -> tarfile.TarInfo | None:
+    """Read the next header; return None at the end, which is two blocks of zeros; some tools write none."""
+    block = up_to(tarfile.BLOCKSIZE, source)
+    try:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        if not (is_first or block.strip(b"\0")):
+            return None
+        what = kind_of(block, MAGICS.values()) if is_first else f"the tarball is damaged: {error}"
+        raise TarballInvalid(what) from error
+    if _has_gnu_times(block):
+        header.name = block[:100].partition(b"\0")[0].decode(errors="surrogateescape")
+    return header
+
+
 def _has_gnu_times(block: bytes) -> bool:
     """Return whether a header has times of GNU where others have the first part of a long name."""
     time = block[345:357].strip(b" \0")
     return block[257:265] == b"ustar  \0" and bool(time) and (time[0] >= 0x80 or time.isdigit())  # noqa: PLR2004
 
 
-def _extension(source: Readable, header: tarfile.TarInfo) -> Iterator[tuple[str, str]]:
+def _extension(source: Readable, header: tarfile.TarInfo, records: Iterator[int]) -> Iterator[tuple[str, str]]:
     """Yield what extends the next header; nothing that extends all further ones (`g`) is of use here.
 
     The records of a pax header are `<length> <key>=<value>` and a line feed.
@@ -100,6 +111,8 @@ def _extension(source: Readable, header: tarfile.TarInfo) -> Iterator[tuple[str,
         if not length.isdigit() or not len(length) < int(length) <= len(content) - at:
             raise TarballInvalid("the tarball has a damaged pax header")
         record = content[at + len(length) + 1 : at + int(length) - 1]
+        if next(records) == _MOST_RECORDS:
+            raise TarballInvalid(f"the extended headers of the tarball have more than {_MOST_RECORDS} records")
         key, _, value = record.decode(errors="surrogateescape").partition("=")
         if key.startswith("GNU.sparse."):
             raise TarballInvalid("the tarball has a sparse file")

@@ -4,6 +4,7 @@ import gzip
 import json
 import lzma
 import re
+import tarfile
 from typing import Any
 
 import pytest
@@ -112,6 +113,32 @@ async def test_platforms_that_index_json_lists_are_one_image(relay: Relay, name:
         child = await relay.get(each["digest"])
         assert child.status == 200
         assert (await relay.ask("GET", f"/v2/app/blobs/{child.json['config']['digest']}")).status == 200
+
+
+# What is bounded by the tarball, not by what it asks for
+
+
+async def test_an_image_gets_no_more_names_than_anybody_gives_one(relay: Relay) -> None:
+    entry = {"Config": "c", "RepoTags": [f"app:{number}" for number in range(100_000)], "Layers": []}
+    config = _CONFIG % b"amd64"
+
+    answer = await put(relay, tarballs.tar({"c": config, "manifest.json": json.dumps([entry]).encode()}), "")
+
+    assert answer.error == (400, "MANIFEST_INVALID")
+    assert answer.message == "the tarball gives its images more than 2000 names"
+    assert relay.artifacts() == []
+
+
+async def test_extended_headers_take_no_more_than_they_need(relay: Relay) -> None:
+    records = b"7 a=bc\n" * 149_000
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, len(records)
+    extended = header.tobuf() + records + bytes(-len(records) % 512)
+
+    answer = await put(relay, gzip.compress((extended + tarfile.TarInfo("f").tobuf()) * 100, 1))
+
+    assert answer.error == (400, "MANIFEST_INVALID")
+    assert answer.message == "the extended headers of the tarball have more than 500000 records"
 
 
 async def test_the_same_layout_is_the_same_image_each_time(relay: Relay) -> None:
