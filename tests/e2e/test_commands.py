@@ -29,9 +29,9 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     engine: Engine = request.getfixturevalue(request.param)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.socket}")
     yield engine
-    if images := engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
-        if named := [each for each in images if "<none>" not in each]:
-            engine.docker("image", "rm", "--force", *named)
+    images = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    if named := [each for each in images if "<none>" not in each]:
+        engine.docker("image", "rm", "--force", *named)
 
 
 def call(relay: Relay, *arguments: str) -> None:
