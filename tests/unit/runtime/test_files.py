@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gc
 import os
+import resource
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import ContentDamaged
-from proxy.runtime.files import FolderInUse, Held, LocalFile, NewFile, identity, locked
+from proxy.runtime.files import FolderInUse, Held, LocalFile, NewFile, identity, locked, raise_open_files
 
 
 def descriptors() -> int:
@@ -167,3 +168,14 @@ async def test_a_file_that_was_pinned_outlives_its_name_and_another_is_never_tak
         await other.read(0, 9, bytes)
     with pytest.raises(ContentDamaged):
         other.pin()
+
+
+def test_a_relay_may_have_as_many_open_files_as_the_machine_allows() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[1], 1024), before[1]))
+        raise_open_files()
+
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

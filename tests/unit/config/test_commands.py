@@ -1,0 +1,25 @@
+"""Arguments of commands that contradict each other, or lack something."""
+
+import pytest
+
+from config.commands import parse
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "advice"),
+    [
+        ("save", [], "name an image to send, or a tarball with --file"),
+        ("save", ["app:v1", "app:v2", "--file", "x.tar"], "a tarball goes under one name"),
+        ("delete", [], "name the images to delete, or use --all, but not both"),
+        ("delete", ["app:v1", "--all"], "name the images to delete, or use --all, but not both"),
+        ("wait", ["app:v1", "--timeout", "-1"], "invalid seconds value"),
+    ],
+)
+def test_mistakes_end_with_advice(
+    command: str, arguments: list[str], advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(command, arguments)
+
+    assert ended.value.code == 2
+    assert advice in capsys.readouterr().err
