@@ -23,6 +23,8 @@ _FORM = (
 )
 _TEXT = "Error response from daemon: reference does not exist\n"
 _SAVED = tarballs.tar({"manifest.json": b"[]"})
+_WINDOW = zstandard.ZstdCompressionParameters(window_log=27)  # as zstd --long
+_FAR = zstandard.ZstdCompressor(compression_params=_WINDOW).compressobj()
 
 
 async def put(relay: Relay, content: bytes, name: str = "app:v1") -> Answer:
@@ -63,9 +65,7 @@ async def put(relay: Relay, content: bytes, name: str = "app:v1") -> Answer:
             r"manifest.json cannot be read: 0.Config: Field required",
         ),
         (
-            zstandard.ZstdCompressor(
-                compression_params=zstandard.ZstdCompressionParameters(window_log=27, enable_ldm=True)
-            ).compress(_SAVED + bytes(200 << 20)),
+            _FAR.compress(_SAVED) + _FAR.flush(),
             "it needs more than 32 MiB of memory; compress it with zstd --long=25 at most",
         ),
         (lzma.compress(_SAVED, preset=9), "it needs more than 40 MiB of memory; compress it with xz -8 at most"),
