@@ -24,8 +24,6 @@ from proxy.registry.lookup import read_manifest
 _TAGS_CHILDREN = re.compile(r"docker/(2[3-7]|28\.[01])\.\S* .*containerd-client/|containerd/(1|2\.0)\.")
 # Docker with the containerd store, and BuildKit, push the layers that a build has exported; others compress themselves.
 _EXPORTS_LAYERS = re.compile(r"docker/.* containerd-client/|buildkit/")
-
-
 _ANY = "*/*"  # in the Accept of containerd and BuildKit: with one type before a push, with several for a pull
 
 
@@ -57,7 +55,8 @@ async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
     except UnreadableArtifact as error:
         # Whoever is about to push is told that what cannot be read is not there, or the push would fail because of an
         # artifact that it does not need.
-        if request.method == "HEAD" and len(_accepted(request)) == 2 and _ANY in _accepted(request):  # noqa: PLR2004
+        accepted = _accepted(request)
+        if request.method == "HEAD" and len(accepted) == 2 and _ANY in accepted:  # noqa: PLR2004
             raise ManifestUnknown(str(error)) from error
         raise
     return blob, await read_all(blob) if request.method == "GET" else None

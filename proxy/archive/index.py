@@ -60,7 +60,6 @@ DigestText = Annotated[
 MediaType = Annotated[str, Field(pattern=f"^(?:{MEDIA_TYPE})$")]  # it becomes a header
 Reference = Annotated[str, AfterValidator(lambda text: label(*parse_label(text)))]
 Count = Annotated[int, Field(ge=0, le=limits.FILE)]
-# A text that may appear in a response header or in a log.
 
 
 HINT = 16  # hexadecimal digits of a digest

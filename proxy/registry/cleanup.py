@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from proxy.artifacts.base import Artifact, StoreExpired, StoreRefused, UnreadableArtifact
+from proxy.artifacts.base import Artifact, StoreExpired, UnreadableArtifact
 from proxy.artifacts.ranking import ranked
 from proxy.catalog.archive import Archive
 from proxy.errors import Denied
@@ -85,7 +85,7 @@ class Cleanup:
                     await self.lookup.catalog.remove(artifact)
             except StoreExpired:
                 raise
-            except (StoreRefused, Denied) as error:
+            except Denied as error:
                 return Removal(reference, artifact.name, archive.size, kept=str(error))
             self.push.events.bus.emit(Deleted((reference,), reference))
         return Removal(reference, artifact.name, archive.size)

@@ -133,9 +133,10 @@ class _Config(_Strict):
 def images(contents: Contents) -> list[Image]:
     """Return every image; raise TarballInvalid where there is none, or a part of one is missing."""
     index, docker = contents.file(INDEX), contents.file(DOCKER)
+    there = [*contents.files, *contents.links]
     if not (index or docker):
-        raise TarballInvalid(f"the tarball holds no image: {what_it_holds([*contents.files, *contents.links])}")
-    if is_folder_of_skopeo([*contents.files, *contents.links]):
+        raise TarballInvalid(f"the tarball holds no image: {what_it_holds(there)}")
+    if is_folder_of_skopeo(there):
         raise TarballInvalid(
             "the tarball is what skopeo and podman write to dir: and docker-dir; use oci-archive: or docker-archive:"
         )
