@@ -30,11 +30,12 @@ test: export PYTHONUTF8 = 1
 test: $(BIN)/.ready ## all tests that this machine can run; with REQUIRE_TOOLS=1 all of them, and coverage
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(if $(filter 1,$(REQUIRE_TOOLS)),--cov=proxy --cov=config)
 
-check: $(BIN)/.ready ## format, lint, types, import contracts
+check: $(BIN)/.ready ## format, lint, types, import contracts, size of functions and files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/measure-code
 
 format: $(BIN)/.ready
 	$(BIN)/ruff format .
