@@ -47,12 +47,12 @@ def pull_command(kind: Kind, host: str, name: Name, reference: Tag | Digest) -> 
     }[kind]
 
 
-def load_commands(kind: Kind, file: FileByHand | None, reference: Tag | Digest) -> tuple[str, ...]:
+def load_commands(kind: Kind, file: FileByHand | None, name: Name, digest: str) -> tuple[str, ...]:
     """Return the commands that use the file of an artifact without a relay; none if no program reads such a file."""
     if file is None or kind in {Kind.CHART, Kind.CACHE}:
         return ()
     download = (file.download,) if file.download else ()
     if kind is Kind.IMAGE:
         return (*download, f"docker load -i {shlex.quote(file.path)}")
-    tarball = f"{file.path.removesuffix('.zst')}{'@' if isinstance(reference, Digest) else ':'}{reference}"
-    return (*download, f"zstd -d {shlex.quote(file.path)}", f"oras pull --oci-layout {shlex.quote(tarball)}")
+    tarball = f"{name.text.rpartition('/')[2]}.tar"  # oras takes what follows an @ for a digest
+    return (*download, f"zstd -d -o {tarball} {shlex.quote(file.path)}", f"oras pull --oci-layout {tarball}@{digest}")

@@ -78,5 +78,5 @@ class JobSummary:
             pulled_in=image.pulled_in,
             expires=expires.strftime("%Y-%m-%d %H:%M UTC") if expires else "",
             pull=pull if known or not image.pushed else "",
-            load=load_commands(kind, backend.by_hand(known.archive.artifact.name), reference) if known else (),
+            load=load_commands(kind, backend.by_hand(known.archive.artifact.name), name, image.digest) if known else (),
         )

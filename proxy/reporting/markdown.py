@@ -141,7 +141,7 @@ def _images(facts: Facts) -> Iterator[str]:
     if more := facts.more + len(facts.rows) - len(shown):
         yield f"{more} more images were handled before these; `GET /relay/images` lists all that are there."
     place, moved = facts.place, facts.moved
-    if volume := facts.volume:
+    if (volume := facts.volume) and volume.count:
         archives = "1 archive" if volume.count == 1 else f"{volume.count} archives, replaced ones too"
         kept_there = f"{format_size(volume.size)} are kept in {place}: {archives}."
         yield kept_there if volume.byte_hours is None else f"{kept_there} {_billed(volume.size, volume.byte_hours)}"

@@ -66,16 +66,16 @@ def test_an_image_of_a_registry_with_a_port_is_loaded() -> None:
     ("kind", "last"),
     [
         (Kind.IMAGE, ["docker load -i 'image-a b@1.tar.zst'"]),
-        (Kind.OTHER, ["zstd -d 'image-a b@1.tar.zst'", "oras pull --oci-layout 'image-a b@1.tar:1.0_b'"]),
+        (Kind.OTHER, ["zstd -d -o app.tar 'image-a b@1.tar.zst'", f"oras pull --oci-layout app.tar@{DIGEST}"]),
     ],
 )
 def test_a_file_is_downloaded_and_used(kind: Kind, last: list[str]) -> None:
-    assert load_commands(kind, FILE, TAG) == (FILE.download, *last)
-    assert load_commands(kind, FileByHand(FILE.path), TAG) == tuple(last)
+    assert load_commands(kind, FILE, NAME, str(DIGEST)) == (FILE.download, *last)
+    assert load_commands(kind, FileByHand(FILE.path), NAME, str(DIGEST)) == tuple(last)
 
 
 @pytest.mark.parametrize(
     ("kind", "file"), [(Kind.CHART, FILE), (Kind.CACHE, FILE), (Kind.IMAGE, None), (Kind.OTHER, None)]
 )
 def test_there_is_no_command_for_what_no_program_reads(kind: Kind, file: FileByHand | None) -> None:
-    assert load_commands(kind, file, TAG) == ()
+    assert load_commands(kind, file, NAME, str(DIGEST)) == ()
