@@ -79,20 +79,15 @@ async def show(place: Place, *, full: bool, patience: float = _PATIENCE) -> None
     expiring = any(image.expires for image in images)  # in a folder nothing does
     columns = [name for name in _COLUMNS if expiring or name != "EXPIRES"]
     console, table = Console(width=_ENDLESS, highlight=False), _table(columns, rows)
-    if is_terminal and console.measure(table).maximum > Console().width:
-        _print_stacked(console, columns, rows, own=("REFERENCE", "DIGEST") if full else ("REFERENCE",))
-    else:
+    if not is_terminal or console.measure(table).maximum <= Console().width:
         print("\n".join(_lines(console, table)))
-
-
-def _print_stacked(
-    console: Console, columns: Sequence[str], rows: Sequence[Mapping[str, str]], own: Sequence[str]
-) -> None:
-    """Print what is too wide for the terminal: long columns on lines of their own, which the terminal may wrap."""
+        return
+    # too wide: long columns have lines of their own, which the terminal may wrap
+    own = ("REFERENCE", "DIGEST") if full else ("REFERENCE",)
     flat = [{name: text.replace("\n", ",") for name, text in row.items()} for row in rows]
     rest = _lines(console, _table([name for name in columns if name not in own], flat))
     for row, line in zip([dict(zip(columns, columns, strict=True)), *flat], rest, strict=True):
-        print(row[own[0]], *(row[name] for name in own[1:]), line, sep="\n  ")
+        print(*(row[name] for name in own), line, sep="\n  ")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Table:

@@ -91,7 +91,21 @@ def write(facts: Facts) -> str:
     """Return the summary, with the result in its first line; empty if nothing has happened."""
     if not (facts.rows or facts.pending or facts.failed or facts.unreadable or facts.missing or facts.refused):
         return ""
-    parts = [f"### image-relay: {_result(facts)}", *_images(facts)]
+    counted = [  # the worst first
+        (len(facts.failed), "image", "not stored"),
+        (len(facts.pending), "image", "not stored yet"),
+        (len(facts.unreadable), "artifact", "that cannot be read"),
+        (sum(row.pushed for row in facts.rows), "image", "pushed"),
+        (sum(row.pulled_in is not None for row in facts.rows), "image", "pulled"),
+        (facts.more, "more image", "handled before"),
+        (len(facts.missing), "tag", "asked for in vain"),
+        (len(facts.refused), "request", "refused"),
+    ]
+    result = ", ".join(f"{count} {noun}{'' if count == 1 else 's'} {what}" for count, noun, what in counted if count)
+    parts = [f"### image-relay: {result}"]
+    if run := facts.run:
+        parts.append("".join(text.format(code(str(run[key]))) for key, text in _RUN.items() if run.get(key)) + ".")
+    parts += _images(facts)
     if facts.gzip > _MUCH_GZIP:
         parts.append(_EXPORTED.format(format_size(facts.gzip)))
     failed, unreadable = (
@@ -112,27 +126,8 @@ def write(facts: Facts) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _result(facts: Facts) -> str:
-    """Say how many images there were, and what went wrong, the worst first."""
-    pushed = sum(row.pushed for row in facts.rows)
-    pulled = sum(row.pulled_in is not None for row in facts.rows)
-    counted = [
-        (len(facts.failed), "image", "not stored"),
-        (len(facts.pending), "image", "not stored yet"),
-        (len(facts.unreadable), "artifact", "that cannot be read"),
-        (pushed, "image", "pushed"),
-        (pulled, "image", "pulled"),
-        (facts.more, "more image", "handled before"),
-        (len(facts.missing), "tag", "asked for in vain"),
-        (len(facts.refused), "request", "refused"),
-    ]
-    return ", ".join(f"{count} {noun}{'' if count == 1 else 's'} {what}" for count, noun, what in counted if count)
-
-
 def _images(facts: Facts) -> Iterator[str]:
-    """Yield the run that images come from, their table, the commands that fetch them, and a picture of the bytes."""
-    if run := facts.run:
-        yield "".join(text.format(code(str(run[key]))) for key, text in _RUN.items() if run.get(key)) + "."
+    """Yield the table of images, the commands that fetch them, and a picture of the bytes."""
     if not facts.rows:
         return
     shown, copied = facts.rows[-_ROWS:], facts.rows[-_LINES:]
@@ -144,7 +139,12 @@ def _images(facts: Facts) -> Iterator[str]:
     if (volume := facts.volume) and volume.count:
         archives = "1 archive" if volume.count == 1 else f"{volume.count} archives, replaced ones too"
         kept_there = f"{format_size(volume.size)} are kept in {place}: {archives}."
-        yield kept_there if volume.byte_hours is None else f"{kept_there} {_billed(volume.size, volume.byte_hours)}"
+        if volume.byte_hours is not None:
+            so_far, daily = volume.byte_hours / _GB, 24 * volume.size / _GB  # in the unit of the bill
+            kept_there += (
+                f" So far that was {so_far:.2g} GB-hours; each day until they are deleted or expire adds {daily:.2g}."
+            )
+        yield kept_there
     pulls, loads = [row.pull_lines for row in copied], [row.load_lines for row in copied]
     for title, commands in ((facts.readers, pulls), ("On your machine", loads)):
         if any(commands):
@@ -194,12 +194,6 @@ def _table_of(rows: Sequence[Row], place: str, *, with_digest: bool) -> str:
 
 def _size(count: int | None) -> str:
     return "" if count is None else format_size(count).replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _billed(size: int, byte_hours: float) -> str:
-    """Say in the unit of the bill what storage was used, and what each day adds."""
-    so_far, daily = byte_hours / _GB, 24 * size / _GB
-    return f"So far that was {so_far:.2g} GB-hours; each day until they are deleted or expire adds {daily:.2g}."
 
 
 def _list(title: str, entries: Sequence[str]) -> Iterator[str]:
