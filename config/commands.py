@@ -23,7 +23,7 @@ def seconds(text: str) -> float:
     return read
 
 
-_PLACE = {
+PLACE = {
     "--host": {"help": "host of the relay; by default RELAY_HOST"},
     "--port": {"help": "port of the relay; by default RELAY_PORT (for a password, set RELAY_PASSWORD)"},
 }
@@ -97,7 +97,7 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
     """Return the arguments of a command other than serve; mistakes, and `--help`, are printed and end the process."""
     known = COMMANDS[command]
     parser = ArgumentParser(prog=f"image-relay {command}", description=known.about, allow_abbrev=False)
-    for name, details in {**known.arguments, **_PLACE}.items():
+    for name, details in {**known.arguments, **PLACE}.items():
         parser.add_argument(name, **details)
     chosen = parser.parse_args(arguments)
     if command == "delete" and bool(chosen.references) == chosen.all:

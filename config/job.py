@@ -51,6 +51,8 @@ def read(environment: Mapping[str, str] = address.ENVIRONMENT) -> Job:
 
 
 def describe(environment: Mapping[str, str] = address.ENVIRONMENT) -> list[tuple[str, str]]:
-    """Return name and value of the variables that are set, for the log; a token shows as `set`."""
+    """Return name and value of the variables that say more than the defaults, for the log; a token shows as `set`."""
     given = [(name, environment.get(name, "").strip()) for name in _VARIABLES]
-    return [(name, "set" if name in _SECRET else value) for name, value in given if value]
+    return [
+        (name, "set" if name in _SECRET else value) for name, value in given if value not in {"", _GITHUB, _GITHUB_API}
+    ]

@@ -211,9 +211,13 @@ class Settings(BaseSettings):
         """Use the arguments of the constructor alone: `read` passes the environment to it, with every name checked."""
         return (init_settings,)
 
-    def describe(self, *, given: bool = False) -> list[tuple[str, str]]:
-        """Return name and value of all settings, or of those `given`; a password shows as `set` or `none`."""
-        names = [name for name in type(self).model_fields if not given or name in self.model_fields_set]
+    def describe(self, *, changed: bool = False) -> list[tuple[str, str]]:
+        """Return name and value of all settings, or of those that are not the defaults; a password shows as `set`."""
+        names = list(type(self).model_fields)
+        if changed:
+            defaults = type(self)()
+            given = [name for name in names if name in self.model_fields_set]
+            names = [name for name in given if getattr(self, name) != getattr(defaults, name)]
         return [(PREFIX + name.upper(), _shown(getattr(self, name))) for name in names]
 
 

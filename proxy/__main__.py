@@ -82,7 +82,7 @@ def _serve(arguments: Sequence[str]) -> None:
     address.spare_loopback_from_proxies()
     configure(settings.log_format, settings.log_level)
     log = logging.getLogger(__name__)
-    chosen = [f"{name}={value}" for name, value in [*settings.describe(given=True), *job.describe()]]
+    chosen = [f"{name}={value}" for name, value in [*settings.describe(changed=True), *job.describe()]]
     log.info("settings: %s", " ".join(chosen) or "the defaults")
     for remark in remarks:
         log.warning("%s", remark)

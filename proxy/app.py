@@ -75,7 +75,11 @@ async def _run(settings: Settings, job: Job, serving: Serving, nonce: bytes) -> 
     asked = signalled()
     async with serve(settings, job, nonce=nonce) as (services, port):
         await serving(services, port)
-        _log.info("image-relay serves %s, images in %s", services.backend.public_host, services.backend.location)
+        backend = services.backend
+        _log.info("image-relay serves %s, images in %s", backend.public_host, backend.location)
+        if not backend.closed():
+            image = f"{backend.public_host}/app:v1"
+            _log.info("to push to it: docker tag app:v1 %s && docker push %s", image, image)
         await asked.wait()
         _log.info("stopping: what is pending is stored first")
     _log.info("stopped")

@@ -11,6 +11,7 @@ LIMIT = 200  # characters; enough for a reference and a sentence
 _STAND_IN = "\N{REPLACEMENT CHARACTER}"
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _KILO = 1024
+_DIGEST = re.compile(r"((?:sha256|sha512):[0-9a-f]{12})[0-9a-f]{20,}")
 _SPANS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))  # seconds
 
 
@@ -41,6 +42,11 @@ def code(text: str) -> str:
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
     space = " " if shown.strip() and {shown[0], shown[-1]} & {"`", " "} else ""  # renderers strip one at both ends
     return f"{fence}{space}{shown}{space}{fence}"
+
+
+def shorten_digests(text: str) -> str:
+    """Return a text with twelve digits of each digest, as docker shows them."""
+    return _DIGEST.sub(r"\1", text)
 
 
 def format_size(count: float) -> str:

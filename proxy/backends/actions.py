@@ -15,7 +15,7 @@ from proxy.artifacts.actions.session_store import SessionStore
 from proxy.artifacts.actions.store import NO_SESSION, ActionsStore
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.base import StoreRefused
-from proxy.artifacts.load_command import out_of_run
+from proxy.artifacts.by_hand import FileByHand, out_of_run
 from proxy.artifacts.naming import Naming
 from proxy.backends.backend import READ_ONLY, BackendStatus, unpack_folder
 from proxy.backends.choice import readable_run
@@ -38,6 +38,7 @@ class ActionsBackend:
         self, settings: Settings, job: Job, public_host: str, storage: BlobStorage, limits: Limits = DEFAULT
     ) -> None:
         self.place = f"artifacts of run {settings.run_id}" if settings.run_id else "artifacts of this run"
+        self.readers = "From this relay" if settings.run_id else "In a later job of this run"
         self.location = "artifacts of the run"
         self._settings = settings
         self._job = job
@@ -159,11 +160,11 @@ class ActionsBackend:
             f'{wanted} is not in this run (it has: {there or "nothing yet"}). Missing "needs: build", or another tag?'
         )
 
-    def load_command(self, artifact: str) -> str:
-        """Return the command that loads an artifact by hand; none for a bare archive, which `gh` does not unpack."""
+    def by_hand(self, artifact: str) -> FileByHand | None:
+        """Return how to download the file of an artifact; None for a bare archive, which `gh` does not unpack."""
         settings, job, session = self._settings, self._job, self._sessions.current
         if settings.artifact_format == "raw":
-            return ""
+            return None
         run_id = settings.run_id or (session and session.run_id) or job.run_id
         return out_of_run(artifact, run_id, (session and session.repository) or job.repository)
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from config.settings import Settings
 from proxy.artifacts.actions.rest_reader import Head
 from proxy.artifacts.actions.session import State
+from proxy.artifacts.by_hand import FileByHand
 from proxy.catalog.catalog import Catalog
 from proxy.text import format_time
 
@@ -54,6 +55,9 @@ class Backend(Protocol):
     location: str
     """The same for the log; of a folder its path."""
 
+    readers: str
+    """Who can pull from here, as the label of a command."""
+
     has_artifact_ids: bool
     """Do people know the artifacts by the ids of the store?"""
 
@@ -76,8 +80,8 @@ class Backend(Protocol):
     def missing_message(self, wanted: str, there: str) -> str:
         """Say that a reference is not there, and what is; `there` is empty where nothing is."""
 
-    def load_command(self, artifact: str) -> str:
-        """Return the command that loads an artifact by hand; empty if there is none."""
+    def by_hand(self, artifact: str) -> FileByHand | None:
+        """Return how a person gets at the file of an artifact without a relay; None if nobody can say."""
 
     async def take_session(self, content: bytes) -> None:
         """Use the session of a request from now on. Raise SessionRefused, SessionTaken, Denied."""

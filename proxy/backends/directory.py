@@ -2,7 +2,7 @@
 
 from config.settings import Settings
 from proxy.artifacts.base import ArtifactStore
-from proxy.artifacts.load_command import out_of_folder
+from proxy.artifacts.by_hand import FileByHand, out_of_folder
 from proxy.artifacts.naming import Naming
 from proxy.backends.backend import READ_ONLY, BackendStatus, unpack_folder
 from proxy.catalog.catalog import Catalog
@@ -15,6 +15,7 @@ class DirectoryBackend:
 
     kind = "directory"
     place = "the folder of the relay"
+    readers = "From this relay"
     has_artifact_ids = False
 
     def __init__(
@@ -39,8 +40,8 @@ class DirectoryBackend:
         """Say that a reference is not there, and what is."""
         return f"{wanted} is not here (there is: {there or 'nothing yet'}); another tag, or not pushed yet?"
 
-    def load_command(self, artifact: str) -> str:
-        """Return the command that loads a file of the folder."""
+    def by_hand(self, artifact: str) -> FileByHand:
+        """Return the file in the folder."""
         return out_of_folder(artifact, self._folder)
 
     async def take_session(self, content: bytes) -> None:

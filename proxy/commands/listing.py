@@ -1,8 +1,9 @@
-"""`list`: the images of a relay as a table, as wide as the terminal; in a pipe each image is on one line."""
+"""`list`: the images of a relay as a table. Nothing is cut: what finds no room is on a line of its own."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, Field
 from rich.console import Console
@@ -71,21 +72,38 @@ async def show(place: Place, *, full: bool, patience: float = _PATIENCE) -> None
                 health = await relay.read(answer, _Health)
             blind = f"images cannot be read: the session of this relay is {health.session!r}"
             print("nothing is stored yet" if health.ready else blind, file=sys.stderr)
-    is_terminal = sys.stdout.isatty()
-    console = Console(width=None if is_terminal else _ENDLESS, highlight=False)
+    is_terminal, now = sys.stdout.isatty(), datetime.now(UTC)
+    between = "\n" if is_terminal else ","
+    entries = [(image, reference) for image in images for reference in image.references]
+    rows = [image.row(reference, now, full=full, between=between) for image, reference in entries]
     expiring = any(image.expires for image in images)  # in a folder nothing does
     columns = [name for name in _COLUMNS if expiring or name != "EXPIRES"]
+    console, table = Console(width=_ENDLESS, highlight=False), _table(columns, rows)
+    if not is_terminal or console.measure(table).maximum <= Console().width:
+        print("\n".join(_lines(console, table)))
+        return
+    # too wide: long columns have lines of their own, which the terminal may wrap
+    own = ("REFERENCE", "DIGEST") if full else ("REFERENCE",)
+    flat = [{name: text.replace("\n", ",") for name, text in row.items()} for row in rows]
+    rest = _lines(console, _table([name for name in columns if name not in own], flat))
+    for row, line in zip([dict(zip(columns, columns, strict=True)), *flat], rest, strict=True):
+        print(*(row[name] for name in own), line, sep="\n  ")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
-        table.add_column(name, justify=justify, no_wrap=name != "REFERENCE", overflow="fold")
-    for image, reference in [(each, reference) for each in images for reference in each.references]:
-        style = _STYLES.get(safe_text(image.state), "yellow")
-        row = image.row(reference, datetime.now(UTC), full=full, between="\n" if is_terminal else ",")
+        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=True)
+    for row in rows:
+        style = _STYLES.get(row["STATE"], "yellow")
         table.add_row(*(Text(row[name], style if name == "STATE" else "") for name in columns))
+    return table
+
+
+def _lines(console: Console, table: Table) -> list[str]:
     with console.capture() as captured:
         console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
 def _cut(digest: str) -> str:

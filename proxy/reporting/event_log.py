@@ -18,7 +18,7 @@ from proxy.events import (
     Storing,
     Unchanged,
 )
-from proxy.text import format_duration, format_rate, format_size, safe_text
+from proxy.text import format_duration, format_rate, format_size, safe_text, shorten_digests
 
 _log = logging.getLogger(__name__)
 _INSTANT = 0.01  # seconds; the rate of what took less means nothing
@@ -26,13 +26,13 @@ _LEVELS: dict[type[Event], int] = {NotStored: logging.ERROR, Called: logging.DEB
 
 
 def log_event(event: Event) -> None:
-    """Log the line of an event, if it has one; a log in JSON also gets the fields of the event."""
+    """Log the line of an event, if it has one; a log in JSON also gets the fields of the event, with whole digests."""
     if words := _words(event):
         fields = {"event": type(event).__name__.lower(), **asdict(event)}
         moved, seconds = _moved(event), getattr(event, "seconds", 0.0)
         if moved is not None and seconds:
             fields["bytes_per_second"] = round(moved / seconds)
-        _log.log(_LEVELS.get(type(event), logging.INFO), "%s", words, extra={"fields": fields})
+        _log.log(_LEVELS.get(type(event), logging.INFO), "%s", shorten_digests(words), extra={"fields": fields})
 
 
 @singledispatch

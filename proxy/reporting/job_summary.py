@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
-from proxy.oci.names import is_path, label, parse_label
+from proxy.oci.names import label, parse_label
 from proxy.registry.push_state import State
+from proxy.reporting.copyable import Kind, load_commands, pull_command
 from proxy.reporting.history import ImageActivity
 from proxy.reporting.markdown import Facts, Row, write
 from proxy.reporting.pulls import PullTracker
@@ -33,6 +34,7 @@ class JobSummary:
         return write(
             Facts(
                 place=backend.place,
+                readers=backend.readers,
                 rows=[await self._row(each) for each in handled[-_IMAGES:]],
                 more=self.report.history.forgotten + max(0, len(handled) - _IMAGES),
                 volume=volume,
@@ -60,15 +62,13 @@ class JobSummary:
             if archive and (isinstance(reference, Digest) or str(archive.index.root) == image.digest):
                 known = await self.report.durable(archive)
         sent = None if image.stored_in is None else image.new + image.reused
-        host = backend.public_host
-        pull = f"docker pull {host}/{image.reference}  # {host}/{name}@{image.digest}"
-        if not is_path(name.text):  # of a registry with a port: no engine can pull it from here
-            pull = f"curl -gsSfL 'http://{host}/relay/images/{image.reference}' | docker load  # {image.digest}"
+        kind = known.kind if known else Kind.IMAGE
+        pull = pull_command(kind, backend.public_host, name, reference)
         expires = known.archive.artifact.expires if known else None
         return Row(
             reference=image.reference,
             digest=image.digest,
-            origin="pushed here" if image.pushed else backend.place,
+            pushed=image.pushed,
             platforms=known.platforms if known else (),
             size=known.size if known else None,
             stored=(known.archive.size if sent is None else sent) if known else None,  # act lists another size
@@ -78,5 +78,5 @@ class JobSummary:
             pulled_in=image.pulled_in,
             expires=expires.strftime("%Y-%m-%d %H:%M UTC") if expires else "",
             pull=pull if known or not image.pushed else "",
-            load=backend.load_command(known.archive.artifact.name) if known else "",
+            load=load_commands(kind, backend.by_hand(known.archive.artifact.name), name, image.digest) if known else (),
         )

@@ -6,6 +6,7 @@ so that the whole stays below the megabyte that GitHub accepts.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from proxy.catalog.volume import Volume
 from proxy.reporting.history import Moved, Refusal
@@ -14,11 +15,11 @@ from proxy.text import code, format_duration, format_size
 _ROWS = 100  # of each table, at most
 _LINES = 10  # images for which there are commands to copy
 _NOTHING = "-"
+_PLAIN = 2  # edges of a picture that shows no more than the table
 _MUCH_GZIP = 100_000_000  # bytes; a core compresses them in some three seconds
 _GB = 1e9  # bytes, as GitHub counts them
 _SHORT = 19  # characters of a digest: `sha256:` and twelve digits
-_COLUMNS = ("Image", "Digest", "Platforms", "Size", "Stored", "New", "Re-used", "Time", "From", "Expires")
-_RIGHT = frozenset({"Size", "Stored", "New", "Re-used"})
+_RIGHT = frozenset({"Size", "Stored", "New", "Reused"})
 _EXPORTED = (
     "A push sent {} of layers in gzip. A build exports its layers faster with `compression=zstd`: see `docs/builds.md` "
     "of image-relay."
@@ -33,11 +34,11 @@ _RUN = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An image as the table shows it; what is unknown is None or empty."""
+    """An image as the table shows it; what is unknown is None or empty. `pull` and `load` are lines to copy."""
 
     reference: str
     digest: str
-    origin: str
+    pushed: bool
     platforms: Sequence[str] = ()
     size: int | None = None
     stored: int | None = None
@@ -47,34 +48,32 @@ class Row:
     pulled_in: float | None = None
     expires: str = ""
     pull: str = ""
-    load: str = ""
+    load: Sequence[str] = ()
 
-    def cells(self) -> Iterator[str]:
-        """Yield the text of each column."""
-        yield code(self.reference)
-        yield code(self.digest[:_SHORT])
-        yield " ".join(map(code, self.platforms[:_LINES])) or _NOTHING
-        for count in (self.size, self.stored, self.new, self.reused):
-            yield _NOTHING if count is None else format_size(count)
-        took = {"stored": self.stored_in, "pulled": self.pulled_in}
-        yield (
-            ", ".join(f"{what} in {format_duration(time)}" for what, time in took.items() if time is not None)
-            or _NOTHING
-        )
-        yield self.origin
-        yield self.expires or _NOTHING
+    @property
+    def pull_lines(self) -> list[str]:
+        """The command that pulls, and the digest for who needs it."""
+        digest = [] if self.reference.endswith(self.digest) else [f"# {self.digest}"]
+        return [self.pull, *digest] if self.pull and self.pull.isprintable() else []
+
+    @property
+    def load_lines(self) -> list[str]:
+        """The commands that load; none if they have line breaks, as names of artifacts and folders may."""
+        return list(self.load) if all(line.isprintable() for line in self.load) else []
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that a summary says.
 
-    `place` says in our own words where images are kept; `run` is the other run whose images are read, if it is one.
+    `place` says in our own words where images are kept, and `readers` who can pull them; `run` is the other run whose
+    images are read, if it is one.
     `volume` is what all images there use together; None if that is not known. `gzip` is how
     many bytes of layers a build may have compressed, in the push that sent most of them.
     """
 
     place: str
+    readers: str = "From this relay"
     rows: Sequence[Row] = ()
     more: int = 0  # images that are not among the rows
     volume: Volume | None = None
@@ -89,10 +88,24 @@ class Facts:
 
 
 def write(facts: Facts) -> str:
-    """Return the summary; empty if nothing has happened."""
+    """Return the summary, with the result in its first line; empty if nothing has happened."""
     if not (facts.rows or facts.pending or facts.failed or facts.unreadable or facts.missing or facts.refused):
         return ""
-    parts = ["### Images handed over by image-relay", *_images(facts)]
+    counted = [  # the worst first
+        (len(facts.failed), "image", "not stored"),
+        (len(facts.pending), "image", "not stored yet"),
+        (len(facts.unreadable), "artifact", "that cannot be read"),
+        (sum(row.pushed for row in facts.rows), "image", "pushed"),
+        (sum(row.pulled_in is not None for row in facts.rows), "image", "pulled"),
+        (facts.more, "more image", "handled before"),
+        (len(facts.missing), "tag", "asked for in vain"),
+        (len(facts.refused), "request", "refused"),
+    ]
+    result = ", ".join(f"{count} {noun}{'' if count == 1 else 's'} {what}" for count, noun, what in counted if count)
+    parts = [f"### image-relay: {result}"]
+    if run := facts.run:
+        parts.append("".join(text.format(code(str(run[key]))) for key, text in _RUN.items() if run.get(key)) + ".")
+    parts += _images(facts)
     if facts.gzip > _MUCH_GZIP:
         parts.append(_EXPORTED.format(format_size(facts.gzip)))
     failed, unreadable = (
@@ -114,25 +127,29 @@ def write(facts: Facts) -> str:
 
 
 def _images(facts: Facts) -> Iterator[str]:
-    """Yield the run that images come from, their table, the commands that fetch them, and a picture of the bytes."""
-    if run := facts.run:
-        yield "".join(text.format(code(str(run[key]))) for key, text in _RUN.items() if run.get(key)) + "."
+    """Yield the table of images, the commands that fetch them, and a picture of the bytes."""
     if not facts.rows:
-        yield "No image was pushed or pulled."
         return
-    shown = facts.rows[-_ROWS:]
-    yield _table(_COLUMNS, [list(row.cells()) for row in shown])
+    shown, copied = facts.rows[-_ROWS:], facts.rows[-_LINES:]
+    without = [row for row in shown if row not in copied or not row.pull_lines]
+    yield _table_of(shown, facts.place, with_digest=bool(without))
     if more := facts.more + len(facts.rows) - len(shown):
         yield f"{more} more images were handled before these; `GET /relay/images` lists all that are there."
     place, moved = facts.place, facts.moved
-    if volume := facts.volume:
+    if (volume := facts.volume) and volume.count:
         archives = "1 archive" if volume.count == 1 else f"{volume.count} archives, replaced ones too"
         kept_there = f"{format_size(volume.size)} are kept in {place}: {archives}."
-        yield kept_there if volume.byte_hours is None else f"{kept_there} {_billed(volume.size, volume.byte_hours)}"
-    # only one line can be copied: references, names of artifacts, and the folder of the relay may have line breaks
-    commands = [line for row in facts.rows[-_LINES:] for line in (row.pull, row.load) if line and line.isprintable()]
-    if commands:
-        yield "\n".join(["```sh", *commands, "```"])
+        if volume.byte_hours is not None:
+            so_far, daily = volume.byte_hours / _GB, 24 * volume.size / _GB  # in the unit of the bill
+            kept_there += (
+                f" So far that was {so_far:.2g} GB-hours; each day until they are deleted or expire adds {daily:.2g}."
+            )
+        yield kept_there
+    pulls, loads = [row.pull_lines for row in copied], [row.load_lines for row in copied]
+    for title, commands in ((facts.readers, pulls), ("On your machine", loads)):
+        if any(commands):
+            yield f"{title}:"
+            yield "\n".join(["```sh", *chain.from_iterable(commands), "```"])
     kept = [f"{format_size(count)} {what}" for count, what in ((moved.new, "new"), (moved.reused, "re-used")) if count]
     edges = [
         (moved.received, f'push(["pushes"]) -->|"{format_size(moved.received)}"| relay["image-relay"]'),
@@ -140,14 +157,43 @@ def _images(facts: Facts) -> Iterator[str]:
         (moved.fetched, f'store[("{place}")] -->|"{format_size(moved.fetched)} read"| relay["image-relay"]'),
         (moved.sent, f'relay["image-relay"] -->|"{format_size(moved.sent)}"| pull(["pulls"])'),
     ]
-    if drawn := [f"  {edge}" for count, edge in edges if count]:
+    drawn = [f"  {edge}" for count, edge in edges if count]
+    if moved.reused or len(drawn) > _PLAIN:
+        yield "<details><summary>Where the bytes went</summary>"
         yield "\n".join(["```mermaid", "flowchart LR", *drawn, "```"])
+        yield "</details>"
 
 
-def _billed(size: int, byte_hours: float) -> str:
-    """Say in the unit of the bill what storage was used, and what each day adds."""
-    so_far, daily = byte_hours / _GB, 24 * size / _GB
-    return f"So far that was {so_far:.2g} GB-hours; each day until they are deleted or expire adds {daily:.2g}."
+def _table_of(rows: Sequence[Row], place: str, *, with_digest: bool) -> str:
+    """Return the table of images without columns that are empty, or say what is said elsewhere.
+
+    Digests stand beside the commands, if there is one for each image. Where all images came one way, the first line
+    says it.
+    """
+    took = [{"stored": row.stored_in, "pulled": row.pulled_in} for row in rows]
+    columns = {
+        "Image": [code(row.reference) for row in rows],
+        "Digest": [code(row.digest[:_SHORT]) for row in rows] if with_digest else [],
+        "Platforms": [" ".join(map(code, row.platforms[:_LINES])) for row in rows],
+        "Size": [_size(row.size) for row in rows],
+        "Stored": [_size(row.stored) for row in rows],
+        "New": [_size(row.new) for row in rows] if any(row.reused for row in rows) else [],
+        "Reused": [_size(row.reused or None) for row in rows],
+        "Time": [
+            ", ".join(f"{what} in {format_duration(time)}" for what, time in each.items() if time is not None)
+            for each in took
+        ],
+        "From": ["pushed here" if row.pushed else place for row in rows]
+        if len({row.pushed for row in rows}) > 1
+        else [],
+        "Expires": [row.expires for row in rows],
+    }
+    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    return _table(list(kept), [[cell or _NOTHING for cell in cells] for cells in zip(*kept.values(), strict=True)])
+
+
+def _size(count: int | None) -> str:
+    return "" if count is None else format_size(count).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _list(title: str, entries: Sequence[str]) -> Iterator[str]:

@@ -7,17 +7,19 @@ from proxy.backends.backend import Backend
 from proxy.catalog.archive import Archive
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, label
 from proxy.registry.lookup import Lookup
 from proxy.registry.platforms import platform_in, platform_of
 from proxy.registry.push import Push
 from proxy.registry.push_state import State
+from proxy.reporting.copyable import Kind, kind_of
 from proxy.reporting.history import History, Refusal
 from proxy.text import format_time, safe_text
 from proxy.version import version
 
 _VERSION = version()  # looked up once: that reads files
-_REMEMBERED = 20_000  # images whose platforms are read once
+_REMEMBERED = 20_000  # images that are read once
 _NO_PLATFORM = "unknown/unknown"  # of an attestation of BuildKit
 
 
@@ -26,7 +28,8 @@ class Durable:
     """An image that is in an artifact."""
 
     archive: Archive
-    platforms: list[str]
+    platforms: list[str] = field(default_factory=list)
+    kind: Kind = Kind.IMAGE
 
     @property
     def size(self) -> int:
@@ -59,7 +62,7 @@ class Status:
     backend: Backend
     history: History = field(default_factory=History)
     began: float = field(default_factory=time.monotonic)
-    _platforms: dict[tuple[Name, Digest], list[str]] = field(default_factory=dict, repr=False)
+    _read: dict[tuple[Name, Digest], tuple[list[str], Kind]] = field(default_factory=dict, repr=False)
 
     def life(self) -> dict[str, object]:
         """Return what is in no way secret: that a relay is here, and whether its store can be used."""
@@ -132,23 +135,23 @@ class Status:
         return listed
 
     async def durable(self, archive: Archive) -> Durable:
-        """Return an image that is in an artifact, with its platforms."""
+        """Return an image that is in an artifact, with its platforms and kind."""
         key = (archive.name, archive.index.root)
-        if key not in self._platforms:
+        if key not in self._read:
+            root = archive.blob(archive.index.root)
+            if root is None or not root.media_type:
+                return Durable(archive)
             try:
-                platforms = await self._read_platforms(archive)
+                manifest = await self.lookup.parsed(root)
+                platforms = await self._platforms(archive, manifest)
             except RegistryError:  # the archive is damaged, or cannot be read now; a pull says so
-                return Durable(archive, [])
-            if len(self._platforms) >= _REMEMBERED:
-                self._platforms.pop(next(iter(self._platforms)))
-            self._platforms[key] = platforms
-        return Durable(archive, self._platforms[key])
+                return Durable(archive)
+            if len(self._read) >= _REMEMBERED:
+                self._read.pop(next(iter(self._read)))
+            self._read[key] = platforms, kind_of(manifest)
+        return Durable(archive, *self._read[key])
 
-    async def _read_platforms(self, archive: Archive) -> list[str]:
-        root = archive.blob(archive.index.root)
-        if root is None or not root.media_type:
-            return []
-        manifest = await self.lookup.parsed(root)
+    async def _platforms(self, archive: Archive, manifest: Manifest) -> list[str]:
         platforms = [str(child.platform) for child in manifest.children if child.platform]
         platforms = [each for each in platforms if each != _NO_PLATFORM]
         if platforms or not (manifest.config and manifest.is_image):

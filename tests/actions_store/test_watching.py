@@ -1,10 +1,12 @@
 """What a relay over the artifacts of a run tells of itself: calls, retries, the cache, its session, the summary."""
 
+import json
 import logging
 
 import pytest
 
 from proxy.oci.digest import Digest
+from proxy.oci.manifest import OCI_MANIFEST
 from tests.actions_store.relays import Relays, blob_of, pulled
 from tests.actions_store.test_external_artifacts import IMAGE, SAVED, stored
 from tests.api.relay import MIB, Relay, eventually
@@ -84,14 +86,30 @@ async def test_the_summary_of_two_jobs(emulate: Emulate, relays: Relays) -> None
 
     written, read = await summary(builder), await summary(reader)
 
-    load = "gh run download 1001 -R octo/relay -n image-app@v1 && docker load -i image-app@v1.tar.zst\n"
-    for told, origin in ((written, "pushed here"), (read, "artifacts of this run")):
-        (row,) = [line for line in told.splitlines() if line.startswith("| `app:v1`")]
-        assert f"| {origin} |" in row
-        assert load in told
+    load = "gh run download 1001 -R octo/relay -n image-app@v1\ndocker load -i image-app@v1.tar.zst\n"
+    for told, result in ((written, "1 image pushed"), (read, "1 image pulled")):
+        assert told.startswith(f"### image-relay: {result}\n")
+        assert "\nIn a later job of this run:\n\n```sh\ndocker pull localhost:" in told
+        assert f"\nOn your machine:\n\n```sh\n{load}" in told
     assert " UTC |" in written  # when it expires, which only who stored it knows
-    assert '-->|"5.0 MiB new"| store[("artifacts of this run")]' in written
-    assert 'store[("artifacts of this run")] -->|"5.3 MiB read"| relay["image-relay"]' in read
+    assert " UTC |" not in read
+
+
+async def test_a_chart_is_fetched_by_helm_and_other_artifacts_by_oras(emulate: Emulate, relays: Relays) -> None:
+    relay = await relays.start(emulate())
+    for name, config in (("charts/app", "application/vnd.cncf.helm.config.v1+json"), ("sbom", "application/x.empty")):
+        digest = await relay.push_blob(b"{}", name)
+        described = {"mediaType": config, "digest": str(digest), "size": 2}
+        manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": described, "layers": []}
+        assert (await relay.put("1.0.0", json.dumps(manifest).encode(), name=name)).status == 201
+
+    written = await summary(relay)
+
+    host = f"localhost:{relay.port}"
+    assert f"\nhelm pull oci://{host}/charts/app --version 1.0.0 --plain-http\n" in written
+    assert f"\noras pull --plain-http {host}/sbom:1.0.0\n" in written
+    assert "\nzstd -d -o sbom.tar image-sbom@1.0.0.tar.zst\noras pull --oci-layout sbom.tar@sha256:" in written
+    assert "docker" not in written
 
 
 @pytest.mark.parametrize("flavour", Flavour)
@@ -163,5 +181,6 @@ async def test_what_others_stored_is_told_of_when_it_is_pulled(emulate: Emulate,
 
     (row,) = [line for line in written.splitlines() if line.startswith("| `myimage:latest`")]
     assert "| pulled in " in row
-    assert row.endswith("| artifacts of this run | - |")
-    assert f"docker pull localhost:{relay.port}/myimage:latest  # localhost:{relay.port}/myimage@sha256:" in written
+    assert written.startswith("### image-relay: 1 image pulled\n")
+    assert f"docker pull localhost:{relay.port}/myimage:latest\n# sha256:" in written
+    assert "are kept" not in written  # by a relay

@@ -881,8 +881,9 @@ async def test_the_summary_names_another_run_and_what_it_was_made_of(actions: Em
 
     head = f"`octo/relay` at `{other.run.head_sha}`"
     assert f"Images are read from another run: `7`, made of {head} (event `` `¦\ufffd::error::x <b> ``).\n" in written
-    assert "| artifacts of run 7 |" in written
-    assert "gh run download 7 -R octo/relay -n image-app@v1 " in written
+    assert " are kept in artifacts of run 7: " in written
+    assert "\nFrom this relay:\n\n```sh\ndocker pull " in written
+    assert "\ngh run download 7 -R octo/relay -n image-app@v1\n" in written
 
 
 async def test_a_run_of_a_fork_is_handed_out_only_to_who_trusts_it(

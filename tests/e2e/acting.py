@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -23,6 +24,7 @@ from tests.machine import require
 _PORT = 34567
 _SECONDS = 240.0
 OWNER = "owner"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,22 @@ class Acting:
 
     def example(self, name: str) -> dict[str, Any]:
         """Read one of the examples, for this owner; with what service containers need here."""
-        text = (ROOT / "examples" / name).read_text().replace("OWNER", OWNER)
-        workflow = workflows.parse(text)
+        return self.flow((ROOT / "examples" / name).read_text())
+
+    def flow(self, text: str) -> dict[str, Any]:
+        """Read a workflow, for this owner; with what service containers need here, and jobs that share a machine."""
+        workflow = workflows.parse(text.replace("OWNER", OWNER))
         for job in workflow["jobs"].values():
             for service in job.get("services", {}).values():
                 service["env"] = {"RELAY_STORE": "actions", "RELAY_TRUSTED_HOSTS": self.trusted}
+            if "strategy" in job:
+                job["strategy"]["max-parallel"] = 1  # on one machine, where a port is free once
         return workflow
 
-    def run(self, workflow: Mapping[str, Any], token: str) -> Ran:
-        """Run a workflow to its end, in a repository whose image tests itself by telling the token."""
+    def run(self, workflow: Mapping[str, Any], token: str, files: Mapping[str, str] = NOTHING) -> Ran:
+        """Run a workflow to its end, in a repository with more files, whose image tests itself by telling the token."""
         act, _ = require("act"), require("git")
-        self._prepare(workflow, token)
+        self._prepare(workflow, token, files)
         done = subprocess.run(
             [*self.engine.inside(), act, *self._options()],
             cwd=self._repository,
@@ -100,7 +107,7 @@ class Acting:
         (folder / "action.yml").write_text((ROOT / "action.yml").read_text().replace("OWNER", OWNER))
         return folder
 
-    def _prepare(self, workflow: Mapping[str, Any], token: str) -> None:
+    def _prepare(self, workflow: Mapping[str, Any], token: str, files: Mapping[str, str]) -> None:
         dockerfile(self._repository, token)
         (self._repository / "test").write_text("#!/bin/busybox sh\necho tested $(/bin/busybox cat /token)\n")
         (self._repository / "test").chmod(0o755)
@@ -109,6 +116,10 @@ class Acting:
         flows = self._repository / ".github" / "workflows"
         flows.mkdir(parents=True)
         (flows / "flow.yml").write_text(yaml.safe_dump(dict(workflow)))
+        for name, text in files.items():
+            (self._repository / name).parent.mkdir(parents=True, exist_ok=True)
+            is_flow = name.startswith(".github/workflows/")
+            (self._repository / name).write_text(yaml.safe_dump(self.flow(text)) if is_flow else text)
         git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(self._repository)]
         for command in (["init", "--quiet", "--initial-branch=main"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
             subprocess.run([*git, *command], check=True)

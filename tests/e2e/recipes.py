@@ -69,11 +69,15 @@ def builds() -> dict[str, str]:
 
 
 def _pushing(example: Path) -> Iterator[tuple[str, str]]:
-    """Yield the jobs of an example that build and push at once, and by what; not with a builder in a container."""
+    """Yield the jobs of an example that build and push at once, and by what.
+
+    Not with a builder in a container, nor with variables of the workflow.
+    """
     for name, job in workflows.read(example)["jobs"].items():
         options = [step.get("with", {}) for step in job["steps"] if step.get("uses", "").startswith(_BUILDER)]
         if not any("driver-opts" in each for each in options):
-            yield from ((name, text) for step in job["steps"] if "push=true" in (text := command(step)))
+            plain = [command(step) for step in job["steps"] if "env" not in step]
+            yield from ((name, text) for text in plain if "push=true" in text)
 
 
 class Kitchen:

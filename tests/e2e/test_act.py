@@ -1,11 +1,14 @@
 """The examples under a real runner: act, with real jobs in containers, and nothing of our own in the way."""
 
+import json
 import secrets
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
+from tests.action.runner import ROOT
 from tests.e2e import building
 from tests.e2e.acting import Acting, Ran
 from tests.e2e.bridged import Bridged
@@ -72,7 +75,7 @@ def test_steps_in_a_container_reach_the_service_and_the_engine_of_the_machine(ac
 def test_what_one_job_saves_is_loaded_by_many(acting: Acting) -> None:
     token, workflow = secrets.token_hex(16), acting.example("migrate.yml")
     strategy = acting.example("matrix.yml")["jobs"]["test"]["strategy"]
-    workflow["jobs"]["test"]["strategy"] = strategy | {"max-parallel": 1}  # on one machine, where a port is free once
+    workflow["jobs"]["test"]["strategy"] = strategy
 
     ran = acting.run(_shown(workflow, "app:ci"), token)
 
@@ -80,6 +83,46 @@ def test_what_one_job_saves_is_loaded_by_many(acting: Acting) -> None:
     assert len(_images(ran)) == 4
     assert len(set(_images(ran))) == 1
     assert ran.said.count(f"tested {token}") == 3
+
+
+def test_dockers_guide_with_the_relay_in_the_place_of_its_artifact(acting: Acting) -> None:
+    token, workflow = secrets.token_hex(16), acting.example("docker-guide.yml")
+    build, use = (workflow["jobs"][name]["steps"] for name in ("build", "use"))
+    # act takes no action from elsewhere: this is what the two of Docker do
+    by_hand = "docker build --tag myimage:latest . && docker save --output /tmp/myimage.tar myimage:latest"
+    build[1:3] = [{"uses": "actions/checkout@v6"}, {"run": by_hand}]
+    use.insert(0, {"run": "docker image rm --force myimage:latest"})
+
+    ran = acting.run(workflow, token)
+
+    assert ran.status == 0
+    assert f"tested {token}" in ran.said
+    assert [path.name for path in ran.artifacts.glob("*/image-*")] == ["image-myimage@latest"]
+
+
+def test_what_a_reusable_workflow_has_built_is_there_for_its_caller(acting: Acting) -> None:
+    token, text = secrets.token_hex(16), (ROOT / "examples" / "reusable.yml").read_text()
+    called = ".github/workflows/image.yml"
+    shown = "\n".join(line.removeprefix("#") for line in text.splitlines() if line.startswith("#   "))
+
+    ran = acting.run(acting.flow(f"on: push\n{dedent(shown)}"), token, {called: text})
+
+    assert f"uses: ./{called}" in shown
+    assert ran.status == 0
+    assert ran.said.count(f"tested {token}") == 2
+
+
+def test_each_of_the_images_of_a_bake_file_is_tested(acting: Acting) -> None:
+    token, workflow = secrets.token_hex(16), acting.example("bake.yml")
+    names = workflow["jobs"]["test"]["strategy"]["matrix"]["image"]
+    file = f'group "default" {{\n  targets = {json.dumps(names)}\n}}\n'
+    file += "".join(f'target "{name}" {{\n  tags = ["localhost:5000/{name}:ci"]\n}}\n' for name in names)
+
+    ran = acting.run(workflow, token, {"docker-bake.hcl": file})
+
+    assert ran.status == 0
+    assert ran.said.count(f"tested {token}") == 3
+    assert {path.name for path in ran.artifacts.glob("*/image-*")} == {f"image-{name}@ci" for name in names}
 
 
 def test_a_push_without_the_action_fails_and_says_what_to_do(acting: Acting) -> None:

@@ -166,32 +166,61 @@ async def test_a_relay_without_images_lists_the_headings_alone(capsys: pytest.Ca
     assert lines == ["REFERENCE  DIGEST  PLATFORMS  SIZE  STORED  AGE  STATE"]
 
 
-async def test_in_a_terminal_the_list_keeps_within_its_width_and_shows_states_in_colour(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in {"COLUMNS": "90", "TERM": "xterm-256color"}.items():
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+async def shown_in_terminal(
+    images: object, columns: int, monkeypatch: pytest.MonkeyPatch, *options: str
+) -> tuple[str, list[str]]:
+    """Give what a list shows in a terminal of this width, and its lines without colours."""
+    for name, value in {"COLUMNS": str(columns), "TERM": "xterm-256color"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    failed = {"references": ["app:v2"], "digest": DIGEST, "state": "failed"}
-    images = [entry("team/app:" + "long" * 20, platforms=("linux/amd64", "linux/arm64")), failed]
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     seen = Terminal()
     monkeypatch.setattr(sys, "stdout", seen)
     async with listen(relay(images), bind_all(["127.0.0.1"], 0)) as port:
-        assert await command("list", "--port", str(port)) == 0
+        assert await command("list", *options, "--port", str(port)) == 0
     monkeypatch.undo()
+    plain = re.sub(r"\x1b\[[\d;]*m", "", seen.getvalue())
+    return seen.getvalue(), [line.rstrip() for line in plain.splitlines()]
 
-    coloured = seen.getvalue()
-    lines = re.sub(r"\x1b\[[\d;]*m", "", coloured).splitlines()
+
+FAILED = {"references": ["app:v2"], "digest": DIGEST, "state": "failed"}
+
+
+async def test_in_a_terminal_each_platform_has_a_line_and_states_have_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [entry("app:v1", platforms=("linux/amd64", "linux/arm64")), FAILED]
+
+    coloured, lines = await shown_in_terminal(images, 90, monkeypatch)
+
     assert max(map(len, lines)) <= 90
     assert [line[-7:] for line in lines if "durable" in line] == ["durable"]
-    assert any(line.strip().endswith("linux/arm64") for line in lines[2:])
+    assert lines[2].strip() == "linux/arm64"
     assert "\x1b[32mdurable" in coloured
     assert re.search(r"\x1b\[1;31mfailed", coloured)
+
+
+@pytest.mark.parametrize("columns", [20, 80])
+async def test_a_narrow_terminal_cuts_no_reference_and_no_digest(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "ghcr.io/team/app:" + "long" * 20
+    images = [entry(long, platforms=("linux/amd64", "linux/arm64")), FAILED]
+
+    _, lines = await shown_in_terminal(images, columns, monkeypatch, "--no-trunc")
+
+    assert lines[:3] == ["REFERENCE", "  DIGEST", "  PLATFORMS                   SIZE   STORED  AGE  STATE"]
+    assert lines[3:6] == [long, f"  {DIGEST}", "  linux/amd64,linux/arm64  3.0 MiB  1.2 KiB  3h   durable"]
+    assert lines[6:8] == ["app:v2", f"  {DIGEST}"]
+
+
+async def test_where_short_digests_fit_only_references_have_lines_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, lines = await shown_in_terminal([entry("ghcr.io/team/app:" + "long" * 20)], 80, monkeypatch)
+
+    assert lines[2:] == [
+        "ghcr.io/team/app:" + "long" * 20,
+        f"  {SHORT}  linux/amd64  3.0 MiB  1.2 KiB  3h   durable",
+    ]
 
 
 async def test_what_has_no_platform_is_listed_too_and_nothing_can_command_the_terminal(
@@ -445,6 +474,8 @@ async def test_serve_runs_until_it_is_asked_to_stop_and_says_what_it_does(tmp_pa
 
     assert serving.returncode == 0
     assert f"image-relay serves localhost:{port}, images in {tmp_path / 'a'}\n".encode() in b"".join([*lines, rest])
+    image = f"localhost:{port}/app:v1"
+    assert f"to push to it: docker tag app:v1 {image} && docker push {image}\n".encode() in b"".join([*lines, rest])
     assert rest.endswith(b"INFO    stopped\n")
     assert (
         b"settings: RELAY_PORT=%b RELAY_DATA=%b RELAY_PASSWORD=set" % (port.encode(), bytes(tmp_path / "a")) in lines[0]

@@ -24,6 +24,7 @@ from proxy.reporting.log_format import JsonLines, TextLines
 
 MIB = 2**20
 DIGEST = "sha256:" + "ab" * 32
+SHORT = "sha256:" + "ab" * 6
 HOSTILE = "a\n::error::b\x1b[2J##[group]"
 
 
@@ -41,17 +42,17 @@ def told(caplog: pytest.LogCaptureFixture, event: Event) -> list[logging.LogReco
         (
             Accepted("app:v1", DIGEST, 10 * MIB, 10 * MIB, 2.0),
             "INFO",
-            f"accepted app:v1: 10.0 MiB in 2.00 s (5.0 MiB/s), {DIGEST}",
+            f"accepted app:v1: 10.0 MiB in 2.00 s (5.0 MiB/s), {SHORT}",
         ),
         (
             Accepted("app:v1", DIGEST, 10 * MIB, MIB, 0.5),
             "INFO",
-            f"accepted app:v1: 10.0 MiB, 1.0 MiB of it sent now, in 0.50 s (2.0 MiB/s), {DIGEST}",
+            f"accepted app:v1: 10.0 MiB, 1.0 MiB of it sent now, in 0.50 s (2.0 MiB/s), {SHORT}",
         ),
         (
             Accepted(f"app@{DIGEST}", DIGEST, 1000, 1000, 1.0),
             "INFO",
-            f"accepted app@{DIGEST}: 1000 B in 1.00 s (1000 B/s)",
+            f"accepted app@{SHORT}: 1000 B in 1.00 s (1000 B/s)",
         ),
         (
             Storing("app:v1", 512 * MIB, 4096 * MIB, 5.0),
@@ -61,24 +62,24 @@ def told(caplog: pytest.LogCaptureFixture, event: Event) -> list[logging.LogReco
         (
             Stored("app:v1", DIGEST, "image-app@v1~2", 8 * MIB, 8 * MIB, 0, 2.0),
             "INFO",
-            f"stored app:v1: 8.0 MiB in 2.00 s (4.0 MiB/s) as image-app@v1~2, {DIGEST}",
+            f"stored app:v1: 8.0 MiB in 2.00 s (4.0 MiB/s) as image-app@v1~2, {SHORT}",
         ),
         (
             Stored("app:v1", DIGEST, "image-app@v1", 8 * MIB, 6 * MIB, 2 * MIB, 2.0),
             "INFO",
-            f"stored app:v1: 8.0 MiB, 2.0 MiB of it re-used, in 2.00 s (4.0 MiB/s) as image-app@v1, {DIGEST}",
+            f"stored app:v1: 8.0 MiB, 2.0 MiB of it re-used, in 2.00 s (4.0 MiB/s) as image-app@v1, {SHORT}",
         ),
-        (Unchanged("app:v1", DIGEST), "INFO", f"app:v1 is stored already, {DIGEST}"),
+        (Unchanged("app:v1", DIGEST), "INFO", f"app:v1 is stored already, {SHORT}"),
         (NotStored("app:v1", "the disk is full"), "ERROR", "app:v1 was not stored: the disk is full"),
         (
             Pulled("app:v1", DIGEST, 3 * MIB, 1, 1.5),
             "INFO",
-            f"pulled app:v1: 3.0 MiB with 1 blob in 1.50 s (2.0 MiB/s), {DIGEST}",
+            f"pulled app:v1: 3.0 MiB with 1 blob in 1.50 s (2.0 MiB/s), {SHORT}",
         ),
         (
             Pulled("app:v1", DIGEST, 700, 0, 0.0),
             "INFO",
-            f"pulled app:v1: 700 B with 0 blobs in 0.00 s, {DIGEST}",
+            f"pulled app:v1: 700 B with 0 blobs in 0.00 s, {SHORT}",
         ),
         (Called("storage", "PutBlock", "5xx", 0.25, 5, 6), "DEBUG", "storage PutBlock: 5xx in 0.25 s"),
     ],

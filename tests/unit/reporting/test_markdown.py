@@ -22,7 +22,7 @@ OUR_TOKENS = {
     *("heading_open", "heading_close", "paragraph_open", "paragraph_close", "inline", "fence", "text", "code_inline"),
     *("table_open", "table_close", "thead_open", "thead_close", "tbody_open", "tbody_close", "tr_open", "tr_close"),
     *("th_open", "th_close", "td_open", "td_close", "bullet_list_open", "bullet_list_close"),
-    *("list_item_open", "list_item_close", "strong_open", "strong_close"),
+    *("list_item_open", "list_item_close", "strong_open", "strong_close", "html_block"),
 }
 HOSTILE = [
     "::error::x",
@@ -52,7 +52,7 @@ def cells(markdown: str) -> list[list[str]]:
         if token.type == "tr_open":
             rows.append([])
         if token.type in {"td_open", "th_open"}:
-            rows[-1].append("".join(each.content for each in inside.children or []))
+            rows[-1].append("".join(each.content for each in inside.children or []).replace("\N{NO-BREAK SPACE}", " "))
     return rows
 
 
@@ -61,8 +61,18 @@ def shown(text: str) -> str:
     return safe_text(text).replace("|", "¦") or " "
 
 
-def row(reference: str = "app:v1", **more: object) -> Row:
-    return Row(reference, DIGEST, "pushed here", **more)  # type: ignore[arg-type]
+def row(reference: str = "app:v1", digest: str = DIGEST, *, pushed: bool = True, **more: object) -> Row:
+    return Row(reference, digest, pushed, **more)  # type: ignore[arg-type]
+
+
+def blocks(markdown: str) -> dict[str, list[str]]:
+    """Return the lines of the blocks to copy, by the paragraph above each."""
+    found, title = {}, ""
+    for token in tokens(markdown):
+        if token.type == "fence" and token.info == "sh":
+            found[title] = token.content.splitlines()
+        title = token.content or title
+    return found
 
 
 @given(TEXTS)
@@ -108,7 +118,11 @@ def test_nothing_from_outside_can_break_out_of_a_summary(texts: list[str]) -> No
     found = list(tokens(written))
     assert {token.type for token in found} <= OUR_TOKENS | {"softbreak"}
     assert [token.info for token in found if token.type == "fence"] == ["mermaid"]
-    assert [len(each) for each in cells(written)] == [10, 10, 4, 4]
+    assert [token.content.strip() for token in found if token.type == "html_block"] == [
+        "<details><summary>Where the bytes went</summary>",
+        "</details>",
+    ]
+    assert [len(each) for each in cells(written)] == [3, 3, 4, 4]
     assert cells(written)[1][0] == shown(reference)
     assert cells(written)[3] == [shown(f"GET {path}"), "403", shown(message), "3"]
     assert not [line for line in written.splitlines() if line.lstrip().startswith("::") or "##[" in line]
@@ -118,19 +132,21 @@ def test_nothing_from_outside_can_break_out_of_a_summary(texts: list[str]) -> No
 def test_the_picture_has_numbers_and_our_own_words_alone(text: str, size: int) -> None:
     moved = Moved(size, size, size, size, size)
     refusal = Refusal(text, text, 500, text)
-    facts = Facts("artifacts of this run", [row(text, platforms=[text])], moved=moved, refused=[(refusal, 1)])
+    facts = Facts("artifacts of this run", rows=[row(text, platforms=[text])], moved=moved, refused=[(refusal, 1)])
 
     (picture,) = [token.content for token in tokens(write(facts)) if token.info == "mermaid"]
 
     assert picture == next(
-        token.content for token in tokens(write(Facts(facts.place, [row()], moved=moved))) if token.info == "mermaid"
+        token.content
+        for token in tokens(write(Facts(facts.place, rows=[row()], moved=moved)))
+        if token.info == "mermaid"
     )
 
 
 def test_a_summary_of_everything_at_its_worst_is_below_what_github_takes() -> None:
     worst, many = "😀`" * 5000, 5000
     refusal = Refusal(worst, worst, 403, worst)
-    rows = [row(worst, platforms=[worst] * 100, size=2**60, pull="x" * 900, load="x" * 900) for _ in range(many)]
+    rows = [row(worst, platforms=[worst] * 100, size=2**60, pull="x" * 900, load=["x" * 900]) for _ in range(many)]
     facts = Facts(
         place="artifacts of this run",
         rows=rows,
@@ -162,7 +178,7 @@ def test_an_image_is_a_row_with_all_that_is_known_of_it() -> None:
         expires="2026-03-07 05:06 UTC",
     )
 
-    heading, first, second = cells(write(Facts("artifacts of this run", [image, row("app:v2")])))
+    heading, first, second = cells(write(Facts("artifacts of this run", rows=[image, row("app:v2", pushed=False)])))
 
     assert dict(zip(heading, first, strict=True)) == {
         "Image": "app:v1",
@@ -171,12 +187,35 @@ def test_an_image_is_a_row_with_all_that_is_known_of_it() -> None:
         "Size": "30.0 MiB",
         "Stored": "20.0 MiB",
         "New": "15.0 MiB",
-        "Re-used": "5.0 MiB",
+        "Reused": "5.0 MiB",
         "Time": "stored in 1.25 s, pulled in 0.50 s",
         "From": "pushed here",
         "Expires": "2026-03-07 05:06 UTC",
     }
-    assert second == ["app:v2", DIGEST[:19], *["-"] * 6, "pushed here", "-"]
+    assert second == ["app:v2", DIGEST[:19], *["-"] * 6, "artifacts of this run", "-"]
+
+
+def test_columns_that_say_nothing_or_nothing_new_are_left_out() -> None:
+    image = row(size=30 * MIB, stored=20 * MIB, new=20 * MIB, reused=0, stored_in=1.0, pull="docker pull x/app:v1")
+
+    assert cells(write(Facts("artifacts of this run", rows=[image]))) == [
+        ["Image", "Size", "Stored", "Time"],
+        ["app:v1", "30.0 MiB", "20.0 MiB", "stored in 1.00 s"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        (Facts("x", rows=[row()]), "1 image pushed"),
+        (Facts("x", rows=[row(), row("b:v1", pulled_in=1.0)]), "2 images pushed, 1 image pulled"),
+        (Facts("x", rows=[row(pushed=False, pulled_in=1.0)], more=7), "1 image pulled, 7 more images handled before"),
+        (Facts("x", rows=[row()], failed=[("b", "c")]), "1 image not stored, 1 image pushed"),
+        (Facts("x", refused=[(Refusal("GET", "a", 403, "b"), 9)]), "1 request refused"),
+    ],
+)
+def test_the_first_line_is_the_result(facts: Facts, told: str) -> None:
+    assert write(facts).splitlines()[0] == f"### image-relay: {told}"
 
 
 @pytest.mark.parametrize(
@@ -192,16 +231,19 @@ def test_an_image_is_a_row_with_all_that_is_known_of_it() -> None:
     ],
 )
 def test_the_sum_of_all_images_is_a_paragraph_below_the_table(volume: Volume, told: str) -> None:
-    read = list(tokens(write(Facts("artifacts of this run", [row()], more=1, volume=volume))))
+    read = list(tokens(write(Facts("artifacts of this run", rows=[row()], more=1, volume=volume))))
 
     paragraphs = [token.content for before, token in pairwise(read) if before.type == "paragraph_open"]
 
-    assert paragraphs[-1] == told
+    assert (
+        paragraphs
+        == [told, "1 more images were handled before these; `GET /relay/images` lists all that are there."][::-1]
+    )
 
 
 @pytest.mark.parametrize(("gzip", "lines"), [(0, 0), (100_000_000, 0), (100_000_001, 1)])
 def test_much_gzip_out_of_a_build_is_worth_one_line(gzip: int, lines: int) -> None:
-    written = write(Facts("artifacts of this run", [row()], gzip=gzip))
+    written = write(Facts("artifacts of this run", rows=[row()], gzip=gzip))
 
     told = [line for line in written.splitlines() if "in gzip" in line]
     assert told == lines * [
@@ -211,26 +253,29 @@ def test_much_gzip_out_of_a_build_is_worth_one_line(gzip: int, lines: int) -> No
 
 
 def test_the_page_that_the_summary_names_is_there() -> None:
-    named = re.search(r"`(docs/\S+)`", write(Facts("artifacts of this run", [row()], gzip=2**30)))
+    named = re.search(r"`(docs/\S+)`", write(Facts("artifacts of this run", rows=[row()], gzip=2**30)))
 
     assert named
     assert (Path(__file__).parents[3] / named[1]).is_file()
 
 
-def test_commands_can_be_copied() -> None:
-    image = row(pull="docker pull localhost:5000/app:v1", load="docker load -i app.tar.zst")
+def test_commands_to_copy_say_where_and_the_digest_has_a_line_of_its_own() -> None:
+    image = row(pull="docker pull localhost:5000/app:v1", load=["gh run download 7 -n a", "docker load -i a.tar.zst"])
+    by_digest = row(f"app@{DIGEST}", pull=f"docker pull localhost:5000/app@{DIGEST}")
 
-    (block,) = [token for token in tokens(write(Facts("the folder", [image]))) if token.type == "fence"]
+    written = write(Facts("artifacts of this run", "In a later job of this run", [image, by_digest]))
 
-    assert (block.info, block.content) == ("sh", f"{image.pull}\n{image.load}\n")
+    assert blocks(written) == {
+        "In a later job of this run:": [image.pull, f"# {DIGEST}", by_digest.pull],
+        "On your machine:": ["gh run download 7 -n a", "docker load -i a.tar.zst"],
+    }
+    assert written.count(DIGEST[:19]) == 3  # of these one is a name
 
 
 def test_a_command_that_would_break_out_of_its_block_is_left_out() -> None:
-    image = row(pull="docker pull localhost:5000/app:v1", load="docker load -i 'a\n```\n# b.tar.zst'")
+    image = row(pull="docker pull localhost:5000/app:v1", load=["docker load -i 'a\n```\n# b.tar.zst'"])
 
-    (block,) = [token for token in tokens(write(Facts("the folder", [image]))) if token.type == "fence"]
-
-    assert block.content == f"{image.pull}\n"
+    assert blocks(write(Facts("the folder", rows=[image]))) == {"From this relay:": [image.pull, f"# {DIGEST}"]}
 
 
 def test_the_picture_shows_where_bytes_went() -> None:
@@ -238,7 +283,7 @@ def test_the_picture_shows_where_bytes_went() -> None:
 
     (picture,) = [
         token
-        for token in tokens(write(Facts("artifacts of this run", [row()], moved=moved)))
+        for token in tokens(write(Facts("artifacts of this run", rows=[row()], moved=moved)))
         if token.info == "mermaid"
     ]
 
@@ -251,13 +296,26 @@ def test_the_picture_shows_where_bytes_went() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("moved", "drawn"),
+    [
+        (Moved(received=MIB, new=MIB), False),
+        (Moved(fetched=MIB, sent=MIB), False),
+        (Moved(received=MIB, new=MIB, reused=1), True),
+        (Moved(received=MIB, new=MIB, sent=MIB), True),
+    ],
+)
+def test_there_is_a_picture_only_where_it_shows_more_than_the_table(moved: Moved, drawn: bool) -> None:
+    assert ("mermaid" in write(Facts("the folder", rows=[row()], moved=moved))) == drawn
+
+
 def test_another_run_is_named_with_what_it_was_made_of() -> None:
     told = {"ready": True, "run": "123", "head": "octo/relay", "commit": "c0ffee", "event": "pull_request"}
 
     assert (
         "Images are read from another run: `123`, made of `octo/relay` at `c0ffee` (event `pull_request`).\n"
-    ) in write(Facts("artifacts of run 123", [row()], run=told))
-    assert "Images are read from another run: `123`.\n" in write(Facts("x", [row()], run={"run": "123"}))
+    ) in write(Facts("artifacts of run 123", rows=[row()], run=told))
+    assert "Images are read from another run: `123`.\n" in write(Facts("x", rows=[row()], run={"run": "123"}))
 
 
 def test_what_is_not_stored_and_what_was_refused_is_told_without_images_too() -> None:
@@ -266,7 +324,7 @@ def test_what_is_not_stored_and_what_was_refused_is_told_without_images_too() ->
         Facts("the folder", pending=["app:a"], failed=[("app:b", "the disk is full")], refused=[(refusal, 2)])
     )
 
-    assert "No image was pushed or pulled.\n" in written
+    assert written.startswith("### image-relay: 1 image not stored, 1 image not stored yet, 1 request refused\n")
     assert "**Not stored**, and tried again with the next push:\n\n- `app:b`: `the disk is full`\n" in written
     assert "\nNot stored yet:\n\n- `app:a`\n" in written
     assert cells(written)[1] == ["PUT /v2/app/manifests/v1", "-", "the client left before the answer", "2"]

@@ -1,0 +1,84 @@
+"""The steps of examples that act cannot run, as they are written: with real engines, and a registry for ghcr.io."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import recipes
+from tests.e2e.clients import Toolbox
+from tests.e2e.engines import Engine
+from tests.e2e.recipes import Kitchen
+from tests.e2e.relay import Relay
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+_STAGES = """FROM scratch AS lint
+COPY busybox /bin/busybox
+FROM scratch AS unit
+COPY random /random
+FROM scratch
+COPY --from=lint /bin/busybox /bin/busybox
+COPY --from=unit /random /random
+COPY token /token
+CMD ["/bin/busybox", "cat", "/token"]
+"""
+
+
+@pytest.fixture
+def kitchen(toolbox: Toolbox, docker28: Engine, tmp_path: Path) -> Iterator[Kitchen]:
+    kitchen = Kitchen(tmp_path, toolbox)
+    kitchen.engine(docker28)
+    kitchen.relay.start()
+    yield kitchen
+    kitchen.relay.kill()
+
+
+@pytest.fixture
+def elsewhere(kitchen: Kitchen) -> Iterator[Relay]:
+    kitchen.elsewhere.start()
+    yield kitchen.elsewhere
+    kitchen.elsewhere.kill()
+
+
+def commands(example: str, job: str) -> list[str]:
+    """Return what the steps of a job run."""
+    return [text for step in recipes.steps(example, job) if (text := recipes.command(step))]
+
+
+def test_a_tarball_of_buildx_is_handed_over_under_its_name(kitchen: Kitchen, docker28: Engine) -> None:
+    build, send = commands("docker-guide", "build")
+    tarball = str(kitchen.context.with_name("myimage.tar"))  # not in the context
+
+    for text in (build, send):
+        kitchen.cook(text.replace("/tmp/myimage.tar", tarball))  # noqa: S108 - the path of the guide
+    kitchen.cook(f"curl -sSfL {kitchen.relay.host}/relay/images/myimage:latest | docker load")
+
+    assert docker28.run("myimage:latest") == kitchen.token
+
+
+def test_a_promoted_image_has_no_attestation_and_the_digest_that_was_tested(kitchen: Kitchen, elsewhere: Relay) -> None:
+    (build,), (promote,) = commands("promote", "build"), commands("promote", "deploy")
+    digest = kitchen.cook(build)["digest"]
+
+    kitchen.cook(promote.replace("${{ needs.build.outputs.digest }}", digest))
+
+    tested = kitchen.relay.json(f"/v2/app/manifests/{digest}")["manifests"]
+    (promoted,) = elsewhere.json("/v2/app/manifests/latest")["manifests"]
+    assert len(tested) == 2
+    assert promoted["digest"] in [each["digest"] for each in tested if each["platform"]["os"] == "linux"]
+
+
+def test_each_job_has_a_cache_and_the_last_builds_nothing_that_is_in_one(kitchen: Kitchen, docker28: Engine) -> None:
+    (kitchen.context / "Dockerfile").write_text(_STAGES)
+    (fill,), (build,) = commands("cache", "test"), commands("cache", "build")
+    for target in ("lint", "unit"):
+        kitchen.cook(fill.replace("${{ matrix.target }}", target))
+    docker28.docker("builder", "prune", "--all", "--force")
+
+    said = kitchen.cook(f"({build.strip()} --progress plain) 2>&1 | tee build.log")
+
+    assert said == {}
+    log = (kitchen.context / "build.log").read_text()
+    assert log.count("CACHED") >= 2
+    assert docker28.run(kitchen.reference) == kitchen.token
