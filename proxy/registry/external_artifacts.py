@@ -29,6 +29,7 @@ from proxy.spool.spool import Spool
 from proxy.spool.staging import StagingArea
 from proxy.spool.unpack import Unpacked, gather, unpack
 from proxy.tarballs.images import images
+from proxy.tarballs.streams import Work
 from proxy.tarballs.zips import MAGICS, Zip, is_called, tarball_among
 from proxy.text import safe_text
 
@@ -240,10 +241,10 @@ def _unpacked(wanted: str, digest: str, known: _Known, parts: StagingArea, file:
         return unpacked, known.name
     container = Zip(file)
     if container.is_layout:
-        return gather(container.members(), parts), known.name
+        return gather(container.members(), parts, Work(lambda: file.size)), known.name
     name = tarball_among(container.names, wanted)
     known.files = container.names
-    return unpack(container.open(name), parts, lambda: file.size), name
+    return unpack(container.open(name), parts, Work(lambda: file.size)), name
 
 
 class _Hashed:
