@@ -18,6 +18,7 @@ from proxy.api.routes import ROUTES
 from proxy.api.server import bind_all, listen, signalled
 from proxy.api.services import NONCE, SERVICES, Services
 from proxy.api.shutdown import Shutdown
+from proxy.artifacts.naming import Naming
 from proxy.backends.backend import Backend
 from proxy.backends.opening import open_backend
 from proxy.events import Event, EventBus
@@ -144,7 +145,7 @@ def assemble(
         limits=limits,
     )
     flights, pulls = SingleFlight(tasks, limits), PullTracker(events)
-    external = ExternalArtifacts(catalog, spool, flights, memory, events)
+    external = ExternalArtifacts(catalog, spool, flights, memory, Naming(settings.artifact_prefix), events)
     prefetch = Prefetch(catalog, tasks, limits)
     lookup = Lookup(spool, catalog, external, level, prefetch, backend.missing_message, limits)
     push = Push(

@@ -2,10 +2,23 @@
 
 import asyncio
 import os
+import select
 import socket
 
 from aiohttp import web
 from aiohttp.http import StreamWriter
+
+_GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
+
+
+def has_left(request: web.Request) -> bool:
+    """Return whether a client has closed its connection, also if nothing is read of it and asyncio does not see it."""
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        return True
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), _GONE)
+    return bool(poll.poll(0))
 
 
 class ClientLine:

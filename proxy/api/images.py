@@ -9,6 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from proxy.api.blob_response import write
+from proxy.api.client_line import has_left
 from proxy.api.params import chunks_of
 from proxy.api.services import SERVICES
 from proxy.errors import NameInvalid, RegistryError, TagInvalid, Unsupported
@@ -45,9 +46,17 @@ async def put(request: web.Request) -> web.StreamResponse:
     work = request.app[SERVICES].image_import.take(chunks_of(request), wanted, progress)
     if "progress" in request.query:
         return await _watched(request, work, progress)
+    tasks = TaskSet()
+    task = tasks.spawn(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=request.app[SERVICES].limits.progress_poll))[0]:
+            if has_left(request):
+                raise ConnectionResetError("the client has left")
+    finally:
+        await tasks.cancel_all()
     taken = [
         {"reference": each.reference, "digest": str(each.digest), "size": each.size, "stored": each.stored}
-        for each in await work
+        for each in task.result()
     ]
     return web.json_response({"images": taken}, status=HTTPStatus.CREATED)
 

@@ -24,7 +24,7 @@ async def tags(request: web.Request) -> web.Response:
 
 async def _tags(request: web.Request) -> list[str]:
     name, lookup = name_of(request), request.app[SERVICES].lookup
-    found = [str(tag) for tag in await lookup.catalog.tags(name)]
+    found = [str(tag) for tag in await lookup.tags(name)]
     if not found and not await lookup.knows(name):
         raise NameUnknown(f"nothing was pushed to {name}")
     return found

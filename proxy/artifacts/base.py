@@ -74,6 +74,7 @@ class Artifact:
     the store tells: nobody else may put something different under the same reference. The clock is the store's, and
     estimated for what was stored a moment ago. Without `finalized` it may be unfinished: this store lists all.
     It goes by itself when it `expires`, if that is known; `digest` is the sha256 of what is kept, where that is told.
+    What is `foreign` is no archive of a relay, by its form, whatever it is called.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Artifact:
     finalized: bool = field(default=True, compare=False)
     expires: datetime | None = field(default=None, compare=False)
     digest: str = field(default="", compare=False)
+    foreign: bool = False
 
 
 @runtime_checkable

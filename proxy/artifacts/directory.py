@@ -2,6 +2,7 @@
 
 A file is written beside its place and appears by a rename, whole or not at all; so it also takes the place of an older
 one. It is safe against the death of the process, not against that of the machine: nothing is forced to the disk.
+Tarballs with other endings, and folders with an OCI layout, are artifacts that others put there.
 """
 
 import errno
@@ -16,10 +17,13 @@ from pathlib import Path
 from aiofiles.os import makedirs
 
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
+from proxy.artifacts.layout_folder import LayoutFolder
 from proxy.artifacts.naming import SUFFIX
-from proxy.runtime.files import LocalFile, NewFile, identity, trouble
+from proxy.runtime.files import LocalFile, NewFile, Source, identity, trouble
 from proxy.runtime.limits import Policy, Rereading
 from proxy.runtime.tasks import run_in_thread
+from proxy.tarballs.choice import TARBALLS
+from proxy.tarballs.images import INDEX, LAYOUT
 
 _INCOMING = ".incoming"  # files being written; a name no archive can have
 _BATCH = 4 * 1024 * 1024  # bytes per write; small parts are gathered
@@ -58,28 +62,39 @@ class DirectoryStore:
     def _scan(self) -> list[Artifact]:
         try:
             with os.scandir(self._root) as entries:
-                names = [each.name for each in entries if each.name.endswith(SUFFIX)]
+                there = [each for each in entries if not each.name.startswith(".")]
+                folders = [each.name for each in there if each.is_dir(follow_symlinks=False)]
         except FileNotFoundError:  # somebody has tidied up
             return []
         except OSError as error:
             raise StoreRefused(f"cannot read {self._root}: {error.strerror}") from error
-        return [found for each in names if (found := self._artifact(each.removesuffix(SUFFIX)))]
+        files = [each.name for each in there if each.name.lower().endswith(TARBALLS)]
+        found = (*map(self._artifact, files), *map(self._layout, folders))
+        return [each for each in found if each]
 
-    def _artifact(self, name: str) -> Artifact | None:
+    def _artifact(self, file: str) -> Artifact | None:
         """Describe a file; None for what is none, or not any more. One that keeps its state to itself is listed too."""
         try:
-            status = self._path(name).stat()
+            status = (self._root / file).stat()
         except OSError as error:
-            return None if error.errno in _NOWHERE else Artifact(name, f"?/{name}", _LATEST, 0)
-        return _artifact(name, status) if stat.S_ISREG(status.st_mode) else None
+            return None if error.errno in _NOWHERE else Artifact(file.removesuffix(SUFFIX), f"?/{file}", _LATEST, 0)
+        return _artifact(file, status) if stat.S_ISREG(status.st_mode) else None
+
+    def _layout(self, folder: str) -> Artifact | None:
+        """Describe a folder with an OCI layout, which is another one when its index is; None for any other folder."""
+        try:
+            (self._root / folder / LAYOUT).stat()
+            return _artifact(folder, (self._root / folder / INDEX).stat())
+        except OSError:
+            return None
 
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store a file, in the place of one of the same name."""
         part = self._root / _INCOMING / str(uuid.uuid4())
         try:
             status = await self._write(part, body)
-            await run_in_thread(part.rename, self._path(name))
-            return _artifact(name, status)
+            await run_in_thread(part.rename, self._root / (name + SUFFIX))
+            return _artifact(name + SUFFIX, status)
         except OSError as error:
             if error.errno is None:  # not of this disk: the body has failed
                 raise
@@ -105,17 +120,17 @@ class DirectoryStore:
         finally:
             await run_in_thread(file.close)
 
-    async def open(self, artifact: Artifact) -> LocalFile:
-        """Open the file, if it still is the one that was listed."""
+    async def open(self, artifact: Artifact) -> Source:
+        """Open the file, or the folder, if it still is the one that was listed."""
         try:
-            file = await run_in_thread(LocalFile.open, self._path(artifact.name), pinned=False)
+            opened, content = await run_in_thread(_opened, self._root / _file(artifact))
         except OSError as error:
             if error.errno in _NOWHERE:
                 raise ArtifactGone(artifact.name) from error
-            raise StoreRefused(f"{error.strerror}; check the file {artifact.name}{SUFFIX}") from error
-        if _id(file.identity, artifact.name) != artifact.id:
+            raise StoreRefused(f"{error.strerror}; check the file {_file(artifact)}") from error
+        if _id(content, _file(artifact)) != artifact.id:
             raise ArtifactGone(artifact.name)
-        return file
+        return opened
 
     async def delete(self, artifact: Artifact) -> None:
         """Remove the file, if it still is the one that was listed."""
@@ -125,24 +140,35 @@ class DirectoryStore:
             raise StoreRefused(trouble(self._root, error)) from error
 
     def _remove(self, artifact: Artifact) -> None:
-        path = self._path(artifact.name)
+        path = self._root / _file(artifact)
         with suppress(FileNotFoundError):
-            if artifact.id in {_id(identity(path.stat()), artifact.name), f"?/{artifact.name}"}:
+            if artifact.id in {_id(identity(path.stat()), path.name), f"?/{path.name}"}:
                 path.unlink()
 
-    def _path(self, name: str) -> Path:
-        return self._root / (name + SUFFIX)
 
-
-def _artifact(name: str, status: os.stat_result) -> Artifact:
+def _artifact(file: str, status: os.stat_result) -> Artifact:
+    """Describe a file, or a folder by the status of its index."""
     seconds = status.st_mtime
     try:
         time = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError):  # a file may have the year 10000
         time = _LATEST if seconds > 0 else _EARLIEST
-    return Artifact(name, _id(identity(status), name), time, status.st_size)
+    name = file.removesuffix(SUFFIX)
+    return Artifact(name, _id(identity(status), file), time, status.st_size, foreign=name == file)
 
 
-def _id(content: str, name: str) -> str:
+def _opened(path: Path) -> tuple[Source, str]:
+    """Open a file or a layout; return what tells its content from others, too. Blocks."""
+    if path.is_dir():
+        return LayoutFolder(path), identity((path / INDEX).stat())
+    opened = LocalFile.open(path, pinned=False)
+    return opened, opened.identity
+
+
+def _id(content: str, file: str) -> str:
     """Tell files of the same content apart: of hard links each has a name of its own."""
-    return f"{content}/{name}"
+    return f"{content}/{file}"
+
+
+def _file(artifact: Artifact) -> str:
+    return artifact.id.partition("/")[2]

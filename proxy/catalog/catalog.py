@@ -7,7 +7,6 @@ gone only when it cannot be opened any more. A replaced archive still answers fo
 """
 
 import math
-import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import partial
@@ -37,8 +36,6 @@ from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.runtime.files import Source
 from proxy.runtime.limits import DEFAULT, Limits
-
-_NOT_IN_NAMES = re.compile(r"[^a-z0-9._]+")
 
 
 class Catalog:
@@ -218,17 +215,11 @@ class Catalog:
         decoded = dict.fromkeys(filter(None, map(self.reference_of, newest)))
         return sorted(((name, tag) for name, tag in decoded if isinstance(tag, Tag)), key=lambda each: each[0])
 
-    async def foreign(self, wanted: str) -> Artifact | None:
-        """Return the newest artifact of a name that is no reference; None if there is none.
-
-        Repository names allow fewer characters: `my-image` stands for `My image`, unless an artifact has exactly that
-        name.
-        """
+    async def others(self) -> list[Artifact]:
+        """Return the artifacts that, by their names, other programs stored; the newest first."""
         await self._listing.refresh()
-        others = [each for each in self._listing.listed.values() if not self._reader.is_ours(each)]
-        same = [each for each in others if each.name == wanted]
-        alike = [each for each in others if _NOT_IN_NAMES.sub("-", each.name.lower()).strip("-") == wanted]
-        return max(same or alike, key=order, default=None)
+        listed = [each for each in self._listing.listed.values() if not self._reader.is_ours(each)]
+        return sorted([*listed, *self._listing.foreign], key=order, reverse=True)
 
     async def open_source(self, artifact: Artifact) -> Source:
         """Open an artifact that others stored; raise ArtifactGone."""

@@ -21,6 +21,7 @@ class Listing:
 
     def __init__(self, store: ArtifactStore, renewed: Callable[[], None], fresh: float) -> None:
         self.listed: dict[str, Artifact] = {}  # by artifact id
+        self.foreign: list[Artifact] = []
         self._store = store
         self._renewed = renewed
         self._fresh = fresh
@@ -41,7 +42,8 @@ class Listing:
                 changes, found = self._changes, await self._store.listed()
                 if changes == self._changes:
                     break
-            listed = {artifact.id: artifact for artifact in found}
+            listed = {artifact.id: artifact for artifact in found if not artifact.foreign}
+            self.foreign = [artifact for artifact in found if artifact.foreign]
             self.listed = self._lagging(listed) | listed if self._store.is_remote else listed
             self._listed_at = time.monotonic()
             self._renewed()
@@ -139,6 +141,7 @@ class Listing:
     def clear(self) -> None:
         """Forget everything: from now on the store is that of another run."""
         self.expire()
+        self.foreign = []
         for table in (self.listed, self._stored, self._own, self._lacked):
             table.clear()
         self._changes += 1

@@ -6,57 +6,39 @@ index: it is read once, into the spool, and served from there like pushed conten
 """
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from proxy.artifacts.base import Artifact, CorruptDownload, told_of
+from proxy.artifacts.base import Artifact, StoreRefused, UnreadableArtifact, told_of
+from proxy.artifacts.naming import Naming
 from proxy.blob import Blob
 from proxy.catalog.catalog import Catalog
-from proxy.errors import ManifestUnknown, TarballInvalid
+from proxy.errors import ManifestUnknown, TagInvalid, TarballInvalid
 from proxy.events import EventBus, ReadExternal
 from proxy.oci.digest import Digest
-from proxy.oci.names import Name, Tag, label
+from proxy.oci.names import Name, Tag
+from proxy.registry.external_images import FOLDER, LATEST, Known, ReadImage, Wanted, name_and_tag
+from proxy.registry.external_reading import Hashed, look, unpack_artifact
 from proxy.registry.singleflight import SingleFlight
 from proxy.runtime.memory import MemoryBudget
-from proxy.runtime.tasks import run_in_dedicated_thread, run_in_thread
+from proxy.runtime.tasks import Several, run_in_dedicated_thread, run_in_thread
 from proxy.runtime.thread_io import RangeFile
 from proxy.spool.spool import Spool
-from proxy.spool.staging import StagingArea
-from proxy.spool.unpack import Unpacked, gather, unpack
+from proxy.tarballs.choice import matching
 from proxy.tarballs.images import images
-from proxy.tarballs.zips import MAGICS, Zip, is_called, tarball_among
-from proxy.text import safe_text
 
 T = TypeVar("T")
 
-_FOLDER = "artifact"
-_LATEST = Tag("latest")
 _AT_ONCE = 2  # artifacts that are read side by side
 _AHEAD = 4  # blocks of 2 MiB
-_REFUSED = 60.0  # seconds before an artifact that was no image is read again
-_SHOWN = 8  # names in a message
-
-
-class _Wanted(NamedTuple):
-    """What a reference asks for: an artifact, a file or an image in it (empty for the only one), and a tag."""
-
-    artifact: str
-    inside: str
-    tag: Tag
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadImage:
-    """The names of an image that was read into the spool, and the digests of its content, the root first."""
-
-    digests: tuple[Digest, ...]
-    names: tuple[str, ...]
-    references: tuple[tuple[Name, Tag], ...]
+_FORGOTTEN = 100  # artifacts that are remembered after they are gone
+_LOOKS = 32  # artifacts that one listing looks at; the next one goes on with others
+_LOOK = 1024 * 1024  # bytes that are read of each of them, at most
+_LOOK_BLOCK = 64 * 1024  # bytes that are read at once for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,65 +49,12 @@ class ExternalImage:
     digests: tuple[Digest, ...]
 
 
-@dataclass(slots=True)
-class _Known:
-    """What was learned about an artifact: the files in it if it is a zip, and the images of each file that was read.
+class _Meant(NamedTuple):
+    """The artifact that a reference means, and what it asks for in it."""
 
-    `refused` says why what was asked for in it is no image, and until when it is not read again.
-    """
-
-    name: str
-    files: Sequence[str] = ()
-    images: dict[str, list[_ReadImage]] = field(default_factory=dict)
-    refused: dict[str, tuple[str, float]] = field(default_factory=dict)
-    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def image(self, wanted: _Wanted) -> _ReadImage | None:
-        """Return the image that is wanted, by its name unless that is the name of its file, and by its tag.
-
-        Return None if its file was not read yet. Raise TarballInvalid if no image, or more than one, fits.
-        """
-        file = tarball_among(self.files, wanted.inside) if self.files else self.name
-        if file not in self.images:
-            return None
-        found = named = self.images[file]
-        if wanted.inside and not is_called(file, wanted.inside):
-            named = [each for each in found if any(name.text == wanted.inside for name, _ in each.references)] or [
-                each for each in found if any(f"/{name}".endswith(f"/{wanted.inside}") for name, _ in each.references)
-            ]
-        tag = wanted.tag
-        tagged = [each for each in named if tag.text in each.names or any(own == tag for _, own in each.references)]
-        if len(tagged) == 1 or (len(named) == 1 and tag == _LATEST):
-            return (tagged or named)[0]
-        names = [label(*reference) for image in found for reference in image.references]
-        shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-        raise TarballInvalid(
-            f"it holds {shown or f'{len(found)} images without a name'}; "
-            f"pull {_FOLDER}/{wanted.artifact}:<tag>, or {_FOLDER}/{wanted.artifact}/<name>:<tag>"
-        )
-
-    def check(self, wanted: str) -> None:
-        """Raise ManifestUnknown for what was refused a moment ago."""
-        reason, until = self.refused.get(wanted, ("", 0.0))
-        if time.monotonic() < until:
-            raise ManifestUnknown(reason)
-
-    def refuse(self, wanted: str, error: TarballInvalid) -> None:
-        """Remember a refusal, and forget those that are over."""
-        now = time.monotonic()
-        self.refused = {each: (reason, until) for each, (reason, until) in self.refused.items() if until > now}
-        self.refused[wanted] = self._cannot(error), now + _REFUSED
-
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """Raise ManifestUnknown, with the name of the artifact, for TarballInvalid within the block."""
-        try:
-            yield
-        except TarballInvalid as error:
-            raise ManifestUnknown(self._cannot(error)) from error
-
-    def _cannot(self, error: TarballInvalid) -> str:
-        return f"the artifact {safe_text(self.name)} cannot be pulled: {error.message}"
+    artifact: Artifact
+    known: Known
+    wanted: Wanted
 
 
 @dataclass(slots=True)
@@ -136,42 +65,99 @@ class ExternalArtifacts:
     spool: Spool
     flights: SingleFlight
     memory: MemoryBudget
+    naming: Naming
     events: EventBus = field(default_factory=EventBus)
-    _known: dict[str, _Known] = field(default_factory=dict)  # by the id of the artifact
+    _known: dict[str, Known] = field(default_factory=dict)  # by the id of the artifact
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    _looking: Several[None] = field(default_factory=lambda: Several(_AT_ONCE))
 
-    async def resolve(self, name: Name, tag: Tag) -> ExternalImage | None:
+    async def resolve(self, name: Name, reference: Tag | Digest) -> ExternalImage | None:
         """Return the image that a reference means, read once and then cached; None if no artifact has this name.
 
         Raise ManifestUnknown if the artifact holds no such image, UnreadableArtifact if it arrived damaged,
         StillUnderWay if reading it takes too long.
         """
-        first, _, rest = name.text.partition("/")
-        if first == _FOLDER and rest:
-            artifact_name, _, inside = rest.partition("/")
-            wanted = _Wanted(artifact_name, inside, tag)
-        elif tag == _LATEST and not rest:
-            wanted = _Wanted(first, "", tag)
-        else:
+        meant = await self._meant(name, reference)
+        if meant is None:
             return None
-        artifact = await self.catalog.foreign(wanted.artifact)
-        if artifact is None:
-            return None
-        known = self._known.setdefault(artifact.id, _Known(artifact.name))
-        with known.named():
-            known.check(wanted.inside)
-            if image := await self._cached(name, wanted, known):
+        with meant.known.named():
+            if image := await self._cached(name, meant):
                 return image
-            key = (name, tag, artifact.id)  # the message about a wrong tag is only for those who asked for it
-            return await self.flights.run(key, partial(self._read, name, wanted, artifact, known))
+            key = (name, reference, meant.artifact.id)  # what is told of a wrong tag is for those who asked for it
+            return await self.flights.run(key, partial(self._read, name, meant))
 
-    async def _cached(self, name: Name, wanted: _Wanted, known: _Known) -> ExternalImage | None:
+    async def _meant(self, name: Name, reference: Tag | Digest) -> _Meant | None:
+        """Return the newest artifact of a name; one that has the tag in its own name, such as `app@v1`, comes first."""
+        wanted = Wanted.of(name, reference)
+        if wanted is None:
+            return None
+        others = await self.catalog.others()
+        if len(self._known) > len(others) + _FORGOTTEN:
+            self._known = {each.id: self._known[each.id] for each in others if each.id in self._known}
+        is_plain = name.text.startswith(f"{FOLDER}/") or reference == LATEST or isinstance(reference, Digest)
+        found = [each for each in others if name_and_tag(each.name) == (wanted.artifact, str(reference))]
+        if found:
+            wanted = wanted._replace(reference=LATEST)
+        elif is_plain:
+            found = matching(others, wanted.artifact, lambda each: each.name)
+        return _Meant(found[0], self._of(found[0]), wanted) if found else None
+
+    def _of(self, artifact: Artifact) -> Known:
+        return self._known.setdefault(artifact.id, Known(artifact.name, self.naming))
+
+    async def tags(self, name: Name) -> set[Tag]:
+        """Return the tags of a repository that is an artifact, which is read for that; raise as `resolve` does."""
+        found, wanted = set[Tag](), Wanted.of(name, LATEST)
+        for artifact in await self.catalog.others() if wanted and not wanted.inside else []:
+            plain, tag = name_and_tag(artifact.name)
+            with suppress(TagInvalid):
+                found |= {Tag.parse(tag)} if wanted and plain == wanted.artifact else set()
+        if meant := await self._meant(name, LATEST):
+            with suppress(ManifestUnknown):
+                await self.resolve(name, LATEST)
+            tags = meant.known.tags(meant.wanted)
+            found |= tags if name.text.startswith(f"{FOLDER}/") else tags & {LATEST}
+        return found
+
+    async def repositories(self) -> set[Name]:
+        """Return the repositories that artifacts can be pulled as, by how these begin: few bytes of each are read.
+
+        Artifacts that no listing has looked at before are looked at, some at a time.
+        """
+        newest = dict[str, tuple[Artifact, Known]]()
+        for each in await self.catalog.others():
+            newest.setdefault(self._of(each).path, (each, self._of(each)))
+        new = [
+            partial(self._look, artifact, known)
+            for artifact, known in newest.values()
+            if not (known.choice or known.is_looked_at)
+        ]
+        async for task in self._looking.ended(new[:_LOOKS]):
+            task.result()
+        return {name for _, known in newest.values() for name in known.repositories()}
+
+    async def _look(self, artifact: Artifact, known: Known) -> None:
+        known.is_looked_at = True
+        with suppress(TarballInvalid, StoreRefused, ManifestUnknown):
+            source = await self.catalog.open_source(artifact)
+            file = RangeFile(source, 0, _LOOK_BLOCK, _LOOK)
+            try:
+                known.choice = await run_in_dedicated_thread(look, file, artifact.name)
+            finally:
+                file.close()
+
+    async def names(self) -> list[str]:
+        """Return the repositories below `artifact/` for all artifacts, images or not, the newest first."""
+        paths = dict.fromkeys(self._of(each).path for each in await self.catalog.others())
+        return [each for each in paths if not each.endswith("/")]
+
+    async def _cached(self, name: Name, meant: _Meant) -> ExternalImage | None:
         """Return an image that was read before, if the spool still has all of it; only its root is opened."""
-        image = known.image(wanted)
+        image, reference = meant.known.image(meant.wanted), meant.wanted.reference
         if image is None:
             return None
         digests = image.digests
-        root = await self.spool.find(digests[0])
+        root = await self.spool.find(reference if isinstance(reference, Digest) else digests[0])
         if root is None or not all(self.spool.stored(each) for each in digests):
             return None
         if not root.findings.corrupt.isdisjoint(digests):  # the spool has one verification for all its blobs
@@ -183,39 +169,41 @@ class ExternalArtifacts:
                 await self.spool.link(name, digest)
         return ExternalImage(root, digests)
 
-    async def _read(self, name: Name, wanted: _Wanted, artifact: Artifact, known: _Known) -> ExternalImage:
+    async def _read(self, name: Name, meant: _Meant) -> ExternalImage:
         """Read an artifact into the spool, unless that was done meanwhile for another of its images."""
+        artifact, known, wanted = meant
         began = time.monotonic()
         async with known.reading, self._turns, self.spool.parts() as parts:
-            known.check(wanted.inside)
-            if image := await self._cached(name, wanted, known):
+            if image := await self._cached(name, meant):
                 return image
             try:
-                work = partial(_unpacked, wanted.inside, artifact.digest, known, parts)
+                work = partial(unpack_artifact, wanted, artifact.digest, known, parts)
                 unpacked, file = await self._in_thread(artifact, work)
                 found = await run_in_thread(images, unpacked.contents)
             except TarballInvalid as error:
-                if artifact.digest:  # it is refused only if it arrived undamaged
-                    await self._in_thread(artifact, lambda file: _Hashed(file).check(artifact.digest))
-                known.refuse(wanted.inside, error)
+                await self._refuse(meant, error)
                 raise
             for digest in {digest for each in found for digest in each.blobs}:
                 await self.spool.commit([name], unpacked.parts[digest])
             for each in found:
                 for digest, manifest in each.manifests.items():
                     await self.spool.keep_manifest(name, digest, manifest)
-            known.images[file] = [
-                _ReadImage(
-                    (*each.manifests, *each.blobs),
-                    tuple(each.names),
-                    tuple((reference.name(""), reference.tag) for reference in each.references if reference.tag),
-                )
-                for each in found
-            ]
+            known.images[file] = list(map(ReadImage.of, found))
         self.events.emit(ReadExternal(artifact.name, str(name), artifact.size, time.monotonic() - began))
-        if image := await self._cached(name, wanted, known):
+        if image := await self._cached(name, meant):
             return image
         raise TarballInvalid("what was read of it is gone from the disk; try again")
+
+    async def _refuse(self, meant: _Meant, error: TarballInvalid) -> None:
+        """Remember that an artifact is no image. Raise UnreadableArtifact if it has arrived damaged."""
+        artifact, known, wanted = meant
+        if artifact.digest:
+            try:
+                await self._in_thread(artifact, lambda file: Hashed(file).check(artifact.digest))
+            except UnreadableArtifact:
+                known.choice = None
+                raise
+        known.refuse(wanted, error)
 
     async def _in_thread(self, artifact: Artifact, work: Callable[[RangeFile], T]) -> T:
         """Run blocking work on the file of an artifact, in a thread of its own; read ahead if memory allows."""
@@ -227,40 +215,3 @@ class ExternalArtifacts:
                     return await run_in_dedicated_thread(work, file)
                 finally:
                     file.close()
-
-
-def _unpacked(wanted: str, digest: str, known: _Known, parts: StagingArea, file: RangeFile) -> tuple[Unpacked, str]:
-    """Unpack the whole artifact, or the wanted file if it is a zip; return the name of what was unpacked. Blocks."""
-    is_zip = file.read(4) in MAGICS
-    file.seek(0)
-    if not is_zip:
-        whole = _Hashed(file)
-        unpacked = unpack(whole, parts)
-        whole.check(digest)
-        return unpacked, known.name
-    container = Zip(file)
-    if container.is_layout:
-        return gather(container.members(), parts), known.name
-    name = tarball_among(container.names, wanted)
-    known.files = container.names
-    return unpack(container.open(name), parts, lambda: file.size), name
-
-
-class _Hashed:
-    """A file that is read once, from its start, to compute its digest."""
-
-    def __init__(self, file: RangeFile) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int, /) -> bytes:
-        found = self._file.read(size)
-        self._hash.update(found)
-        return found
-
-    def check(self, digest: str) -> None:
-        """Read the rest. Raise CorruptDownload if the whole has another digest than this one, which may be empty."""
-        while digest and self.read(2**20):
-            pass
-        if digest and digest != f"sha256:{self._hash.hexdigest()}":
-            raise CorruptDownload

@@ -21,6 +21,7 @@ from proxy.spool.spool import Spool
 from proxy.spool.staging import StagingArea
 from proxy.spool.unpack import unpack
 from proxy.tarballs.images import Image, images
+from proxy.tarballs.streams import Work
 
 _AT_ONCE = 2  # tarballs; each one keeps all cores busy
 Reference = tuple[Name, Tag]
@@ -59,6 +60,7 @@ class ImageImport:
 
     spool: Spool
     push: Push
+    under_way: set[Work] = field(default_factory=set)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def take(
@@ -66,7 +68,8 @@ class ImageImport:
     ) -> list[ImportedImage]:
         """Push the images of a tarball, under one reference or under their own names; return when they are durable.
 
-        Raise TarballInvalid, Denied if the store cannot keep an image.
+        Nothing goes on that was not pushed yet if this is cancelled. Raise TarballInvalid, Denied if the store cannot
+        keep an image.
         """
         first = await anext(chunks, b"")  # before it takes a turn: engines are slow to begin
         async with AsyncExitStack() as stack:
@@ -82,12 +85,15 @@ class ImageImport:
     ) -> list[tuple[Image, list[Reference]]]:
         """Return the images of a tarball, whose blobs are in the spool, and which references each is to get."""
         progress.watch(inflow)
-        began = time.monotonic()
+        work, began = Work(lambda: inflow.received), time.monotonic()
+        self.under_way.add(work)
         try:
-            unpacked = await run_in_dedicated_thread(unpack, inflow, parts)
+            unpacked = await run_in_dedicated_thread(unpack, inflow, parts, work)
             await inflow.drain()
         finally:
+            work.stop()  # a thread cannot be cancelled
             inflow.close()
+            self.under_way.discard(work)
         found = chosen(await run_in_thread(images, unpacked.contents), wanted, self.push.public_host())
         self.push.events.bus.emit(Received(inflow.received, time.monotonic() - began))
         needed_by = defaultdict[Digest, set[Name]](set)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from proxy.artifacts.base import UnreadableArtifact
 from proxy.blob import Blob, read_all
@@ -20,6 +21,8 @@ from proxy.spool.spool import Spool
 
 _LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
 _NAMED = 8  # references that a 404 lists at most
+_COMPARED = 500  # of them, and artifacts, that are compared with what was asked for
+_NEAR = 0.85  # how alike the nearest one has to be (`difflib`)
 
 
 async def read_manifest(content: bytes, content_type: str) -> Manifest:
@@ -107,10 +110,12 @@ class Lookup:
 
         While an interim archive has the tag, wait for its successor, which a client in another job may be pushing.
         """
-        blob = None
         if isinstance(reference, Digest):
             blob = await self.find(name, reference)
+            if blob is None and (image := await self.external.resolve(name, reference)):
+                blob = image.root
         else:
+            blob = None
             archive = await self.catalog.resolve_tag(name, reference)
             until = time.monotonic() + self.limits.interim  # however far the clock of the store is off
             while archive and (left := min(self.catalog.interim(archive), until - time.monotonic())) > 0:
@@ -121,16 +126,24 @@ class Lookup:
             if archive is None and (image := await self.external.resolve(name, reference)):
                 blob = image.root
         if blob is None or blob.media_type is None:
-            own = split_host(name.text)[1]  # listed first: this repository, then the same path of other registries
-            tagged = sorted(
-                await self.catalog.tagged_names(),
-                key=lambda each: (each[0] != name, split_host(each[0].text)[1] != own),
-            )
-            there = ", ".join(f"{each}:{tag}" for each, tag in tagged[:_NAMED]) + (
-                ", …" if len(tagged) > _NAMED else ""
-            )
-            raise ManifestUnknown(self.missing_message(label(name, reference), there))
+            wanted = label(name, reference)
+            raise ManifestUnknown(self.missing_message(wanted, await self._there(name, wanted)))
         return blob
+
+    async def _there(self, name: Name, wanted: str) -> str:
+        """Return the names of some images: the nearest one, this repository, the same path of others, artifacts."""
+        own = split_host(name.text)[1]
+        tagged = sorted(
+            await self.catalog.tagged_names(),
+            key=lambda each: (each[0] != name, split_host(each[0].text)[1] != own),
+        )
+        there = [label(*each) for each in tagged[:_COMPARED]]
+        artifacts = (await self.external.names())[:_COMPARED]
+        there += artifacts
+        alike = {each.partition("/")[2] + ":latest" if each in artifacts else each: each for each in there}
+        near = await run_in_thread(get_close_matches, wanted.removeprefix("artifact/"), alike, 1, _NEAR)
+        shown = list(dict.fromkeys([*(alike[each] for each in near), *there]))
+        return ", ".join(shown[:_NAMED]) + (", …" if len(shown) > _NAMED else "")
 
     async def parsed(self, blob: Blob) -> Manifest:
         """Return a manifest that was found, in parsed form."""
@@ -138,8 +151,24 @@ class Lookup:
 
     async def repositories(self) -> list[Name]:
         """Return every repository that has any content, in ASCII order."""
-        return sorted({*await self.catalog.repositories(), *self.spool.repositories()})
+        return sorted({*await self._own_repositories(), *await self.external.repositories()})
+
+    async def _own_repositories(self) -> set[Name]:
+        return {*await self.catalog.repositories(), *self.spool.repositories()}
 
     async def knows(self, name: Name) -> bool:
-        """Return whether anything was pushed to this repository."""
-        return name in await self.repositories()
+        """Return whether anything was pushed to this repository, or read of an artifact for it."""
+        return name in await self._own_repositories()
+
+    async def tags(self, name: Name) -> list[Tag]:
+        """Return the tags of a repository, in ASCII order, pushed ones and those of artifacts of others.
+
+        Raise UnreadableArtifact if there is none, and an artifact that may have one cannot be read.
+        """
+        found = set(await self.catalog.tags(name))
+        try:
+            found |= await self.external.tags(name)
+        except UnreadableArtifact:
+            if not found:
+                raise
+        return sorted(found)

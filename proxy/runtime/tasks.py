@@ -22,7 +22,7 @@ async def run_in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 async def run_in_dedicated_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a call that waits for this loop in a thread of its own: it could use up the threads of `run_in_thread`."""
-    own = ThreadPoolExecutor(1)
+    own = ThreadPoolExecutor(1, getattr(call, "__name__", "work"))
     try:
         return await asyncio.get_running_loop().run_in_executor(own, partial(call, *args, **kwargs))
     finally:

@@ -1,6 +1,7 @@
 """Results of coroutines as files that a thread reads, for libraries that know nothing of an event loop."""
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
@@ -69,14 +70,18 @@ class BlockingStream:
 class RangeFile:
     """Something that is read by range as a file that can be sought, for `zipfile`; made in the loop.
 
-    It reads ahead as long as it is read in order. One read gives at most 4 MiB, which is more than is ever asked for
-    but by a zip whose directory is out of all proportion: TARBALL_INVALID.
+    It reads blocks of so many bytes, and `ahead` as long as it is read in order. One read gives at most 4 MiB, which is
+    more than is ever asked for but by a zip whose directory is out of all proportion: TARBALL_INVALID. `taken` is how
+    many bytes were asked of the source; once they are `most` no more are.
     """
 
-    def __init__(self, source: Source, ahead: int) -> None:
+    def __init__(self, source: Source, ahead: int, block: int = _BLOCK, most: float = math.inf) -> None:
         self.size = source.size
+        self.taken = 0
         self._source = source
         self._ahead = ahead  # blocks
+        self._size_of_block = block
+        self._most = most
         self._loop = asyncio.get_running_loop()
         self._at = 0
         self._last = -2  # the block that was read last
@@ -104,7 +109,7 @@ class RangeFile:
             raise TarballInvalid(f"the directory of the zip has {stop - self._at} bytes")
         found = bytearray()
         while self._at < stop:
-            number, skip = divmod(self._at, _BLOCK)
+            number, skip = divmod(self._at, self._size_of_block)
             part = self._block(number)[skip : skip + stop - self._at]
             if not part:
                 raise TarballInvalid("the artifact ends too early")
@@ -120,12 +125,18 @@ class RangeFile:
     def _block(self, number: int) -> bytes:
         wanted = range(number, number + (1 + self._ahead if number in {self._last, self._last + 1} else 1))
         self._blocks = {
-            each: self._blocks.get(each) or self._begin(each) for each in wanted if each * _BLOCK < self.size
+            each: self._blocks.get(each) or self._begin(each)
+            for each in wanted
+            if each * self._size_of_block < self.size
         }
         self._last = number
         return self._blocks[number].result()
 
     def _begin(self, number: int) -> Future[bytes]:
-        start = number * _BLOCK
-        read = self._source.read(start, min(start + _BLOCK, self.size), bytes)
+        start = number * self._size_of_block
+        stop = min(start + self._size_of_block, self.size)
+        self.taken += stop - start
+        if self.taken > self._most:
+            raise TarballInvalid(f"{self._most} bytes of it do not say what it is")
+        read = self._source.read(start, stop, bytes)
         return asyncio.run_coroutine_threadsafe(read, self._loop)

@@ -4,6 +4,7 @@ One thread reads and hashes, as many others as there are processors frame; the p
 """
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Protocol
 
 from proxy.archive.index import Entry
 from proxy.archive.pieces import PIECE, Framed, Piece, pack, unframe
+from proxy.errors import TarballInvalid
 from proxy.oci.digest import Digest, hashing
 from proxy.runtime.files import NewFile
 from proxy.spool.blob_file import BlobWriter
@@ -72,18 +74,26 @@ class StagingArea:
         self._pool = ThreadPoolExecutor(width, "framing")
         self._made: list[Path] = []
         self._unseen = 0  # bytes
+        self._opening = threading.Lock()
+        self._is_closed = False
 
     def close(self) -> None:
-        """Remove what is left."""
+        """Remove what is left; a thread that still writes fails, and leaves nothing."""
+        with self._opening:
+            self._is_closed = True
         self._pool.shutdown(cancel_futures=True)
         for path in self._made:
             path.unlink(missing_ok=True)
 
     def write(self, source: Readable, algorithm: str = "sha256") -> Part:
         """Write everything that is left of a source."""
-        path = self._new_path()
-        self._made.append(path)
-        with closing(NewFile(path)) as file:
+        with self._opening:
+            if self._is_closed:
+                raise TarballInvalid("nobody waits for it any more")
+            path = self._new_path()
+            self._made.append(path)
+            opened = NewFile(path)
+        with closing(opened) as file:
             written, digest = BlobWriter(file), hashing(algorithm)
             head, coming = b"", deque[Future[Framed]]()
             while plain := up_to(PIECE, source):

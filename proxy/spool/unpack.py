@@ -1,7 +1,7 @@
 """The files of a tarball, each made a part of the spool as it comes by; nothing is unpacked to a tree."""
 
 import posixpath
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from proxy.errors import TarballInvalid
@@ -9,7 +9,7 @@ from proxy.oci.digest import Digest
 from proxy.spool.staging import Part, StagingArea
 from proxy.tarballs.images import Contents, File
 from proxy.tarballs.members import Member, members
-from proxy.tarballs.streams import Begun, Readable, compression, plain, up_to
+from proxy.tarballs.streams import Begun, Readable, Work, compression, plain, up_to
 
 _MOST_FILES = 5000
 _UNWANTED = {"VERSION", "json", "repositories"}  # what Docker before 25 writes for Docker before 1.10
@@ -25,38 +25,40 @@ class Unpacked:
     parts: dict[Digest, Part] = field(default_factory=dict)
 
 
-def unpack(source: Readable, parts: StagingArea, came: Callable[[], int] | None = None) -> Unpacked:
-    """Read a tarball to its end, compressed or not; TARBALL_INVALID. Blocks. `came` as in `streams.plain`."""
-    stream = plain(source, came)
-    unpacked = gather(members(stream), parts)
+def unpack(source: Readable, parts: StagingArea, work: Work | None = None) -> Unpacked:
+    """Read a tarball to its end, compressed or not; TARBALL_INVALID. Blocks."""
+    begun = Begun(source)
+    work = work or Work(lambda: begun.came)
+    stream = plain(begun, work)
+    unpacked = gather(members(stream), parts, work)
     up_to(_PADDING, stream)
     return unpacked
 
 
-def gather(found: Iterable[Member], parts: StagingArea) -> Unpacked:
+def gather(found: Iterable[Member], parts: StagingArea, work: Work) -> Unpacked:
     """Make parts of files, wherever they come from; TARBALL_INVALID. Blocks."""
     files: dict[str, File] = {}
     links: dict[str, str] = {}
     unpacked = Unpacked(Contents(files, links, lambda digest: unpacked.parts[digest].read()))
-    for member in found:
+    wanted = (each for each in found if posixpath.basename(each.name) not in _UNWANTED)
+    for number, member in enumerate(wanted):
+        if number == _MOST_FILES:  # also those that replace another one, as each takes time
+            raise TarballInvalid(f"the tarball has more than {_MOST_FILES} files")
         if member.link:  # a later member replaces an earlier one, as in every reader
             files.pop(member.name, None)
             links[member.name] = member.link
-        elif posixpath.basename(member.name) not in _UNWANTED:
-            part = _part(member, parts)
-            file = File(part.digest, part.entry.size, part.head)
+        else:
+            part = _part(member, parts, work)
             links.pop(member.name, None)
-            files[member.name] = file
+            files[member.name] = File(part.digest, part.entry.size, part.head)
             unpacked.parts.setdefault(part.digest, part)
-        if len(files) + len(links) > _MOST_FILES:
-            raise TarballInvalid(f"the tarball has more than {_MOST_FILES} files")
     return unpacked
 
 
-def _part(member: Member, parts: StagingArea) -> Part:
+def _part(member: Member, parts: StagingArea, work: Work) -> Part:
     """Write one file: a blob of a layout as it is, anything else without a compression that no registry knows."""
     folder, _, rest = member.name.partition("/")
     if folder == "blobs":
         return parts.write(member, "sha512" if rest.startswith("sha512/") else "sha256")
     begun = Begun(member)
-    return parts.write(plain(begun) if compression(begun.peek(6)) in _NO_LAYER_TYPE else begun)
+    return parts.write(plain(begun, work) if compression(begun.peek(6)) in _NO_LAYER_TYPE else begun)

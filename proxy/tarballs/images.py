@@ -8,18 +8,17 @@ for the same tarball.
 import json
 import re
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from proxy.errors import RegistryError, TarballInvalid
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import LIMIT, OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, parse
 from proxy.oci.references import Reference
-from proxy.tarballs.kinds import is_folder_of_skopeo, what_it_holds
+from proxy.tarballs.docker import SavedImage, diff_ids, saved_images
+from proxy.tarballs.kinds import OF_SKOPEO, is_folder_of_skopeo, what_it_holds
 from proxy.tarballs.streams import compression
 
 INDEX, DOCKER, LAYOUT = "index.json", "manifest.json", "oci-layout"
@@ -35,8 +34,6 @@ _MOST_TEXT = 2 * LIMIT  # bytes of all manifests of a tarball, which are kept in
 _DESCRIPTOR = 150  # bytes that one layer takes in a manifest
 _BLOB = 64  # bytes that each manifest and blob of an image counts as, however many images share it
 _HOPS = 40  # links that are followed to a file, as many as Linux follows
-
-T = TypeVar("T", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,64 +103,49 @@ class Image:
         return found
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
-
-
-class _Entry(_Strict):
-    """One image in Docker's `manifest.json`: paths within the tarball, layers from the lowest up."""
-
-    config: str = Field(alias="Config")
-    names: list[str] | None = Field(default=None, alias="RepoTags", fail_fast=True)
-    layers: list[str] | None = Field(default=None, alias="Layers", fail_fast=True)
-
-
-class _Entries(_Strict):
-    entries: list[_Entry] = Field(fail_fast=True)  # else pydantic reports each of a million bad ones
-
-
-class _Rootfs(_Strict):
-    diff_ids: list[str] | None = Field(default=None, fail_fast=True)
-
-
-class _Config(_Strict):
-    rootfs: _Rootfs = _Rootfs()
-
-
 def images(contents: Contents) -> list[Image]:
     """Return every image; raise TarballInvalid where there is none, or a part of one is missing."""
     index, docker = contents.file(INDEX), contents.file(DOCKER)
     there = [*contents.files, *contents.links]
     if not (index or docker):
         raise TarballInvalid(f"the tarball holds no image: {what_it_holds(there)}")
-    if is_folder_of_skopeo(there):
-        raise TarballInvalid(
-            "the tarball is what skopeo and podman write to dir: and docker-dir; use oci-archive: or docker-archive:"
-        )
-    entries = _model(_Entries, b'{"entries":' + contents.text(docker, DOCKER) + b"}", DOCKER).entries if docker else []
+    text = contents.text(docker, DOCKER) if docker else b"[]"
+    if is_folder_of_skopeo(there, text):
+        raise TarballInvalid(OF_SKOPEO)
+    entries = saved_images(text, DOCKER)
     builder, found = _Builder(contents), dict[Digest, Image]()
-    for roots, names in _named(
-        contents.manifest(index, OCI_INDEX, INDEX).children[: _MOST_IMAGES + 1] if index else ()
-    ):
-        image = builder.from_layout(roots[0]) if len(roots) == 1 else builder.from_platforms(roots)
+    roots = contents.manifest(index, OCI_INDEX, INDEX).children if index else ()
+    for group, names in _named(roots[: _MOST_IMAGES + 1]):
+        image = builder.from_layout(group[0]) if len(group) == 1 else builder.from_platforms(group)
         found.setdefault(image.root, image).names += names
     for entry in [] if found else entries[: _MOST_IMAGES + 1]:
         image = builder.from_docker(entry)
         found.setdefault(image.root, image).names += entry.names or []
-    _check_numbers(found.values())
-    named = [(file.digest, each.names or []) for each in entries if (file := contents.file(each.config))]
-    for image in found.values():
-        if not image.references:  # Docker's file may name it: it has the same config
-            configs = {manifest.config.digest for manifest in image.manifests.values() if manifest.config}
-            image.names += [name for config, names in named if config in configs for name in names]
+    _check_numbers(max(len(found), len(roots)), [each.names for each in found.values()])
+    _name_by_config(
+        found.values(), [(file.digest, each.names or []) for each in entries if (file := contents.file(each.config))]
+    )
     return list(found.values())
 
 
-def _check_numbers(found: Collection[Image]) -> None:
+def _name_by_config(found: Collection[Image], named: Sequence[tuple[Digest, list[str]]]) -> None:
+    """Give the images of a layout that have no names those of Docker's file for the same config."""
+    by_config = defaultdict[Digest, list[str]](list)
+    for config, names in named:
+        by_config[config] += names
+    _check_numbers(len(found), by_config.values())
+    for image in found:
+        if not image.references:
+            configs = {manifest.config.digest for manifest in image.manifests.values() if manifest.config}
+            image.names += [name for config in configs for name in by_config.get(config, ())]
+    _check_numbers(len(found), [each.names for each in found])
+
+
+def _check_numbers(number: int, names: Iterable[Sequence[str]]) -> None:
     """Raise TarballInvalid where there is no image, or more of them, or of their names, than anybody has."""
-    if not 0 < len(found) <= _MOST_IMAGES:
-        raise TarballInvalid(f"the tarball holds {f'more than {_MOST_IMAGES} images' if found else 'no image'}")
-    if sum(len(each.names) for each in found) > _MOST_NAMES:
+    if not 0 < number <= _MOST_IMAGES:
+        raise TarballInvalid(f"the tarball holds {f'more than {_MOST_IMAGES} images' if number else 'no image'}")
+    if sum(map(len, names)) > _MOST_NAMES:
         raise TarballInvalid(f"the tarball gives its images more than {_MOST_NAMES} names")
 
 
@@ -203,6 +185,8 @@ class _Builder:
     contents: Contents
     _size: int = 0
     _known: dict[tuple[Digest, str], Manifest] = field(default_factory=dict)  # each manifest is parsed once
+    _listed: list[dict[str, Any]] = field(default_factory=list)  # in the index
+    _layers: dict[Digest, list[str]] = field(default_factory=dict)  # of each config
 
     def from_layout(self, root: Descriptor) -> Image:
         """Return an image of the layout. The manifests of some platforms of an index may be missing."""
@@ -229,10 +213,10 @@ class _Builder:
 
     def from_platforms(self, roots: Sequence[Descriptor]) -> Image:
         """Return an image of several platforms, with an index of its own: always the same one for the same tarball."""
-        file = self.contents.file(INDEX)
-        listed = json.loads(self.contents.text(file, INDEX))["manifests"] if file else []
+        if not self._listed and (file := self.contents.file(INDEX)):
+            self._listed = json.loads(self.contents.text(file, INDEX))["manifests"]
         wanted, described = {str(each.digest) for each in roots}, dict[str, dict[str, object]]()
-        for each in listed:
+        for each in self._listed:
             if each["digest"] in wanted:
                 names = {key: text for key, text in (each.get("annotations") or {}).items() if key not in _NAMES}
                 kept = {key: value for key, value in each.items() if key != "annotations"}
@@ -240,13 +224,13 @@ class _Builder:
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(described.values())}
         root = parse(json.dumps(index, separators=(",", ":")).encode(), OCI_INDEX)
         image = Image({root.digest: root}, set())
-        for each in roots:
-            child = self.from_layout(each)
+        for descriptor in roots:
+            child = self.from_layout(descriptor)
             image.manifests |= child.manifests
             image.blobs |= child.blobs
         return image
 
-    def from_docker(self, entry: _Entry) -> Image:
+    def from_docker(self, entry: SavedImage) -> Image:
         """Return an image of Docker's `manifest.json`, with a manifest of its own."""
         paths, files = [entry.config, *(entry.layers or [])], list[File]()
         self._count(_DESCRIPTOR * (len(paths) - 1))
@@ -254,8 +238,10 @@ class _Builder:
             if (file := self.contents.file(path)) is None:
                 raise TarballInvalid(f"the tarball lacks {path[:80]!r}, which its {DOCKER} names")
             files.append(file)
-        text = self.contents.text(files[0], entry.config)
-        expected = _model(_Config, text, f"the config {entry.config[:80]!r}").rootfs.diff_ids or []
+        if files[0].digest not in self._layers:
+            text = self.contents.text(files[0], entry.config)
+            self._layers[files[0].digest] = diff_ids(text, f"the config {entry.config[:80]!r}")
+        expected = self._layers[files[0].digest]
         if len(expected) != len(files) - 1:
             raise TarballInvalid(f"the config names {len(expected)} layers, {DOCKER} {len(files) - 1}")
         types = [_CONFIG_TYPE]
@@ -283,12 +269,3 @@ class _Builder:
         self._size += size
         if self._size > _MOST_TEXT:
             raise TarballInvalid(f"the manifests in the tarball have more than {_MOST_TEXT} bytes")
-
-
-def _model(model: type[T], text: bytes, name: str) -> T:
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"][1:])) or "it"
-        raise TarballInvalid(f"{name} cannot be read: {where}: {first['msg'][:80]}") from error

@@ -8,16 +8,23 @@ _BEGINNINGS = (  # of files; the sentence ends in what to do
     (b"PK\x05\x06", "this is an empty zip"),
     (b"\x04\x22\x4d\x18", "this is compressed with lz4: use zstd, gzip, xz or bzip2, or nothing"),
     (b"\x5d\x00\x00", "this is compressed with lzma: use xz, or send it without compression"),
+    (b"\x02\x21\x4c\x18", "this is compressed with lz4: use zstd, gzip, xz or bzip2, or nothing"),
+    (b"\x89LZO", "this is compressed with lzop: use zstd, gzip, xz or bzip2, or nothing"),
+    (b"\xff\x06\x00\x00sNaPpY", "this is compressed with snappy: use zstd, gzip, xz or bzip2, or nothing"),
     (b"LZIP", "this is compressed with lzip: use zstd, gzip, xz or bzip2, or nothing"),
     (b"\x1f\x9d", "this is compressed with compress: use zstd, gzip, xz or bzip2, or nothing"),
     (b"7z\xbc\xaf\x27\x1c", "this is a 7z archive: send the tarball that is in it"),
     (b"Rar!", "this is a rar archive: send the tarball that is in it"),
+    *((mark, "this is a cpio archive: send what docker save writes") for mark in (b"07070", b"\xc7\x71", b"\x71\xc7")),
+    (b"!<arch>\n", "this is an ar archive, as of Debian's packages: send what docker save writes"),
+    (b"QFI\xfb", "this is the image of a disk: send what docker save writes"),
     (b"hsqs", "this is a squashfs image: send what docker save writes"),
     (b"\x7fELF", "this is a program: send what docker save writes"),
     *((mark, _POWERSHELL) for mark in (b"\xff\xfe", b"\xfe\xff")),
 )
 _TWICE = "this is compressed twice: decompress it once, and send that"
 _FORM = "this is a form, as curl -F sends it: send the file itself, by curl -T FILE"
+OF_SKOPEO = "the tarball is what skopeo and podman write to dir: and docker-dir; use oci-archive: or docker-archive:"
 _SHOWN = 60  # characters
 _TARBALLS = (".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tzst")
 
@@ -55,6 +62,6 @@ def what_it_holds(names: Collection[str]) -> str:
     return "neither index.json nor manifest.json is in it; was it docker export? Use docker save"
 
 
-def is_folder_of_skopeo(names: Collection[str]) -> bool:
-    """Return whether these are the files of `dir:`, whose `manifest.json` is another one than that of Docker."""
-    return "version" in names and "manifest.json" in names
+def is_folder_of_skopeo(names: Collection[str], manifest: bytes) -> bool:
+    """Return whether these are the files of `dir:`, whose `manifest.json` is that of a registry, and no list."""
+    return "manifest.json" in names and ("version" in names or manifest.lstrip()[:1] == b"{")

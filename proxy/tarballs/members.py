@@ -18,6 +18,7 @@ _MOST = 100_000  # members; a layer has three at most
 _EXTENSION = 1024 * 1024  # bytes of an extended header, which is kept in memory
 _MOST_RECORDS = 500_000  # of all extended headers together: reading them takes a second
 _NAME = 4096  # bytes; PATH_MAX
+_SPARSE = "the tarball has a sparse file, which only tar itself can read: pack it without --sparse (-S)"
 _SKIP = 1024 * 1024  # bytes that are read at once to skip them
 _WANTED = {"path", "linkpath", "size"}  # of an extended header
 _LINKS = {tarfile.SYMTYPE, tarfile.LNKTYPE}
@@ -115,7 +116,7 @@ def _extension(source: Readable, header: tarfile.TarInfo, records: Iterator[int]
             raise TarballInvalid(f"the extended headers of the tarball have more than {_MOST_RECORDS} records")
         key, _, value = record.decode(errors="surrogateescape").partition("=")
         if key.startswith("GNU.sparse."):
-            raise TarballInvalid("the tarball has a sparse file")
+            raise TarballInvalid(_SPARSE)
         if key in _WANTED:
             yield key, value
         at += int(length)
@@ -127,7 +128,7 @@ def _member(source: Readable, header: tarfile.TarInfo, extended: Mapping[str, st
         header.size = 0
         extended = {key: value for key, value in extended.items() if key != "size"}
     if header.size < 0 or header.type == tarfile.GNUTYPE_SPARSE:
-        raise TarballInvalid(f"the tarball has a {'sparse file' if header.size >= 0 else 'file of negative size'}")
+        raise TarballInvalid(_SPARSE if header.size >= 0 else "the tarball has a file of negative size")
     size = extended.get("size", str(header.size))
     if not (size.isascii() and size.isdigit() and len(size) < 20):  # noqa: PLR2004 - digits of 2 ** 63
         raise TarballInvalid(f"the tarball has a file whose size is {size[:40]!r}")

@@ -20,6 +20,8 @@ _WINDOW = 32 * 1024 * 1024  # bytes; of zstd: up to level 20, or --long=25
 _XZ_MEMORY = 40 * 1024 * 1024  # bytes; up to preset 8
 _HARMLESS = 1024**3  # plain bytes that anything may expand to
 _MOST_FOLD = 2000  # how far anything may expand beyond those; gzip compresses a layer of zeros 1,032 times
+_MOST_STREAMS = 10_000  # one after the other, of any size; beginning one takes some 20 µs
+_LEAST_STREAM = 4096  # plain bytes in each, on average, if there are more
 _MAGIC = 6  # bytes; the longest of those below
 
 
@@ -76,24 +78,51 @@ def up_to(size: int, source: Readable) -> bytes:
 
 def compression(first: bytes) -> str:
     """Return the name of the compression that begins with these bytes; empty if it is no known one."""
+    if first[1:4] == _SKIPPABLE and first[0] >> 4 == 5:  # noqa: PLR2004 - RFC 8878, 3.1.2: 50 to 5F; pzstd begins so
+        return "zstd"
     return next((name for name, magic in MAGICS.items() if first.startswith(magic)), "")
 
 
-def plain(source: Readable, came: Callable[[], int] | None = None) -> Begun:
+class Work:
+    """What it has cost to read something, in bytes that were decompressed, however often one is in another.
+
+    `came` returns how many bytes of it have come, which bounds that; `fold` is how far those may expand.
+    """
+
+    def __init__(self, came: Callable[[], int], fold: int = _MOST_FOLD) -> None:
+        self.done = 0  # bytes
+        self._came = came
+        self._fold = fold
+        self._is_over = False
+
+    def add(self, size: int, what: str) -> None:
+        """Count what a zip or a compression has given; raise TarballInvalid if it is out of all proportion."""
+        self.done += size
+        if self._is_over:
+            raise TarballInvalid("nobody waits for it any more")
+        if self.done > _HARMLESS + self._fold * self._came():
+            raise TarballInvalid(f"the {what} expands more than {self._fold} times: it is no image")
+
+    def stop(self) -> None:
+        """Let whoever reads it fail: whoever wanted it has left."""
+        self._is_over = True
+
+
+def plain(source: Readable, work: Work | None = None) -> Begun:
     """Return the decompressed stream of a source, or the source itself if it is not compressed.
 
-    Reading raises TarballInvalid where the stream is damaged, ends too early or is a decompression bomb. `came` returns
-    how many bytes were read of the file around the source, if that is compressed too: the ratio counts from there.
+    Reading raises TarballInvalid where the stream is damaged, ends too early or is a decompression bomb. `work` is what
+    the stream is a part of.
     """
     begun = Begun(source)
     name = compression(begun.peek(_MAGIC))
-    return Begun(_Decompressed(name, begun, came or (lambda: begun.came))) if name else begun
+    return Begun(_Decompressed(name, begun, work or Work(lambda: begun.came))) if name else begun
 
 
 class _Decompressed:
     """A stream of any compression, as long as it does not expand beyond all proportion."""
 
-    def __init__(self, name: str, source: Begun, came: Callable[[], int]) -> None:
+    def __init__(self, name: str, source: Begun, work: Work) -> None:
         self._name = name
         self._plain: Readable
         if name == "zstd":
@@ -101,8 +130,7 @@ class _Decompressed:
             self._plain = decompressor.stream_reader(cast("IO[bytes]", source), _CHUNK, read_across_frames=True)
         else:
             self._plain = _Inflated(name, source)
-        self._came = came
-        self._given = 0
+        self._work = work
 
     def read(self, size: int, /) -> bytes:
         """Return 1 to `size` plain bytes, or none at the end."""
@@ -110,9 +138,7 @@ class _Decompressed:
             found = self._plain.read(size)
         except zstandard.ZstdError as error:
             raise TarballInvalid(f"the zstd stream cannot be read: {_reason(error)}") from error
-        self._given += len(found)
-        if self._given > _HARMLESS + _MOST_FOLD * self._came():
-            raise TarballInvalid(f"the {self._name} stream expands more than {_MOST_FOLD} times: it is no image")
+        self._work.add(len(found), f"{self._name} stream")
         return found
 
 
@@ -134,6 +160,7 @@ class _Inflated:
         self._source = source
         self._decoder = _DECODERS[name]()
         self._chunk = _LEAST_CHUNK
+        self._streams, self._given = 1, 0
 
     def read(self, size: int, /) -> bytes:
         """Return 1 to `size` plain bytes, or none at the end."""
@@ -150,6 +177,7 @@ class _Inflated:
             except _DAMAGES as error:
                 raise TarballInvalid(f"the {self._name} stream cannot be read: {_reason(error)}") from error
             if found:
+                self._given += len(found)
                 return found
 
     def _goes_on(self) -> bool:
@@ -159,6 +187,11 @@ class _Inflated:
             up_to(4, self._source)
         if compression(self._source.peek(_MAGIC)) != self._name:
             return False
+        self._streams += 1
+        if self._streams > _MOST_STREAMS and self._given < self._streams * _LEAST_STREAM:
+            raise TarballInvalid(
+                f"it consists of more than {_MOST_STREAMS} {self._name} streams with next to nothing in them"
+            )
         self._decoder, self._chunk = _DECODERS[self._name](), _LEAST_CHUNK
         return True
 
@@ -166,6 +199,7 @@ class _Inflated:
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)  # its stubs take the class for an instance
 _DAMAGES = (OSError, EOFError, ValueError, lzma.LZMAError, _IsalError)
 MAGICS = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
+_SKIPPABLE = b"\x2a\x4d\x18"  # the end of the magic numbers of frames that a reader of zstd skips
 _Decoder = bz2.BZ2Decompressor | lzma.LZMADecompressor | igzip_lib.IgzipDecompressor
 _DECODERS: Mapping[str, Callable[[], _Decoder]] = {
     "gzip": lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),

@@ -4,73 +4,91 @@ Nothing is unpacked to disk, so names that lead out of the zip do no harm. `zipf
 is read.
 """
 
+import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import attrgetter
 from typing import IO, cast
 
 from proxy.errors import TarballInvalid
 from proxy.runtime.thread_io import RangeFile
-from proxy.tarballs.images import INDEX, LAYOUT
+from proxy.tarballs.choice import TARBALLS, Choice, Kind, is_litter, kind_of_file
+from proxy.tarballs.images import DOCKER, INDEX, LAYOUT
 from proxy.tarballs.members import Member
-from proxy.tarballs.streams import Readable
+from proxy.tarballs.streams import Readable, Work
 
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # of a zip, and of one with nothing in it
 _MOST_FILES = 10_000
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-_SHOWN = 5  # names in a message
-_ENDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
-_DAMAGES = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OSError,
-)
+_MOST_LOOKS = 1000  # at the beginning of a file, which takes a third of a millisecond
+_LOCAL = 30  # bytes that the header of a file has at least (APPNOTE 6.3.10, 4.3.7)
+_TOLD = (zipfile.BadZipFile, NotImplementedError, RuntimeError)  # in words for people
+_DAMAGES = (*_TOLD, zlib.error, EOFError, LookupError, ValueError, OSError)
 
 
 class Zip:
     """The files of a zip. The constructor reads its directory, blocks, and raises TarballInvalid if that is damaged."""
 
     def __init__(self, file: RangeFile) -> None:
+        self._file = file
         with _damages():
             self._zip = zipfile.ZipFile(cast("IO[bytes]", file))
-            self._files = [each for each in self._zip.infolist() if not each.is_dir()]  # fails on an empty name
-        if len(self._files) > _MOST_FILES:
+            entries = [each for each in self._zip.infolist() if not each.is_dir()]  # fails on an empty name
+        if len(entries) > _MOST_FILES:
             raise TarballInvalid(f"the zip has more than {_MOST_FILES} files")
-        if len({each.header_offset for each in self._files}) < len(self._files):
-            raise TarballInvalid("the zip names the same bytes several times: it is no image")
-        self.names = [each.filename for each in self._files]
+        for before, after in pairwise(sorted(entries, key=attrgetter("header_offset"))):
+            if before.header_offset + _LOCAL + before.compress_size > after.header_offset:
+                raise TarballInvalid("the zip names the same bytes several times: it is no image")
+        self._files = list[tuple[str, zipfile.ZipInfo]]()
+        for each in entries:  # some programs of Windows write backslashes
+            name = posixpath.normpath(each.filename.replace("\\", "/")).lstrip("/")
+            if not (each.filename.endswith("\\") or is_litter(name)):
+                self._files.append((name, each))
 
     @property
     def only(self) -> zipfile.ZipInfo:
         """The only file in it; raise TarballInvalid if there are others, or upload-artifact does not compress so."""
         if len(self._files) != 1:
             raise TarballInvalid(f"the zip has {len(self._files)} files, where an archive has one")
-        return _checked(self._files[0])
+        return _checked(self._files[0][1])
 
-    @property
-    def is_layout(self) -> bool:
-        """Whether the zip itself is an OCI layout."""
-        return {INDEX, LAYOUT} <= set(self.names)
+    def choice(self, most: int) -> Choice:
+        """Return which files and layouts there are, and what the files are, for which up to `most` bytes are read."""
+        at: dict[str, set[str]] = {  # in which folders there is a file of this name
+            mark: {name.removesuffix(mark) for name, _ in self._files if f"/{name}".endswith(f"/{mark}")}
+            for mark in (INDEX, LAYOUT, DOCKER, "repositories")
+        }
+        folders = sorted((at[INDEX] & at[LAYOUT]) | (at[DOCKER] & at["repositories"]))
+        layouts = [each for each in folders if not any(each != other and each.startswith(other) for other in folders)]
+        files = [(name, each) for name, each in self._files if not name.startswith(tuple(layouts))]
+        files.sort(key=lambda file: (not file[0].lower().endswith(TARBALLS), -file[1].file_size))
+        kinds, most = dict[str, Kind](), self._file.taken + most
+        for name, each in files[:_MOST_LOOKS]:
+            if self._file.taken >= most:
+                break
+            with suppress(TarballInvalid):
+                kinds[name] = kind_of_file(self._opened(each))
+        names = sorted(name for name, _ in files)
+        return Choice(tuple(names), tuple(each or "/" for each in layouts), kinds)
 
-    def members(self) -> Iterator[Member]:
-        """Yield every file as a member, as `members` does for a tar."""
-        for each in self._files:
-            yield Member(each.filename, each.file_size, "", self._opened(each), each.file_size)
+    def members(self, layout: str, work: Work) -> Iterator[Member]:
+        """Yield every file of a layout as a member, as `members` does for a tar."""
+        for name, each in self._files:
+            if name.startswith(layout.lstrip("/")):
+                inside = name.removeprefix(layout.lstrip("/"))
+                yield Member(inside, each.file_size, "", self._opened(each, work), each.file_size)
 
     def open(self, name: str) -> Readable:
         """Return one file for reading."""
-        return self._opened(next(each for each in self._files if each.filename == name))
+        return self._opened(next(each for other, each in self._files if other == name))
 
-    def _opened(self, entry: zipfile.ZipInfo) -> Readable:
+    def _opened(self, entry: zipfile.ZipInfo, work: Work | None = None) -> Readable:
         with _damages():
-            return _Entry(self._zip.open(_checked(entry)))
+            return _Entry(self._zip.open(_checked(entry)), work)
 
 
 def _checked(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
@@ -82,10 +100,14 @@ def _checked(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
 @dataclass(frozen=True, slots=True)
 class _Entry:
     file: IO[bytes]
+    work: Work | None
 
     def read(self, size: int, /) -> bytes:
         with _damages():
-            return self.file.read(size)
+            found = self.file.read(size)
+        if self.work:
+            self.work.add(len(found), "zip")
+        return found
 
 
 @contextmanager
@@ -93,23 +115,5 @@ def _damages() -> Iterator[None]:
     try:
         yield
     except _DAMAGES as error:
-        raise TarballInvalid(f"the zip cannot be read: {error}") from error
-
-
-def tarball_among(names: Sequence[str], wanted: str = "") -> str:
-    """Return the name of the tarball: the file that is called `wanted`, or the only one that looks like a tarball.
-
-    Raise TarballInvalid, with the names, if there is none or more than one.
-    """
-    found = [name for name in names if name.lower().endswith(_ENDS)] or (list(names) if len(names) == 1 else [])
-    found = [name for name in found if is_called(name, wanted)] or found
-    if len(found) == 1:
-        return found[0]
-    shown = ", ".join((found or list(names))[:_SHOWN]) + (", …" if len(found or names) > _SHOWN else "")
-    raise TarballInvalid(f"{'several tarballs are' if found else 'no tarball is'} in it ({shown or 'nothing'})")
-
-
-def is_called(file: str, wanted: str) -> bool:
-    """Return whether this is the name of a file, without its folder, with or without its ending."""
-    name = file.lower().rpartition("/")[2]
-    return wanted in {name, *(name.removesuffix(end) for end in _ENDS if name.endswith(end))}
+        what = error if isinstance(error, _TOLD) else "it is damaged"
+        raise TarballInvalid(f"the zip cannot be read: {what}") from error

@@ -184,7 +184,8 @@ async def test_which_file_and_which_image(emulate: Emulate, relays: Relays) -> N
     assert await image_of(relay, "latest", "artifact/images/app.tar") == app
     assert await image_of(relay, "v2", "artifact/images/web") == web
     assert await refusal(relay, "images") == (
-        "the artifact images cannot be pulled: several tarballs are in it (out/app.tar, web.tar.gz)"
+        "the artifact images cannot be pulled: several tarballs are in it (out/app.tar, web.tar.gz); "
+        "pull artifact/images/<file>"
     )
     assert "it holds x/app:v1; pull artifact/images:<tag>" in await refusal(relay, "artifact/images/app", "v3")
 
@@ -414,7 +415,7 @@ def with_twins() -> bytes:
         (patched(HONEST, CENTRAL, 24, b"\x10\0\0\0"), "this is not a tarball|ends too early|the zip cannot be read"),
         (patched(HONEST, CENTRAL, 42, b"\xff\xff\xff\x7f"), "the zip cannot be read"),
         (patched(HONEST, END, 12, b"\xff\xff\xff\x7f"), "the zip cannot be read|the directory of the zip has"),
-        (zipped({"../../../etc/cron.d/x": SAVED, "b": b""}), "no tarball is in it"),
+        (zipped({"../../../etc/cron.d/x": b"x", "b": b""}), "no tarball is in it"),
         (zipped({"a.tar": COMPRESSIONS["gzip"](bytes(64 * MIB)) * 30}), "not a tarball|expands more than"),
     ],
     ids=["encrypted", "method", "bzip2", "lzma", "crc", "size", "offset", "directory", "names", "bomb"],

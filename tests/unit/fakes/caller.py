@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,8 @@ from yarl import URL
 from tests.fakes.actions.emulator import Emulator, Job
 from tests.fakes.actions.rest import READ_TOKEN
 from tests.fakes.actions.twirp import BASE
+
+_LARGE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,11 @@ class Caller:
     ) -> Reply:
         """Send a request; underscores in header names stand for dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
+        body = BytesIO(data) if isinstance(data, bytes) and len(data) > _LARGE else data  # aiohttp warns of large bytes
         timeout = aiohttp.ClientTimeout(total=10)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             session._retry_connection = False  # aiohttp would repeat a GET or PUT by itself
-            sending = session.request(method, URL(url, encoded=True), data=data, headers=named, allow_redirects=False)
+            sending = session.request(method, URL(url, encoded=True), data=body, headers=named, allow_redirects=False)
             async with sending as answer:
                 return Reply(answer.status, answer.headers, await answer.read())
 

@@ -1,0 +1,113 @@
+"""Tarballs and layouts that others put into the folder of the relay."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.api.relay import Relay
+from tests.api.test_images import files_of, image_of
+from tests.tarballs import COMPRESSIONS, legacy_save, oci_save, sample
+
+IMAGE = sample(b"foreign")
+SAVED = legacy_save(IMAGE, "app:v7")
+LAYOUT = files_of(oci_save(IMAGE, "app:v7", compression="gzip"))
+
+
+async def place(relay: Relay, name: str, content: bytes) -> Path:
+    path = relay.data / name
+
+    def write() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    await asyncio.to_thread(write)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "tag"),
+    [
+        ("myimage.tar", "myimage", "latest"),
+        ("myimage.tar.gz", "myimage", "latest"),
+        ("myimage.tgz", "myimage", "latest"),
+        ("myimage.tar.zst", "myimage", "latest"),
+        ("My Image+1.TAR", "my-image-1", "latest"),
+        ("myimage.tar", "artifact/myimage", "latest"),
+        ("myimage.tar", "artifact/myimage", "v7"),
+        ("myimage@v1.tar", "myimage", "v1"),
+        ("myimage:v1.tgz", "myimage", "v1"),
+        ("image-app@v1.tar", "image-app", "v1"),  # called as an archive of the relay, and none
+    ],
+)
+async def test_a_tarball_is_an_image_by_its_name(relay: Relay, file: str, name: str, tag: str) -> None:
+    content = COMPRESSIONS["zstd" if file.endswith("zst") else "plain" if "tar" in file.lower() else "gzip"](SAVED)
+    await place(relay, file, content)
+
+    assert await image_of(relay, tag, name) == IMAGE
+    assert tag in (await relay.ask("GET", f"/v2/{name}/tags/list")).json["tags"]
+    assert (
+        name.removeprefix("artifact/") in (await relay.ask("GET", "/v2/_catalog")).json["repositories"] or tag == "v1"
+    )
+
+
+async def test_a_folder_with_a_layout_is_an_image(relay: Relay) -> None:
+    for name, content in LAYOUT.items():
+        await place(relay, f"my.image/{name}", content)
+    outside = await place(relay, "secret/file", b"nobody's business")
+    (relay.data / "my.image" / "blobs" / "link").symlink_to(outside)
+
+    assert await image_of(relay, "latest", "my.image") == IMAGE
+    assert (await relay.ask("GET", "/v2/_catalog")).json["repositories"] == ["my.image"]
+
+
+async def test_a_layout_that_is_written_anew_is_another_image(relay: Relay) -> None:
+    for name, content in LAYOUT.items():
+        await place(relay, f"app/{name}", content)
+    first = await image_of(relay, "latest", "app")
+    newer = sample(b"newer")
+    for name, content in files_of(oci_save(newer, "app:v8")).items():
+        await place(relay, f"app/{name}", content)
+    os.utime(relay.data / "app" / "index.json", (2_000_000_000, 2_000_000_000))
+
+    async with asyncio.timeout(20):
+        while await image_of(relay, "latest", "app") == first:
+            pass
+
+    assert await image_of(relay, "latest", "app") == newer
+
+
+async def test_what_is_no_image_is_neither_listed_nor_in_the_way(relay: Relay) -> None:
+    await place(relay, "notes.txt", b"x")
+    await place(relay, "empty/index.json", b"{}")
+    await place(relay, "._app.tar", b"\0\5\x16\7")
+    await place(relay, "broken.tar", b"x")
+    await place(relay, "image-app@v1.tar", b"x")
+    (relay.data / "folder.tar").mkdir()
+    await relay.push_image("v1")
+
+    assert (await relay.ask("GET", "/v2/_catalog")).json["repositories"] == ["app"]
+    assert (await relay.get("v1")).status == 200
+    assert (await relay.get("latest", "broken")).error == (404, "MANIFEST_UNKNOWN")
+    assert (await relay.ask("DELETE", "/relay/images")).status < 500
+    assert (relay.data / "image-app@v1.tar").exists()
+
+
+async def test_a_file_that_was_replaced_is_read_anew(relay: Relay) -> None:
+    await place(relay, "myimage.tar", SAVED)
+    assert await image_of(relay, "latest", "myimage") == IMAGE
+    newer = sample(b"newer")
+    await place(relay, "myimage.tar", legacy_save(newer, "app:v8"))
+
+    async with asyncio.timeout(20):
+        while await image_of(relay, "latest", "myimage") != newer:
+            pass
+
+
+async def test_a_404_names_them(relay: Relay) -> None:
+    await place(relay, "My Image.tar", SAVED)
+
+    assert (await relay.get("latest", "myimage")).message == (
+        "myimage:latest is not here (there is: artifact/my-image); another tag, or not pushed yet?"
+    )
