@@ -24,6 +24,7 @@ from proxy.backends.opening import open_backend
 from proxy.events import Event, EventBus
 from proxy.oci.manifest import LIMIT
 from proxy.oci.names import Tag, label
+from proxy.registry.answers import Answers
 from proxy.registry.cleanup import Cleanup
 from proxy.registry.deletion import Deletion
 from proxy.registry.downloads import Downloads
@@ -45,8 +46,8 @@ from proxy.reporting.pulls import PullTracker
 from proxy.reporting.status import Status
 from proxy.runtime.files import locked, raise_open_files, trouble
 from proxy.runtime.limits import DEFAULT, Limits
-from proxy.runtime.memory import MemoryBudget, keep_freed_memory
-from proxy.runtime.tasks import TaskSet
+from proxy.runtime.memory import MemoryBudget, give_back_freed_memory, keep_freed_memory
+from proxy.runtime.tasks import TaskSet, run_in_thread
 from proxy.spool.spool import Spool
 from proxy.text import safe_text
 
@@ -54,6 +55,7 @@ Serving = Callable[[Services, int], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 _SWEEP = 60.0  # seconds between two looks at what the spool may give up
+_IDLE = 5.0  # seconds between two looks whether freed memory is of no use for now
 _END = 7.0  # seconds for all that is under way or pending when the relay is stopped; `docker stop` kills after 10
 
 
@@ -169,6 +171,7 @@ def assemble(
         tasks=tasks,
         spool=spool,
         lookup=lookup,
+        answers=Answers(catalog),
         pull_wait=PullWait(lookup, settings.wait, limits.wait_pauses),
         push=push,
         deletion=Deletion(lookup, push),
@@ -220,6 +223,7 @@ async def _at_work(services: Services) -> AsyncIterator[None]:
             services.pulls.watch(),
             services.backend.watch(),
             _sweep(services.spool),
+            _give_back(services.shutdown),
         )
     ]
     try:
@@ -239,6 +243,16 @@ async def _sweep(spool: Spool) -> None:
             await spool.sweep()
         except OSError as error:  # the next sweep may go better
             _log.warning("%s", trouble(spool.root, error))
+
+
+async def _give_back(requests: Shutdown) -> None:
+    """Give freed memory back to the system once the relay is idle again; while it works, it soon needs it."""
+    seen = 0
+    while True:
+        await asyncio.sleep(_IDLE)
+        if requests.is_idle and requests.served > seen:
+            seen = requests.served
+            await run_in_thread(give_back_freed_memory)
 
 
 async def _end(services: Services) -> None:

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import re
 from collections.abc import Callable, Collection
+from functools import lru_cache
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -33,8 +34,8 @@ def hosts(public_hosts: Callable[[], Collection[str]]) -> Middleware:
     @web.middleware
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         asked = request.headers.get("Host", "")
-        ours = {"host.docker.internal", *map(_host_of, public_hosts())}
         host = _host_of(asked)
+        ours = {"host.docker.internal", *map(_host_of, public_hosts())} if "." in host else ()
         if "." in host and host not in ours and not host.endswith(".localhost") and not _is_address(host):
             shown = safe_text(asked)
             raise Misdirected(
@@ -45,6 +46,7 @@ def hosts(public_hosts: Callable[[], Collection[str]]) -> Middleware:
     return check_host
 
 
+@lru_cache(maxsize=256)
 def _host_of(header: str) -> str:
     """Give the host without port and brackets, in lower case; what is malformed is given as it is."""
     match = _HOST.fullmatch(header.strip())

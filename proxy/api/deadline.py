@@ -7,6 +7,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from proxy.api.services import SERVICES
+from proxy.artifacts.outages import READING
 from proxy.errors import StillUnderWay
 
 T = TypeVar("T")
@@ -20,6 +21,7 @@ async def within(request: web.Request, work: Callable[[], Coroutine[Any, Any, T]
     Each request does work of its own, and so knows of all that was answered before it came. Only who was told to come
     again, under a ticket, joins what he has begun.
     """
+    READING.set(request.method == "GET")  # a HEAD may be the begin of a push
     ticket = request.query.get(_TICKET) or uuid4().hex
     try:
         asked = (request.method, request.path, request.headers.get("Range"), request.headers.get("Content-Type"))

@@ -29,8 +29,9 @@ _ANY = "*/*"  # in the Accept of containerd and BuildKit: with one type before a
 
 async def get(request: web.Request) -> web.Response:
     """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
-    name, reference, pulls = name_of(request), reference_of(request), request.app[SERVICES].pulls
-    blob, content = await within(request, partial(_found, request))
+    name, reference, services = name_of(request), reference_of(request), request.app[SERVICES]
+    known = services.answers.find(name, reference)
+    blob, content = known if known else await within(request, partial(_found, request))
     headers = {
         "Content-Type": blob.media_type or "",
         "Content-Length": str(blob.size),
@@ -38,15 +39,16 @@ async def get(request: web.Request) -> web.Response:
         "ETag": f'"{blob.digest}"',
         "X-Content-Type-Options": "nosniff",  # whoever pushed it has chosen the type
     }
-    if content is None:
-        pulls.resolve(name, reference, blob.digest)
-    else:
-        pulls.manifest(name, reference, blob.digest, content)
+    if content is None or request.method == "HEAD":
+        services.pulls.resolve(name, reference, blob.digest)
+        return web.Response(headers=headers)
+    services.pulls.manifest(name, reference, blob.digest, content)
     return web.Response(body=content, headers=headers)
 
 
 async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
     name, reference, services = name_of(request), reference_of(request), request.app[SERVICES]
+    version = services.lookup.catalog.version(fresh=False)
     try:
         if isinstance(reference, Tag) and _pulls(request):
             blob = await services.pull_wait.manifest(name, reference)
@@ -59,7 +61,11 @@ async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
         if request.method == "HEAD" and len(accepted) == 2 and _ANY in accepted:  # noqa: PLR2004
             raise ManifestUnknown(str(error)) from error
         raise
-    return blob, await read_all(blob) if request.method == "GET" else None
+    if request.method == "HEAD":
+        return blob, None
+    content = await read_all(blob)
+    services.answers.keep(name, reference, blob, content, version)
+    return blob, content
 
 
 def _accepted(request: web.Request) -> set[str]:

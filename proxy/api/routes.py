@@ -18,6 +18,9 @@ async def version_1(request: web.Request) -> web.Response:
 
 ROUTES = [
     web.route("*", "/v1/{path:.*}", version_1),
+    # The most frequent ones first: each route is tried after the other.
+    web.get("/v2/{name:.+}/manifests/{reference}", manifests.get),  # end-3
+    web.get("/v2/{name:.+}/blobs/{digest}", blobs.get),  # end-2
     web.get("/v2/", version),  # end-1
     web.get("/v2", version),
     web.get("/v2/_catalog", listings.repositories),
@@ -27,9 +30,7 @@ ROUTES = [
     web.patch("/v2/{name:.+}/blobs/uploads/{upload}", uploads.append),  # end-5
     web.put("/v2/{name:.+}/blobs/uploads/{upload}", uploads.finish),  # end-6
     web.delete("/v2/{name:.+}/blobs/uploads/{upload}", uploads.cancel),  # end-14
-    web.get("/v2/{name:.+}/blobs/{digest}", blobs.get),  # end-2
     web.delete("/v2/{name:.+}/blobs/{digest}", blobs.delete),  # end-10
-    web.get("/v2/{name:.+}/manifests/{reference}", manifests.get),  # end-3
     web.put("/v2/{name:.+}/manifests/{reference}", manifests.put),  # end-7
     web.delete("/v2/{name:.+}/manifests/{reference}", manifests.delete),  # end-9
     web.get("/v2/{name:.+}/tags/list", listings.tags),  # end-8

@@ -7,6 +7,7 @@ from aiohttp import web
 from proxy.api.shutdown import Shutdown
 from proxy.backends.backend import Backend
 from proxy.events import EventBus
+from proxy.registry.answers import Answers
 from proxy.registry.cleanup import Cleanup
 from proxy.registry.deletion import Deletion
 from proxy.registry.downloads import Downloads
@@ -37,6 +38,7 @@ class Services:
     tasks: TaskSet
     spool: Spool
     lookup: Lookup
+    answers: Answers
     pull_wait: PullWait
     push: Push
     deletion: Deletion

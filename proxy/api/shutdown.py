@@ -18,11 +18,17 @@ _SENTENCE = "image-relay is stopping: repeat this once it runs again"
 
 
 class Shutdown:
-    """Requests under way, and whether new ones are refused."""
+    """Requests under way and before, and whether new ones are refused."""
 
     def __init__(self) -> None:
+        self.served = 0  # requests so far
         self._has_begun = False
         self._under_way: dict[asyncio.Task[Any], tuple[web.Request, asyncio.Timeout]] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether no request is under way."""
+        return not self._under_way
 
     @property
     def middleware(self) -> Middleware:
@@ -42,6 +48,7 @@ class Shutdown:
                     raise Denied(_SENTENCE) from None
                 raise
             finally:
+                self.served += 1
                 self._under_way.pop(task, None)
 
         return end_in_time

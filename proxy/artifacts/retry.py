@@ -1,6 +1,7 @@
 """Try again: which answers are worth another try, and how long a server asks to wait before it."""
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -8,20 +9,27 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from proxy.runtime.limits import Policy
+from proxy.runtime.patience import Patience
+from proxy.runtime.transport import in_words
 
 T = TypeVar("T")
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _QUOTA = "insufficient usage"
-_LONGEST_ASKED = 60.0  # seconds; a server that asks for more is asked again all the same
+_LONGEST_ASKED = 30.0  # seconds; a server that asks for more is asked again all the same
 
 
 class RetryableError(Exception):
     """One try failed in a way that another may mend; no URL is in the message. `wait`: what the server asked for."""
 
-    def __init__(self, message: str, wait: float = 0.0) -> None:
+    def __init__(self, message: str, wait: float = 0.0, *, unreachable: bool = False) -> None:
         super().__init__(message)
         self.wait = wait
+        self.unreachable = unreachable  # refused, or of an unknown name: no request to this host would get further
+
+
+class OutOfTime(RetryableError):
+    """The time for all tries together is over."""
 
 
 async def retry(
@@ -30,21 +38,31 @@ async def retry(
     attempt: Callable[[], Awaitable[T]],
     failed: Callable[[RetryableError], None] = lambda _: None,
     retrying: Callable[[], None] = lambda: None,
+    patience: Patience | None = None,
 ) -> T:
     """Try until it goes well. Raise the last RetryableError when patience ends, and at once whatever else is raised.
 
-    `failed` is told of every failure that another try may mend, `retrying` of every try after the first.
+    `failed` is told of every failure that another try may mend, `retrying` of every try after the first. Raise
+    OutOfTime if it is the `patience` over all tries that ends.
     """
-    waits = policy.backoff(chance)
+    waits, patience = policy.backoff(chance), patience or Patience(math.inf)
     while True:
+        limit = patience.limit()
         try:
-            return await attempt()
+            async with limit:
+                return await attempt()
         except RetryableError as fault:
             failed(fault)
             wait = next(waits, None)
             if wait is None:
                 raise
             pause = max(wait, fault.wait)
+            if pause >= patience.left:
+                raise OutOfTime(str(fault), unreachable=fault.unreachable) from None
+        except TimeoutError:
+            if not limit.is_over:
+                raise
+            raise OutOfTime(in_words(TimeoutError())) from None
         await asyncio.sleep(pause)
         retrying()
 

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from proxy.catalog.archive import Archive
+from proxy.oci.names import Name
 
 _BLOB = 8  # pieces that take as much memory as the rest of a blob's entry
 
@@ -19,6 +20,7 @@ class ArchiveCache:
         self._limit = limit
         self._weight = 0
         self._held: OrderedDict[str, Archive | None] = OrderedDict()
+        self._of: dict[Name, dict[str, Archive]] = {}  # by repository, and by artifact id
 
     def __contains__(self, key: str) -> bool:
         return key in self._held
@@ -33,17 +35,28 @@ class ArchiveCache:
         """Return all archives; none counts as used."""
         return [archive for archive in self._held.values() if archive]
 
+    def of(self, name: Name) -> list[Archive]:
+        """Return the archives of a repository; none counts as used."""
+        return list(self._of.get(name, {}).values())
+
     def put(self, key: str, archive: Archive | None) -> None:
         """Add or replace an archive."""
         self.remove(key)
         self._held[key] = archive
+        if archive:
+            self._of.setdefault(archive.name, {})[key] = archive
         self._weight += _weight(archive)
         while self._weight > self._limit and len(self._held) > 1:
             self.remove(next(iter(self._held)))
 
     def remove(self, key: str) -> None:
         """Drop an archive, if it is here."""
-        self._weight -= _weight(self._held.pop(key, None))
+        archive = self._held.pop(key, None)
+        self._weight -= _weight(archive)
+        if archive:
+            del self._of[archive.name][key]
+            if not self._of[archive.name]:
+                del self._of[archive.name]
 
     def keep(self, wanted: Callable[[str, Archive | None], bool]) -> None:
         """Drop all but what is wanted."""

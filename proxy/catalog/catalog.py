@@ -44,30 +44,30 @@ class Catalog:
     def __init__(
         self, store: ArtifactStore, naming: Naming, folder: Path | None = None, limits: Limits = DEFAULT
     ) -> None:
+        self.is_remote = store.is_remote
+        self.may_replace = store.may_replace
         self._store = store
         self._naming = naming
         self._limits = limits
         self._listing = Listing(store, self._on_listed, limits.listing_fresh)
         limit = limits.index_pieces if store.is_remote else math.inf  # a local archive may be replaced: it is kept open
         self._opener = Opener(store, naming, limit, self._is_there, folder)
-        self._archives = self._opener.archives
         self._reader = Reader(self._listing, self._opener, naming)
         self._search = Search(self._listing, self._opener, self._reader, naming, is_remote=store.is_remote)
         self.lingering = ReplacedArchives(limits.replaced_kept)
-
-    @property
-    def is_remote(self) -> bool:
-        """Does it take requests to other machines to list and to read the store?"""
-        return self._store.is_remote
 
     @property
     def closed(self) -> str:
         """Why nothing can be stored or deleted now; empty if it can."""
         return self._store.closed
 
-    def may_replace(self, artifact: Artifact) -> bool:
-        """Return whether this relay may store something else under the reference of an artifact."""
-        return self._store.may_replace(artifact)
+    def version(self, *, fresh: bool) -> int | None:
+        """Return a number that is another one after each change; None if it is to be `fresh`, and has to be listed."""
+        return self._listing.version if self._listing.is_fresh or not fresh else None
+
+    def holds(self, name: Name, blob: Blob) -> bool:
+        """Return whether content is in an open archive of a repository."""
+        return any(each.source is blob.source for each in self._reader.held_of(name))
 
     async def resolve_tag(self, name: Name, reference: Tag | Digest) -> Archive | None:
         """Return the archive that answers for a tag, or whose artifact is named by a digest; None if there is none.
@@ -244,17 +244,17 @@ class Catalog:
     async def put(self, name: Name, reference: Tag | Digest, body: ArchiveBody, claim: Claim = NOBODYS) -> Archive:
         """Store an archive, which then answers for its reference; raise Contested."""
         encoded = self._naming.encode(name, reference)
-        await self._opener.pin([each for each in self._listing.listed.values() if each.name == encoded])
+        await self._opener.pin([each for each in self._listing.same(encoded) if each.name == encoded])
         artifact = await self._store.put(encoded, body, claim)
         archive = Archive(artifact, await self._store.open(artifact), body.index, name, reference)
         if self._store.overwrites:
-            before = [each for each in self._listing.listed.values() if each.name == artifact.name]
-            self.lingering.add(replaced for each in before if (replaced := self._archives.get(each.id)))
+            before = [each for each in self._listing.same(encoded) if each.name == encoded]
+            self.lingering.add(replaced for each in before if (replaced := self._opener.archives.get(each.id)))
             for each in before:
                 self._opener.forget(each.id)
                 self._listing.forget(each)
         self._listing.add(artifact)
-        self._archives.put(artifact.id, archive)
+        self._opener.archives.put(artifact.id, archive)
         return archive
 
     async def delete(self, name: Name, reference: Tag | Digest) -> None:

@@ -22,6 +22,8 @@ class Listing:
     def __init__(self, store: ArtifactStore, renewed: Callable[[], None], fresh: float) -> None:
         self.listed: dict[str, Artifact] = {}  # by artifact id
         self.foreign: list[Artifact] = []
+        self._same: dict[str, dict[str, Artifact]] = {}  # by encoded reference, and by artifact id
+        self.version = 0  # of `listed`: another one after each change
         self._store = store
         self._renewed = renewed
         self._fresh = fresh
@@ -36,7 +38,7 @@ class Listing:
     async def refresh(self) -> None:
         """List the store, unless that was done a moment ago."""
         async with self._lock:
-            if time.monotonic() - self._listed_at < self._fresh:
+            if self.is_fresh:
                 return
             while True:  # until this relay changed nothing meanwhile, which the listing might lack
                 changes, found = self._changes, await self._store.listed()
@@ -44,9 +46,27 @@ class Listing:
                     break
             listed = {artifact.id: artifact for artifact in found if not artifact.foreign}
             self.foreign = [artifact for artifact in found if artifact.foreign]
-            self.listed = self._lagging(listed) | listed if self._store.is_remote else listed
+            self._replace(self._lagging(listed) | listed if self._store.is_remote else listed)
             self._listed_at = time.monotonic()
             self._renewed()
+
+    def _replace(self, listed: dict[str, Artifact]) -> None:
+        """Take note of a new listing, and of what it changes."""
+        if listed != self.listed or any(each.finalized != self.listed[key].finalized for key, each in listed.items()):
+            self.version += 1
+            self._same = {}
+            for each in listed.values():
+                self._note(each)
+        self.listed = listed
+
+    def _note(self, artifact: Artifact) -> None:
+        for wanted in meanings(artifact.name):
+            self._same.setdefault(wanted, {})[artifact.id] = artifact
+
+    @property
+    def is_fresh(self) -> bool:
+        """Return whether it is not yet time to list again."""
+        return time.monotonic() - self._listed_at < self._fresh
 
     def _lagging(self, listed: Container[str]) -> dict[str, Artifact]:
         """Return what is in the store, as far as this relay knows, but missing in a new listing."""
@@ -113,11 +133,13 @@ class Listing:
 
     def same(self, wanted: str) -> list[Artifact]:
         """Return the artifacts that, by their names, may be of an encoded reference."""
-        return [each for each in self.listed.values() if wanted in meanings(each.name)]
+        return list(self._same.get(wanted, {}).values())
 
     def add(self, artifact: Artifact) -> None:
         """Add what this relay has stored."""
         self.listed[artifact.id] = artifact
+        self._note(artifact)
+        self.version += 1
         self._own.add(artifact.id)
         if self._store.is_remote:
             self._stored[artifact.id] = time.monotonic()
@@ -131,6 +153,9 @@ class Listing:
     def forget(self, artifact: Artifact) -> None:
         """Forget all about an artifact."""
         self._own.discard(artifact.id)
+        self.version += 1
+        for wanted in meanings(artifact.name):
+            self._same.get(wanted, {}).pop(artifact.id, None)
         for table in (self.listed, self._stored, self._lacked):
             table.pop(artifact.id, None)
 
@@ -142,6 +167,7 @@ class Listing:
         """Forget everything: from now on the store is that of another run."""
         self.expire()
         self.foreign = []
-        for table in (self.listed, self._stored, self._own, self._lacked):
+        self.version += 1
+        for table in (self.listed, self._same, self._stored, self._own, self._lacked):
             table.clear()
         self._changes += 1

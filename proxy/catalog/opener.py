@@ -75,29 +75,32 @@ class Opener:
 
     async def open(self, artifact: Artifact) -> Archive | None:
         """Return an archive; None if it is gone, is none, or is unfinished. Raise UnreadableArtifact, StoreExpired."""
+        if artifact.id in self.archives:
+            return self.archives.get(artifact.id)
         async with self._opening.setdefault(artifact.id, asyncio.Lock()):
-            if artifact.id in self.archives:
-                return self.archives.get(artifact.id)
-            known = self._problems.get(artifact.id)
-            if known and time.monotonic() < known.until:
-                raise known.error.afresh()
-            try:
-                archive = await self._read(artifact)
-            except ArtifactGone:
-                return None
-            except UnreadableArtifact as error:
-                if known is None or known.error.problem != error.problem:
-                    _log.warning("%s", safe_text(str(error)))
-                until = float("inf") if error.proven else time.monotonic() + self._store.rereading.rest
-                self._problems[artifact.id] = Problem(error.afresh(), until)
-                raise
-            except StoreExpired as error:  # tried again at once: a new session may have come
-                self._problems[artifact.id] = Problem(UnreadableArtifact(artifact, str(error)), float("-inf"))
-                raise
-            if self._problems.pop(artifact.id, None):
-                _log.info("%s can be read again", safe_text(artifact.name))
-            self.archives.put(artifact.id, archive)
-            return archive
+            return self.archives.get(artifact.id) if artifact.id in self.archives else await self._opened(artifact)
+
+    async def _opened(self, artifact: Artifact) -> Archive | None:
+        known = self._problems.get(artifact.id)
+        if known and time.monotonic() < known.until:
+            raise known.error.afresh()
+        try:
+            archive = await self._read(artifact)
+        except ArtifactGone:
+            return None
+        except UnreadableArtifact as error:
+            if known is None or known.error.problem != error.problem:
+                _log.warning("%s", safe_text(str(error)))
+            until = float("inf") if error.proven else time.monotonic() + self._store.rereading.rest
+            self._problems[artifact.id] = Problem(error.afresh(), until)
+            raise
+        except StoreExpired as error:  # tried again at once: a new session may have come
+            self._problems[artifact.id] = Problem(UnreadableArtifact(artifact, str(error)), float("-inf"))
+            raise
+        if self._problems.pop(artifact.id, None):
+            _log.info("%s can be read again", safe_text(artifact.name))
+        self.archives.put(artifact.id, archive)
+        return archive
 
     def problems(self) -> list[UnreadableArtifact]:
         """Return why artifacts could not be read, without those that were read since."""

@@ -33,6 +33,10 @@ class Reader:
         """Return the archives in the cache that are listed."""
         return [each for each in self._archives.archives() if each.artifact.id in self._listing.listed]
 
+    def held_of(self, name: Name) -> list[Archive]:
+        """Return the archives of a repository in the cache that are listed."""
+        return [each for each in self._archives.of(name) if each.artifact.id in self._listing.listed]
+
     def candidates(self, name: Name) -> list[Artifact]:
         """Return the artifacts that, by their names, may be of a repository."""
         return [each for each in self._listing.listed.values() if self._naming.may_be_of(name, each.name)]

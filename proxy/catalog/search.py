@@ -53,7 +53,7 @@ class Search:
         return None
 
     def _known(self, name: Name, digest: Digest) -> Archive | None:
-        holders = [each for each in self._reader.held() if each.name == name and each.is_sound(digest)]
+        holders = [each for each in self._reader.held_of(name) if each.is_sound(digest)]
         holders.sort(key=lambda each: order(each.artifact), reverse=True)
         found = min(holders, key=lambda each: each.index.blobs[digest].media_type is None, default=None)
         return self._opener.archives.get(found.artifact.id) if found else None
@@ -92,7 +92,7 @@ class Search:
     def _named_by_hints(self, name: Name, digest: Digest) -> set[str]:
         """Return the names of artifacts that have a manifest, by the hints in open archives of its repository."""
         hint = digest.hex[:HINT]
-        siblings = [each.index.siblings or {} for each in self._reader.held() if each.name == name]
+        siblings = [each.index.siblings or {} for each in self._reader.held_of(name)]
         return {artifact for hints in siblings for artifact, digests in hints.items() if hint in digests}
 
     def _openings(self, name: Name, digest: Digest) -> Iterator[Callable[[], Coroutine[Any, Any, Archive | None]]]:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from threading import Semaphore
 
 from proxy.errors import StillUnderWay, TarballInvalid
 from proxy.events import Received
@@ -19,11 +20,12 @@ from proxy.runtime.tasks import run_in_dedicated_thread, run_in_thread
 from proxy.runtime.thread_io import BlockingStream
 from proxy.spool.spool import Spool
 from proxy.spool.staging import StagingArea
-from proxy.spool.unpack import unpack
+from proxy.spool.unpack import Unpacked, unpack
 from proxy.tarballs.images import Image, images
 from proxy.tarballs.streams import Work
 
-_AT_ONCE = 2  # tarballs; each one keeps all cores busy
+_AT_ONCE = 2  # tarballs that are unpacked side by side; each one keeps all cores busy
+_OPEN = 16  # tarballs that are being sent; each holds some pieces while its client pauses
 Reference = tuple[Name, Tag]
 
 
@@ -56,12 +58,13 @@ class ImportedImage:
 
 @dataclass(slots=True)
 class ImageImport:
-    """Takes in tarballs, a few at a time."""
+    """Takes in tarballs; a few at a time are worked on, and no work waits for a client that sends slowly."""
 
     spool: Spool
     push: Push
     under_way: set[Work] = field(default_factory=set)
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_OPEN))
+    _turns: Semaphore = field(default_factory=lambda: Semaphore(_AT_ONCE))
 
     async def take(
         self, chunks: AsyncIterator[bytes], wanted: Reference | None, progress: Progress
@@ -71,13 +74,14 @@ class ImageImport:
         Nothing goes on that was not pushed yet if this is cancelled. Raise TarballInvalid, Denied if the store cannot
         keep an image.
         """
-        first = await anext(chunks, b"")  # before it takes a turn: engines are slow to begin
+        first = await anext(chunks, b"")  # before it takes a place: engines are slow to begin
         async with AsyncExitStack() as stack:
             ahead = self.push.catalog.begin(*wanted) if wanted else None
             if ahead:
                 stack.push_async_callback(ahead.close)
-            async with self._turns, self.spool.parts(ahead) as parts:
-                found = await self._received(BlockingStream(chunks, first), parts, wanted, progress)
+            async with self._places, self.spool.parts(ahead) as parts:
+                inflow = BlockingStream(chunks, self._turns, first)
+                found = await self._received(inflow, parts, wanted, progress)
             return [each for image, references in found for each in await self._push(image, references, progress)]
 
     async def _received(
@@ -88,7 +92,7 @@ class ImageImport:
         work, began = Work(lambda: inflow.received), time.monotonic()
         self.under_way.add(work)
         try:
-            unpacked = await run_in_dedicated_thread(unpack, inflow, parts, work)
+            unpacked = await run_in_dedicated_thread(self._unpack, inflow, parts, work)
             await inflow.drain()
         finally:
             work.stop()  # a thread cannot be cancelled
@@ -108,6 +112,10 @@ class ImageImport:
                 self.push.events.received_blobs.add(name, digest, part.entry.size, began)
             await self.spool.commit(names, part)
         return found
+
+    def _unpack(self, inflow: BlockingStream, parts: StagingArea, work: Work) -> Unpacked:
+        with self._turns:
+            return unpack(inflow, parts, work)
 
     async def _push(self, image: Image, references: list[Reference], progress: Progress) -> list[ImportedImage]:
         """Push an image whose blobs are in the spool, repository by repository."""

@@ -5,7 +5,7 @@ A label has few values, all of them our own: each name of a repository would cre
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Summary
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
@@ -58,6 +58,7 @@ class Metrics:
         self._requests = counter(
             "requests", "Requests that are over; status 0 got no answer", ["method", "route", "status"]
         )
+        self._of_kind = cache(self._requests.labels)  # which formats and locks
         self._received = counter("received_bytes", "Bytes of bodies that clients sent")
         self._sent = counter("sent_bytes", "Bytes of answers to clients")
         self._pushes = seconds("push_seconds", "From the first blob of a push until its manifest was accepted")
@@ -85,9 +86,11 @@ class Metrics:
         match event:
             case Answered():
                 method = event.method if event.method in _METHODS else "other"
-                self._requests.labels(method, event.route, event.status).inc()
-                self._received.inc(event.received)
-                self._sent.inc(event.sent)
+                self._of_kind(method, event.route, event.status).inc()
+                if event.received:
+                    self._received.inc(event.received)
+                if event.sent:
+                    self._sent.inc(event.sent)
             case Called():
                 self._calls.labels(event.service, event.method, event.outcome).observe(event.seconds)
                 self._moved.labels(event.service, "sent").inc(event.sent)

@@ -79,7 +79,7 @@ class OpenFiles:
             self._held.pop(key, None)
 
 
-_OPEN = OpenFiles(96)  # of archives; with what connections and uploads need, fewer than 256 in all
+_OPEN = OpenFiles(96)  # of archives and blobs; with what connections and uploads need, fewer than 256 in all
 _NUMBERS = count()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient a caller is; waits in seconds. By default nine tries over more than a minute."""
+    """How often a caller tries; waits in seconds."""
 
     attempts: int = 9
     first: float = 1.0
@@ -22,7 +22,7 @@ class Policy:
             wait = min(wait * self.factor, self.longest)
 
 
-CALLS = Policy()  # of the results service: its faults last for a minute at times
+CALLS = Policy()  # of the results service
 BLOBS = replace(CALLS, first=0.5)  # of blob storage
 
 
@@ -44,16 +44,25 @@ class Timeouts:
     calls: Policy = CALLS
     blobs: Policy = BLOBS
     rereading: Rereading = Rereading()
-    connect: float = 15.0
-    call: float = 60.0
+    patience: float = 55.0  # over all tries of one thing, or since bytes last moved; clients are told within a minute
+    rest: float = 5.0  # for which reads are refused at once after that, but for one that tries once
+    connect: float = 10.0
+    call: float = 20.0
     finalize: float = 300.0  # large blobs take minutes
     commit: float = 300.0
-    transfer: float = 120.0  # of one block or range; on a slow line it takes its time
-    stall: float = 60.0  # without a byte
+    finishing: float = 10 * 1024 * 1024.0  # bytes per second that a server finishes at least
+    transfer: float = 25.0  # of one range at once; what takes longer is read in parts, as long as they come
+    stall: float = 20.0  # without a byte
+    answer: float = 20.0  # until a block is answered that was sent; as many more to finish nothing
     looks: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0, 15.0, 21.0)  # pauses before listings, while a name is another's
     shows: float = 10.0  # until what was finished is listed
     passed: float = 10.0  # until whoever was passed over has noticed, or is listed
     again: tuple[float, float] = (1.0, 3.0)  # from and to; before a push that collided begins again
+
+    def finishing_times(self, most: float, size: int) -> tuple[float, float]:
+        """Return how long one try to finish so many bytes may take, at most `most`, and how long all tries together."""
+        working = size / self.finishing
+        return min(most, self.answer + working), self.patience + working
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,13 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
+def give_back_freed_memory() -> None:
+    """Give what was freed, and kept, back to the system, where the C library is glibc. Blocks."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _LARGEST = 32 * 1024 * 1024  # bytes of a buffer that is not mapped for itself: as many as glibc allows
 _KEPT = 64 * 1024 * 1024  # bytes free at the end of the arena that are not given back

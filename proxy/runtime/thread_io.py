@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
+from threading import Semaphore
 
 from proxy.errors import TarballInvalid
 from proxy.runtime.files import Source
@@ -18,13 +19,14 @@ _MOST = 4 * 1024 * 1024  # bytes of one read, above all of the directory of a zi
 class BlockingStream:
     """A stream of chunks as a file that can be read once, a batch ahead of its reader; made in the loop.
 
-    `first` was read from it already; `received` is how many bytes have come. Close it in the loop when the reader is
-    done.
+    `first` was read from it already; `received` is how many bytes have come. The reader holds one of the `turns`, which
+    is released while it waits for bytes. Close it in the loop when the reader is done.
     """
 
-    def __init__(self, chunks: AsyncIterator[bytes], first: bytes = b"") -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], turns: Semaphore, first: bytes = b"") -> None:
         self.received = len(first)
         self._chunks = chunks
+        self._turns = turns
         self._loop = asyncio.get_running_loop()
         self._held = memoryview(first)
         self._coming: Future[bytes] | None = None
@@ -34,11 +36,19 @@ class BlockingStream:
         """Return 1 to `size` bytes, or none at the end. Raise what the chunks raise. Blocks."""
         if not self._held and not self._ended:
             self._coming = self._coming or self._ask()
-            batch = self._coming.result()
+            batch = self._coming.result() if self._coming.done() else self._awaited(self._coming)
             self._coming = self._ask() if batch else None
             self._ended, self._held = not batch, memoryview(batch)
         given, self._held = self._held[:size], self._held[size:]
         return bytes(given)
+
+    def _awaited(self, coming: Future[bytes]) -> bytes:
+        """Wait without a turn: a client that sends slowly, or has stopped, keeps nobody from working."""
+        self._turns.release()
+        try:
+            return coming.result()
+        finally:
+            self._turns.acquire()
 
     async def drain(self) -> None:
         """Discard the rest: clients treat an answer sent before their body ends as a failure."""

@@ -51,6 +51,11 @@ def in_words(error: BaseException) -> str:
     return _reason(error) if isinstance(error, OSError) else "the connection failed"
 
 
+def is_unreachable(error: BaseException) -> bool:
+    """Return whether a request failed since its host, or a proxy, refuses connections or has no address."""
+    return isinstance(error, aiohttp.ClientConnectorError | blocking.NewConnectionError)
+
+
 def _reason(error: OSError) -> str:
     """Return what the system says, such as `connection refused`; not what a library has made of it."""
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "the connection failed"

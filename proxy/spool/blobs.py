@@ -5,10 +5,14 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from proxy.archive.index import Entry
 from proxy.blob import Blob, Verification
+from proxy.errors import ContentDamaged
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name
 from proxy.runtime.files import LocalFile
@@ -27,6 +31,7 @@ class Blobs:
         self._limits = limits
         self._blobs: dict[Digest, Entry] = {}
         self._verification = Verification()
+        self._files: WeakValueDictionary[Digest, LocalFile] = WeakValueDictionary()  # that somebody reads
         self._links: dict[Name, dict[Digest, float]] = {}
         self._cache_limit = cache_limit  # bytes of blobs that are in artifacts already
         self._cached: OrderedDict[Digest, None] = OrderedDict()  # blobs that no link needs, least recently used first
@@ -88,12 +93,19 @@ class Blobs:
             return None
         if digest in self._cached:
             self._cached.move_to_end(digest)
-        try:
-            return blob_of(digest, entry, await run_in_thread(LocalFile.open, self._path(digest)), self._verification)
-        except FileNotFoundError:
-            if self._blobs.get(digest) is entry:  # removed behind our back: it can be pushed again
-                self._forget(digest)
-            return None
+        file = self._files.get(digest)
+        if file is None:
+            try:
+                file = await run_in_thread(partial(LocalFile.open, self._path(digest), pinned=False))
+            except FileNotFoundError:
+                if self._blobs.get(digest) is entry:  # removed behind our back: it can be pushed again
+                    self._forget(digest)
+                return None
+            if self._blobs.get(digest) is not entry:  # removed meanwhile
+                await run_in_thread(file.pin)
+            else:
+                self._files[digest] = file
+        return blob_of(digest, entry, file, self._verification)
 
     async def commit(self, names: Iterable[Name], part: Part) -> None:
         """Make a part a blob of repositories, of all of them before anything else can happen to it."""
@@ -105,6 +117,7 @@ class Blobs:
 
     async def _keep(self, path: Path, digest: Digest, entry: Entry) -> None:
         if await self.find(digest) is None:
+            self._files.pop(digest, None)  # what is damaged gives way
             await run_in_thread(move, path, self._path(digest))
             self._blobs[digest] = entry
             self._verification.verified.add(digest)
@@ -192,5 +205,12 @@ class Blobs:
         digest = next(iter(self._cached))
         size = self._blobs[digest].stored
         self._forget(digest)
-        await run_in_thread(self._path(digest).unlink, missing_ok=True)
+        await run_in_thread(self._remove, self._path(digest), self._files.pop(digest, None))
         return size
+
+    def _remove(self, path: Path, file: LocalFile | None) -> None:
+        """Remove a file, which whoever reads it still can."""
+        if file:
+            with suppress(ContentDamaged):  # it is gone already
+                file.pin()
+        path.unlink(missing_ok=True)

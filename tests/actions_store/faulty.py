@@ -6,9 +6,11 @@ from tests.fakes.actions.faults import (
     Answer,
     BodyReset,
     BodyStall,
+    BodyTrickle,
     Corrupt,
     Delay,
     Fault,
+    HeadTrickle,
     RangeIgnored,
     Reset,
     Truncated,
@@ -20,7 +22,9 @@ from tests.fakes.actions.faults import (
 )
 
 FOR_EVER = 30.0  # seconds; longer than anybody waits here
-IMPATIENT = Timeouts(QUICK, QUICK, AGAIN, connect=2, call=0.6, finalize=0.6, commit=0.6, transfer=2, stall=0.4, **WAITS)
+IMPATIENT = Timeouts(
+    QUICK, QUICK, AGAIN, connect=2, call=0.6, finalize=0.6, commit=0.6, transfer=2, stall=0.4, answer=0.6, **WAITS
+)
 
 CONNECTION: dict[str, Fault] = {
     "reset": Reset(),
@@ -31,6 +35,7 @@ CONNECTION: dict[str, Fault] = {
     "503": Answer(503),
     "529": Answer(529),
     "stall": Delay(FOR_EVER),
+    "trickle": HeadTrickle(0.05),
     "page of the edge": edge_page(503),
     "too many": rate_limited(0),
 }
@@ -49,6 +54,7 @@ OF_RANGES: dict[str, Fault] = CONNECTION | {
     "no byte": BodyReset(0),
     "broken": BodyReset(100),
     "stalled": BodyStall(100, FOR_EVER),
+    "drops": BodyTrickle(100, 0.05),
     "ended early": Truncated(100),
     "shorter": Truncated(100, agreed=True),
     "first byte": Corrupt(0),

@@ -18,8 +18,14 @@ from tests.fakes.actions.emulator import Emulator, Job
 
 QUICK = Policy(attempts=8, first=0.01, longest=0.1)
 AGAIN = Rereading(Policy(attempts=4, first=0.01), rest=0.1)
-WAITS: dict[str, Any] = {"looks": (0.0, 0.05, 0.1, 0.2), "shows": 0.5, "passed": 0.5, "again": (0.02, 0.06)}
-HASTY = Timeouts(QUICK, QUICK, AGAIN, connect=5, call=2, finalize=2, commit=5, transfer=5, stall=0.5, **WAITS)
+WAITS: dict[str, Any] = {
+    "looks": (0.0, 0.05, 0.1, 0.2),
+    "shows": 0.5,
+    "passed": 0.5,
+    "again": (0.02, 0.06),
+    "rest": 0.1,
+}
+HASTY = Timeouts(QUICK, QUICK, AGAIN, connect=5, call=2, finalize=2, commit=5, transfer=5, stall=0.5, answer=2, **WAITS)
 
 
 class Listener(Relay):

@@ -72,4 +72,4 @@ async def test_indexes_are_read_again_where_memory_is_short(emulate: Emulate, re
     for relay in (writer, reader):
         for tag, image in [*pushed.items()] * 2:
             assert (await pulled(relay, tag))["manifest"] == image.content
-        assert len(relay.services.lookup.catalog._archives.archives()) == 1
+        assert len(relay.services.lookup.catalog._opener.archives.archives()) == 1

@@ -12,6 +12,7 @@ from proxy.runtime.limits import Limits
 from proxy.runtime.tasks import TaskSet
 from tests.api.relay import MIB, Relay, connected, parsed, request, running
 from tests.registry_harness import noise, until
+from tests.tarballs import Sample, legacy_save
 
 CONTENT = noise(5 * MIB)
 DIGEST = Digest.of(CONTENT)
@@ -81,3 +82,21 @@ async def test_while_uploads_stop_no_turn_is_theirs(relay: Relay) -> None:
 
     async with asyncio.timeout(60), crowd(relay, 12, SENT[1]):
         await until(lambda: memory.uploads._value == free)
+
+
+async def test_tarballs_that_stop_stand_in_nobodys_way_and_go_on_where_they_were(relay: Relay) -> None:
+    stopped, other = [legacy_save(Sample((noise(3 * MIB, each),))) for each in "ab"]
+    head = request("PUT", "/relay/images/app:stopped", {"Content-Length": str(len(stopped))})
+    places = relay.services.image_import._places
+    free = places._value
+    async with asyncio.timeout(60), AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(connected(relay.port, head + stopped[:sent]))
+            for sent in (1000, MIB, len(stopped) - 600)
+        ]
+        await until(lambda: places._value == free - len(clients))
+
+        assert (await relay.ask("PUT", "/relay/images/app:other", data=other)).status == 201
+        for (_, writer), sent in zip(clients, (1000, MIB, len(stopped) - 600), strict=True):
+            writer.write(stopped[sent:])
+        assert [parsed(await reader.read()).status for reader, _ in clients] == [201] * 3

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import TypeVar
@@ -15,11 +16,13 @@ from yarl import URL
 
 from proxy.artifacts.actions.byte_client import ByteClient, Response
 from proxy.artifacts.actions.http import without
+from proxy.artifacts.outages import Outages
 from proxy.artifacts.retry import RetryableError, retry
 from proxy.events import Call, EventBus, Retried
 from proxy.runtime.limits import Policy, Timeouts
 from proxy.runtime.memory import MemoryBudget
-from proxy.runtime.transport import FAILURES, in_words
+from proxy.runtime.patience import Patience
+from proxy.runtime.transport import FAILURES, in_words, is_unreachable
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -43,19 +46,28 @@ class BlobStorage:
     random: Random = field(default_factory=Random)
     events: EventBus = field(default_factory=EventBus)
     ranges: ByteClient = field(default_factory=ByteClient)  # for these alone
+    is_slow: bool = False  # did a range take longer than it may at once?
     refusing: set[tuple[str | None, str | None]] = field(default_factory=set)  # hosts: to here none copies from there
+    outages: Outages = field(init=False)
 
-    async def get(self, operation: str, url: URL, headers: dict[str, str], read: Callable[[Response, Call], T]) -> T:
-        """Ask for bytes, once, and return what `read` makes of the answer in a thread; it may take a block's time.
+    def __post_init__(self) -> None:
+        self.outages = Outages(self.timeouts.rest)
+
+    async def get(
+        self, url: URL, headers: dict[str, str], read: Callable[[Response, Call], T], limit: float | None
+    ) -> T:
+        """Ask for a range of bytes, once, and return what `read` makes of the answer in a thread.
+
+        It may take `limit` seconds.
 
         Raise RetryableError, without the URL, if the connection breaks.
         """
         try:
-            with self.events.call(_SERVICE, operation) as call:
-                async with asyncio.timeout(self.timeouts.transfer):
+            with self.events.call(_SERVICE, "GetRange") as call:
+                async with asyncio.timeout(limit):
                     return await self.ranges.get(url, _VERSION | headers, partial(_noted, call, read), self.timeouts)
         except FAILURES as error:
-            raise RetryableError(in_words(error)) from None
+            raise RetryableError(in_words(error), unreachable=is_unreachable(error)) from None
 
     @asynccontextmanager
     async def request(
@@ -65,33 +77,43 @@ class BlobStorage:
         url: URL,
         headers: dict[str, str],
         *,
-        total: float | None,
         data: AsyncIterable[bytes | memoryview] | None = None,
+        patience: Patience | None = None,
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, Call]]:
-        """Send one request, once, for the block that reads its answer; it may take `total` seconds.
+        """Send one request, once, for the block that reads its answer, until `patience` ends.
 
         Raise RetryableError, without the URL, if the connection breaks.
         """
         # A server that takes a body, or finishes a blob, may be silent for longer than one that sends bytes.
         stall = self.timeouts.stall if method == "GET" else None
-        timeout = aiohttp.ClientTimeout(total=total, sock_connect=self.timeouts.connect, sock_read=stall)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect, sock_read=stall)
         try:
             with self.events.call(_SERVICE, operation) as call:
-                async with self.http.request(
-                    method,
-                    url,
-                    data=data,
-                    headers=_VERSION | headers,
-                    timeout=timeout,
-                    allow_redirects=False,
-                    middlewares=(_once,),
-                ) as response:
+                async with (
+                    (patience or Patience(math.inf)).limit(),
+                    self.http.request(
+                        method,
+                        url,
+                        data=data,
+                        headers=_VERSION | headers,
+                        timeout=timeout,
+                        allow_redirects=False,
+                        middlewares=(_once,),
+                    ) as response,
+                ):
                     call.status = response.status
                     yield response, call
         except FAILURES as error:
-            raise RetryableError(str(error) if isinstance(error, _Broken) else in_words(error)) from None
+            words = str(error) if isinstance(error, _Broken) else in_words(error)
+            raise RetryableError(words, unreachable=is_unreachable(error)) from None
 
-    async def retry(self, what: str, attempt: Callable[[], Awaitable[T]], policy: Policy | None = None) -> T:
+    async def retry(
+        self,
+        what: str,
+        attempt: Callable[[], Awaitable[T]],
+        policy: Policy | None = None,
+        patience: Patience | None = None,
+    ) -> T:
         """Try until it goes well, by the policy of storage if there is no other, and log `what` failed meanwhile.
 
         Raise the last RetryableError.
@@ -102,7 +124,17 @@ class BlobStorage:
             attempt,
             lambda fault: _log.info("%s: %s", what, fault),
             lambda: self.events.emit(Retried(_SERVICE)),
+            patience or Patience(self.timeouts.patience),
         )
+
+    async def read(self, url: URL, attempt: Callable[[], Awaitable[T]], patience: Patience) -> T:
+        """Try to read from a URL until it goes well, with one try if that has just failed; RetryableError."""
+
+        async def tried(is_probe: bool) -> T:
+            policy = replace(self.timeouts.blobs, attempts=1) if is_probe else self.timeouts.blobs
+            return await self.retry("reading an artifact", attempt, policy, patience)
+
+        return await self.outages.run(url.origin(), url.raw_path, tried)
 
 
 def _noted(call: Call, read: Callable[[Response, Call], T], answer: Response) -> T:

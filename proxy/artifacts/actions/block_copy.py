@@ -18,6 +18,7 @@ from proxy.archive.crc64 import packed
 from proxy.artifacts.actions.azure import BlobStorage, appends
 from proxy.artifacts.base import ArtifactGone, CopySource, StoreRefused, Stretch
 from proxy.artifacts.retry import RetryableError, is_retryable, retry_after
+from proxy.runtime.patience import Patience
 
 _log = logging.getLogger(__name__)
 _LONGEST = 2048  # characters of a URL to copy from (Put Block From URL, `x-ms-copy-source`)
@@ -67,7 +68,8 @@ class Copying:
                 policy = self._storage.timeouts.blobs
                 policy = replace(policy, attempts=min(_ATTEMPTS, policy.attempts))
                 attempt = partial(self._once, put, stretch, url, at)
-                outcome = await self._storage.retry("copying", attempt, policy)
+                patience = Patience(self._storage.timeouts.transfer)  # the bytes can be sent instead
+                outcome = await self._storage.retry("copying", attempt, policy, patience)
                 if outcome is not _Outcome.REFUSED:
                     return outcome
             if url and await source.is_listed():  # else it was deleted, and is signed all the same
@@ -94,8 +96,8 @@ class Copying:
             "x-ms-source-range": f"bytes={at}-{at + stretch.length - 1}",
             "x-ms-source-content-crc64": crc64,
         }
-        limit = storage.timeouts.transfer
-        async with storage.request("PutBlockFromURL", "PUT", put, headers, total=limit) as (answer, _):
+        limit = Patience(storage.timeouts.transfer)
+        async with storage.request("PutBlockFromURL", "PUT", put, headers, patience=limit) as (answer, _):
             status, told = answer.status, answer.headers
         if status == HTTPStatus.CREATED:
             return _Outcome.COPIED if told.get(_CRC64) == crc64 else _Outcome.REFUSED

@@ -23,9 +23,10 @@ from proxy.artifacts.actions.azure import BlobStorage, appends
 from proxy.artifacts.actions.block_copy import Copying
 from proxy.artifacts.actions.blocks import BLOCK, Block, Part, Seen, Sent, blocks, given, without_stretches
 from proxy.artifacts.base import StoreRefused, Stretch
-from proxy.artifacts.retry import RetryableError, retry_after
+from proxy.artifacts.retry import OutOfTime, RetryableError, retry_after
 from proxy.runtime.limits import Policy
 from proxy.runtime.memory import ReadAhead
+from proxy.runtime.patience import Patience
 from proxy.runtime.tasks import TaskSet, run_in_thread
 
 MOST_BYTES = 50_000 * BLOCK  # Azure's limit is one of blocks
@@ -37,12 +38,14 @@ _ONCE = Policy(attempts=1)
 class UploadLost(Exception):
     """These bytes cannot be stored under this name any more: start again under another one.
 
-    `was_patient` is false where they were refused at once, which may be over soon.
+    `was_patient` is false where they were refused at once, which may be over soon; `is_final` is true where the time
+    for all tries is over.
     """
 
-    def __init__(self, message: str, *, was_patient: bool = True) -> None:
+    def __init__(self, message: str, *, was_patient: bool = True, is_final: bool = False) -> None:
         super().__init__(message)
         self.was_patient = was_patient
+        self.is_final = is_final
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class Upload:
                 await lanes.drain(0)
             finally:
                 await lanes.close()
-        await self._commit()
+        await self._commit(seen.size)
         return Uploaded(seen.size, seen.digest.hexdigest() if seen.digest else None, seen.tail)
 
     def _next_id(self) -> str:
@@ -121,26 +124,46 @@ class Upload:
             "Content-Type": "application/octet-stream",
             "x-ms-content-crc64": base64.b64encode(packed(checksum)).decode(),
         }
-        policy = _ONCE if self._in_order else self._storage.timeouts.blobs
-        await self._put(_block_query(place[-1]), block, headers, policy, self._storage.timeouts.transfer)
+        timeouts = self._storage.timeouts
+        if self._in_order:
+            await self._put(_block_query(place[-1]), block, headers, _ONCE, timeouts.patience, timeouts.patience)
+        else:
+            await self._put(_block_query(place[-1]), block, headers, timeouts.blobs, timeouts.answer, timeouts.patience)
 
-    async def _commit(self) -> None:
+    async def _commit(self, size: int) -> None:
         listed = "".join(f"<Latest>{block_id}</Latest>" for place in self._ids for block_id in place)
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode()
         headers = {"Content-Type": "application/xml", **self._headers}
         timeouts = self._storage.timeouts
-        await self._put("comp=blocklist", [memoryview(body)], headers, timeouts.blobs, timeouts.commit)
+        once, over_all = timeouts.finishing_times(timeouts.commit, size)
+        await self._put("comp=blocklist", [memoryview(body)], headers, timeouts.blobs, once, over_all)
 
-    async def _put(self, query: str, data: Block, headers: dict[str, str], policy: Policy, limit: float) -> None:
+    async def _put(
+        self, query: str, data: Block, headers: dict[str, str], policy: Policy, once: float, over_all: float
+    ) -> None:
+        """Send a body until it has arrived: `once` and `over_all` are the seconds without a byte for one and all tries.
+
+        Raise UploadLost.
+        """
         url = _with_query(self._url, query)
         operation = "PutBlockList" if query == "comp=blocklist" else "PutBlock"
         length = sum(map(len, data))
         headers = headers | {"Content-Length": str(length)}
 
+        patience = Patience(over_all)
+
         async def attempt() -> None:
             self._check_time()
-            body = given(data)
-            async with self._storage.request(operation, "PUT", url, headers, total=limit, data=body) as (answer, call):
+            pace = Patience(once)
+
+            async def body() -> AsyncIterator[memoryview]:
+                async for part in given(data):
+                    yield part
+                    pace.moved()
+                    patience.moved()
+
+            request = self._storage.request(operation, "PUT", url, headers, data=body(), patience=pace)
+            async with request as (answer, call):
                 call.sent = length
             if answer.status in {200, 201}:
                 return
@@ -152,9 +175,9 @@ class Upload:
             raise RetryableError(f"blob storage answered {answer.status}", retry_after(answer.headers))
 
         try:
-            await self._storage.retry("uploading", attempt, policy)
+            await self._storage.retry("uploading", attempt, policy, patience)
         except RetryableError as fault:
-            raise UploadLost(str(fault)) from None
+            raise UploadLost(str(fault), is_final=isinstance(fault, OutOfTime)) from None
 
     def _check_time(self) -> None:
         if time.monotonic() >= self._until:

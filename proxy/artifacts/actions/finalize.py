@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from proxy.artifacts.actions.block_upload import Uploaded, UploadLost
 from proxy.artifacts.actions.results import Listed, NameTaken, NoSuchArtifact, Refused, ResultsService, Unclear
 from proxy.artifacts.actions.run_reader import artifact_of
+from proxy.runtime.patience import Patience
 
 _log = logging.getLogger(__name__)
 
@@ -36,28 +37,40 @@ class Finalizer:
         `look`: this server may say yes to what it has not finished. `may` is asked before each try, and raises
         Contested where another job has the tag by now.
         """
+        size, timeouts = self.uploaded.size, self.service.timeouts
+        once, over_all = timeouts.finishing_times(timeouts.finalize, size)
+        patience = Patience(over_all)
         for wait in self.service.waits():
             await self.may()
             agreed, wait_asked = "", 0.0
+            limit = max(0.0, min(once, patience.left))
             try:
-                agreed = await self.service.finalize(self.name, self.uploaded.size, self.uploaded.sha256)
+                agreed = await self.service.finalize(self.name, size, self.uploaded.sha256, limit)
             except Unclear as doubt:
                 _log.info("finishing %s: %s", self.name, doubt)
                 wait_asked = doubt.wait
             except (NameTaken, NoSuchArtifact, Refused) as error:
-                _log.info("finishing %s: %s", self.name, error)
-                if found := await self._found():
-                    return found
-                raise UploadLost("the artifact service has lost it") from None
+                return await self._found_after(error)
             if agreed and not look:
                 return agreed
             if agreed and (found := await self._found()):
                 return found
-            await asyncio.sleep(max(wait, wait_asked))
+            pause = max(wait, wait_asked)
+            is_over = pause >= patience.left
+            await asyncio.sleep(0 if is_over else pause)
             if found := await self._found():
                 return found
+            if is_over:
+                raise UploadLost("the artifact service does not finish it", is_final=True)
             self.service.retrying()
         raise UploadLost("the artifact service does not finish it")
+
+    async def _found_after(self, error: Exception) -> Listed:
+        """Look for it after an answer that says it cannot be finished. Raise UploadLost if it is not there."""
+        _log.info("finishing %s: %s", self.name, error)
+        if found := await self._found():
+            return found
+        raise UploadLost("the artifact service has lost it")
 
     async def _found(self) -> Listed | None:
         """Look for the finished artifact; the newest, if there are several."""

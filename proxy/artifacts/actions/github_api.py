@@ -9,7 +9,7 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 
@@ -18,15 +18,16 @@ from yarl import URL
 
 from proxy.artifacts.actions.http import bearer, read_bounded
 from proxy.artifacts.base import StoreRefused
+from proxy.artifacts.outages import Outages
 from proxy.artifacts.retry import RetryableError, is_retryable, retry
 from proxy.events import EventBus, Retried
-from proxy.runtime.limits import CALLS, Policy
-from proxy.runtime.transport import FAILURES, in_words
+from proxy.runtime.limits import Timeouts
+from proxy.runtime.patience import Patience
+from proxy.runtime.transport import FAILURES, in_words, is_unreachable
 
 _log = logging.getLogger(__name__)
 _SERVICE = "api"  # in the events
 _PATIENCE = 20.0  # seconds; a rate limit that ends later is told, not waited for: clients give up after 30
-_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=15)
 _HEADERS = {
     "Accept": "application/vnd.github+json",
     "User-Agent": "image-relay",
@@ -51,22 +52,31 @@ class GitHubApi:
 
     http: aiohttp.ClientSession
     token: str = field(repr=False)
-    policy: Policy = CALLS
+    timeouts: Timeouts = field(default_factory=Timeouts)
     events: EventBus = field(default_factory=EventBus)
     largest: int = 16 * 1024 * 1024
     _blocked_until: float = float("-inf")  # by the clock of `time.time`
     _random: random.Random = field(default_factory=random.Random)
+    _outages: Outages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._outages = Outages(self.timeouts.rest)
 
     async def get(self, url: URL) -> Answer:
         """Ask until there is an answer that another try would not change; StoreRefused if there is none."""
-        try:
+
+        async def tried(is_probe: bool) -> Answer:
             return await retry(
-                self.policy,
+                replace(self.timeouts.calls, attempts=1) if is_probe else self.timeouts.calls,
                 self._random,
                 partial(self._get_once, url),
                 lambda fault: _log.info("GitHub's API: %s", fault),
                 lambda: self.events.emit(Retried(_SERVICE)),
+                Patience(self.timeouts.patience),
             )
+
+        try:
+            return await self._outages.run(url.origin(), url.raw_path_qs, tried)
         except RetryableError as fault:
             raise StoreRefused(f"GitHub's API failed ({fault}); try again later") from None
 
@@ -83,10 +93,11 @@ class GitHubApi:
     async def _get_once(self, url: URL) -> Answer:
         await asyncio.sleep(self._keep_limit())
         token = (bearer(self.token),)
+        timeout = aiohttp.ClientTimeout(total=self.timeouts.call, sock_connect=self.timeouts.connect)
         try:
             with self.events.call(_SERVICE, "GET") as call:
                 async with self.http.get(
-                    url, headers=_HEADERS, timeout=_TIMEOUT, allow_redirects=False, middlewares=token
+                    url, headers=_HEADERS, timeout=timeout, allow_redirects=False, middlewares=token
                 ) as response:
                     call.status = response.status
                     body = await read_bounded(response, self.largest)
@@ -94,7 +105,7 @@ class GitHubApi:
                         raise StoreRefused("GitHub's API answered with more than it should")
                     call.received = len(body)
         except FAILURES as error:
-            raise RetryableError(in_words(error)) from None
+            raise RetryableError(in_words(error), unreachable=is_unreachable(error)) from None
         answer = Answer(response.status, response.headers, body)
         if answer.status in _LIMITING and (wait := _limit(answer.headers)) is not None:
             self._blocked_until = time.time() + wait

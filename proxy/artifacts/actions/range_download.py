@@ -1,5 +1,6 @@
 """Downloads: absolute ranges behind a signed URL (a suffix range makes Azure send everything), checked, and resumed."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from functools import partial
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.retry import RetryableError, retry_after
 from proxy.events import Call
 from proxy.runtime.files import Bytes
+from proxy.runtime.patience import Patience
 from proxy.text import safe_text
 
 T = TypeVar("T")
@@ -43,7 +45,9 @@ class Reading:
         self._start = start
         self._stop = stop
         self._parts: list[bytes] = []  # that came, from the first byte on
-        self._broken = 0  # answers
+        self._bit_by_bit = storage.is_slow  # is what comes kept, and seen, as it comes?
+        self._loop = asyncio.get_running_loop()
+        self._patience = Patience(storage.timeouts.patience)
         self._strange = 0  # answers that were none to a range
 
     async def read(self, then: Callable[[Bytes], T]) -> T:
@@ -52,7 +56,7 @@ class Reading:
         UrlRefused, RangesIgnored, Changed; StoreRefused when nothing helps.
         """
         try:
-            return await self._storage.retry("reading an artifact", partial(self._go_on, then))
+            return await self._storage.read(self._url, partial(self._go_on, then), self._patience)
         except RetryableError as fault:
             raise StoreRefused(f"the artifact cannot be read ({fault}); try again later") from None
 
@@ -63,10 +67,13 @@ class Reading:
         if self.etag:
             headers["If-Match"] = self.etag
         take = partial(self._take, then, parts, first)
+        limit = None if self._bit_by_bit else self._storage.timeouts.transfer
+        began = self._loop.time()
         try:
-            return await self._storage.get("GetRange", self._url, headers, take)
+            return await self._storage.get(self._url, headers, take, limit)
         except RetryableError:
-            self._broken += 1
+            self._bit_by_bit = True
+            self._storage.is_slow |= limit is not None and self._loop.time() - began >= limit
             raise
 
     def _take(self, then: Callable[[Bytes], T], parts: list[bytes], first: int, response: Response, call: Call) -> T:
@@ -79,11 +86,13 @@ class Reading:
         self._check_range(response, first)
         self.etag = self.etag or response.headers.get("ETag", "")
         left = self._stop - first
-        for part in response.stream(_LITTLE if self._broken else left):
+        for part in response.stream(_LITTLE if self._bit_by_bit else left):
             parts.append(part[:left])
             left -= len(parts[-1])
             call.received += len(part)
             self._parts = [*parts]
+            if self._bit_by_bit:
+                self._loop.call_soon_threadsafe(self._patience.moved)
         if left:
             raise RetryableError("an answer ended early")
         return then(b"".join(parts))
@@ -110,7 +119,7 @@ class Reading:
 async def whole(storage: BlobStorage, url: URL) -> AsyncGenerator[bytes]:
     """Yield all bytes of a server that ignores ranges. Raise UrlRefused, Changed, RetryableError if it breaks off."""
     headers = _HEADERS | {"Range": "bytes=0-"}
-    async with storage.request("GetAll", "GET", url, headers, total=None) as (response, call):
+    async with storage.request("GetAll", "GET", url, headers) as (response, call):
         _check_status(response.status, response.headers, {200, 206})
         async for chunk in response.content.iter_any():
             call.received += len(chunk)

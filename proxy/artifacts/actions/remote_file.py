@@ -27,8 +27,10 @@ from proxy.artifacts.actions.range_download import Changed, RangesIgnored, Readi
 from proxy.artifacts.actions.twirp import NoSuchArtifact
 from proxy.artifacts.base import Artifact, ArtifactGone, CorruptDownload, StoreRefused
 from proxy.artifacts.naming import SUFFIX
+from proxy.artifacts.outages import READING
 from proxy.artifacts.retry import RetryableError
 from proxy.runtime.files import Bytes, LocalFile, trouble, write_all
+from proxy.runtime.patience import Patience
 from proxy.runtime.tasks import run_in_thread
 
 T = TypeVar("T")
@@ -36,6 +38,10 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _WAITS = 4  # between new URLs, when the first one was refused as well; seven seconds in all
 _READINGS = 3  # of one piece that comes damaged
+_ALL_REFUSED = (
+    "blob storage refuses every URL that the artifact service signs; "
+    "try again later, and see whether a firewall or proxy refuses them"
+)
 _BATCH = 1024 * 1024  # bytes that are written at once
 
 
@@ -82,10 +88,13 @@ class Link:
         self._storage = storage
         self._url: URL | None = None
         self._signing = asyncio.Lock()
+        self._vain_until = float("-inf")  # until when no read is told anew that all URLs are refused
 
     async def use(self, request: Callable[[URL], Awaitable[T]]) -> T:
         """Make a request, with a new URL where the old one is refused; ArtifactGone if there is nothing to read."""
-        waits = self._storage.timeouts.blobs.backoff(self._storage.random)
+        waits, loop = self._storage.timeouts.blobs.backoff(self._storage.random), asyncio.get_running_loop()
+        if READING.get() and loop.time() < self._vain_until:
+            raise StoreRefused(_ALL_REFUSED)
         for wait in (0.0, *islice(waits, _WAITS), 0.0):
             url = await self._current()
             try:
@@ -96,10 +105,8 @@ class Link:
             except Changed:
                 raise ArtifactGone(self._artifact.name) from None
             await asyncio.sleep(wait)
-        raise StoreRefused(
-            "blob storage refuses every URL that the artifact service signs; "
-            "try again later, and see whether a firewall or proxy refuses them"
-        )
+        self._vain_until = loop.time() + self._storage.timeouts.rest
+        raise StoreRefused(_ALL_REFUSED)
 
     async def renewed(self, refused: URL | None = None) -> URL:
         """Return a signed URL, another one than the one that was refused; raise ArtifactGone."""
@@ -234,15 +241,16 @@ class RemoteFile:
             if self._whole is None:
                 _log.info("this server gives no ranges: the artifact %s is read as a whole", self._artifact.name)
                 try:
-                    copy = partial(self._link.use, self._copy)
-                    self._whole = await self._storage.retry("reading an artifact", copy)
+                    patience = Patience(self._storage.timeouts.patience)
+                    copy = partial(self._link.use, partial(self._copy, patience))
+                    self._whole = await self._storage.retry("reading an artifact", copy, patience=patience)
                 except RetryableError as fault:
                     raise StoreRefused(f"the artifact cannot be read ({fault}); try again later") from None
                 except OSError as error:
                     raise StoreRefused(trouble(self._folder, error)) from error
             return self._whole
 
-    async def _copy(self, url: URL) -> LocalFile:
+    async def _copy(self, patience: Patience, url: URL) -> LocalFile:
         """Copy the artifact to a file without a name; it is gone when nobody holds it."""
         artifact, found, held = self._artifact, sha256(), bytearray()
 
@@ -254,6 +262,7 @@ class RemoteFile:
             async for chunk in whole(self._storage, url):
                 held += chunk
                 if len(held) >= _BATCH:
+                    patience.moved()
                     await run_in_thread(keep, bytes(held))
                     held.clear()
             await run_in_thread(keep, bytes(held))

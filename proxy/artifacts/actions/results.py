@@ -150,12 +150,15 @@ class ResultsService:
             return None
         return _url(Upload.model_validate(answer).signed_upload_url)
 
-    async def finalize(self, name: str, size: int, sha256: str | None) -> str:
-        """Finish an artifact, with one try; gives its id. Unclear if it may have been finished or not."""
+    async def finalize(self, name: str, size: int, sha256: str | None, limit: float) -> str:
+        """Finish an artifact, with one try of `limit` seconds; gives its id.
+
+        Unclear if it may have been finished or not.
+        """
         request = {**self._own(), "name": name, "size": str(size)}
         if sha256 is not None:
             request["hash"] = f"sha256:{sha256}"
-        answer = await self._twirp.once("FinalizeArtifact", request, self._twirp.timeouts.finalize)
+        answer = await self._twirp.once("FinalizeArtifact", request, limit)
         finalized = Finalized.model_validate(answer)
         if not finalized.ok:
             raise Unclear("the service did not finish the artifact")
@@ -171,7 +174,7 @@ class ResultsService:
                 return url
             raise Unclear("its answer has no URL")
 
-        return _url(await self._twirp.retry("GetSignedArtifactURL", attempt))
+        return _url(await self._twirp.retry("GetSignedArtifactURL", attempt, name))
 
     async def delete(self, run: str, job: str, name: str) -> bool:
         """Delete an artifact; gives whether it was there, as far as the service says."""

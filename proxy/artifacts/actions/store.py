@@ -195,15 +195,15 @@ class ActionsStore:
         claim = Claim(Ownership.ANY) if self.any_job and claim.whose is Ownership.JOB else claim
         contest = self._contest(name, claim)
         begun = await self._early.take(name, contest)
-        problem, tries = "", 0
+        problem, tries, is_over = "", 0, False
         for wait in service.waits():
             begun = begun or await self._begin(contest)
             try:
                 return await self._store(service, contest, begun, body)
             except UploadLost as lost:
-                problem, tries = str(lost), tries + lost.was_patient
+                problem, tries, is_over = str(lost), tries + lost.was_patient, lost.is_final
             _log.warning("%s has to be given up (%s); the upload starts again under another name", begun.full, problem)
-            if not appends(begun.created.url) and tries == _UPLOADS:
+            if is_over or (not appends(begun.created.url) and tries == _UPLOADS):
                 break
             begun = None
             await asyncio.sleep(wait)

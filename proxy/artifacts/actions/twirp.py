@@ -6,6 +6,7 @@ Bodies of answers never reach a message: they may hold signed URLs.
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -17,10 +18,12 @@ import aiohttp
 from proxy.artifacts.actions.http import NO_JSON, bearer, json_object, read_bounded
 from proxy.artifacts.actions.session import Session
 from proxy.artifacts.base import StoreExpired, StoreRefused
+from proxy.artifacts.outages import Outages
 from proxy.artifacts.retry import RetryableError, is_retryable, moment, retry, retry_after
 from proxy.events import EventBus, Retried
 from proxy.runtime.limits import Timeouts
-from proxy.runtime.transport import FAILURES, in_words
+from proxy.runtime.patience import Patience
+from proxy.runtime.transport import FAILURES, in_words, is_unreachable
 
 _log = logging.getLogger(__name__)
 _SERVICE = "artifacts"  # in the events
@@ -56,8 +59,8 @@ class NoSuchArtifact(Exception):
 class Unclear(RetryableError):
     """The service did not answer in a way that tells whether it did what it was asked."""
 
-    def __init__(self, message: str, answered: int = 0, wait: float = 0.0) -> None:
-        super().__init__(message, wait)
+    def __init__(self, message: str, answered: int = 0, wait: float = 0.0, *, unreachable: bool = False) -> None:
+        super().__init__(message, wait, unreachable=unreachable)
         self.answered = answered
 
 
@@ -83,6 +86,7 @@ class Twirp:
         self.random = Random()  # noqa: S311 - spreads retries, guards nothing
         self._events = events
         self._http = http
+        self._outages = Outages(timeouts.rest)
         self._ahead = timedelta()  # of the service's clock before ours
 
     def now(self) -> datetime:
@@ -93,8 +97,11 @@ class Twirp:
         """Call a method that may be called again. Raise as `retry`."""
         return await self.retry(method, partial(self.once, method, request))
 
-    async def retry(self, method: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try until the outcome is clear. Raise StoreRefused when nothing helps, NameTaken, NoSuchArtifact."""
+    async def retry(self, method: str, attempt: Callable[[], Awaitable[T]], about: str = "") -> T:
+        """Try until the outcome is clear. Raise StoreRefused when nothing helps, NameTaken, NoSuchArtifact.
+
+        `about` is the artifact in question.
+        """
         tries = 0
 
         def failed(fault: RetryableError) -> None:
@@ -102,11 +109,16 @@ class Twirp:
             tries += 1
             _log.info("%s: %s", method, fault)
 
+        async def tried(is_probe: bool) -> T:
+            policy = replace(self.timeouts.calls, attempts=1) if is_probe else self.timeouts.calls
+            patience = Patience(self.timeouts.patience)
+            return await retry(policy, self.random, attempt, failed, self.retrying, patience)
+
         try:
-            return await retry(self.timeouts.calls, self.random, attempt, failed, self.retrying)
+            return await self._outages.run(self.session.origin, (method, about), tried)
         except NameTaken:
             raise NameTaken(method, doubtful=tries > 0) from None
-        except Unclear as error:
+        except RetryableError as error:
             raise StoreRefused(f"the artifact service failed ({method}: {error}); try again later") from None
 
     def retrying(self) -> None:
@@ -139,9 +151,10 @@ class Twirp:
                         raise Unclear("it answered with more than it should")
                     call.received = len(body)
         except FAILURES as error:
-            reached = not isinstance(error, aiohttp.ClientConnectorError)
-            dropped = reached and isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
-            raise (Dropped if dropped else Unclear)(in_words(error)) from None  # the cause may name a URL
+            unreachable = is_unreachable(error)
+            dropped = not unreachable and isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+            kind = Dropped if dropped else Unclear
+            raise kind(in_words(error), unreachable=unreachable) from None  # the cause may name a URL
         if date := moment(response.headers.get("Date", "")):
             self._ahead = date - datetime.now(UTC)
         return _outcome(method, response, body)

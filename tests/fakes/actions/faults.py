@@ -80,6 +80,21 @@ class BodyStall:
 
 
 @dataclass(frozen=True, slots=True)
+class BodyTrickle:
+    """After so many bytes the body comes byte by byte, with a pause of so many seconds after each."""
+
+    at: int
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeadTrickle:
+    """The head of the answer comes byte by byte, with a pause of so many seconds after each, and never ends."""
+
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
 class Corrupt:
     """One byte of the body is another one than it was."""
 
@@ -107,6 +122,8 @@ Fault = (
     | Truncated
     | BodyReset
     | BodyStall
+    | BodyTrickle
+    | HeadTrickle
     | Corrupt
     | RangeIgnored
     | WrongContentRange
@@ -118,6 +135,7 @@ _ONLY_FOR: dict[type[Fault], tuple[str, ...]] = {
     Truncated: kinds.READS,
     BodyReset: kinds.READS,
     BodyStall: kinds.READS,
+    BodyTrickle: kinds.READS,
     Corrupt: kinds.READS,
     RangeIgnored: (kinds.GET_RANGE,),
     WrongContentRange: (kinds.GET_RANGE,),

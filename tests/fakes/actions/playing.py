@@ -17,9 +17,11 @@ from tests.fakes.actions.faults import (
     Answer,
     BodyReset,
     BodyStall,
+    BodyTrickle,
     Corrupt,
     Delay,
     Fault,
+    HeadTrickle,
     Plan,
     Reset,
     Truncated,
@@ -87,8 +89,19 @@ async def _disturbed(request: web.Request, handler: Handler, fault: Fault | None
         case Delay(seconds):
             await asyncio.sleep(seconds)
             return await handler(request)
+        case HeadTrickle(pause):
+            await _trickle(request, pause)
+            raise Cut
         case _:  # it concerns the body, which the handler sends
             return await handler(request)
+
+
+async def _trickle(request: web.Request, pause: float) -> None:
+    line, head = request.transport, b"HTTP/1.1 200 OK\r\nX-Padding: "
+    while line and not line.is_closing():
+        line.write(head)
+        head = b"x"
+        await asyncio.sleep(pause)
 
 
 def _break(request: web.Request, gently: bool) -> None:
@@ -136,12 +149,22 @@ async def send_body(
     return response
 
 
-async def _spoilt(body: AsyncGenerator[bytes], fault: Fault | None) -> AsyncGenerator[bytes]:
+async def _drops(content: bytes, pause: float) -> AsyncIterator[bytes]:
+    for each in content:
+        yield bytes([each])
+        await asyncio.sleep(pause)
+
+
+async def _spoilt(body: AsyncGenerator[bytes], fault: Fault | None) -> AsyncGenerator[bytes]:  # noqa: PLR0912 - a table
     start = 0
     async for chunk in body:
         at = getattr(fault, "at", -1) - start
         if not 0 <= at < len(chunk):
             yield chunk
+        elif isinstance(fault, BodyTrickle):
+            yield chunk[:at]
+            async for each in _drops(chunk[at:], fault.pause):
+                yield each
         elif isinstance(fault, Corrupt):
             yield chunk[:at] + bytes([chunk[at] ^ 0xFF]) + chunk[at + 1 :]
         else:

@@ -237,7 +237,7 @@ async def test_a_file_that_is_removed_behind_its_back_is_gone_with_the_next_list
     desk.catalog.forget_listing()
 
     assert await desk.answering() is None
-    assert desk.catalog._archives.archives() == []
+    assert desk.catalog._opener.archives.archives() == []
 
 
 async def test_a_file_that_goes_between_listing_and_opening_is_passed_over(desk: Desk) -> None:

@@ -123,7 +123,7 @@ async def storage(timeouts: Timeouts = _PATIENT) -> AsyncIterator[BlobStorage]:
 
 
 async def fetched(opened: BlobStorage, url: str) -> bytes:
-    return await opened.get("GetRange", URL(url, encoded=True), {}, whole)
+    return await opened.get(URL(url, encoded=True), {}, whole, opened.timeouts.transfer)
 
 
 def whole(answer: Response, _: Call) -> bytes:
@@ -270,7 +270,7 @@ async def test_a_redirect_is_an_answer_like_any_other() -> None:
 
     async with listening(host.serve) as port, listening(elsewhere) as other, storage() as opened:
         url = URL(f"http://127.0.0.1:{other}/x")
-        assert await opened.get("GetRange", url, {}, lambda answer, _: answer.status) == 302
+        assert await opened.get(url, {}, lambda answer, _: answer.status, None) == 302
 
     assert host.connections == 0
 

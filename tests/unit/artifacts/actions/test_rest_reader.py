@@ -16,7 +16,7 @@ from proxy.artifacts.actions.github_api import GitHubApi
 from proxy.artifacts.actions.rest_reader import RestReader, Run
 from proxy.artifacts.actions.results import NoSuchArtifact
 from proxy.artifacts.base import Artifact, StoreRefused
-from proxy.runtime.limits import Policy
+from proxy.runtime.limits import Policy, Timeouts
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer, Reset, edge_page, rate_limited
 from tests.fakes.actions.fixtures import Emulate
@@ -24,7 +24,7 @@ from tests.fakes.actions.rest import OTHER_TOKEN, READ_TOKEN
 from tests.unit.fakes.caller import Caller
 
 CONTENT = b"content" * 1000
-HASTY = Policy(attempts=3, first=0.0)
+HASTY = Timeouts(calls=Policy(attempts=3, first=0.0))
 PERMISSIONS = 'give the job "permissions: {actions: read}"'
 Reading = Callable[..., RestReader]
 

@@ -306,7 +306,7 @@ async def test_a_finish_without_a_clear_answer_is_tried_once_and_told(emulate: E
 
     async with connected() as http:
         with pytest.raises(Unclear):
-            await service(http, actions).finalize("x", 1, "00")
+            await service(http, actions).finalize("x", 1, "00", 1.0)
 
     assert actions.traffic.calls[kinds.FINALIZE] == 1
 

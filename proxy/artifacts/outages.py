@@ -1,0 +1,67 @@
+"""What failed for as long as anybody is patient is not waited for again at once: whoever reads is told so.
+
+Whoever writes tries all the same: a push that another try would save is never refused.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
+
+from proxy.artifacts.retry import RetryableError
+
+T = TypeVar("T")
+
+READING: ContextVar[bool] = ContextVar("READING", default=False)
+"""Is what runs now for a request that only reads, and can be repeated at no cost?"""
+
+
+@dataclass(slots=True)
+class _Outage:
+    """What went wrong, until when no read tries it again (monotonic seconds), and whether somebody does."""
+
+    message: str
+    until: float
+    is_tried: bool = False
+
+
+class Outages:
+    """Remembers failures for `rest` seconds: by host, if it cannot be reached, and else by what was asked of it."""
+
+    def __init__(self, rest: float) -> None:
+        self._rest = rest
+        self._known: dict[Hashable, _Outage] = {}
+
+    async def run(self, host: Hashable, request: Hashable, work: Callable[[bool], Awaitable[T]]) -> T:
+        """Do the work, unless it is known to fail; what it raises as RetryableError is remembered.
+
+        It is told whether it is the probe of what failed before, and should not try often.
+        """
+        with self._admitted([self._known[key] for key in (host, (host, request)) if key in self._known]) as is_probe:
+            try:
+                result = await work(is_probe)
+            except RetryableError as fault:
+                now = time.monotonic()
+                self._known = {key: each for key, each in self._known.items() if each.until + self._rest > now}
+                self._known[host if fault.unreachable else (host, request)] = _Outage(str(fault), now + self._rest)
+                raise
+            self._known.pop(host, None)
+            self._known.pop((host, request), None)
+            return result
+
+    @contextmanager
+    def _admitted(self, known: list[_Outage]) -> Iterator[bool]:
+        """Let one through within the block, and all that write; raise RetryableError for others, who read."""
+        reads = READING.get()
+        for each in known:
+            if reads and (each.is_tried or time.monotonic() < each.until):
+                raise RetryableError(each.message)
+        for each in known:
+            each.is_tried = True
+        try:
+            yield reads and bool(known)
+        finally:
+            for each in known:
+                each.is_tried = False

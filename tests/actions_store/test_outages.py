@@ -1,0 +1,150 @@
+"""A service or storage that stays dead, hangs or trickles: each request has an end, and the next is told at once."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from tests.actions_store.faulty import IMPATIENT, OF_CALLS, OF_RANGES
+from tests.actions_store.relays import Relays, blob_of, pulled
+from tests.api.relay import MIB, Relay
+from tests.fakes.actions import kinds
+from tests.fakes.actions.faults import Answer, BodyTrickle, Delay, Fault
+from tests.fakes.actions.fixtures import Emulate
+from tests.registry_harness import noise
+
+LAYER = noise(3 * MIB)
+SOON = 20.0  # seconds; without an end to the tries it would be minutes
+WEARY = replace(IMPATIENT, patience=0.5, rest=3600.0)
+CALLS = [
+    (kind, fault)
+    for kind in (kinds.LIST, kinds.SIGN)
+    for fault in OF_CALLS
+    if (kind, fault) != (kinds.LIST, "reset")  # so act says that there is nothing
+]
+CURED = {"whole", "no place", "other place"}  # the artifact is read as a whole instead
+
+
+async def refused(relay: Relay, path: str) -> str:
+    async with asyncio.timeout(SOON):
+        answer = await relay.ask("GET", path)
+    assert answer.error == (403, "DENIED")
+    return answer.message
+
+
+@pytest.mark.parametrize(("kind", "fault"), CALLS)
+async def test_a_call_that_never_goes_well_is_told_and_then_at_once(
+    emulate: Emulate, relays: Relays, kind: str, fault: str
+) -> None:
+    actions = emulate()
+    await (await relays.start(actions)).push_image("v1")
+    relay = await relays.start(actions, actions.job("deploy"), WEARY)
+    actions.plan.play(kind, OF_CALLS[fault], times=None)
+
+    first = await refused(relay, "/v2/app/manifests/v1")
+    asked = actions.traffic.calls[kind]
+    second = await refused(relay, "/v2/app/manifests/v1")
+
+    assert first == second
+    assert actions.traffic.calls[kind] == asked
+
+
+@pytest.mark.parametrize("fault", sorted(OF_RANGES.keys() - CURED - {"first byte", "other bytes"}))
+async def test_a_layer_that_never_comes_is_told_and_then_at_once(emulate: Emulate, relays: Relays, fault: str) -> None:
+    actions = emulate()
+    pushed = await (await relays.start(actions)).push_image("v1", layers=[LAYER])
+    relay = await relays.start(actions, actions.job("deploy"), WEARY, spool_limit=0)
+    digest = (await relay.get(pushed.digest)).json["layers"][0]["digest"]
+    actions.plan.play(kinds.GET_RANGE, OF_RANGES[fault], times=None)
+
+    async with asyncio.timeout(SOON):
+        assert [(await blob_of(relay, digest)).status for _ in range(2)] == [403] * 2  # two ranges are read
+        asked = actions.traffic.calls[kinds.GET_RANGE]
+        assert (await blob_of(relay, digest)).status == 403
+
+    assert actions.traffic.calls[kinds.GET_RANGE] == asked
+
+
+@pytest.mark.parametrize("fault", ["first byte", "other bytes"])
+async def test_a_layer_that_always_comes_damaged_is_told(emulate: Emulate, relays: Relays, fault: str) -> None:
+    actions = emulate()
+    pushed = await (await relays.start(actions)).push_image("v1", layers=[LAYER])
+    relay = await relays.start(actions, actions.job("deploy"), WEARY, spool_limit=0)
+    digest = (await relay.get(pushed.digest)).json["layers"][0]["digest"]
+    actions.plan.play(kinds.GET_RANGE, OF_RANGES[fault], times=None)
+
+    answer = await blob_of(relay, digest)
+
+    assert answer.status >= 500
+    assert "damaged" in answer.message
+
+
+@pytest.mark.parametrize("kind", [kinds.CREATE, kinds.FINALIZE, kinds.PUT_BLOCK, kinds.PUT_BLOCK_LIST])
+@pytest.mark.parametrize("fault", ["stall", "trickle", "503", "reset"])
+async def test_a_push_that_never_goes_well_is_told_in_time(
+    emulate: Emulate, relays: Relays, kind: str, fault: str
+) -> None:
+    actions = emulate()
+    relay = await relays.start(actions, tempo=WEARY)
+    pushed = await (await relays.start(actions, actions.job("other"))).push_image("v1", layers=[LAYER])
+    for content in (b'{"os":"linux","architecture":"amd64"}', LAYER):
+        await relay.push_blob(content)
+    actions.plan.play(kind, OF_CALLS[fault], times=None)
+
+    async with asyncio.timeout(SOON):
+        answer = await relay.put("v2", pushed.content)
+
+    assert answer.error == (403, "DENIED")
+    assert "try again later" in answer.message
+
+
+async def test_a_push_is_tried_while_reads_are_refused_and_ends_that(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    relay = await relays.start(actions, tempo=WEARY)
+    actions.plan.play(kinds.LIST, Answer(503), times=None)
+    await refused(relay, "/v2/app/tags/list")
+    actions.plan.clear()
+
+    await relay.push_image("v1")
+
+    assert (await relay.ask("GET", "/v2/app/tags/list")).json["tags"] == ["v1"]
+
+
+async def test_one_read_finds_out_that_all_is_well_again(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await (await relays.start(actions)).push_image("v1")
+    relay = await relays.start(actions, actions.job("deploy"), replace(WEARY, rest=0.0))
+    actions.plan.play(kinds.LIST, Answer(503), times=None)
+    await refused(relay, "/v2/app/manifests/v1")
+    asked = actions.traffic.calls[kinds.LIST]
+    await refused(relay, "/v2/app/manifests/v1")
+    assert actions.traffic.calls[kinds.LIST] == asked + 1  # it tries once
+    actions.plan.clear()
+
+    assert (await relay.get("v1")).status == 200
+
+
+@pytest.mark.parametrize("pause", [Delay(0.7), Delay(0.7, effect=True)])
+async def test_a_push_whose_bytes_move_takes_as_long_as_it_takes(
+    emulate: Emulate, relays: Relays, pause: Fault
+) -> None:
+    actions = emulate()
+    tempo = replace(WEARY, patience=2, answer=2)
+    relay = await relays.start(actions, tempo=tempo, upload_concurrency=1)
+    actions.plan.play(kinds.PUT_BLOCK, pause, times=None)
+
+    await relay.push_image("v1", layers=[noise(12 * MIB)])  # of which no block is sent beside another
+
+    actions.plan.clear()
+    assert len(await pulled(await relays.start(actions, actions.job("deploy")), "v1")) == 3
+
+
+async def test_a_layer_that_trickles_in_is_read_as_long_as_it_comes(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    pushed = await (await relays.start(actions)).push_image("v1", layers=[LAYER])
+    tempo = replace(WEARY, patience=2, transfer=0.2)
+    relay = await relays.start(actions, actions.job("deploy"), tempo, spool_limit=0)
+    digest = (await relay.get(pushed.digest)).json["layers"][0]["digest"]
+    actions.plan.play(kinds.GET_RANGE, BodyTrickle(2 * MIB, 0.0), times=1)
+
+    assert (await blob_of(relay, digest)).body == LAYER
