@@ -68,7 +68,7 @@ class JobSummary:
         return Row(
             reference=image.reference,
             digest=image.digest,
-            origin="pushed here" if image.pushed else backend.place,
+            origin="pushed here" if image.pushed else image.origin or backend.place,
             platforms=known.platforms if known else (),
             size=known.size if known else None,
             stored=(known.archive.size if sent is None else sent) if known else None,  # act lists another size
