@@ -1,5 +1,6 @@
 // The inputs of action.yml, checked. A mistake is a Failure that says how it should look.
 
+import { readFileSync } from "node:fs"
 import { isPlaceholder } from "./action-name.mjs"
 import { isId, parse } from "./references.mjs"
 import { Failure, input } from "./runner.mjs"
@@ -22,6 +23,8 @@ export function readInputs(environment = process.env) {
     platform: platform(given("platform")),
     delete: deleting(words(given("delete")), given("access")),
     deleteIf: oneOf("delete-if", given("delete-if") || "success", ["success", "always"]),
+    from: words(given("from") || environment.RELAY_FROM || "").map((word) => run(word, environment)),
+    token: given("token"),
     waitPull: span("wait-pull", given("wait-pull")),
     summary: oneOf("summary", given("summary") || "true", ["true", "false"]) === "true",
     job: context("job", given("job")),
@@ -90,6 +93,27 @@ function deleting(given, access) {
   if (access === "read") throw new Failure("delete needs access: write, which is the default; leave access out")
   if (given.includes("*") && given.length > 1) throw new Failure("delete: * is everything already; leave the others out")
   return given.map((word) => (word === "*" ? word : reference("delete", word).text))
+}
+
+/** Read which run is meant: its number, the newest good one of a workflow on a branch, or the one that triggered this one. */
+function run(word, environment) {
+  if (/^\d{1,20}$/.test(word) || /^[^\s@,/]+\.ya?ml@[^\s,]+$/.test(word)) return word
+  if (word !== "triggering") {
+    throw new Failure(`from: ${word} is no run; write its number, build.yml@main, or triggering`)
+  }
+  const id = event(environment)?.workflow_run?.id
+  if (!Number.isSafeInteger(id)) {
+    throw new Failure("from: triggering is for workflows that another run triggers: on: {workflow_run: {workflows: […]}}")
+  }
+  return String(id)
+}
+
+function event(environment) {
+  try {
+    return JSON.parse(readFileSync(environment.GITHUB_EVENT_PATH, "utf8"))
+  } catch {
+    return undefined
+  }
 }
 
 function span(name, text) {

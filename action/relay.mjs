@@ -163,9 +163,9 @@ function image(reference) {
   return `/relay/images/${encodeURI(reference)}`
 }
 
-/** Give the path of a manifest; only some hosts could stand in it, so each is a parameter. */
+/** Give the path of a manifest of this run; only some hosts could stand in it, so each is a parameter. */
 function manifest({ host, path, reference }) {
-  return `/v2/${path}/manifests/${reference}${host ? `?ns=${encodeURIComponent(host)}` : ""}`
+  return `/v2/${path}/manifests/${reference}?own${host ? `&ns=${encodeURIComponent(host)}` : ""}`
 }
 
 async function content(answer) {

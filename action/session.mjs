@@ -29,7 +29,14 @@ export function offer(inputs, registry, environment = process.env) {
     retention_days: days.length ? Math.min(...days) : "",
     access: inputs.access,
     action_version: VERSION,
+    ...(inputs.from.length ? reading(inputs, environment) : {}),
   }
+}
+
+/** Say which other runs are read, and by what. */
+function reading(inputs, environment) {
+  if (!inputs.token) throw new Failure("from needs a token: leave the input token out, and the job's own is taken")
+  return { from: inputs.from, github_token: inputs.token, api_url: environment.GITHUB_API_URL || "https://api.github.com" }
 }
 
 /** Hand the session over; gives whether this relay had none before. */

@@ -1,6 +1,9 @@
 // What the relay that the action starts gets of the environment of the step.
 
-const OWN = new Set(["RELAY_HOST", "RELAY_PORT", "RELAY_DATA", "RELAY_PUBLIC_HOST", "RELAY_STORE", "RELAY_PASSWORD"])
+const OWN = new Set([
+  ...["RELAY_HOST", "RELAY_PORT", "RELAY_DATA", "RELAY_PUBLIC_HOST", "RELAY_STORE", "RELAY_PASSWORD"],
+  "RELAY_FROM", // goes with the session, since it takes a token
+])
 const PROXIES = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]
 
 /** Give the variables that are passed on: settings that are for the workflow to choose, and proxies. */

@@ -1,7 +1,10 @@
 """What the CI says of the job in which the relay runs, in variables of its own names."""
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from config import address
 
@@ -17,6 +20,7 @@ _VARIABLES = (
     "GITHUB_RUN_ID",
     "GITHUB_SERVER_URL",
     "GITHUB_API_URL",
+    "GITHUB_EVENT_PATH",
 )
 
 
@@ -32,6 +36,7 @@ class Job:
     run_id: str = ""
     server_is_github: bool = True
     api_url: str = _GITHUB_API
+    triggering_run: str = ""  # the number of the run that triggered this one
 
 
 def read(environment: Mapping[str, str] = address.ENVIRONMENT) -> Job:
@@ -47,7 +52,15 @@ def read(environment: Mapping[str, str] = address.ENVIRONMENT) -> Job:
         run_id=given["GITHUB_RUN_ID"],
         server_is_github=server == _GITHUB or (server.startswith("https://") and server.endswith(".ghe.com")),
         api_url=given["GITHUB_API_URL"] or _GITHUB_API,
+        triggering_run=_triggering_run(given["GITHUB_EVENT_PATH"]),
     )
+
+
+def _triggering_run(event: str) -> str:
+    """Return the run that the event of this job, a file, is about; nothing where it is about none."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return str(int(json.loads(Path(event).read_bytes())["workflow_run"]["id"])) if event else ""
+    return ""
 
 
 def describe(environment: Mapping[str, str] = address.ENVIRONMENT) -> list[tuple[str, str]]:

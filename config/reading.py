@@ -54,7 +54,7 @@ def read(
         mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
         raise SettingsInvalid(list(map(_sentence, mistakes))) from None  # the cause would show the password
     except SettingsError as error:  # of a list on the command line, which may be JSON
-        field = next((each for each in Settings.model_fields if f'"{each}"' in str(error)), "an option")
+        field = next((each for each in Settings.named() if f'"{each}"' in str(error)), "an option")
         raise SettingsInvalid([f"{_variable(field)} ({_option(field)}) is no list of words"]) from None
     return settings, remarks
 
@@ -64,8 +64,8 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], l
     ours = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX)}
     injected = {name for name, value in ours.items() if address.is_injected(name, value)}
     given = {name[len(PREFIX) :].lower(): value for name, value in ours.items() if name not in injected}
-    if unknown := sorted(given.keys() - Settings.model_fields.keys()):
-        known = [_variable(field) for field in Settings.model_fields]
+    if unknown := sorted(given.keys() - Settings.named().keys()):
+        known = [_variable(field) for field in Settings.named()]
         raise SettingsInvalid([_unknown(_variable(field), "setting", known) for field in unknown])
     remarks = [f"{name} is ignored: Kubernetes sets it for a Service called relay" for name in sorted(injected)]
     return given, remarks
@@ -88,7 +88,7 @@ def _unknown(name: str, kind: str, known: Sequence[str]) -> str:
 def _sentence(mistake: ErrorDetails) -> str:
     """Write which setting has which value, and what it should be; of a number that has limits, both of them."""
     name, value = str(mistake["loc"][0]), mistake["input"]
-    field = Settings.model_fields.get(name)
+    field = Settings.named().get(name)
     limits = {type(each): each for each in field.metadata} if field else {}
     least, most = limits.get(Ge), limits.get(Le)
     reason = re.sub(r"^(Value error,|Input) ", "", mistake["msg"])
@@ -120,7 +120,7 @@ class _Parser(ArgumentParser):
             raise SettingsInvalid([message])
         if match[1] in COMMANDS:
             raise SettingsInvalid([f"put the command first: image-relay {match[1]} [options]"])
-        known = [_option(field) for field in Settings.model_fields]
+        known = [_option(field) for field in Settings.named()]
         raise SettingsInvalid([_unknown(match[1].partition("=")[0], "option", known)])
 
 
@@ -128,5 +128,5 @@ def _add_option(parser: ArgumentParser, option: str, **details: Any) -> Action:
     """Add an option with its unit, reason and default, where pydantic-settings shows types and values of Python."""
     field = option.removeprefix("--").replace("-", "_")
     default = dict(Settings().describe())[_variable(field)]
-    text = f"{Settings.model_fields[field].description} (default: {default})"
+    text = f"{Settings.named()[field].description} (default: {default})"
     return parser.add_argument(option, **details | {"metavar": "…", "help": text.replace("%", "%%")})

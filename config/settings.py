@@ -8,11 +8,14 @@ from typing import Annotated, Literal
 
 from platformdirs import user_data_path
 from pydantic import BeforeValidator, ByteSize, Field, SecretStr, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config import address
 
 PREFIX = "RELAY_"
+TRIGGERING = "triggering"  # the run that triggered this one (`on: workflow_run`)
+_RUN = re.compile(rf"[0-9]{{1,20}}|{TRIGGERING}|[^\s@,/]+\.ya?ml@[^\s,]+", re.ASCII)
 _LEAST_BUDGET = 8 * 1024 * 1024  # bytes; one piece of 4 MiB, which every transfer must be able to hold, counted twice
 
 
@@ -30,6 +33,15 @@ def _parse_span(text: str) -> float:
     if not match:
         raise ValueError("should be a time such as 90s, 10m or 1h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _parse_runs(text: str) -> tuple[str, ...]:
+    """Return runs separated by commas or white space, each once. Raise ValueError if one of them names no run."""
+    runs = tuple(dict.fromkeys(re.split(r"[\s,]+", text.strip(" ,\t\r\n"))))
+    for run in runs:
+        if not _RUN.fullmatch(run):
+            raise ValueError(f"{run[:60]!r} is not a run; write its number, workflow.yml@branch, or {TRIGGERING}")
+    return runs
 
 
 class Settings(BaseSettings):
@@ -57,7 +69,7 @@ class Settings(BaseSettings):
     store: Annotated[Literal["auto", "directory", "actions"], _AnyCase] = Field(
         "auto",
         description="where images are kept; directory: one file per image in the data folder; actions: artifacts of "
-        "the workflow run; auto: actions if GITHUB_ACTIONS=true or RELAY_RUN_ID is set, else directory",
+        "the workflow run; auto: actions if GITHUB_ACTIONS=true, or RELAY_RUN_ID or RELAY_FROM is set, else directory",
     )
     data: Path = Field(
         default_factory=lambda: user_data_path("image-relay", appauthor=False),
@@ -110,10 +122,17 @@ class Settings(BaseSettings):
         description="number of another workflow run whose images are served, read-only; needs GITHUB_TOKEN with "
         "actions: read, and GITHUB_REPOSITORY",
     )
+    from_: Annotated[tuple[str, ...] | None, _if_text(_parse_runs)] = Field(
+        None,
+        alias="from",
+        description="other runs of the repository whose images can be pulled if this run lacks them, in this order, "
+        f"separated by commas: a number, workflow.yml@branch for its newest successful run, or {TRIGGERING}; needs "
+        "GITHUB_TOKEN with actions: read",
+    )
     trust_forks: bool = Field(
         False,
-        description="with RELAY_RUN_ID: serve the images of a run whose commit comes from a fork; anybody can have "
-        "made them",
+        description="with RELAY_RUN_ID or RELAY_FROM: serve the images of a run whose commit comes from a fork; "
+        "anybody can have made them",
     )
     access: Annotated[Literal["write", "read"], _AnyCase] = Field(
         "write", description="read: serve images, refuse every push and deletion, and keep the current session"
@@ -213,12 +232,17 @@ class Settings(BaseSettings):
 
     def describe(self, *, changed: bool = False) -> list[tuple[str, str]]:
         """Return name and value of all settings, or of those that are not the defaults; a password shows as `set`."""
-        names = list(type(self).model_fields)
+        fields = type(self).model_fields
         if changed:
             defaults = type(self)()
-            given = [name for name in names if name in self.model_fields_set]
-            names = [name for name in given if getattr(self, name) != getattr(defaults, name)]
-        return [(PREFIX + name.upper(), _shown(getattr(self, name))) for name in names]
+            given = {name: field for name, field in fields.items() if name in self.model_fields_set}
+            fields = {name: field for name, field in given.items() if getattr(self, name) != getattr(defaults, name)}
+        return [(PREFIX + (field.alias or name).upper(), _shown(getattr(self, name))) for name, field in fields.items()]
+
+    @classmethod
+    def named(cls) -> dict[str, FieldInfo]:
+        """Return the fields by the names that they have for users: `from` is a word of Python."""
+        return {field.alias or name: field for name, field in cls.model_fields.items()}
 
 
 def _shown(value: object) -> str:

@@ -28,6 +28,7 @@ from proxy.registry.answers import Answers
 from proxy.registry.cleanup import Cleanup
 from proxy.registry.deletion import Deletion
 from proxy.registry.downloads import Downloads
+from proxy.registry.elsewhere import Elsewhere
 from proxy.registry.external_artifacts import ExternalArtifacts
 from proxy.registry.image_export import ImageExport
 from proxy.registry.image_import import ImageImport
@@ -148,8 +149,9 @@ def assemble(
     )
     flights, pulls = SingleFlight(tasks, limits), PullTracker(events)
     external = ExternalArtifacts(catalog, spool, flights, memory, Naming(settings.artifact_prefix), events)
-    prefetch = Prefetch(catalog, tasks, limits)
-    lookup = Lookup(spool, catalog, external, level, prefetch, backend.missing_message, limits)
+    elsewhere = Elsewhere(lambda: backend.others)
+    prefetch = Prefetch(catalog, tasks, limits, elsewhere)
+    lookup = Lookup(spool, catalog, external, level, prefetch, backend.missing_message, elsewhere, limits)
     push = Push(
         spool,
         catalog,

@@ -43,7 +43,8 @@ class Verification:
 class Blob:
     """Content in its stored form: `size` plain bytes in pieces that are in `source` from `offset` on.
 
-    `crc64` is the CRC-64/NVME of each piece as it is stored, eight bytes each, or None if it is not known.
+    `crc64` is the CRC-64/NVME of each piece as it is stored, eight bytes each, or None if it is not known. `origin`
+    says in words where it was found, if that is not the store of this relay.
     """
 
     digest: Digest
@@ -54,6 +55,7 @@ class Blob:
     media_type: str | None = None
     findings: Verification = field(default_factory=Verification, repr=False, compare=False)
     crc64: bytes | None = field(default=None, repr=False, compare=False)
+    origin: str = field(default="", compare=False)
 
     @property
     def stored(self) -> int:

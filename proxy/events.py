@@ -79,13 +79,14 @@ class NotStored:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """A client has taken what it wanted of an image: so many bytes, of so many blobs."""
+    """A client has taken what it wanted of an image: so many bytes, of so many blobs; `origin` if not from here."""
 
     reference: str
     digest: str
     size: int
     blobs: int
     seconds: float
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from proxy.api.blob_response import Sending
 from proxy.api.deadline import within
-from proxy.api.params import digest_of, name_of
+from proxy.api.params import ORIGIN, digest_of, name_of
 from proxy.api.ranges import requested
 from proxy.api.services import SERVICES
 from proxy.archive.pieces import covering
@@ -24,6 +24,7 @@ async def get(request: web.Request) -> web.StreamResponse:
         "Docker-Content-Digest": str(blob.digest),
         "Accept-Ranges": "bytes",
         "ETag": f'"{blob.digest}"',
+        **({ORIGIN: blob.origin} if blob.origin else {}),
     }
     if span:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"

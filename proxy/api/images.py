@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proxy.api.blob_response import write
 from proxy.api.client_line import has_left
-from proxy.api.params import chunks_of
+from proxy.api.params import ORIGIN, chunks_of, is_own_alone
 from proxy.api.services import SERVICES
 from proxy.errors import NameInvalid, RegistryError, TagInvalid, Unsupported
 from proxy.oci.names import Name, Tag
@@ -91,7 +91,7 @@ async def get(request: web.Request) -> web.StreamResponse:
     """Serve one image, or several with commas between them: `?compression=`, and `?platform=` or `?engine=`.
 
     Each gets the name by which it was requested, or the one after a `=`. `?loadable` refuses what no engine can load,
-    before an engine has to try.
+    before an engine has to try; `?own` what is only in another run.
     """
     tarball = await _tarball(request)
     if "loadable" in request.query:
@@ -100,6 +100,8 @@ async def get(request: web.Request) -> web.StreamResponse:
         "Content-Type": _TYPES[tarball.compression],
         "Content-Disposition": f'attachment; filename="{tarball.file}"',
     }
+    if origins := ", ".join(dict.fromkeys(each.origin for each in tarball.images if each.origin)):
+        headers[ORIGIN] = origins
     if tarball.size is not None:
         headers["Content-Length"] = str(tarball.size)
     if request.method == "HEAD":
@@ -128,7 +130,8 @@ async def _tarball(request: web.Request) -> Tarball:
         choice = Choice(platform)
     elif engine := query.get("engine"):
         choice = Choice(engine, own=True)
-    return await request.app[SERVICES].image_export.tarball(wanted, compression, choice)
+    own = is_own_alone(request)
+    return await request.app[SERVICES].image_export.tarball(wanted, compression, choice, own=own)
 
 
 def _wanted(request: web.Request) -> list[Wanted]:

@@ -9,7 +9,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.api.deadline import within
-from proxy.api.params import address_of, content_of, name_of, reference_of, tags_parameter
+from proxy.api.params import ORIGIN, address_of, content_of, is_own_alone, name_of, reference_of, tags_parameter
 from proxy.api.services import SERVICES
 from proxy.artifacts.base import UnreadableArtifact
 from proxy.blob import Blob, read_all
@@ -38,22 +38,24 @@ async def get(request: web.Request) -> web.Response:
         "Docker-Content-Digest": str(blob.digest),
         "ETag": f'"{blob.digest}"',
         "X-Content-Type-Options": "nosniff",  # whoever pushed it has chosen the type
+        **({ORIGIN: blob.origin} if blob.origin else {}),
     }
     if content is None or request.method == "HEAD":
         services.pulls.resolve(name, reference, blob.digest)
         return web.Response(headers=headers)
-    services.pulls.manifest(name, reference, blob.digest, content)
+    services.pulls.manifest(name, reference, blob.digest, content, blob.origin)
     return web.Response(body=content, headers=headers)
 
 
 async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
     name, reference, services = name_of(request), reference_of(request), request.app[SERVICES]
     version = services.lookup.catalog.version(fresh=False)
+    own = is_own_alone(request) or not _pulls(request)  # who pushes must not take what is elsewhere for stored here
     try:
-        if isinstance(reference, Tag) and _pulls(request):
+        if isinstance(reference, Tag) and not own:
             blob = await services.pull_wait.manifest(name, reference)
         else:
-            blob = await services.lookup.manifest(name, reference)
+            blob = await services.lookup.manifest(name, reference, own=own)
     except UnreadableArtifact as error:
         # Whoever is about to push is told that what cannot be read is not there, or the push would fail because of an
         # artifact that it does not need.
@@ -75,7 +77,7 @@ def _accepted(request: web.Request) -> set[str]:
 def _pulls(request: web.Request) -> bool:
     """Return whether this is the first request of a pull: engines begin with a HEAD, everybody else with a GET.
 
-    A HEAD of crane or regctl asks whether the tag has to be pushed, and must not wait for it.
+    A HEAD of crane or regctl asks whether the tag has to be pushed: it must not wait, nor find it in another run.
     """
     if request.method == "GET":
         return True

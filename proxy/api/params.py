@@ -16,6 +16,7 @@ from proxy.oci.digest import Digest, hashing
 from proxy.oci.names import Name, Tag, is_path, parse_reference, split_host
 from proxy.oci.references import repository_below
 
+ORIGIN = "Image-Relay-From"  # the header that says in which other run something was found
 _CHUNK = 64 * 1024  # bytes, which an upload holds while it waits for its turn
 _NUMBER = re.compile(r"[0-9]{1,40}")
 
@@ -34,6 +35,11 @@ async def read_repository(request: web.Request, handler: Handler) -> web.StreamR
 def name_of(request: web.Request) -> Name:
     """Return the repository of the path, in the registry of `?ns=`."""
     return request[REPOSITORY]
+
+
+def is_own_alone(request: web.Request) -> bool:
+    """Return whether a request is about what this relay stores itself, and about nothing elsewhere: `?own`."""
+    return "own" in request.query
 
 
 def repository_in(request: web.Request, text: str) -> Name:

@@ -1,6 +1,7 @@
 """The back end whose images are artifacts of a workflow run."""
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 
 from config.job import Job
@@ -18,8 +19,10 @@ from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.by_hand import FileByHand, out_of_run
 from proxy.artifacts.naming import Naming
 from proxy.backends.backend import READ_ONLY, BackendStatus, unpack_folder
-from proxy.backends.choice import readable_run
+from proxy.backends.choice import readable_run, sources_of
+from proxy.backends.other_runs import OtherRuns
 from proxy.catalog.catalog import Catalog
+from proxy.catalog.other_run import OtherRun
 from proxy.runtime.limits import DEFAULT, Limits
 
 _log = logging.getLogger(__name__)
@@ -68,6 +71,11 @@ class ActionsBackend:
             guarded=settings.password is not None,
             refusal=_READS_ANOTHER_RUN if settings.run_id else "",
         )
+        self._others = OtherRuns(
+            storage, trust, Naming(settings.artifact_prefix), unpack_folder(settings), limits, settings.trust_forks
+        )
+        if sources := sources_of(settings, job):
+            self._others.read(sources)
         self._reader = self._read_by_rest()
         if job.runtime_token and job.results_url and not settings.run_id:
             try:  # whoever set the environment vouches for its results service
@@ -110,12 +118,19 @@ class ActionsBackend:
         self._sessions.replace(session)
         self._store.open_with(self._connect(session))
         self._session_store.forget()
+        if session.others:  # a later hand-over need not name them again
+            self._others.read(session.others)
         if session.is_of_the_run_of(before):
             self.catalog.forget_listing()
         else:
             self.catalog.forget_all()
         text = "a session is in use: %s, %s; artifacts are kept for %d days"
         _log.info(text, description, session.describe_end(), session.retention.days)
+
+    @property
+    def others(self) -> Sequence[OtherRun]:
+        """The other runs to read from, in their order."""
+        return self._others.runs
 
     @property
     def public_host(self) -> str:
@@ -133,6 +148,7 @@ class ActionsBackend:
     def status(self) -> BackendStatus:
         """Return in which state session and reader are."""
         session, state = self._sessions.current, self._sessions.state
+        others = tuple(run.describe() for run in self.others)
         if self._reader and session is None:
             return BackendStatus(
                 not self._reader.refusal,
@@ -140,8 +156,10 @@ class ActionsBackend:
                 run=self._reader.run.run_id,
                 head=self._reader.head,
                 is_another_run=self._reader.another,
+                others=others,
             )
-        return BackendStatus(state in {State.ACTIVE, State.EXPIRING}, state, session.expires if session else None)
+        ready = state in {State.ACTIVE, State.EXPIRING}
+        return BackendStatus(ready, state, session.expires if session else None, others=others)
 
     def closed(self) -> str:
         """Return why nothing can be pushed or deleted now; empty where it can."""

@@ -1,15 +1,17 @@
 """The back end of a relay: what depends on where images are kept. Nobody else asks which store there is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from config.settings import Settings
-from proxy.artifacts.actions.rest_reader import Head
+from proxy.artifacts.actions.rest_runs import Head
 from proxy.artifacts.actions.session import State
 from proxy.artifacts.by_hand import FileByHand
 from proxy.catalog.catalog import Catalog
+from proxy.catalog.other_run import OtherRun
 from proxy.text import format_time
 
 READ_ONLY = (
@@ -28,6 +30,7 @@ class BackendStatus:
     run: str = ""  # that is read without a session
     head: Head | None = None
     is_another_run: bool = False
+    others: tuple[str, ...] = ()  # runs that are read besides
 
     def fields(self) -> dict[str, object]:
         """Return what `/relay/health` says of it."""
@@ -40,6 +43,8 @@ class BackendStatus:
             told["run"] = self.run
         if self.head:
             told |= {"head": self.head.repository, "commit": self.head.commit, "event": self.head.event}
+        if self.others:
+            told["from"] = list(self.others)
         return told
 
 
@@ -62,6 +67,10 @@ class Backend(Protocol):
     """Do people know the artifacts by the ids of the store?"""
 
     catalog: Catalog
+
+    @property
+    def others(self) -> Sequence[OtherRun]:
+        """Other runs that are read where the catalog has nothing, in this order."""
 
     @property
     def public_host(self) -> str:

@@ -5,8 +5,8 @@ import re
 from yarl import URL
 
 from config.job import Job
-from config.settings import Settings
-from proxy.artifacts.actions.rest_reader import Run
+from config.settings import TRIGGERING, Settings
+from proxy.artifacts.actions.rest_runs import Run, Sources
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
@@ -17,18 +17,27 @@ class StoreUnusable(Exception):
 
 def choose(settings: Settings, job: Job) -> tuple[str, str]:
     """Return which store these settings mean in this job, and why it is that one. Raise StoreUnusable."""
-    if settings.run_id and settings.store == "directory":
-        raise StoreUnusable("RELAY_RUN_ID reads artifacts: leave it out, or RELAY_STORE=directory")
-    if settings.run_id and not (job.github_token and readable_run(settings, job)):
-        raise StoreUnusable(
-            'RELAY_RUN_ID needs GITHUB_REPOSITORY and GITHUB_TOKEN, of a job with "permissions: {actions: read}"'
-        )
+    reasons = []
+    for setting, given, is_readable in (
+        ("RELAY_RUN_ID", settings.run_id, readable_run(settings, job) is not None),
+        ("RELAY_FROM", settings.from_, bool(_REPOSITORY.fullmatch(job.repository))),
+    ):
+        if not given:
+            continue
+        if settings.store == "directory":
+            raise StoreUnusable(f"{setting} reads artifacts: leave it out, or RELAY_STORE=directory")
+        if not (job.github_token and is_readable):
+            raise StoreUnusable(
+                f'{setting} needs GITHUB_REPOSITORY and GITHUB_TOKEN, of a job with "permissions: {{actions: read}}"'
+            )
+        reasons.append(f"{setting} is set")
+    sources_of(settings, job)
     if settings.store != "auto":
         return settings.store, f"RELAY_STORE={settings.store}"
-    if settings.run_id:
-        return "actions", "RELAY_RUN_ID is set"
-    if job.under_ci:
+    if job.under_ci and not settings.run_id:
         return "actions", "GITHUB_ACTIONS=true"
+    if reasons:
+        return "actions", reasons[0]
     return "directory", "GITHUB_ACTIONS is not true"
 
 
@@ -37,9 +46,27 @@ def readable_run(settings: Settings, job: Job) -> Run | None:
     run_id = settings.run_id or job.run_id
     if not (_REPOSITORY.fullmatch(job.repository) and run_id.isascii() and run_id.isdigit()):
         return None
+    api = _api(job)
+    return Run(api, job.repository, run_id) if api else None
+
+
+def sources_of(settings: Settings, job: Job) -> Sources | None:
+    """Return the other runs that the settings name; None if they name none. Raise StoreUnusable."""
+    if not settings.from_:
+        return None
+    if TRIGGERING in settings.from_ and not job.triggering_run:
+        raise StoreUnusable(f"RELAY_FROM={TRIGGERING} needs a job of a workflow with on: workflow_run")
+    api = _api(job)
+    if api is None:
+        raise StoreUnusable("RELAY_FROM needs GITHUB_API_URL to be the address of GitHub's REST API")
+    texts = tuple(job.triggering_run if text == TRIGGERING else text for text in settings.from_)
+    return Sources.parse(api, job.repository, job.github_token, texts)
+
+
+def _api(job: Job) -> URL | None:
     try:
         api = URL(job.api_url)
         api.origin()
     except ValueError:
         return None
-    return Run(api, job.repository, run_id)
+    return api

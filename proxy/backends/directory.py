@@ -1,11 +1,14 @@
 """The back end whose images are files of a folder."""
 
+from collections.abc import Sequence
+
 from config.settings import Settings
 from proxy.artifacts.base import ArtifactStore
 from proxy.artifacts.by_hand import FileByHand, out_of_folder
 from proxy.artifacts.naming import Naming
 from proxy.backends.backend import READ_ONLY, BackendStatus, unpack_folder
 from proxy.catalog.catalog import Catalog
+from proxy.catalog.other_run import OtherRun
 from proxy.errors import Denied
 from proxy.runtime.limits import DEFAULT, Limits
 
@@ -17,6 +20,7 @@ class DirectoryBackend:
     place = "the folder of the relay"
     readers = "From this relay"
     has_artifact_ids = False
+    others: Sequence[OtherRun] = ()
 
     def __init__(
         self, store: ArtifactStore, settings: Settings, public_host: str = "", limits: Limits = DEFAULT

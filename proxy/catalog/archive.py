@@ -1,6 +1,6 @@
 """Artifacts whose index was read: what they contain, for which reference, and where else the same bytes are."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -86,8 +86,14 @@ class Copies:
     sources: tuple[tuple[CopySource, int], ...]
 
 
-def copies(blob: Blob, archives: Iterable[Archive]) -> Copies | None:
-    """Return which archives have exactly the pieces of a blob, with its checksums or else theirs; None if none has."""
+def copies(blobs: Mapping[Digest, Blob], archives: Sequence[Archive]) -> dict[Digest, Copies]:
+    """Return for large blobs which archives have exactly their pieces, with their checksums or else with its own."""
+    large = {digest: blob for digest, blob in blobs.items() if blob.stored >= LEAST_COPIED}
+    found = {digest: _copies(blob, archives) for digest, blob in large.items()}
+    return {digest: where for digest, where in found.items() if where}
+
+
+def _copies(blob: Blob, archives: Sequence[Archive]) -> Copies | None:
     crc64, sources = blob.crc64, list[tuple[CopySource, int]]()
     for archive in archives:
         entry = archive.index.blobs.get(blob.digest)

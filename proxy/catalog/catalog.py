@@ -156,9 +156,9 @@ class Catalog:
         """Return the archives that are open, of a remote store; all archives of a local one."""
         return self._reader.held() if self._store.is_remote else await self.all_archives()
 
-    async def open_all(self, name: Name) -> None:
-        """Open what a repository has in a remote store, several artifacts at once, for `find_cached` and `known_of`."""
-        await self._search.open_all(name)
+    async def open_all(self, name: Name, most: int = 100) -> None:
+        """Open what a remote store has of a repository, at most so many artifacts, for `find_cached` and `known_of`."""
+        await self._search.open_all(name, most)
 
     async def find_cached(self, name: Name, digest: Digest) -> Archive | None:
         """Return an archive that has this content, as far as that can be told without asking a remote store."""

@@ -21,7 +21,6 @@ from proxy.oci.names import Name
 
 _SURVEYED = 64  # artifacts that are opened at most to find what a push need not upload
 _SURVEY = 10.0  # seconds that may take; what is not found by then is uploaded
-_AHEAD = 100  # artifacts of a repository that are opened before anything is looked for in them
 _HINTED = 3  # artifacts that are opened, one after the other, because of hints
 
 
@@ -136,16 +135,16 @@ class Search:
         newest = sorted(self._reader.candidates(name), key=order, reverse=True)
         return {each.name: known[each.name] for each in newest[:SIBLINGS] if each.name in known}
 
-    async def open_all(self, name: Name) -> None:
+    async def open_all(self, name: Name, most: int) -> None:
         """Open what a repository has in a remote store, several artifacts at once, for `find_cached` and `known_of`.
 
-        It opens at most a hundred, the likeliest first; only one if the server ignores ranges and so sends all of it.
+        It opens at most so many, the likeliest first; only one if the server ignores ranges and so sends all of it.
         Raise StoreRefused if the store cannot be listed, or at the end if one of them cannot be read.
         """
         if not self._is_remote:
             return
         await self._listing.refresh()
-        works = [partial(self._opener.open, artifact) for artifact in self._likeliest(name)[:_AHEAD]]
+        works = [partial(self._opener.open, artifact) for artifact in self._likeliest(name)[:most]]
         async with aclosing(self._reader.each_opened(works)) as archives:
             async for archive in archives:
                 if archive.source.entire:
@@ -156,12 +155,10 @@ class Search:
 
         Up to 64 more artifacts are opened for this, the newest first, until all blobs are found or 10 seconds are over.
         """
-        large = {digest: blob for digest, blob in blobs.items() if blob.stored >= LEAST_COPIED}
-        if missing := large.keys() - self.known_of(large):
+        large = {digest for digest, blob in blobs.items() if blob.stored >= LEAST_COPIED}
+        if missing := large - self.known_of(large):
             await self._survey(missing)
-        held = sorted(self._reader.held(), key=lambda each: order(each.artifact), reverse=True)
-        found = {digest: copies(blob, held) for digest, blob in large.items()}
-        return {digest: where for digest, where in found.items() if where}
+        return copies(blobs, sorted(self._reader.held(), key=lambda each: order(each.artifact), reverse=True))
 
     async def begin(
         self,

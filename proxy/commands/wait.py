@@ -10,6 +10,7 @@ from proxy.text import safe_text
 
 _FOR_EVER = {400, 401, 405}  # no reference, no password, no image-relay
 _LEAST = 2.0  # seconds
+_OWN = {"own": ""}  # an older run may have an image of the same name
 _PAUSES = (2.0, 4.0, 8.0, 15.0)  # seconds between two questions; the last one is repeated
 
 
@@ -38,13 +39,13 @@ async def _problem(relay: RelayClient, reference: str, place: Place, seconds: fl
     try:
         async with asyncio.timeout(seconds):  # a relay that hangs must not make its clients hang
             try:
-                async with relay.tarball("HEAD", reference):
+                async with relay.tarball("HEAD", reference, _OWN):
                     return ""
             except Refused:  # an answer to HEAD does not say why
                 pass
             except CommandFailed as error:  # the relay may be about to start
                 return str(error)
-            async with relay.tarball("GET", reference):
+            async with relay.tarball("GET", reference, _OWN):
                 return ""
     except TimeoutError:  # a relay may take its time where a push has begun, or storage is slow
         return await _health(relay, place, seconds)

@@ -56,6 +56,7 @@ class ExportedImage:
     digest: Digest
     size: int
     blobs: int
+    origin: str = ""  # in words, if it is not from here
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +126,27 @@ class ImageExport:
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def tarball(
-        self, wanted: Sequence[Wanted], compression: Compression, choice: Choice | None = None
+        self, wanted: Sequence[Wanted], compression: Compression, choice: Choice | None = None, *, own: bool = False
     ) -> Tarball:
         """Return one tarball of all the images; of an index either all children, or the one that is chosen.
 
+        With `own` nothing is found elsewhere.
         Raise ManifestUnknown if an image, or a child of its index, is missing.
         """
         blobs: dict[Digest, Blob] = {}
         images, exported, obstacles = [], [], list[str]()
         for each in wanted:
-            tree = await self._tree(each, choice)
+            tree = await self._tree(each, choice, own=own)
             blobs |= tree.blobs
             root = next(iter(tree.contents))
             tag = each.reference if isinstance(each.reference, Tag) else None
             images.append(Image(each.name, tag, root, tree.contents, each.names))
             size = sum(content.size for content in tree.contents.values())
-            exported.append(ExportedImage(label(each.name, each.reference), root, size, len(tree.contents)))
+            where, origin = (
+                label(each.name, each.reference),
+                next((b.origin for b in tree.blobs.values() if b.origin), ""),
+            )
+            exported.append(ExportedImage(where, root, size, len(tree.contents), origin))
             if why := loading.obstacle(root, images[-1].manifests, tree.contents.keys()):
                 obstacles.append(f"{exported[-1].reference} is not an image that an engine can load ({why})")
         if len(images) == 1 and compression is Compression.ZSTD:  # the same file as is stored
@@ -151,15 +157,15 @@ class ImageExport:
         file = f"{'images' if len(images) > 1 else one}.tar{compression.value}"
         return Tarball(file, tuple(exported), compression, segments, blobs, self.downloads, tuple(obstacles))
 
-    async def _tree(self, wanted: Wanted, choice: Choice | None) -> Tree:
+    async def _tree(self, wanted: Wanted, choice: Choice | None, *, own: bool) -> Tree:
         """Return an image with all its content. Raise ManifestUnknown if some is missing."""
         name = wanted.name
-        blob = await self.lookup.manifest(name, wanted.reference)
+        blob = await self.lookup.manifest(name, wanted.reference, own=own)
         manifest = await self.lookup.parsed(blob)
         if choice:
             digest = await choice.of(self.lookup, name, manifest, label(name, wanted.reference))
             if digest != manifest.digest:
-                blob = await self.lookup.manifest(name, digest)
+                blob = await self.lookup.manifest(name, digest, own=own)
                 manifest = await self.lookup.parsed(blob)
         tree = await gather(self.lookup, name, blob.digest, manifest)
         if tree.missing:

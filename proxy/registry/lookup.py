@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from proxy.artifacts.base import UnreadableArtifact
 from proxy.blob import Blob, read_all
+from proxy.catalog.archive import Copies
 from proxy.catalog.catalog import Catalog
 from proxy.errors import BlobUnknown, ContentDamaged, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label, split_host
+from proxy.registry.elsewhere import Elsewhere
 from proxy.registry.external_artifacts import ExternalArtifacts
 from proxy.registry.prefetch import Prefetch
 from proxy.runtime.limits import DEFAULT, Limits
@@ -40,27 +42,28 @@ class Lookup:
     level: int  # of zstd, for manifests that are not in their stored form yet
     prefetch: Prefetch
     missing_message: Callable[[str, str], str]
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
     limits: Limits = DEFAULT
 
-    async def find(self, name: Name, digest: Digest, *, known: bool = False) -> Blob | None:
+    async def find(self, name: Name, digest: Digest, *, known: bool = False, own: bool = False) -> Blob | None:
         """Return content of a repository, blob or manifest; None if it has no such content.
 
         With `known` no remote store is asked, and None may only mean that a push has to send the content again.
         Without it, raise ContentDamaged if the only copy is damaged, UnreadableArtifact if an artifact that cannot be
-        read may have the content.
+        read may have the content. Content of other runs counts as far as it was read before, and not with `own`.
         """
         if pending := await self.spool.pending.find(name, digest):
             return pending
         if self.spool.linked(name, digest) and (found := await self._anywhere(digest, known=known)):
             self.spool.refresh_link(name, digest)
             return found
-        problem = None
+        problem, other = None, None if own else await self.elsewhere.find_cached(name, digest)
         try:
-            archive = await (self.catalog.find_cached if known else self.catalog.find)(name, digest)
+            archive = await (self.catalog.find_cached if known or other else self.catalog.find)(name, digest)
         except UnreadableArtifact as error:
             archive, problem = None, error
         archive = archive or self.catalog.lingering.find(name, digest)
-        if archive and (blob := archive.blob(digest)):
+        if blob := (archive and archive.blob(digest)) or other:
             cached = None if blob.source.is_local or blob.media_type else await self.spool.find(digest)
             return cached or blob
         if known:
@@ -103,15 +106,24 @@ class Lookup:
         """Return a blob, with `known` as `sent` does. Raise BlobUnknown."""
         if blob := await (self.sent(name, digest) if known else self.find(name, digest)):
             return blob
+        if not known and (blob := await self.elsewhere.find(name, digest)):
+            return blob
         raise BlobUnknown(f"{name} has no blob {digest}")
 
-    async def manifest(self, name: Name, reference: Tag | Digest) -> Blob:
-        """Return the manifest that answers for a reference. Raise ManifestUnknown, which says what is there instead.
+    async def copies(self, blobs: Mapping[Digest, Blob]) -> Mapping[Digest, Copies]:
+        """Return for large blobs which archives, of this run or else of others, have exactly their pieces."""
+        found = await self.catalog.copies(blobs)
+        rest = {digest: blob for digest, blob in blobs.items() if digest not in found}
+        return found | await self.elsewhere.copies(rest)
 
-        While an interim archive has the tag, wait for its successor, which a client in another job may be pushing.
+    async def manifest(self, name: Name, reference: Tag | Digest, *, own: bool = False) -> Blob:
+        """Return the manifest that answers for a reference, here or, unless `own`, elsewhere.
+
+        Raise ManifestUnknown, which says what is there instead. While an interim archive has the tag, wait for its
+        successor, which a client in another job may be pushing.
         """
         if isinstance(reference, Digest):
-            blob = await self.find(name, reference)
+            blob = await self.find(name, reference, own=own)
             if blob is None and (image := await self.external.resolve(name, reference)):
                 blob = image.root
         else:
@@ -125,9 +137,12 @@ class Lookup:
                 raise ContentDamaged(f"the stored bytes of {label(name, reference)} are damaged; push the image again")
             if archive is None and (image := await self.external.resolve(name, reference)):
                 blob = image.root
+        if blob is None and not own:
+            blob = await self.elsewhere.find(name, reference)
         if blob is None or blob.media_type is None:
-            wanted = label(name, reference)
-            raise ManifestUnknown(self.missing_message(wanted, await self._there(name, wanted)))
+            wanted, others = label(name, reference), "" if own else self.elsewhere.describe()
+            nor = f" Nor is it in {others}." if others else ""
+            raise ManifestUnknown(self.missing_message(wanted, await self._there(name, wanted)) + nor)
         return blob
 
     async def _there(self, name: Name, wanted: str) -> str:

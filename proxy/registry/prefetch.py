@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from proxy.catalog.catalog import Catalog
 from proxy.errors import RegistryError
 from proxy.oci.names import Name
+from proxy.registry.elsewhere import Elsewhere
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.tasks import TaskSet
 
@@ -28,8 +29,11 @@ class _Reading:
 class Prefetch:
     """Reads the indexes of repositories that are pushed to."""
 
-    def __init__(self, catalog: Catalog, tasks: TaskSet, limits: Limits = DEFAULT) -> None:
+    def __init__(
+        self, catalog: Catalog, tasks: TaskSet, limits: Limits = DEFAULT, elsewhere: Elsewhere | None = None
+    ) -> None:
         self._catalog = catalog
+        self._elsewhere = elsewhere or Elsewhere()
         self._tasks = tasks
         self._limits = limits
         self._readings: dict[Name, _Reading] = {}
@@ -55,9 +59,10 @@ class Prefetch:
             await asyncio.wait({reading.task}, timeout=max(0.0, left))
 
     async def _read(self, name: Name) -> None:
-        """Open all archives of a repository, and log a failure."""
+        """Open all archives of a repository, and some of other runs; log a failure."""
         try:
             await self._catalog.open_all(name)
+            await self._elsewhere.open_some(name)
         except (RegistryError, OSError) as error:  # no push fails for it: clients send more than they would have to
             reason = error.strerror if isinstance(error, OSError) else error
             _log.warning("not all that the artifacts of %s have is known, so it is sent again: %s", name, reason)

@@ -5,7 +5,7 @@ Nothing is read twice or compressed again: pieces are copied as they are stored,
 
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from proxy.archive.crc64 import joined
 from proxy.archive.index import Index
 from proxy.archive.layout import Content, Image, Literal, Plan, lay_out
 from proxy.archive.loading import names
-from proxy.artifacts.base import MayBeInside, Stretch
+from proxy.artifacts.base import MayBeInside, StoreRefused, Stretch
 from proxy.blob import Blob, cut, read_stored
 from proxy.catalog.archive import LEAST_COPIED, Copies
 from proxy.errors import ManifestBlobUnknown
@@ -165,6 +165,9 @@ async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | 
             raise
         blob = None
     if blob is None and not descriptor.may_be_absent:
+        with suppress(StoreRefused):  # what was read there before may be forgotten by now
+            blob = await lookup.elsewhere.find(name, descriptor.digest)
+    if blob is None and not descriptor.may_be_absent:
         raise ManifestBlobUnknown(f"{name} has no blob {descriptor.digest}; push it before its manifest")
     return blob
 
@@ -176,4 +179,4 @@ async def body_of(
     tag, root = reference if isinstance(reference, Tag) else None, next(iter(tree.contents))
     siblings = lookup.catalog.siblings(name)
     image = Image(name, tag, root, tree.contents, names(name, tag, public_host), siblings)
-    return Body(await run_in_thread(lay_out, image), tree.blobs, memory, lookup.catalog.copies)
+    return Body(await run_in_thread(lay_out, image), tree.blobs, memory, lookup.copies)

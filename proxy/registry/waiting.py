@@ -36,18 +36,21 @@ class PullWait:
         return tuple(self._waiting)
 
     async def manifest(self, name: Name, tag: Tag) -> Blob:
-        """Return the manifest of a tag, once it is there. Raise what `Lookup.manifest` raises, in the end."""
+        """Return the manifest of a tag, once it is there. Raise what `Lookup.manifest` raises, in the end.
+
+        Other runs are read only then: an old image never comes in place of the one that is about to be pushed.
+        """
         key, began = (name, tag), time.monotonic()
         seconds = 0.0 if began < self._in_vain.get(key, 0.0) else self.seconds
         counted = False
         with ExitStack() as waiting:
             while True:
+                left = began + seconds - time.monotonic()
                 try:
-                    return await self.lookup.manifest(name, tag)
+                    return await self.lookup.manifest(name, tag, own=left > 0)
                 except (UnreadableArtifact, StoreExpired):
                     raise
                 except (ManifestUnknown, StoreRefused) as error:
-                    left = began + seconds - time.monotonic()
                     if left <= 0:
                         raise self._after(key, error) if seconds else error from None
                     if not counted:

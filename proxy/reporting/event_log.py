@@ -79,7 +79,8 @@ def _(event: NotStored) -> str:
 @_words.register
 def _(event: Pulled) -> str:
     blobs = f"{event.blobs} blob{'' if event.blobs == 1 else 's'}"
-    return f"pulled {event.reference}: {format_size(event.size)} with {blobs}{_pace(event)}{_digest(event)}"
+    origin = f" from {event.origin}" if event.origin else ""
+    return f"pulled {event.reference}{origin}: {format_size(event.size)} with {blobs}{_pace(event)}{_digest(event)}"
 
 
 @_words.register

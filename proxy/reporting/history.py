@@ -34,6 +34,7 @@ class ImageActivity:
     pulled_in: float | None = None
     pushed: bool = False
     pulls: int = 0
+    origin: str = ""  # of what was pulled, if it is not from here
 
     def handle(self, event: Stored | Unchanged | Pulled) -> None:
         """Remember what an event says about this image."""
@@ -45,7 +46,7 @@ class ImageActivity:
                 self.pushed = True
             case Pulled():
                 self.pulls += 1
-                self.pulled_in = event.seconds
+                self.pulled_in, self.origin = event.seconds, event.origin
 
 
 @dataclass(slots=True)

@@ -69,6 +69,7 @@ class JobSummary:
             reference=image.reference,
             digest=image.digest,
             pushed=image.pushed,
+            origin=image.origin,
             platforms=known.platforms if known else (),
             size=known.size if known else None,
             stored=(known.archive.size if sent is None else sent) if known else None,  # act lists another size

@@ -39,6 +39,7 @@ class Row:
     reference: str
     digest: str
     pushed: bool
+    origin: str = ""  # of what was pulled, if it is of another run
     platforms: Sequence[str] = ()
     size: int | None = None
     stored: int | None = None
@@ -183,8 +184,8 @@ def _table_of(rows: Sequence[Row], place: str, *, with_digest: bool) -> str:
             ", ".join(f"{what} in {format_duration(time)}" for what, time in each.items() if time is not None)
             for each in took
         ],
-        "From": ["pushed here" if row.pushed else place for row in rows]
-        if len({row.pushed for row in rows}) > 1
+        "From": ["pushed here" if row.pushed else row.origin or place for row in rows]
+        if len({row.pushed for row in rows}) > 1 or any(row.origin for row in rows)
         else [],
         "Expires": [row.expires for row in rows],
     }

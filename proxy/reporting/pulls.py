@@ -31,6 +31,7 @@ class _Pull:
     digest: Digest
     began: float
     last: float
+    origin: str = ""
     named: set[bytes] = field(default_factory=set)
     size: int = 0
     blobs: int = 0
@@ -40,7 +41,7 @@ class _Pull:
     def told(self) -> Pulled:
         """The event that describes the pull so far."""
         name, took = label(self.name, self.reference), self.last - self.began
-        return Pulled(name, str(self.digest), self.size, self.blobs, took)
+        return Pulled(name, str(self.digest), self.size, self.blobs, took, self.origin)
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class PullTracker:
             if len(self._resolved) > self.most_tags:
                 self._resolved.popitem(last=False)
 
-    def manifest(self, name: Name, reference: Tag | Digest, digest: Digest, content: bytes) -> None:
+    def manifest(self, name: Name, reference: Tag | Digest, digest: Digest, content: bytes, origin: str = "") -> None:
         """Note that a manifest is served, which begins a pull or belongs to one; end the oldest pulls if needed."""
         self.resolve(name, reference, digest)
         now = self.clock()
@@ -73,7 +74,7 @@ class PullTracker:
         pull = pull or self._of(name, digest)
         if pull is None:
             tag = self._resolved.get((name, digest))
-            pull = self._open[name, digest] = _Pull(name, tag or reference, digest, now, now)
+            pull = self._open[name, digest] = _Pull(name, tag or reference, digest, now, now, origin)
         pull.named.update(_DIGEST.findall(content))
         pull.size += len(content)
         pull.last = now
@@ -86,7 +87,7 @@ class PullTracker:
     def tarball(self, images: Iterable[ExportedImage], seconds: float) -> None:
         """Emit a pull for each image that was served in a tarball."""
         for each in images:
-            self.events.emit(Pulled(each.reference, str(each.digest), each.size, each.blobs, seconds))
+            self.events.emit(Pulled(each.reference, str(each.digest), each.size, each.blobs, seconds, each.origin))
 
     @contextmanager
     def blob(self, name: Name, digest: Digest) -> Iterator[Callable[[int], None]]:

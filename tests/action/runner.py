@@ -107,6 +107,7 @@ class Step:
             "${{ toJSON(job) }}": json.dumps(self.job),
             "${{ toJSON(matrix) }}": "null",
             "${{ job.status }}": self.status,
+            "${{ github.token }}": self.environment.get("GITHUB_TOKEN", ""),
         }
         defaults = {name: str(each.get("default", "")) for name, each in manifest()["inputs"].items()}
         return {name: evaluated.get(value, value) for name, value in defaults.items()} | dict(self.inputs)

@@ -65,15 +65,19 @@ class Relays:
         started: Job | None = None,
         tempo: Timeouts = HASTY,
         limits: Limits | None = None,
+        token: str = "",
         **more: Any,
     ) -> Relay:
-        """Start the relay of a job, of a job `build` where none is named; in an empty folder, or `data`."""
+        """Start the relay of a job, of a job `build` where none is named; in an empty folder, or `data`.
+
+        `token` is its GITHUB_TOKEN.
+        """
         started = started or actions.job("build")
         self.secrets |= {started.token, started.token.split(".")[1], started.token.split(".")[2]}
         if not actions.options.flavour.decimal_ids:  # numbers are everywhere by chance
             self.secrets |= {started.id, started.run.backend_id}
         return await self._start(
-            {**actions.environment(started), "GITHUB_TOKEN": ""}, tempo, limits or self.limits, **more
+            {**actions.environment(started), "GITHUB_TOKEN": token}, tempo, limits or self.limits, **more
         )
 
     async def start_without_session(self, actions: Emulator) -> Relay:

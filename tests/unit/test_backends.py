@@ -1,5 +1,6 @@
 """Which store is chosen, and what it takes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,9 @@ def chosen(data: Path, job: Job, **settings: object) -> tuple[str, str]:
         ({"store": "directory"}, WORKFLOW, "directory", "RELAY_STORE=directory"),
         ({"store": "actions"}, Job(), "actions", "RELAY_STORE=actions"),
         ({"run_id": "7"}, READER, "actions", "RELAY_RUN_ID is set"),
+        ({"from": "7"}, READER, "actions", "RELAY_FROM is set"),
+        ({"from": "7", "store": "actions"}, READER, "actions", "RELAY_STORE=actions"),
+        ({"from": "triggering"}, replace(READER, triggering_run="7"), "actions", "RELAY_FROM is set"),
     ],
 )
 def test_the_surroundings_choose_the_store_unless_it_is_set(
@@ -40,6 +44,11 @@ def test_the_surroundings_choose_the_store_unless_it_is_set(
         ({"run_id": "7"}, Job(github_token=SECRET), "RELAY_RUN_ID needs GITHUB_REPOSITORY and GITHUB_TOKEN"),
         ({"run_id": "7"}, Job(repository="octo/relay"), "RELAY_RUN_ID needs GITHUB_REPOSITORY and GITHUB_TOKEN"),
         ({"run_id": "7", "store": "directory"}, READER, "RELAY_RUN_ID reads artifacts: leave it out"),
+        ({"from": "7"}, Job(), "RELAY_FROM needs GITHUB_REPOSITORY and GITHUB_TOKEN"),
+        ({"from": "7"}, replace(READER, repository="octo"), "RELAY_FROM needs GITHUB_REPOSITORY and GITHUB_TOKEN"),
+        ({"from": "7"}, replace(READER, api_url="nowhere"), "RELAY_FROM needs GITHUB_API_URL"),
+        ({"from": "7", "store": "directory"}, READER, "RELAY_FROM reads artifacts: leave it out"),
+        ({"from": "triggering"}, READER, "RELAY_FROM=triggering needs a job of a workflow with on: workflow_run"),
     ],
 )
 def test_what_can_not_work_stops_the_start_with_a_sentence(

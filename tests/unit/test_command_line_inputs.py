@@ -23,7 +23,7 @@ REFERENCES = st.sampled_from(["app:v1", "a=b", "ghcr.io/a/b@sha256:" + "a" * 64,
 HOSTS = st.sampled_from(["127.0.0.1", "::1", "localhost", "0.0.0.0", "::"])  # noqa: S104 - nothing listens there
 ENGINES = st.sampled_from(["unix:///nowhere", "tcp://127.0.0.1:9", "ssh://me@far", "npipe://x", "tcp://[", "tcp://"])
 OPTIONS = st.sampled_from(["--file", "--platform", "--no-trunc", "--timeout", "--slow-probe", "--help", "--port", "--"])
-SETTINGS = st.sampled_from([PREFIX + field.upper() for field in Settings.model_fields])
+SETTINGS = st.sampled_from([PREFIX + field.upper() for field in Settings.named()])
 DOCKER = st.sampled_from(["DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"])
 PROXIES = st.sampled_from(["HTTP_PROXY", "https_proxy", "NO_PROXY"])
 ANY = st.one_of(st.just("RELAY_PASSWORD"), DOCKER, PROXIES, SETTINGS)
@@ -66,7 +66,7 @@ def test_every_other_command_ends_in_words(
 
 @FUZZ
 @given(
-    arguments=st.lists(TEXT | st.builds("--{}={}".format, st.sampled_from([*Settings.model_fields]), TEXT), max_size=4),
+    arguments=st.lists(TEXT | st.builds("--{}={}".format, st.sampled_from([*Settings.named()]), TEXT), max_size=4),
     environment=st.dictionaries(SETTINGS | TEXT.map(PREFIX.__add__), TEXT),
 )
 def test_every_setting_is_read_or_refused_in_words(arguments: list[str], environment: dict[str, str]) -> None:

@@ -14,7 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from yarl import URL
 
+from proxy.artifacts.actions.rest_runs import Sources
 from proxy.artifacts.actions.results import NoSuchArtifact, ResultsService
 from proxy.artifacts.actions.session import Session, SessionHolder, SessionInvalid, State, read
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts, Untrusted
@@ -60,6 +62,9 @@ class SessionRequest(BaseModel):
     retention_days: _Days = None
     access: Literal["", "read", "write"] = ""
     action_version: str = Field("", max_length=100)
+    sources: tuple[str, ...] = Field((), alias="from", max_length=20)
+    github_token: str = Field("", repr=False, max_length=_LIMIT, pattern=r"^[!-~]*$")
+    api_url: str = Field("", max_length=2048)
 
     def __str__(self) -> str:
         parts = [self.repository, self.run_id and f"run {self.run_id}", self.run_attempt and f"#{self.run_attempt}"]
@@ -98,6 +103,7 @@ class Handover:
         if self._is_repeated(session):
             return None
         self._check(session)
+        others = self._others(request)
         try:
             async with asyncio.timeout(self.patience):
                 await self.connect(session).listed()
@@ -115,8 +121,24 @@ class Handover:
             public_host=request.public_host or (before.public_host if before else ""),
             repository=request.repository,
             run_id=request.run_id,
+            others=others,
         )
         return session, str(request)
+
+    def _others(self, request: SessionRequest) -> Sources | None:
+        """Return the other runs that a request names; its token goes only to GitHub. Raise SessionRefused, Denied."""
+        if not request.sources:
+            return None
+        if not (request.repository and request.github_token and request.api_url):
+            raise SessionRefused("the session was not accepted: from needs repository, github_token and api_url")
+        try:
+            api = URL(request.api_url)
+            self.trust.check_api(api)
+            return Sources.parse(api, request.repository, request.github_token, request.sources)
+        except Untrusted as error:
+            raise Denied(f"the session was not accepted: {error}") from None
+        except ValueError as error:
+            raise SessionRefused(f"the session was not accepted: from: {error}") from None
 
     def _is_repeated(self, session: Session) -> bool:
         """Was this very session taken before, by a relay that would take no other? Its answer may have been lost."""

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from yarl import URL
 
+from proxy.artifacts.actions.rest_runs import Sources
+
 _log = logging.getLogger(__name__)
 _SCOPE = "Actions.Results"
 _TOKEN = re.compile(
@@ -35,6 +37,7 @@ class Session:
 
     `origin` is that of the results URL; `run` and `job` are backend ids. New artifacts are kept for `retention`. Under
     `public_host` clients reach this relay; `repository` and `run_id` are GitHub's. All three are empty if unknown.
+    `others` are runs to read besides, if any were named.
     """
 
     token: str = field(repr=False)
@@ -47,6 +50,7 @@ class Session:
     public_host: str = ""
     repository: str = ""
     run_id: str = ""
+    others: Sources | None = None
 
     @property
     def owner(self) -> str:

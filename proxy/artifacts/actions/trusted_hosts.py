@@ -11,6 +11,7 @@ from yarl import URL
 
 _LABELS = r"((?!xn--)[a-z0-9-]{1,63}\.)+"  # what is longer, or not ASCII, may not even be a name
 _RESULTS = re.compile(_LABELS + r"(actions\.githubusercontent|ghe)\.com")
+_API = re.compile(r"api\.github\.com|" + _LABELS + r"ghe\.com")
 _STORAGE = re.compile(_LABELS + r"blob\.core\.windows\.net")
 _HTTPS = 443  # the port at which GitHub's hosts are trusted
 
@@ -35,6 +36,11 @@ class TrustedHosts:
             raise Untrusted(
                 f"its results URL is not that of a GitHub results service; if it is yours, set {self._line(origin)}"
             )
+
+    def check_api(self, api: URL) -> None:
+        """Refuse a REST API that is neither GitHub's nor named."""
+        if not (_is_below(api, _API) or self._names(api)):
+            raise Untrusted(f"its API is not that of GitHub; if it is yours, set {self._line(api)}")
 
     def check_signed(self, url: URL, origin: URL | None) -> None:
         """Refuse a signed URL that leads elsewhere than to GitHub's storage, the results service, or a named host."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
 
@@ -11,6 +11,8 @@ from tests.fakes.actions.github import GitHubResults
 from tests.fakes.actions.ledger import Ledger, Record
 from tests.fakes.actions.options import Options
 from tests.fakes.actions.runs import Run, Runs, repository_document, stamp
+
+T = TypeVar("T")
 
 READ = "actions: read"
 WRITE = "actions: write"
@@ -21,6 +23,7 @@ OTHER_TOKEN = "ghs_emulator_contents_read"  # noqa: S105
 _PERMISSIONS = {READ_TOKEN: {READ}, WRITE_TOKEN: {READ, WRITE}, OTHER_TOKEN: set[str]()}
 _WINDOW = 3600  # seconds until a used-up budget is full again
 _PAGE, _LARGEST_PAGE = 30, 100
+_MOST_RUNS = 1000  # that a filtered list shows
 _REPOSITORY = "/repos/{owner}/{name}"
 _DOCUMENTATION = "https://docs.github.com/rest"
 
@@ -42,6 +45,7 @@ class Rest:
             ("GET", f"{actions}/artifacts", kinds.REST_ARTIFACTS, self._artifacts),
             ("GET", f"{actions}/runs/{{run}}/artifacts", kinds.REST_RUN_ARTIFACTS, self._artifacts),
             ("GET", f"{actions}/runs/{{run}}", kinds.REST_RUN, self._run),
+            ("GET", f"{actions}/workflows/{{file}}/runs", kinds.REST_RUNS, self._of_workflow),
             ("GET", f"{actions}/artifacts/{{id}}", kinds.REST_ARTIFACT, self._artifact),
             ("DELETE", f"{actions}/artifacts/{{id}}", kinds.REST_DELETE, self._delete),
             ("GET", f"{actions}/artifacts/{{id}}/zip", kinds.REST_ZIP, self._zip),
@@ -98,11 +102,20 @@ class Rest:
         ]
         if request.query.get("direction") == "asc":
             found.reverse()
-        size = min(max(int(request.query.get("per_page", _PAGE)), 1), _LARGEST_PAGE)
-        page = max(int(request.query.get("page", 1)), 1)
-        shown = [self._document(request, record) for record in found[(page - 1) * size : page * size]]
-        headers = {hdrs.LINK: _link(request, page + 1)} if page * size < len(found) else {}
-        return web.json_response({"total_count": len(found), "artifacts": shown}, headers=headers)
+        return _paged(request, "artifacts", found, lambda record: self._document(request, record))
+
+    async def _of_workflow(self, request: web.Request) -> web.Response:
+        """List the runs of a workflow; `status` names a status or a conclusion, `branch` is that of forks too."""
+        branch, status = request.query.get("branch"), request.query.get("status")
+        of_workflow = self._runs.of_workflow(request.match_info["file"])
+        if not of_workflow:
+            return _error(404, "Not Found")
+        found = [
+            run
+            for run in of_workflow
+            if branch in {None, run.head_branch} and (status is None or status in {run.status, run.conclusion})
+        ]
+        return _paged(request, "workflow_runs", found[:_MOST_RUNS], _run_document)
 
     def _document(self, request: web.Request, record: Record) -> dict[str, Any]:
         url = f"{_root(request)}/repos/{self._options.repository}/actions/artifacts/{record.id}"
@@ -163,6 +176,7 @@ def _run_document(run: Run) -> dict[str, Any]:
         "id": run.number,
         "run_attempt": run.attempt,
         "event": run.event,
+        "path": f".github/workflows/{run.workflow}",
         "status": run.status,
         "conclusion": run.conclusion,
         "head_branch": run.head_branch,
@@ -170,6 +184,15 @@ def _run_document(run: Run) -> dict[str, Any]:
         "repository": repository_document(run.repository),
         "head_repository": run.head_repository and repository_document(run.head_repository),
     }
+
+
+def _paged(request: web.Request, key: str, found: list[T], document: Callable[[T], dict[str, Any]]) -> web.Response:
+    """Show the page of a list that is asked for."""
+    size = min(max(int(request.query.get("per_page", _PAGE)), 1), _LARGEST_PAGE)
+    page = max(int(request.query.get("page", 1)), 1)
+    shown = [document(each) for each in found[(page - 1) * size : page * size]]
+    headers = {hdrs.LINK: _link(request, page + 1)} if page * size < len(found) else {}
+    return web.json_response({"total_count": len(found), key: shown}, headers=headers)
 
 
 def _root(request: web.Request) -> str:

@@ -21,6 +21,7 @@ class Run:
     head_branch: str = "main"
     head_sha: str = ""
     event: str = "push"
+    workflow: str = "build.yml"
     status: str = "in_progress"
     conclusion: str | None = None
     sees_earlier: bool = True  # "re-run failed jobs" reads what earlier attempts left, "re-run all jobs" does not
@@ -72,6 +73,11 @@ class Runs:
         own = self.known(backend_id)
         earlier = own.attempt if own.sees_earlier else 0
         return {backend_id} | {run.backend_id for run in self._of(own.number) if run.attempt < earlier}
+
+    def of_workflow(self, file: str) -> list[Run]:
+        """Return the last attempts of the runs of a workflow, the newest run first."""
+        numbers = dict.fromkeys(run.number for run in self._runs.values() if run.workflow == file)
+        return [run for number in reversed(numbers) if (run := self.latest(number))]
 
     def siblings(self, backend_id: str) -> set[str]:
         """Return the backend ids of all attempts of the same run."""

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from config import job
@@ -61,3 +63,21 @@ def test_tokens_are_shown_nowhere() -> None:
     assert ("ACTIONS_RUNTIME_TOKEN", "set") in described
     assert ("GITHUB_TOKEN", "set") in described
     assert ("GITHUB_RUN_ID", "1001") in described
+
+
+@pytest.mark.parametrize(
+    ("event", "run"),
+    [
+        ('{"workflow_run": {"id": 12345678901}}', "12345678901"),
+        ('{"workflow_run": null}', ""),
+        ("{}", ""),
+        ("no JSON", ""),
+        (None, ""),
+    ],
+)
+def test_the_event_tells_which_run_triggered_this_one(tmp_path: Path, event: str | None, run: str) -> None:
+    path = tmp_path / "event.json"
+    if event is not None:
+        path.write_text(event)
+
+    assert job.read({"GITHUB_EVENT_PATH": str(path)}).triggering_run == run

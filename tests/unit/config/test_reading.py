@@ -143,6 +143,6 @@ def test_the_help_shows_every_setting_with_its_default(capsys: pytest.CaptureFix
     assert ended.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     for name, default in Settings().describe():
-        description = Settings.model_fields[name.removeprefix("RELAY_").lower()].description
+        description = Settings.named()[name.removeprefix("RELAY_").lower()].description
         assert f"--{name.removeprefix('RELAY_').lower().replace('_', '-')} …" in shown
         assert f"{description} (default: {default})" in shown.replace("- ", "-") or default in shown

@@ -25,7 +25,7 @@ def test_the_defaults_serve_this_machine_alone() -> None:
     assert (settings.retention_days, settings.overwrite) == (3, "job")
     assert (settings.upload_concurrency, settings.download_concurrency) == (8, 8)
     assert settings.trusted_hosts is None
-    assert (settings.run_id, settings.trust_forks) == (None, False)
+    assert (settings.run_id, settings.from_, settings.trust_forks) == (None, None, False)
     assert settings.access == "write"
     assert settings.compression_level == 1
     assert (settings.settle_seconds, settings.wait) == (2, 0)
@@ -100,6 +100,7 @@ def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Pat
         "RELAY_DOWNLOAD_CONCURRENCY": "8",
         "RELAY_TRUSTED_HOSTS": "gitea:3000,10.0.0.5",
         "RELAY_RUN_ID": "none",
+        "RELAY_FROM": "none",
         "RELAY_TRUST_FORKS": "false",
         "RELAY_ACCESS": "write",
         "RELAY_COMPRESSION_LEVEL": "1",
@@ -133,6 +134,8 @@ def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Pat
         ("download_concurrency", "1"),
         ("trusted_hosts", "gitea,[::1]:8000"),
         ("run_id", "12345678901"),
+        ("from", "build.yml@main, 12345678901\ntriggering"),
+        ("from", "nightly.yaml@release/1.x"),
         ("trust_forks", "yes"),
         ("access", "READ"),
         ("compression_level", "19"),
@@ -166,6 +169,10 @@ def test_what_makes_sense_is_accepted(field: str, value: object) -> None:
         ("trusted_hosts", "http://gitea:3000", "'http://gitea:3000' is not a host or host:port"),
         ("run_id", "https://github.com/octo/relay/actions/runs/1", "should be the number of a run"),
         ("run_id", "\u0661", "should be the number of a run"),
+        ("from", "main", "'main' is not a run; write its number, workflow.yml@branch, or triggering"),
+        ("from", "build@main", "'build@main' is not a run"),
+        ("from", ",", "'' is not a run"),
+        ("from", "7,\u0661", "is not a run"),
         ("trust_forks", "perhaps", "a valid boolean"),
         ("memory_budget", "8191KiB", "should be at least 8MiB"),
         ("memory_budget", "3 bananas", "could not interpret byte unit: bananas"),
@@ -200,3 +207,10 @@ def test_an_empty_value_is_a_mistake_and_not_the_default(field: str) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("90", 90), ("1.5s", 1.5), ("10m", 600), ("1H", 3600)])
 def test_a_time_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> None:
     assert Settings.model_validate({"wait": text}).wait == seconds
+
+
+def test_runs_to_read_are_separated_by_commas_or_lines_and_each_is_there_once() -> None:
+    settings = Settings.model_validate({"from": "build.yml@main,7\n 8 ,7\n"})
+
+    assert settings.from_ == ("build.yml@main", "7", "8")
+    assert ("RELAY_FROM", "build.yml@main,7,8") in settings.describe(changed=True)

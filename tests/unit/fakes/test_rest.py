@@ -77,6 +77,28 @@ async def test_long_lists_have_pages(caller: Caller) -> None:
     assert "Link" not in last.headers
 
 
+async def test_the_runs_of_a_workflow_are_listed_newest_first_by_branch_and_by_how_they_ended(
+    actions: Emulator, caller: Caller
+) -> None:
+    for number in range(1, 5):
+        run = actions.job(run=number).run
+        run.status, run.conclusion = "completed", "success" if number != 3 else "failure"
+    actions.job(run=2).run.head_branch = "feature"
+    actions.job(run=4).run.head_repository = "fork/relay"
+    actions.job(run=5).run.workflow = "other.yml"
+
+    async def runs(query: str) -> list[int]:
+        found = (await caller.rest(f"{ACTIONS}/workflows/build.yml/runs{query}")).json
+        return [run["id"] for run in found["workflow_runs"]]
+
+    assert await runs("") == [4, 3, 2, 1, 1001]
+    assert await runs("?branch=main&status=success") == [4, 1]
+    assert await runs("?status=in_progress") == [1001]
+    assert await runs("?per_page=2&page=2") == [2, 1]
+    assert (await caller.rest(f"{ACTIONS}/workflows/absent.yml/runs")).status == 404
+    assert (await caller.rest(f"{ACTIONS}/workflows/build.yml/runs", token=OTHER_TOKEN)).status == 403
+
+
 async def test_a_download_is_a_redirect_to_a_url_for_a_minute(actions: Emulator, caller: Caller) -> None:
     number = (await caller.upload("name", CONTENT)).json["artifact_id"]
 

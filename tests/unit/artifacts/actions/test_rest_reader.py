@@ -13,7 +13,8 @@ from yarl import URL
 
 from proxy.api.server import bind_all, listen
 from proxy.artifacts.actions.github_api import GitHubApi
-from proxy.artifacts.actions.rest_reader import RestReader, Run
+from proxy.artifacts.actions.rest_reader import RestReader
+from proxy.artifacts.actions.rest_runs import NewestRun, NoRun, Run, Sources
 from proxy.artifacts.actions.results import NoSuchArtifact
 from proxy.artifacts.base import Artifact, StoreRefused
 from proxy.runtime.limits import Policy, Timeouts
@@ -326,6 +327,74 @@ async def test_the_own_run_needs_no_introduction(actions: Emulator, reading: Rea
     await reading().introduce()
 
     assert actions.traffic.calls == {}
+
+
+# The newest run of a workflow
+
+
+def test_every_way_to_name_a_run_is_read_and_nothing_else() -> None:
+    api = URL("https://api.github.com")
+
+    sources = Sources.parse(api, "octo/relay", "secret", ("7", "build.yml@main", "b.yaml@a/b@c"))
+
+    assert sources.runs == (
+        Run(api, "octo/relay", "7"),
+        NewestRun(api, "octo/relay", "build.yml", "main"),
+        NewestRun(api, "octo/relay", "b.yaml", "a/b@c"),
+    )
+    assert "secret" not in repr(sources)
+    for odd in ("", "build", "build.yml", "@main", "a/b.yml@main", "b.yml@", "b.yml@a b", "\u0661", "../b.yml@m"):
+        with pytest.raises(ValueError, match="is not a run"):
+            Sources.parse(api, "octo/relay", "secret", (odd,))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"id": "7"},
+        {"id": True},
+        {"head_repository": "octo/relay"},
+        {"head_repository": None},
+        {"head_branch": "other"},
+        {"conclusion": None},
+        {"conclusion": "failure"},
+    ],
+)
+async def test_a_run_that_does_not_say_that_it_is_the_one_is_passed_over(http: ClientSession, odd: object) -> None:
+    good = {"id": 7, "head_repository": {"full_name": "octo/relay"}, "head_branch": "main", "conclusion": "success"}
+    runs = [good | {"id": 9} | odd if odd else {}, good | {"id": 8}, good]  # type: ignore[operator]
+
+    async with answering(lambda _: web.json_response({"workflow_runs": runs})) as api:
+        reader = RestReader(GitHubApi(http, "t"), NewestRun(api, "octo/relay", "b.yml", "main"), another=True)
+        found = await reader.introduce()
+
+    assert found == reader.run == Run(api, "octo/relay", "8")
+
+
+@pytest.mark.parametrize("runs", [None, {}, "text", [7]])
+async def test_a_list_of_runs_that_makes_no_sense_is_not_called_empty(http: ClientSession, runs: object) -> None:
+    async with answering(lambda _: web.json_response({"workflow_runs": runs})) as api:
+        reader = RestReader(GitHubApi(http, "t"), NewestRun(api, "octo/relay", "b.yml", "main"), another=True)
+        with pytest.raises(StoreRefused, match="makes no sense"):
+            await reader.introduce()
+
+
+async def test_where_there_is_no_run_github_is_asked_again_after_a_while(http: ClientSession) -> None:
+    good = {"id": 7, "head_repository": {"full_name": "octo/relay"}, "head_branch": "main", "conclusion": "success"}
+    answers: list[list[dict[str, object]]] = [[], [], [good]]
+
+    async with answering(lambda _: web.json_response({"workflow_runs": answers.pop(0)})) as api:
+        wanted = NewestRun(api, "octo/relay", "b.yml", "main")
+        patient = RestReader(GitHubApi(http, "t"), wanted, kept=3600.0)
+        for _ in range(3):
+            with pytest.raises(NoRun, match=r"there is no successful run of b\.yml on main in octo/relay"):
+                await patient.introduce()
+        assert len(answers) == 2
+        hasty = RestReader(GitHubApi(http, "t"), wanted, kept=0.0)
+        with pytest.raises(NoRun):
+            await hasty.introduce()
+        assert (await hasty.introduce()).run_id == "7"
 
 
 # Signing

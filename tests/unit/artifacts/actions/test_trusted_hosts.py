@@ -154,3 +154,28 @@ def test_a_refusal_names_the_setting_that_would_help_and_keeps_what_was_set() ->
     assert line(service) == "RELAY_TRUSTED_HOSTS=10.0.0.5:34567"
     assert line(storage) == "RELAY_TRUSTED_HOSTS=gitea:3000,minio,[2001:db8::1]:443"
     assert "secret" not in str(storage.value)
+
+
+@pytest.mark.parametrize("url", ["https://api.github.com", "https://API.github.com/", "https://api.tenant.ghe.com"])
+def test_the_api_of_github_is_trusted_by_https(url: str) -> None:
+    GITHUB.check_api(URL(url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.github.com",
+        "https://api.github.com:8443",
+        "https://api.github.com.evil.example",
+        "https://api-github.com",
+        "https://github.com",
+        "https://me@api.github.com",
+        "https://x.actions.githubusercontent.com",
+        "/repos",
+    ],
+)
+def test_no_token_goes_to_another_api(url: str) -> None:
+    with pytest.raises(Untrusted, match="RELAY_TRUSTED_HOSTS="):
+        GITHUB.check_api(URL(url))
+
+    TrustedHosts(frozenset({"127.0.0.1:8000"})).check_api(URL("http://127.0.0.1:8000"))
