@@ -102,7 +102,9 @@ def test_permissions_are_given_and_few(example: Path) -> None:
 
     assert workflow["permissions"] in ({}, {"contents": "read"})
     for job in workflow["jobs"].values():
-        assert job.get("permissions", {}) in _PERMISSIONS
+        reads_others = any("from" in step.get("with", {}) for step in uses(job))
+        given = job.get("permissions", {})
+        assert given == {"contents": "read", "actions": "read"} if reads_others else given in _PERMISSIONS
 
 
 def test_images_and_actions_have_versions(example: Path) -> None:
