@@ -4,7 +4,10 @@
 #
 # BASE is any image with Python 3.11 or newer, its venv module, and CA certificates. Wheels that lie in a
 # folder `wheels` of the context are used in place of downloads; tools/download-wheels fills it.
-ARG BASE=python:3.13-slim-trixie
+# The default is pinned to what its tag meant on 2026-11-29, for all platforms. To renew it, which Debian's security updates
+# ask for before a release, write the digest here that this prints, and the version that the image has:
+#   docker buildx imagetools inspect python:3.13-slim-trixie --format '{{ .Manifest.Digest }}'
+ARG BASE=python:3.13.15-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 FROM ${BASE} AS build
 WORKDIR /src
@@ -45,6 +48,7 @@ FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=
 ARG SOURCE=https://github.com/OWNER/image-relay
+ARG ACTION=
 LABEL org.opencontainers.image.title="image-relay" \
       org.opencontainers.image.description="Push in one job, pull in the next: a registry whose storage is the artifacts of the workflow run" \
       org.opencontainers.image.licenses="Apache-2.0" \
@@ -57,6 +61,7 @@ COPY --from=build /opt/image-relay /opt/image-relay
 COPY --from=build --chown=10001:10001 /image /
 ENV PATH=/opt/image-relay/bin:$PATH \
     PYTHONPYCACHEPREFIX=/opt/image-relay/cache \
+    IMAGE_RELAY_ACTION=${ACTION} \
     RELAY_HOST=0.0.0.0,:: \
     RELAY_DATA=/data
 USER 10001:10001

@@ -8,6 +8,12 @@ export function defaultImage(environment = process.env) {
   return repository ? `ghcr.io/${repository}:${VERSION}` : ""
 }
 
+/** Give what stands behind `uses:` in the workflow; nothing for `uses: ./`. */
+export function actionName(environment = process.env) {
+  const { GITHUB_ACTION_REPOSITORY: repository, GITHUB_ACTION_REF: ref } = environment
+  return repository && ref ? `${repository}@${ref}` : ""
+}
+
 /** Is this the name of an example, whose owner may be anybody? */
 export function isPlaceholder(image) {
   return /(^|\/)OWNER\//.test(image)

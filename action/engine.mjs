@@ -86,6 +86,11 @@ async function inspectOne(id) {
   }
 }
 
+/** Give the lines that a container has printed. */
+export async function logs(id) {
+  return (await docker(["logs", "--tail", "2000", id], { both: true })).split("\n")
+}
+
 /** Give the ids of running containers with a label. */
 export async function labelled(label) {
   const ids = await docker(["ps", "--quiet", "--no-trunc", "--filter", `label=${label}`], { limit: PROMPT })

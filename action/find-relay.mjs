@@ -5,8 +5,9 @@
 // engine says which image a container runs, which of its ports are published, and where it is in the job's network.
 
 import { createHash } from "node:crypto"
-import { elsewhere, inspect, isThere, labelled } from "./engine.mjs"
-import { Relay } from "./relay.mjs"
+import { elsewhere, inspect, isThere, labelled, logs } from "./engine.mjs"
+import { Relay, reasons } from "./relay.mjs"
+import { privateHost } from "./remote.mjs"
 import { Failure } from "./runner.mjs"
 
 const TITLE = "org.opencontainers.image.title" // a label of the image, which its containers have too
@@ -17,10 +18,12 @@ export const OURS = "image-relay.job" // a label of what the action starts
 
 /** Find the relay that runs for this job already, as service container or started by an earlier step, if there is one. */
 export async function find(inputs, environment = process.env) {
-  const engine = (await isThere()) && !(await elsewhere(environment)) // what one on another machine publishes is not here
-  const found = engine ? await inEngine(inputs.job, inputs, environment) : await withoutEngine(inputs.job)
+  const engine = (await isThere()) ? await elsewhere(environment) : undefined
+  const host = engine ? await privateHost(engine) : "" // by which what it publishes is reached
+  const isUsable = engine === "" || host
+  const found = isUsable ? await inEngine(inputs.job, inputs, environment) : await withoutEngine(inputs.job)
   const chosen = choose(found, inputs.address)
-  return chosen && reach(chosen, inputs)
+  return chosen && reach(chosen, inputs, host)
 }
 
 /** Name this job, for the label of what the action starts in it; the same in each step, another in each other job. */
@@ -40,7 +43,13 @@ async function inEngine(job, inputs, environment) {
   const relays = named.flat().filter((each) => each.isRelay)
   relays.push(...unnamed.filter((seen) => isInNetworkOf(seen, environment.GITHUB_JOB)).map((seen) => describe(seen, "")))
   relays.push(...started.map((seen) => describe(seen, "")))
-  return unique(relays.filter((each) => each.running))
+  const running = unique(relays.filter((each) => each.running))
+  const [ended] = relays
+  if (ended && !running.length) {
+    const why = reasons(await logs(ended.id)).join("; ") || "its log, at the end of the job, says why"
+    throw new Failure(`the service ${ended.alias} has ended: ${why}`)
+  }
+  return running
 }
 
 /** act and Gitea's runner do not name their services. They put them in a network that is called after the job. */
@@ -131,11 +140,17 @@ function shown(places) {
 }
 
 /** Find out how this step reaches it; without an answer the job has to be changed. */
-async function reach(chosen, inputs) {
+async function reach(chosen, inputs, host) {
   const inContainer = Boolean(inputs.job.container.id)
   if (!chosen.port && !inContainer) throw new Failure(unpublished(chosen.alias))
+  if (host && chosen.port && loopback(chosen.hostAddress, "") !== "" && !inContainer) {
+    throw new Failure(
+      `the service ${chosen.alias} is published for the machine of the Docker engine alone, which is another one (${host}); ` +
+        'write its port as  ports: ["5000:5000"], and give it a RELAY_PASSWORD',
+    )
+  }
   for (let looked = 0; looked < LOOKS; looked++) {
-    for (const url of urls(chosen, inContainer)) {
+    for (const url of urls(chosen, inContainer, host)) {
       if (await new Relay(url).health()) return { ...chosen, url, registry: registry(chosen) }
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE))
@@ -145,15 +160,17 @@ async function reach(chosen, inputs) {
   )
 }
 
-function urls(chosen, inContainer) {
+function urls(chosen, inContainer, host) {
   const direct = chosen.addresses.map((address) => `http://${address}:5000`)
-  const published = chosen.port ? [`http://${loopback(chosen.hostAddress)}:${chosen.port}`] : []
+  const published = chosen.port ? [`http://${host || loopback(chosen.hostAddress, "127.0.0.1")}:${chosen.port}`] : []
+  if (host) return inContainer ? [...direct, ...published] : published
   if (!inContainer) return [...published, ...direct]
   return chosen.id ? direct : [...direct, ...published]
 }
 
-function loopback(address) {
-  return /^(0\.0\.0\.0|::|)$/.test(address) ? "127.0.0.1" : address
+/** Give the address at which a port is published, or `any` if that is at all. */
+function loopback(address, any) {
+  return /^(0\.0\.0\.0|::|)$/.test(address) ? any : address
 }
 
 /** What clients call the registry. The engine is the machine's, so it needs the port that is published there. */

@@ -4,11 +4,16 @@ import { readFileSync } from "node:fs"
 import { isPlaceholder } from "./action-name.mjs"
 import { isId, parse } from "./references.mjs"
 import { Failure, input } from "./runner.mjs"
+import { nearest } from "./spelling.mjs"
 
 /** Read every input. */
 export function readInputs(environment = process.env) {
-  const given = (name) => input(name, environment)
-  return {
+  const known = ["status"]
+  const given = (name) => {
+    known.push(name)
+    return input(name, environment)
+  }
+  const inputs = {
     address: given("address"),
     port: number("port", given("port") || "5000", 0, 65535),
     mode: mode(given("mode") || "auto", given("image")),
@@ -18,7 +23,7 @@ export function readInputs(environment = process.env) {
     retentionDays: given("retention-days") ? number("retention-days", given("retention-days"), 1, 400) : undefined,
     wait: words(given("wait")).map((word) => reference("wait", word)),
     waitSeconds: number("wait-seconds", given("wait-seconds") || "600", 0, 86400),
-    save: words(given("save")).map(saving),
+    save: storing(words(given("save")).map(saving), given("access")),
     load: distinct(words(given("load")).map(loading)),
     platform: platform(given("platform")),
     delete: deleting(words(given("delete")), given("access")),
@@ -29,6 +34,19 @@ export function readInputs(environment = process.env) {
     summary: oneOf("summary", given("summary") || "true", ["true", "false"]) === "true",
     job: context("job", given("job")),
     matrix: given("matrix"),
+  }
+  checkNames(known, environment)
+  return inputs
+}
+
+/** Refuse an input whose name was mistyped. act and its kin show the action inputs of an action that uses it: there it may be none. */
+function checkNames(known, environment) {
+  if (environment.ACT || environment.GITEA_ACTIONS || environment.FORGEJO_ACTIONS) return
+  const given = Object.keys(environment).filter((name) => name.startsWith("INPUT_") && environment[name])
+  const names = given.map((name) => name.slice("INPUT_".length).toLowerCase())
+  for (const name of names.filter((each) => !known.includes(each))) {
+    const meant = nearest(name, known)
+    if (meant) throw new Failure(`this action has no input ${name}; did you mean ${meant}?`)
   }
 }
 
@@ -85,6 +103,11 @@ function halves(where, word) {
   const [first, second, ...more] = word.split("=")
   if (more.length > 0) throw new Failure(`${where}: ${word} has more than one =`)
   return [first, second]
+}
+
+function storing(wanted, access) {
+  if (wanted.length && access === "read") throw new Failure("save needs access: write, which is the default; leave access out")
+  return wanted
 }
 
 /** Read which images go at the end of the job: each in full, or everything. */

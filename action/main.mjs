@@ -1,40 +1,48 @@
 // The step itself: find or start the relay of this job, hand the session over, and do what was asked for with images.
 
-import { randomBytes } from "node:crypto"
 import { docker, EngineAbsent, EngineError } from "./engine.mjs"
 import { load, save, wait } from "./images.mjs"
 import { readInputs } from "./inputs.mjs"
 import { choose, find, isCalled } from "./find-relay.mjs"
+import { checkPassword, ineffective, variable } from "./later-use.mjs"
 import { probe } from "./probe.mjs"
 import { find as findProcess } from "./process.mjs"
 import { Refused, Relay, Unanswered } from "./relay.mjs"
-import { annotate, Failure, log, mask, output, remember, run } from "./runner.mjs"
+import { annotate, exportVariable, Failure, log, mask, newPassword, output, remember, run } from "./runner.mjs"
 import { check, handOver } from "./session.mjs"
+import { checkSpelling } from "./settings.mjs"
 import { startRelay } from "./start-relay.mjs"
+
+const USED = "IMAGE_RELAY_USED" // the relays that steps of this job have used, for later ones
 
 await run(async () => {
   const inputs = readInputs()
+  checkSpelling()
   check()
-  const { there, password, isProcess } = await findOrStart(inputs)
+  const { there, password, isNew, hasSession, notes = [] } = await findOrStart(inputs)
   const relay = new Relay(there.url, password)
-  const first = isProcess || (await handOver(relay, inputs, there.registry))
-  keep(inputs, there, password, first)
-  const reached = isProcess ? await probe(relay, there.registry) : true
-  if (password && reached) await logIn(there.registry, password)
+  if (!hasSession) await handOver(relay, inputs, there.registry)
+  const used = (process.env[USED] ?? "").split(" ").filter(Boolean)
+  const isFirst = isNew || !used.includes(there.url)
+  exportVariable(USED, [...new Set([...used, there.url])].join(" "))
+  keep(inputs, there, password, isFirst)
+  const reached = hasSession ? await probe(relay, there.registry) : true
+  if (password && reached && isFirst) await logIn(there.registry, password)
+  if (notes.length) annotate("warning", ...notes)
   log(`image-relay serves ${there.registry}`)
-  await work(relay, inputs, there)
+  await work(relay, inputs)
 })
 
 /** Give the relay of this job, and the password that it has. */
 async function findOrStart(inputs) {
   const found = await findRelay(inputs)
   if (!found) {
-    const password = newPassword(inputs.password)
-    return { ...(await startRelay(inputs, password)), password }
+    const { there, hasSession } = await startRelay(inputs, newPassword(inputs.password))
+    return { there, hasSession, password: variable(there, "RELAY_PASSWORD"), isNew: true }
   }
   log(`the relay is ${found.started ? "the one that an earlier step has started" : `the service container ${found.alias}`}`)
-  checkFound(found, inputs)
-  return { there: found, password: passwordOf(found, inputs.password) }
+  checkPassword(found, inputs.password)
+  return { there: found, password: passwordOf(found, inputs.password), notes: ineffective(found, inputs) }
 }
 
 /** Find the relay of this job: the process that an earlier step has started, or else a container. */
@@ -44,43 +52,19 @@ async function findRelay(inputs) {
   return running && isCalled(running, inputs.address) ? running : find(inputs)
 }
 
-function newPassword(wanted) {
-  const password = wanted === "auto" ? randomBytes(24).toString("base64url") : wanted
-  if (password) mask(password)
-  return password
-}
-
-/** Of what an earlier step has started the engine knows the password. That of a service is for the workflow to say. */
+/** Of what the action has started the engine, or a record, has the password. That of a service is for the workflow to say. */
 function passwordOf(found, wanted) {
   const password = found.started ? variable(found, "RELAY_PASSWORD") : wanted
   if (password) mask(password)
   return password
 }
 
-function checkFound(found, inputs) {
-  if (inputs.password === "auto" && !found.started) {
-    throw new Failure(
-      `password: auto is for a relay that this action starts; the service ${found.alias} has its own: set RELAY_PASSWORD ` +
-        "in its env to a secret, and password to the same",
-    )
-  }
-  const days = Number(variable(found, "RELAY_RETENTION_DAYS") || 3)
-  if (inputs.retentionDays > days) {
-    const where = found.started ? "the first use of this action" : `the env of the service ${found.alias}`
-    annotate("warning", `retention-days: images are kept for ${days} days; for more set RELAY_RETENTION_DAYS in ${where}`)
-  }
-}
-
-function variable(found, name) {
-  const line = found.environment.find((each) => each.startsWith(`${name}=`))
-  return line ? line.slice(name.length + 1) : ""
-}
-
-/** Leave for the end of the job what that needs. */
-function keep(inputs, there, password, first) {
+/** Leave for the end of the job what that needs; the first use of a relay speaks for all, since its end is the last one. */
+function keep(inputs, there, password, isFirst) {
   remember("url", there.url)
   remember("password", password)
-  remember("summary", String(first && inputs.summary))
+  remember("first", String(isFirst))
+  remember("summary", String(isFirst && inputs.summary))
   remember("delete", JSON.stringify({ images: inputs.delete, when: inputs.deleteIf }))
   output("registry", there.registry)
   output("address", there.url)

@@ -3,7 +3,7 @@
 // Nothing is built, so no code of a package runs. An index, or a certificate, of the environment is honoured: the hashes
 // say what may come from there.
 
-import { readdirSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { execute } from "./command.mjs"
 import { findPython } from "./python.mjs"
@@ -12,7 +12,8 @@ import { Failure, group, log } from "./runner.mjs"
 const LOCK = join(import.meta.dirname, "requirements.txt")
 const WHEELS = join(import.meta.dirname, "..", "wheels") // as tools/download-wheels makes it, where no index can be reached
 const LIMIT = 5 * 60_000 // milliseconds to get them
-const COMMON = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--requirement", LOCK]
+const COMMON = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--requirement"]
+export const OF_COMMANDS = ["aiodocker", "markdown-it-py", "mdurl", "pygments", "rich"] // a relay that serves needs none of these
 export const ROOT = join(import.meta.dirname, "..") // where the relay's own code is
 const PIP = { // what people may have set for themselves
   PIP_REQUIRE_VIRTUALENV: "0",
@@ -27,7 +28,8 @@ export async function install(folder) {
   const python = await findPython(uv)
   const packages = join(folder, "packages")
   const begun = Date.now()
-  const how = uv ? withUv(python, packages) : await withPip(python, folder, packages)
+  const lock = writeLock(folder)
+  const how = uv ? withUv(python, packages, lock) : await withPip(python, folder, packages, lock)
   const options = { environment: how.environment, cwd: folder, limit: LIMIT }
   const [{ status, out, said }] = await Promise.all([execute(how.program, how.args, options), compile(python, folder)])
   if (status !== 0) {
@@ -36,6 +38,14 @@ export async function install(folder) {
   }
   log(`packages for ${python.name} by ${uv ? "uv" : "pip"} in ${((Date.now() - begun) / 1000).toFixed(1)} s`)
   return { python: python.path, packages }
+}
+
+/** Write the part of the lock that is needed; gives the path. */
+function writeLock(folder) {
+  const entries = readFileSync(LOCK, "utf8").split(/\n(?=\S)/)
+  const path = join(folder, "requirements.txt")
+  writeFileSync(path, entries.filter((entry) => !OF_COMMANDS.includes(entry.split("==")[0])).join("\n"))
+  return path
 }
 
 /** Give the options with which Python leaves byte code in the folder of this job, whoever else has the action's. */
@@ -50,14 +60,14 @@ async function compile(python, folder) {
 }
 
 /** uv keeps unpacked packages in its cache, and checks them no more: other jobs of the machine could change them. */
-function withUv(python, packages) {
+function withUv(python, packages, lock) {
   const target = ["--target", packages, "--python", python.path]
   const none = /^(1|true|yes|on)$/i.test(process.env.PIP_NO_INDEX ?? "") && !hasWheels() ? ["--no-index"] : []
-  const args = ["pip", "install", "--quiet", "--no-cache", ...target, ...COMMON, ...none, ...beside()]
+  const args = ["pip", "install", "--quiet", "--no-cache", ...target, ...COMMON, lock, ...none, ...beside()]
   return { program: "uv", args, environment: translated(process.env) }
 }
 
-async function withPip(python, folder, packages) {
+async function withPip(python, folder, packages, lock) {
   let program = python.path
   if (!python.pip) {
     const made = await execute(python.path, ["-I", "-m", "venv", join(folder, "pip")], { limit: LIMIT })
@@ -66,8 +76,20 @@ async function withPip(python, folder, packages) {
     }
     program = join(folder, "pip", "bin", "python")
   }
-  const args = ["-I", "-m", "pip", "install", "--quiet", "--no-compile", "--target", packages, ...COMMON, ...beside()]
+  const target = ["--target", packages, ...platforms(python.glibc)]
+  const args = ["-I", "-m", "pip", "install", "--quiet", "--no-compile", ...target, ...COMMON, lock, ...beside()]
   return { program, args, environment: PIP }
+}
+
+/**
+ * Name the platforms of the wheels of the lock. Before version 24, pip compares each of thousands of files with each platform that
+ * a machine could run, which is half of its work.
+ */
+export function platforms(glibc, arch = process.arch) {
+  const machine = { x64: "x86_64", arm64: "aarch64" }[arch]
+  const [major, minor] = glibc.split(".").map(Number)
+  if (major !== 2 || minor < 28 || !machine) return [] // no glibc, an old one, or macOS: pip finds out
+  return ["manylinux_2_28", "manylinux_2_17", "manylinux2014"].flatMap((each) => ["--platform", `${each}_${machine}`])
 }
 
 /** Give pip's own variables by the names that uv has for them. */

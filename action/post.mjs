@@ -25,16 +25,22 @@ await run(async () => {
   }
 })
 
-/** Flush, write the summary, and collect what went wrong for one annotation; gives what could not be stored. */
+/**
+ * Flush, write the summary, and collect what went wrong for one annotation; gives what could not be stored. A later use only
+ * deletes what it is asked to: the first one, whose end comes last, does the rest for all.
+ */
 async function finish(relay, notes) {
+  const isFirst = recall("first") === "true"
+  const deletion = JSON.parse(recall("delete") || '{"images":[]}')
   try {
-    const failed = await relay.flush()
+    const failed = isFirst || deletion.images.length ? await relay.flush() : []
     if (recall("summary") === "true") await writeSummary(relay)
-    await tellRefusals(relay, notes)
-    notes.push(...(await deleteImages(relay, JSON.parse(recall("delete") || '{"images":[]}'), input("status"))))
-    return failed.map((each) => `${each.reference}: ${each.problem}`)
+    if (isFirst) await tellRefusals(relay, notes)
+    notes.push(...(await deleteImages(relay, deletion, input("status"))))
+    return isFirst ? failed.map((each) => `${each.reference}: ${each.problem}`) : []
   } catch (error) {
     if (!(error instanceof Unanswered || error instanceof Refused)) throw error
+    if (!isFirst) return []
     const gone = "the relay no longer answers; what was pushed by digest alone may not be stored"
     notes.push(error instanceof Unanswered ? gone : "the relay refused to end its work", error.message)
     return []

@@ -38,8 +38,8 @@ export async function start(inputs, password, known) {
   const nonce = randomBytes(32).toString("hex")
   const answer = await told(child, { password, nonce, session: offer(inputs, "") })
   if (!answer.port) throw new Failure(refusal(answer, inputs.port, folder))
-  const days = settings(inputs).RELAY_RETENTION_DAYS ?? ""
-  const environment = [`RELAY_PASSWORD=${password}`, `RELAY_RETENTION_DAYS=${days}`]
+  const set = Object.entries({ ...settings(inputs), RELAY_PASSWORD: password }).filter(([name]) => name.startsWith("RELAY_"))
+  const environment = set.map((each) => each.join("="))
   const there = { port: String(answer.port), environment }
   records.write(folder, { ...identity, ...there, nonce })
   return place(there)

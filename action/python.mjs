@@ -10,10 +10,11 @@ const NAMES = ["python3", "python", ...MINORS.map((minor) => `python3.${minor}`)
 const USUAL = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"]
 const LIMIT = 20_000 // milliseconds for one of them to say what it is
 const ASKED = `
-import sys, sysconfig
+import platform, sys, sysconfig
 from importlib.util import find_spec
 print(sys.implementation.name, *sys.version_info[:2], int(bool(sysconfig.get_config_var("Py_GIL_DISABLED"))))
 print(*(int(find_spec(name) is not None) for name in ("pip", "ensurepip")))
+print(platform.libc_ver()[1] if platform.libc_ver()[0] == "glibc" else "")
 `
 
 /** Find one. Without `uv` it has to have pip, or at least to be able to make one. */
@@ -70,8 +71,8 @@ function isProgram(path) {
 async function ask(path) {
   const { status, out } = await execute(path, ["-I", "-c", ASKED], { limit: LIMIT })
   if (status !== 0) return undefined
-  const [name, major, minor, free, pip, ensurepip] = out.split(/\s+/)
+  const [name, major, minor, free, pip, ensurepip, glibc = ""] = out.split(/\s+/)
   const fits = name === "cpython" && major === "3" && MINORS.includes(Number(minor)) && free === "0"
   const shown = `${name} ${major}.${minor}${free === "1" ? "t" : ""}`
-  return { path, name: shown, fits, pip: pip === "1", ensurepip: ensurepip === "1" }
+  return { path, name: shown, fits, pip: pip === "1", ensurepip: ensurepip === "1", glibc }
 }

@@ -29,11 +29,18 @@ export class Refused extends Error {
   }
 }
 
+/** Give what a relay that could not start has printed as the reasons. */
+export function reasons(lines) {
+  const start = "image-relay: "
+  return lines.filter((line) => line.startsWith(start)).map((line) => line.slice(start.length))
+}
+
 /** A relay at an address such as http://127.0.0.1:5000. */
 export class Relay {
   constructor(url, password = "") {
     this.url = url
-    this.headers = password ? { authorization: `Basic ${Buffer.from(`relay:${password}`).toString("base64")}` } : {}
+    const login = password ? { authorization: `Basic ${Buffer.from(`relay:${password}`).toString("base64")}` } : {}
+    this.headers = { "user-agent": `image-relay-action/${VERSION}`, ...login } // whose failures this step shows itself
   }
 
   /** Say how it is, or nothing if what listens there is no relay. */

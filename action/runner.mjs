@@ -1,7 +1,7 @@
 // What passes between this step and the runner: inputs and state in, outputs, annotations and masks out.
 // Text from outside is made inert in one place, here, before it is printed.
 
-import { randomUUID } from "node:crypto"
+import { randomBytes, randomUUID } from "node:crypto"
 import { appendFileSync } from "node:fs"
 
 const LIMIT = 4000 // characters of one annotation; GitHub cuts them at 4 KiB
@@ -27,6 +27,11 @@ export function output(name, value) {
   write("GITHUB_OUTPUT", name, value)
 }
 
+/** Give a variable to the later steps of this job, and to their uses of the action. */
+export function exportVariable(name, value) {
+  write("GITHUB_ENV", name, value)
+}
+
 /** Append Markdown to the summary of the job. */
 export function summarize(markdown) {
   append("GITHUB_STEP_SUMMARY", markdown.endsWith("\n") ? markdown : `${markdown}\n`)
@@ -35,6 +40,13 @@ export function summarize(markdown) {
 /** Let the runner show *** wherever this is printed. */
 export function mask(secret) {
   console.log(`::add-mask::${escape(secret)}`)
+}
+
+/** Give the password that is wanted, or for `auto` a new one, masked. */
+export function newPassword(wanted) {
+  const password = wanted === "auto" ? randomBytes(24).toString("base64url") : wanted
+  if (password) mask(password)
+  return password
 }
 
 /** Print one line, whatever is in it. */

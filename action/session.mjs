@@ -39,15 +39,13 @@ function reading(inputs, environment) {
   return { from: inputs.from, github_token: inputs.token, api_url: environment.GITHUB_API_URL || "https://api.github.com" }
 }
 
-/** Hand the session over; gives whether this relay had none before. */
+/** Hand the session over. */
 export async function handOver(relay, inputs, registry) {
-  const before = await relay.health()
   try {
     await relay.takeSession(offer(inputs, registry))
   } catch (error) {
     throw explained(error)
   }
-  return before?.session === "none"
 }
 
 function explained(error) {

@@ -1,18 +1,46 @@
 // What the relay that the action starts gets of the environment of the step.
 
-const OWN = new Set([
+import { actionName } from "./action-name.mjs"
+import { Failure } from "./runner.mjs"
+import { nearest } from "./spelling.mjs"
+
+const OWN = [
   ...["RELAY_HOST", "RELAY_PORT", "RELAY_DATA", "RELAY_PUBLIC_HOST", "RELAY_STORE", "RELAY_PASSWORD"],
   "RELAY_FROM", // goes with the session, since it takes a token
-])
+]
 const PROXIES = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]
+const INJECTED = /^RELAY_(\w+_)?(SERVICE|PORT)_\w+$/ // by Kubernetes, for a Service called relay
+const FOR_WORKFLOWS = [
+  ...["RELAY_SPOOL_LIMIT", "RELAY_MEMORY_BUDGET", "RELAY_ARTIFACT_PREFIX", "RELAY_ARTIFACT_FORMAT", "RELAY_RETENTION_DAYS"],
+  ...["RELAY_OVERWRITE", "RELAY_UPLOAD_CONCURRENCY", "RELAY_DOWNLOAD_CONCURRENCY", "RELAY_TRUSTED_HOSTS", "RELAY_RUN_ID"],
+  ...["RELAY_TRUST_FORKS", "RELAY_ACCESS", "RELAY_COMPRESSION_LEVEL", "RELAY_SETTLE_SECONDS", "RELAY_WAIT"],
+  ...["RELAY_LOG_FORMAT", "RELAY_LOG_LEVEL"],
+]
+export const KNOWN = [...OWN, ...FOR_WORKFLOWS]
 
 /** Give the variables that are passed on: settings that are for the workflow to choose, and proxies. */
 export function settings(inputs, environment = process.env) {
-  const chosen = Object.keys(environment).filter((name) => name.startsWith("RELAY_") && !OWN.has(name))
+  const chosen = Object.keys(environment).filter((name) => name.startsWith("RELAY_") && !OWN.includes(name))
   const passed = pick(environment, [...chosen, ...PROXIES])
   if (inputs.retentionDays) passed.RELAY_RETENTION_DAYS ??= String(inputs.retentionDays)
   if (inputs.waitPull) passed.RELAY_WAIT ??= inputs.waitPull
-  return { ...passed, RELAY_STORE: "actions" }
+  const name = actionName(environment)
+  return { ...passed, ...(name ? { IMAGE_RELAY_ACTION: name } : {}), RELAY_STORE: "actions" }
+}
+
+/** Give the settings of the step's environment that are for the workflow to choose. */
+export function chosen(environment = process.env) {
+  return pick(environment, FOR_WORKFLOWS)
+}
+
+/** Refuse variables that are nearly settings: a later use starts no relay that would refuse them. */
+export function checkSpelling(environment = process.env) {
+  const unknown = Object.keys(environment).filter((name) => name.startsWith("RELAY_") && !KNOWN.includes(name) && !INJECTED.test(name))
+  const mistaken = unknown.map((name) => ({ name, meant: nearest(name, KNOWN) })).filter(({ meant }) => meant)
+  if (!mistaken.length) return
+  throw new Failure(
+    mistaken.map(({ name, meant }) => `${name} is not a setting of image-relay; did you mean ${meant}?`).join(" "),
+  )
 }
 
 /** Give those of the variables that have a value. */

@@ -24,7 +24,7 @@ async function asProcess(inputs, password, why) {
   log(`the relay is a process of this job: ${why}`)
   try {
     const there = await ownProcess.start(inputs, password, (folder) => remember("process", folder))
-    return { there, isProcess: true }
+    return { there, hasSession: true }
   } catch (error) {
     if (!(error instanceof Failure) || inputs.mode === "process") throw error
     throw new Failure(`${error.message}. (It is a process because ${why})`)

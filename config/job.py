@@ -1,6 +1,7 @@
 """What the CI says of the job in which the relay runs, in variables of its own names."""
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from config import address
 _GITHUB = "https://github.com"
 _GITHUB_API = "https://api.github.com"
 _SECRET = frozenset({"ACTIONS_RUNTIME_TOKEN", "GITHUB_TOKEN"})
+_ACTION = re.compile(r"(\./[\w./-]*|[\w.-]+(/[\w.-]+)+@[\w./-]+)", re.ASCII)
 _VARIABLES = (
     "GITHUB_ACTIONS",
     "ACTIONS_RUNTIME_TOKEN",
@@ -37,11 +39,13 @@ class Job:
     server_is_github: bool = True
     api_url: str = _GITHUB_API
     triggering_run: str = ""  # the number of the run that triggered this one
+    action: str = ""  # how a workflow names the action that belongs to this relay, such as team/image-relay@v1
 
 
 def read(environment: Mapping[str, str] = address.ENVIRONMENT) -> Job:
-    """Read the variables that GitHub, act, Gitea and Forgejo set; an empty one is none."""
+    """Read the variables that GitHub, act, Gitea and Forgejo set, and the one of the image; an empty one is none."""
     given = {name: environment.get(name, "").strip() for name in _VARIABLES}
+    action = environment.get("IMAGE_RELAY_ACTION", "")
     server = (given["GITHUB_SERVER_URL"] or _GITHUB).rstrip("/").lower()
     return Job(
         under_ci=given["GITHUB_ACTIONS"] == "true",
@@ -53,6 +57,7 @@ def read(environment: Mapping[str, str] = address.ENVIRONMENT) -> Job:
         server_is_github=server == _GITHUB or (server.startswith("https://") and server.endswith(".ghe.com")),
         api_url=given["GITHUB_API_URL"] or _GITHUB_API,
         triggering_run=_triggering_run(given["GITHUB_EVENT_PATH"]),
+        action=action if _ACTION.fullmatch(action) else "",
     )
 
 

@@ -104,6 +104,7 @@ class Answered:
     received: int = 0
     sent: int = 0
     credentials: bool = False  # did it come with a password, right or wrong?
+    tells_itself: bool = False  # did it come from the action, which shows its failures in the step that has them?
 
 
 @dataclass(frozen=True, slots=True)

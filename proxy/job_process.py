@@ -39,7 +39,7 @@ def main(environment: Mapping[str, str] = address.ENVIRONMENT) -> None:
         _answer({"taken": True})
         is_durable = False
     except (SettingsInvalid, StoreUnusable, CannotListen, FolderInUse, RegistryError, OSError) as error:
-        _answer({"problem": safe_text(str(error))})
+        _answer({"problem": "; ".join(map(safe_text, str(error).splitlines()))})
         is_durable = False
     sys.stderr.flush()
     os._exit(0 if is_durable else 1)

@@ -10,6 +10,7 @@ from proxy.events import Answered, EventBus
 
 _LEFT = "the client left before the answer"
 _NO_ROUTE = "none"
+_ACTION = "image-relay-action/"
 
 
 def watch(events: EventBus) -> Middleware:
@@ -55,4 +56,5 @@ def _answered(request: web.Request, response: web.StreamResponse | None) -> Answ
         received=request.content.total_bytes,
         sent=sent,
         credentials="Authorization" in request.headers,
+        tells_itself=request.headers.get("User-Agent", "").startswith(_ACTION),
     )

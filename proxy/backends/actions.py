@@ -11,9 +11,9 @@ from proxy.artifacts.actions.github_api import GitHubApi
 from proxy.artifacts.actions.handover import Handover
 from proxy.artifacts.actions.rest_reader import RestReader
 from proxy.artifacts.actions.results import ResultsService
-from proxy.artifacts.actions.session import Session, SessionHolder, SessionInvalid, State, read
+from proxy.artifacts.actions.session import Session, SessionHolder, SessionInvalid, State, no_session, read
 from proxy.artifacts.actions.session_store import SessionStore
-from proxy.artifacts.actions.store import NO_SESSION, ActionsStore
+from proxy.artifacts.actions.store import ActionsStore
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.by_hand import FileByHand, out_of_run
@@ -28,6 +28,10 @@ from proxy.runtime.limits import DEFAULT, Limits
 _log = logging.getLogger(__name__)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NOTHING_NEWER = "the session of this job has expired, so newer images are not seen"
+_READ_BY_ACTION = (
+    'this relay only serves images: this job uses the action with "access: read"; leave that input out in a job that '
+    "pushes or deletes"
+)
 _READS_ANOTHER_RUN = "this relay serves the images of another run; push to one without RELAY_RUN_ID"
 
 
@@ -163,7 +167,12 @@ class ActionsBackend:
 
     def closed(self) -> str:
         """Return why nothing can be pushed or deleted now; empty where it can."""
-        return READ_ONLY if self._handover.is_read_only else self.catalog.closed
+        if self._settings.access == "read":
+            return READ_ONLY
+        if self._handover.is_read_only:
+            return _READ_BY_ACTION
+        has_none = self._sessions.current is None and not self._settings.run_id
+        return no_session(self._job.action) if has_none else self.catalog.closed
 
     def missing_message(self, wanted: str, there: str) -> str:
         """Say that a reference is not in the run, and why that may be."""
@@ -171,7 +180,7 @@ class ActionsBackend:
         if state is State.EXPIRED:
             return f"{wanted} is not known here (known: {there or 'nothing'}): {_NOTHING_NEWER}"
         if state is State.NONE and not self._reader:
-            return f"{wanted} is not here: {NO_SESSION}"
+            return f"{wanted} is not here: {no_session(self._job.action)}"
         if self._reader and self._reader.another:
             return f"{wanted} is not in {self._reader.run} (it has: {there or 'nothing'}); another tag?"
         return (

@@ -14,10 +14,7 @@ from proxy.catalog.catalog import Catalog
 from proxy.catalog.other_run import OtherRun
 from proxy.text import format_time
 
-READ_ONLY = (
-    "this relay only serves images, since its session is for reading only, or RELAY_ACCESS=read is set; "
-    "to push or delete, start it with RELAY_ACCESS=write"
-)
+READ_ONLY = "this relay only serves images: RELAY_ACCESS=read is set; leave it out in a job that pushes or deletes"
 
 
 @dataclass(frozen=True, slots=True)

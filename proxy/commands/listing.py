@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proxy.commands.relay import Place, RelayClient
+from proxy.commands.relay import CommandFailed, Place, RelayClient
 from proxy.text import format_size, format_span, safe_text
 
 _PATIENCE = 100.0  # seconds; a relay that lists a run asks a service, which may not be there for a while
@@ -19,6 +19,10 @@ _COLUMNS = ("REFERENCE", "DIGEST", "PLATFORMS", "SIZE", "STORED", "AGE", "EXPIRE
 _RIGHT = frozenset({"SIZE", "STORED"})
 _STYLES = {"durable": "green", "failed": "bold red", "unreadable": "bold red"}  # anything else is on its way
 _ENDLESS = 10_000  # columns of a line that nobody looks at
+_BLIND = {
+    "none": "images cannot be read: the relay has no session yet",
+    "expired": "images cannot be read: the session of the relay has expired",
+}
 
 
 _Bytes = Annotated[int, Field(ge=0, lt=2**63)]
@@ -63,15 +67,16 @@ class _Health(BaseModel):
 
 
 async def show(place: Place, *, full: bool, patience: float = _PATIENCE) -> None:
-    """Print a line for each reference; `full`: with whole digests."""
+    """Print a line for each reference; `full`: with whole digests. Raise CommandFailed if the relay cannot read."""
     async with RelayClient(place, patience) as relay:
         async with relay.ask("GET", "/relay/images") as answer:
             images = (await relay.read(answer, _Images)).images
         if not images:
             async with relay.ask("GET", "/relay/health") as answer:
                 health = await relay.read(answer, _Health)
-            blind = f"images cannot be read: the session of this relay is {health.session!r}"
-            print("nothing is stored yet" if health.ready else blind, file=sys.stderr)
+            if not health.ready:
+                raise CommandFailed(_BLIND.get(health.session, "images cannot be read: the log of the relay says why"))
+            print("nothing is stored yet", file=sys.stderr)
     is_terminal, now = sys.stdout.isatty(), datetime.now(UTC)
     between = "\n" if is_terminal else ","
     entries = [(image, reference) for image in images for reference in image.references]

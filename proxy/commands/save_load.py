@@ -84,7 +84,9 @@ async def load(place: Place, references: Sequence[str], file: str | None, platfo
         compression = _COMPRESSIONS.get(Path(file).suffix, "zstd")
         async with _coming(place, references, query | {"compression": compression}) as chunks:
             with _file_troubles(f"cannot write to {file}"):
-                await _write(file, chunks)
+                written = await _write(file, chunks)
+        if written is not None:
+            print(safe_text(f"{', '.join(references)}: {format_size(written)} in {file}"))
         return
     async with engine() as target:
         if platform is None:
@@ -102,16 +104,21 @@ async def _coming(
         yield shown(f"loading {', '.join(references)}", answer.content.iter_any(), answer.content_length)
 
 
-async def _write(file: str, chunks: AsyncIterator[bytes]) -> None:
-    """Write a file, whole or not at all; write through what is no regular file, such as a pipe or a device."""
+async def _write(file: str, chunks: AsyncIterator[bytes]) -> int | None:
+    """Write a file, whole or not at all, and return its size.
+
+    Write through what is no regular file, such as a pipe or a device, and return nothing.
+    """
     if file == _STANDARD or (await exists(file) and not await isfile(file)):
         await _pour(sys.stdout.fileno() if file == _STANDARD else file, "wb", chunks)
-        return
+        return None
     target = await run_in_thread(os.path.realpath, file)
     part = f"{target}.{os.getpid()}.part"
     try:
         await _pour(part, "xb", chunks)
+        size = (await stat(part)).st_size
         await rename(part, target)
+        return size
     finally:
         with suppress(FileNotFoundError):
             await unlink(part)

@@ -15,7 +15,7 @@ _PAUSES = (2.0, 4.0, 8.0, 15.0)  # seconds between two questions; the last one i
 
 
 async def wait(place: Place, references: Sequence[str], seconds: float, least: float = _LEAST) -> None:
-    """Return when the relay has all images. Raise CommandFailed, with what it says, if one is not there in time.
+    """Return when the relay has all images. Raise CommandFailed, with why unless that was printed, if one is late.
 
     Each answer may take `least` seconds, even if there is no time left.
     """
@@ -26,7 +26,8 @@ async def wait(place: Place, references: Sequence[str], seconds: float, least: f
             while problem := await _problem(relay, reference, place, max(least, until - time.monotonic())):
                 left = until - time.monotonic()
                 if left <= 0:
-                    raise CommandFailed(f"{reference} did not appear within {seconds:g} seconds: {problem}")
+                    reason = "" if problem == told else f": {problem}"
+                    raise CommandFailed(f"{reference} did not appear within {seconds:g} seconds{reason}")
                 if problem != told:
                     print(safe_text(f"waiting for {reference}: {problem}"), flush=True)
                     told = problem

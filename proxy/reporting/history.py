@@ -138,6 +138,8 @@ class History:
             self._missing.pop(path, None)
             if status == HTTPStatus.NOT_FOUND:
                 _keep(self._missing, path, refusal)
+        if event.tells_itself:
+            return
         if status == HTTPStatus.UNAUTHORIZED and not event.credentials:
             _keep(self._challenged, refusal, self._challenged.pop(refusal, 0) + 1)
         elif (not status and event.message) or (status >= HTTPStatus.BAD_REQUEST and status not in _TRIED):

@@ -37,6 +37,7 @@ def relay(jobs: Jobs) -> Relay:
 @pytest.fixture
 def use(jobs: Jobs, tmp_path: Path) -> Use:
     """Use the action in a job without Docker whose service `relay` is at a port of this machine."""
+    exported: dict[str, dict[str, str]] = {}
 
     def make(
         at: int | None, /, *, of: str = "build", environment: Mapping[str, str] | None = None, **inputs: str
@@ -46,7 +47,7 @@ def use(jobs: Jobs, tmp_path: Path) -> Use:
         context: Mapping[str, Any] = {} if at is None else service("relay", {"5000": str(at)})
         folder = tmp_path / f"step-{len(list(tmp_path.glob('step-*')))}"
         folder.mkdir()  # so that the next one gets another
-        return Step(folder, told, given, context)
+        return Step(folder, told, given, context, exported=exported.setdefault(of, {}))
 
     return make
 

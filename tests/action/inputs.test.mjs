@@ -59,6 +59,25 @@ test("an image may get another name in the engine, and no two the same", () => {
   for (const load of ["a=c b=c", "a b=a:latest", `app:v1=app@${digest}`, "a=b=c"]) assert.throws(() => read({ load }), Failure, load)
 })
 
+test("an input whose name was mistyped is refused with the one that is meant", () => {
+  for (const [name, meant] of [["pasword", "password"], ["PASSWROD", "password"], ["retention_days", "retention-days"], ["waitpull", "wait-pull"]]) {
+    assert.throws(() => read({ [name]: "x" }), new Failure(`this action has no input ${name.toLowerCase()}; did you mean ${meant}?`))
+  }
+  for (const name of ["who-to-greet", "token", "status", "job"]) read({ [name]: name === "job" ? "{}" : "x" })
+  read({ pasword: "" })
+})
+
+test("where an action is shown the inputs of the one that uses it, none is mistyped", () => {
+  for (const runner of ["ACT", "GITEA_ACTIONS", "FORGEJO_ACTIONS"]) readInputs({ [runner]: "true", INPUT_IMAGES: "x" })
+  assert.throws(() => readInputs({ INPUT_IMAGES: "x" }), /no input images; did you mean image\?/)
+})
+
+test("a job that only reads saves and deletes nothing", () => {
+  for (const name of ["save", "delete"]) {
+    assert.throws(() => read({ [name]: "app:v1", access: "read" }), new Failure(`${name} needs access: write, which is the default; leave access out`))
+  }
+})
+
 test("a platform is one, or all", () => {
   for (const platform of ["", "all", "linux/arm64", "linux/arm/v7", "windows/amd64"]) assert.equal(read({ platform }).platform, platform)
   for (const platform of ["arm64", "linux/", "linux/arm64&x", "ALL"]) assert.throws(() => read({ platform }), Failure, platform)

@@ -5,8 +5,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
-import { defaultImage } from "../../action/action-name.mjs"
+import { actionName, defaultImage } from "../../action/action-name.mjs"
 import { isAlive, startOf } from "../../action/alive.mjs"
+import { platforms } from "../../action/packages.mjs"
 import { findPython } from "../../action/python.mjs"
 import { pick, settings } from "../../action/settings.mjs"
 
@@ -28,6 +29,13 @@ test("the default image is the one beside the action, by the name under which it
   assert.match(defaultImage({ GITHUB_ACTION_REPOSITORY: "Octo-Org/Image-Relay" }), /^ghcr\.io\/octo-org\/image-relay:\d+\.\d+\.\d+$/)
   assert.equal(defaultImage({ GITHUB_ACTION_REPOSITORY: "" }), "")
   assert.equal(defaultImage({}), "")
+})
+
+test("the relay is told the name by which its action was used", () => {
+  const environment = { GITHUB_ACTION_REPOSITORY: "octo/image-relay", GITHUB_ACTION_REF: "v2" }
+  assert.equal(actionName(environment), "octo/image-relay@v2")
+  assert.equal(settings({}, environment).IMAGE_RELAY_ACTION, "octo/image-relay@v2")
+  assert.equal(actionName({ GITHUB_ACTION_REPOSITORY: "" }), "") // uses: ./
 })
 
 test("settings of the workflow are passed on, and nothing else of the environment but proxies", () => {
@@ -75,6 +83,14 @@ for (const [what, programs, withUv, expected] of [
     end()
   })
 }
+
+test("pip is told the platforms of wheels where they are known", () => {
+  assert.deepEqual(platforms("2.39", "arm64").filter((each) => each !== "--platform"), [
+    "manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64",
+  ])
+  assert.equal(platforms("2.28", "x64").length, 6)
+  for (const [glibc, arch] of [["", "x64"], ["2.27", "x64"], ["2.39", "riscv64"]]) assert.deepEqual(platforms(glibc, arch), [])
+})
 
 test("a machine without a Python that fits is told what there is", async () => {
   const { found, end } = machine({ "bin/python3": "cpython 3 9 0 1 1", "usr/python3": "cpython 3 13 0 0 0" })

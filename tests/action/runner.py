@@ -66,6 +66,7 @@ class Step:
     job: Mapping[str, Any] = field(default_factory=dict)
     before: Sequence[str] = ()  # what stands before the command, such as a change of the network
     state: dict[str, str] = field(default_factory=dict)
+    exported: dict[str, str] = field(default_factory=dict)  # variables that all steps of the job have
     status: str = "success"  # of the job, when a stage begins
 
     def main(self) -> Ended:
@@ -76,7 +77,7 @@ class Step:
 
     def _run(self, stage: str) -> Ended:
         self.folder.mkdir(parents=True, exist_ok=True)
-        files = {name: self.folder / f"{stage}-{name.lower()}" for name in ("OUTPUT", "STATE", "STEP_SUMMARY")}
+        files = {name: self.folder / f"{stage}-{name.lower()}" for name in ("OUTPUT", "STATE", "STEP_SUMMARY", "ENV")}
         for path in files.values():
             path.touch()
         done = subprocess.run(  # noqa: S603
@@ -85,6 +86,7 @@ class Step:
                 "PATH": os.environ["PATH"],
                 "HOME": str(self.folder),
                 **self.environment,
+                **self.exported,
                 **{f"GITHUB_{name}": str(path) for name, path in files.items()},
                 **{f"INPUT_{name.upper()}": value for name, value in self._inputs().items()},
                 **{f"STATE_{name}": value for name, value in self.state.items()},
@@ -98,6 +100,7 @@ class Step:
         )
         print(done.stdout)  # noqa: T201 - pytest shows it beside a failure
         self.state |= _pairs(files["STATE"])
+        self.exported |= _pairs(files["ENV"])
         return Ended(done.returncode, done.stdout, _pairs(files["OUTPUT"]), files["STEP_SUMMARY"].read_text())
 
     def _inputs(self) -> dict[str, str]:

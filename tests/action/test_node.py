@@ -4,6 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from config.settings import Settings
 from tests.action.runner import ROOT, manifest
 from tests.machine import require_node
 
@@ -38,6 +39,15 @@ def test_the_action_is_plain_modules_that_need_nothing_else() -> None:
     }
     assert all(name.startswith(("./", "node:")) for name in imported)
     assert max(len(text.splitlines()) for text in sources.values()) <= 250
+
+
+def test_the_action_knows_the_settings_and_inputs_by_name() -> None:
+    script = 'import { KNOWN } from "./action/settings.mjs"; console.log(KNOWN.join(" "))'
+    known = subprocess.run(  # noqa: S603
+        [require_node(), "--input-type=module", "--eval", script], cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout.split()
+
+    assert sorted(known) == sorted(f"RELAY_{name.upper()}" for name in Settings.model_fields)
 
 
 def test_the_action_starts_the_image_of_its_own_version() -> None:

@@ -10,9 +10,11 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -29,7 +31,6 @@ __all__ = ["wheels"]
 
 pytestmark = pytest.mark.timeout(240)
 
-NO_LOGIN = "there is no docker to log in with; other clients find the password in outputs.password"
 TRACKING = f"image-relay-tests-{os.getpid()}"  # as a runner of its own, beside those of other workers
 
 
@@ -125,7 +126,7 @@ def test_a_later_use_takes_the_same_process_once_it_has_proved_what_it_is(
     after = second.post()
 
     assert again.status == 0
-    assert [text for _, text in again.annotations] == [NO_LOGIN]
+    assert again.annotations == []
     assert again.outputs["address"] == begun.outputs["address"]
     assert again.outputs["password"] == begun.outputs["password"] != ""
     assert proof == hmac.new(record["nonce"].encode(), b"0" * 32, hashlib.sha256).hexdigest()
@@ -171,6 +172,27 @@ def test_a_process_that_was_killed_is_told_at_the_end_and_replaced_by_a_later_us
     assert _left() == []
 
 
+def test_what_a_cancelled_job_leaves_ends_when_the_runner_ends_its_processes(
+    start: Callable[..., Step], temp: Path
+) -> None:
+    main = start().main()
+    for pid in _left():  # as a self-hosted runner does without running the end of the job
+        os.kill(pid, signal.SIGKILL)
+    while _left():
+        time.sleep(0.05)
+    with pytest.raises(URLError, match="refused"):
+        _health(main)
+    left = [path.name for path in temp.iterdir()]
+
+    step = start()
+    again, post = step.main(), step.post()
+
+    assert len(left) == 1
+    assert (again.status, again.annotations) == (0, [])
+    assert (post.status, post.annotations) == (0, [])
+    assert (_left(), list(temp.iterdir())) == ([], [])
+
+
 def test_a_port_that_is_taken_at_one_address_alone_is_not_used(start: Callable[..., Step]) -> None:
     require_ipv6()
     port = free_port()
@@ -194,10 +216,35 @@ def test_a_session_that_is_not_accepted_fails_the_step_with_the_reason(start: Ca
 
 
 def test_a_mistake_in_a_setting_is_told(start: Callable[..., Step]) -> None:
-    main = start(environment={"RELAY_OVERWRTE": "run"}).main()
+    mistyped = start(environment={"RELAY_OVERWRTE": "run"}).main()
+    mistaken = start(environment={"RELAY_OVERWRITE": "yes", "RELAY_WAIT": "long"}).main()
 
-    assert main.status == 1
-    assert "did you mean RELAY_OVERWRITE?" in main.error
+    assert (mistyped.status, mistaken.status) == (1, 1)
+    assert mistyped.error == "RELAY_OVERWRTE is not a setting of image-relay; did you mean RELAY_OVERWRITE?"
+    assert "RELAY_OVERWRITE (--overwrite) is 'yes': should be 'job' or 'run'; RELAY_WAIT" in mistaken.error
+
+
+def test_a_later_use_that_the_running_process_cannot_follow_is_told(start: Callable[..., Step]) -> None:
+    first = start(retention_days="2")
+    first.main()
+
+    closed, mistyped = start(password="auto"), start(environment={"RELAY_OVERWRTE": "run"})  # noqa: S106 - the word
+    answered = start(environment={"RELAY_OVERWRITE": "run"}, wait_pull="10m", retention_days="5").main()
+    refused = [closed.main().error, mistyped.main().error]
+    first.post()
+
+    ((level, text),) = answered.annotations
+    assert (answered.status, level) == (0, "warning")
+    assert text.splitlines() == [
+        "wait-pull has no effect here: the relay runs already; set RELAY_WAIT in the env of the first step that uses "
+        "this action",
+        "RELAY_OVERWRITE has no effect here: the relay runs already; set RELAY_OVERWRITE in the env of the first step "
+        "that uses this action",
+        "retention-days: images are kept for 2 days; for more set RELAY_RETENTION_DAYS in the env of the first step "
+        "that uses this action",
+    ]
+    assert "set password in the first use of this action" in refused[0]
+    assert "did you mean RELAY_OVERWRITE?" in refused[1]
 
 
 def test_without_an_index_the_wheels_beside_the_action_do(

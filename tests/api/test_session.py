@@ -156,6 +156,13 @@ async def test_before_there_is_a_session_a_pull_is_told_what_to_do(actions: Emul
     assert answer.message == f"app:v1 is not here: {NO_SESSION}"
 
 
+async def test_a_relay_that_knows_the_name_of_its_action_says_that(actions: Emulator, tmp_path: Path) -> None:
+    async with waiting(actions, tmp_path, Job(action="team/image-relay@v2")) as relay:
+        answers = [await relay.get("v1"), await relay.ask("POST", "/v2/app/blobs/uploads/")]
+
+    assert all('put "- uses: team/image-relay@v2" before this step' in answer.message for answer in answers)
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -549,7 +556,9 @@ async def test_a_session_to_read_makes_a_relay_that_takes_nothing(
 
     for answer in refused:
         assert answer.error == (403, "DENIED")
-        assert answer.message.endswith("start it with RELAY_ACCESS=write")
+        assert answer.message.startswith("this relay only serves images: ")
+        assert ("RELAY_ACCESS=read is set" in answer.message) == (setting == "read")
+        assert ('this job uses the action with "access: read"' in answer.message) == (setting == "write")
     assert taken.error == (409, "DENIED")
     assert "keeps the session that it has" in taken.message
     assert again.status == 204  # its answer may have been lost

@@ -25,6 +25,7 @@ _PORT = 34567
 _SECONDS = 240.0
 OWNER = "owner"
 NOTHING: Mapping[str, str] = MappingProxyType({})
+RUNNERS = ("ubuntu-latest", "ubuntu-24.04", "ubuntu-24.04-arm", "ubuntu-slim")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,24 @@ class Acting:
 
     def run(self, workflow: Mapping[str, Any], token: str, files: Mapping[str, str] = NOTHING) -> Ran:
         """Run a workflow to its end, in a repository with more files, whose image tests itself by telling the token."""
+        dockerfile(self._repository, token)
+        (self._repository / "test").write_text("#!/bin/busybox sh\necho tested $(/bin/busybox cat /token)\n")
+        (self._repository / "test").chmod(0o755)
+        with (self._repository / "Dockerfile").open("a") as file:
+            file.write("COPY test /test\n")
+        return self._run(workflow, files, "--local-repository", f"{OWNER}/image-relay@v1={self._published()}")
+
+    def run_own(self, workflow: Mapping[str, Any]) -> Ran:
+        """Run a workflow of this project to its end, one job after the other, in a repository that is a copy of it."""
+        self._copy_to(self._repository)
+        shutil.copytree(ROOT / ".github", self._repository / ".github", ignore=shutil.ignore_patterns("workflows"))
+        return self._run(workflow, NOTHING, "--concurrent-jobs", "1")
+
+    def _run(self, workflow: Mapping[str, Any], files: Mapping[str, str], *options: str) -> Ran:
         act, _ = require("act"), require("git")
-        self._prepare(workflow, token, files)
+        self._commit(workflow, files)
         done = subprocess.run(
-            [*self.engine.inside(), act, *self._options()],
+            [*self.engine.inside(), act, *self._options(), *options],
             cwd=self._repository,
             env={
                 **self.engine.toolbox.env(),
@@ -89,32 +104,31 @@ class Acting:
 
     def _options(self) -> list[str]:
         return [
-            *("push", "--pull=false", "--rm", "--no-cache-server", "--platform", f"ubuntu-latest={self.image}"),
+            *("push", "--pull=false", "--rm", "--no-cache-server"),
+            *(f"--platform={runner}={self.image}" for runner in RUNNERS),
             *("--container-daemon-socket", f"unix://{self.engine.socket}"),
             *("--artifact-server-path", str(self._artifacts), "--artifact-server-addr", self.engine.address),
             *("--artifact-server-port", str(_PORT), "--env", f"RELAY_TRUSTED_HOSTS={self.trusted}"),
-            *("--local-repository", f"{OWNER}/image-relay@v1={self._published()}"),
         ]
 
     def _published(self) -> Path:
         """Publish the action as its owner does: under a name of theirs."""
         folder = self.folder / "published"
-        for name in ("action", "proxy", "config"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", folder)
-        if self.wheels:
-            shutil.copytree(self.wheels, folder / "wheels")
+        self._copy_to(folder)
         (folder / "action.yml").write_text((ROOT / "action.yml").read_text().replace("OWNER", OWNER))
         return folder
 
-    def _prepare(self, workflow: Mapping[str, Any], token: str, files: Mapping[str, str]) -> None:
-        dockerfile(self._repository, token)
-        (self._repository / "test").write_text("#!/bin/busybox sh\necho tested $(/bin/busybox cat /token)\n")
-        (self._repository / "test").chmod(0o755)
-        with (self._repository / "Dockerfile").open("a") as file:
-            file.write("COPY test /test\n")
+    def _copy_to(self, folder: Path) -> None:
+        for name in ("action", "proxy", "config"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "action.yml"):
+            shutil.copy(ROOT / name, folder)
+        if self.wheels:
+            shutil.copytree(self.wheels, folder / "wheels")
+
+    def _commit(self, workflow: Mapping[str, Any], files: Mapping[str, str]) -> None:
         flows = self._repository / ".github" / "workflows"
-        flows.mkdir(parents=True)
+        flows.mkdir(parents=True, exist_ok=True)
         (flows / "flow.yml").write_text(yaml.safe_dump(dict(workflow)))
         for name, text in files.items():
             (self._repository / name).parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.e2e.bridged import Bridged
 from tests.e2e.clients import run
-from tests.machine import INSTALLS, TOOLS, missing
+from tests.machine import INSTALLS, TOOLS, missing, require
 
 ROOT = Path(__file__).parents[2]
 RELAY = "ghcr.io/owner/image-relay"  # as the action names it, with an owner
@@ -25,6 +25,16 @@ def import_root(engine: Bridged, name: str, reference: str) -> str:
         assert packing.stdout
         engine.docker("import", "--change", _PATH, "-", reference, stdin=packing.stdout)
     return reference
+
+
+def import_busybox(engine: Bridged, reference: str, folder: Path) -> None:
+    """Make an image with a shell in it."""
+    (folder / "root" / "bin").mkdir(parents=True)
+    for name in ("busybox", "sh", "cat"):
+        shutil.copy(require("busybox"), folder / "root" / "bin" / name)
+    with subprocess.Popen(["tar", "-C", str(folder / "root"), "-c", "."], stdout=subprocess.PIPE) as packing:
+        assert packing.stdout
+        engine.docker("import", "--change", _PATH, "-", reference, stdin=packing.stdout)
 
 
 def build_relay(engine: Bridged, folder: Path, reference: str) -> str:

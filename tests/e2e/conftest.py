@@ -36,6 +36,7 @@ def environments(bridged: Bridged, tmp_path_factory: pytest.TempPathFactory) -> 
 def use(bridged: Bridged, relay_image: str, environments: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[Use]:
     """Use the action on the engine's machine; whatever a test leaves in the engine is gone at its end."""
     used: list[Step] = []
+    exported: dict[str, dict[str, str]] = {}
 
     def make(of: str = "build", *, job: dict[str, Any] | None = None, **inputs: str) -> Step:
         given = {"image": relay_image, **{name.replace("_", "-"): value for name, value in inputs.items()}}
@@ -46,7 +47,9 @@ def use(bridged: Bridged, relay_image: str, environments: dict[str, dict[str, st
             "GITHUB_JOB": of,
         }
         folder = tmp_path / f"step-{len(used)}"
-        used.append(Step(folder, {**told, "HOME": str(tmp_path)}, given, job or {}, bridged.inside()))
+        step = Step(folder, {**told, "HOME": str(tmp_path)}, given, job or {}, bridged.inside())
+        step.exported = exported.setdefault(of, {})
+        used.append(step)
         return used[-1]
 
     yield make

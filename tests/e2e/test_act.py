@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import workflows
 from tests.action.runner import ROOT
 from tests.e2e import building
 from tests.e2e.acting import Acting, Ran
@@ -153,3 +154,24 @@ def test_jobs_without_an_image_of_the_relay_have_it_as_a_process(bridged: Bridge
     assert len(set(_images(ran))) == 1
     assert f"tested {token}" in ran.said
     assert [path.name for path in ran.artifacts.glob("*/image-*")] == ["image-app@ci"]
+
+
+def test_what_github_is_asked_to_run_passes_here_but_for_what_only_github_has(bridged: Bridged, tmp_path: Path) -> None:
+    """Left out are the facts, which the emulator is asked for, and a job of the official action, which is not here."""
+    image, wheels = building.python_job(bridged, tmp_path, "python-job")
+    building.import_busybox(bridged, "busybox", tmp_path)
+    acting = Acting(bridged, tmp_path, wheels, image)
+    workflow = workflows.read(ROOT / ".github" / "workflows" / "github.yml")
+    jobs = {name: job for name, job in workflow["jobs"].items() if name not in {"facts", "official"}}
+    for job in jobs.values():
+        if "strategy" in job:
+            job["strategy"]["max-parallel"] = 1
+    jobs["cleanup"]["needs"].remove("official")
+
+    ran = acting.run_own({"name": "github", "on": "push", "jobs": jobs})
+
+    assert ran.status == 0
+    assert sorted(jobs) == ["cleanup", "merge", "no-engine", "pull", "push", "save"]
+    assert ran.said.count("the relay is a process of this job") == 9
+    assert "hello:ci is there" in ran.said
+    assert list(ran.artifacts.glob("*/image-*")) == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -138,6 +139,7 @@ def test_files_take_the_place_of_an_engine(
     for ending in ("tar", "tar.gz", "tar.zst"):
         file = tmp_path / f"image.{ending}"
         call(relay, "load", "app:v1", "--file", str(file))
+        assert re.fullmatch(rf"app:v1: [\d.]+ \w+ in {file}\n", capsys.readouterr().out)
         call(relay, "save", f"copy:{ending}", "--file", str(file))
         docker28.docker("load", "--input", str(file))
         assert docker28.run("app:v1") == image.token

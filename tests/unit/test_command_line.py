@@ -18,7 +18,7 @@ from proxy.api.server import bind_all, listen
 from proxy.commands.listing import show
 from proxy.commands.relay import CommandFailed, Place
 from proxy.commands.wait import wait
-from proxy.errors import Denied, RegistryError
+from proxy.errors import Denied, ManifestUnknown, RegistryError
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "ab" * 32
@@ -56,6 +56,10 @@ def relay(images: object, password: str = "", uptime: int = 0, session: str = "a
     app.router.add_get("/relay/health", health)
     app.router.add_get("/relay/images", listing)
     return app
+
+
+async def missing(_: web.Request) -> web.Response:
+    raise ManifestUnknown("app:v1 is not in this run")
 
 
 async def rest(_: web.Request) -> web.Response:
@@ -287,11 +291,32 @@ def test_the_help_of_list_has_its_own_options_alone(capsys: pytest.CaptureFixtur
     assert "--settle-seconds" not in shown
 
 
-async def test_a_relay_that_can_not_read_has_no_empty_list(capsys: pytest.CaptureFixture[str]) -> None:
-    async with listen(relay([], session="none"), bind_all(["127.0.0.1"], 0)) as port:
-        assert await command("list", "--port", str(port)) == 0
+@pytest.mark.parametrize(
+    ("session", "reason"),
+    [
+        ("none", "the relay has no session yet"),
+        ("expired", "the session of the relay has expired"),
+        ("of another version", "the log of the relay says why"),
+    ],
+)
+async def test_a_relay_that_can_not_read_has_no_empty_list(
+    session: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with listen(relay([], session=session), bind_all(["127.0.0.1"], 0)) as port:
+        assert await command("list", "--port", str(port)) == 1
 
-    assert capsys.readouterr().err == "images cannot be read: the session of this relay is 'none'\n"
+    assert capsys.readouterr() == ("", f"image-relay: images cannot be read: {reason}\n")
+
+
+async def test_who_gives_up_waiting_says_the_reason_once(capsys: pytest.CaptureFixture[str]) -> None:
+    app = relay([])
+    app.router.add_get("/relay/images/{path:.*}", missing)
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
+        assert await command("wait", "app:v1", "--timeout", "0.1", "--port", str(port)) == 1
+
+    said = capsys.readouterr()
+    assert said.out == "waiting for app:v1: app:v1 is not in this run\n"
+    assert said.err == "image-relay: app:v1 did not appear within 0.1 seconds\n"
 
 
 @pytest.mark.parametrize("name", ["list", "health"])

@@ -160,7 +160,9 @@ class Handover:
         if current is None:
             return
         if self.is_read_only:
-            raise SessionTaken("this relay only serves images, and keeps the session that it has (access: read)")
+            raise SessionTaken(
+                "this relay only serves images (access: read, or RELAY_ACCESS=read), and keeps the session that it has"
+            )
         if not (session.is_of_the_run_of(current) or self.guarded or self.sessions.state is State.EXPIRED):
             raise SessionTaken("this relay works for another run; it accepts a new session once that one has expired")
 

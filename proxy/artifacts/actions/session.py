@@ -27,6 +27,11 @@ _TOKEN = re.compile(
 SOON = timedelta(minutes=10)  # before a token expires, from when on it is told
 
 
+def no_session(action: str = "") -> str:
+    """Say that there is no session, and which step would hand one over; `action` is how the workflow names it."""
+    return f'image-relay has no session: put "- uses: {action or "OWNER/image-relay@v1"}" before this step'
+
+
 class SessionInvalid(Exception):
     """What was handed over is no session; the message says which part is wrong."""
 

@@ -39,7 +39,6 @@ from proxy.artifacts.naming import SUFFIX
 from proxy.runtime.limits import Rereading
 
 _log = logging.getLogger(__name__)
-NO_SESSION = 'image-relay has no session: put "- uses: OWNER/image-relay@v1" before this step'
 _UPLOADS = 3  # of one push to Azure that have tried long enough
 _TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 
@@ -61,7 +60,7 @@ class ActionsStore:
         form: Literal["zip", "raw"] = "zip",
         reserved: Path | None = None,
     ) -> None:
-        self.closed = NO_SESSION
+        self.closed = "there is no session"
         self.any_job = any_job
         self._storage = storage
         self._trust = trust

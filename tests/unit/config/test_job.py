@@ -36,6 +36,22 @@ def test_a_workflow_tells_everything() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("team/image-relay@v1", "team/image-relay@v1"),
+        ("team/tools/relay@feature/x", "team/tools/relay@feature/x"),
+        ("./", "./"),
+        ("", ""),
+        ("team/image-relay", ""),
+        ('team/image-relay@v1" before\n', ""),
+        ("::error::@x", ""),
+    ],
+)
+def test_the_name_of_the_action_is_one_that_a_workflow_can_have(name: str, read: str) -> None:
+    assert job.read({"IMAGE_RELAY_ACTION": name}).action == read
+
+
 def test_an_empty_variable_is_as_good_as_none() -> None:
     assert job.read(dict.fromkeys(EVERYTHING, "")) == Job()
     assert job.describe(dict.fromkeys(EVERYTHING, " ")) == []

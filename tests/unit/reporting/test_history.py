@@ -133,6 +133,12 @@ def test_what_got_no_answer_is_remembered_but_not_who_had_enough() -> None:
     ]
 
 
+def test_what_the_action_was_refused_is_told_by_the_action() -> None:
+    of_the_action = replace(answered(403), tells_itself=True)
+
+    assert refused(of_the_action, answered(403, "/v2/app/manifests/v2")) == [(403, "/v2/app/manifests/v2", 1)]
+
+
 def test_who_logs_in_after_being_asked_was_not_refused() -> None:
     challenge = Answered("GET", "/v2/", "/v2/", 401, "this relay has a password")
     by_the_action = Answered("GET", "/relay/summary", "/relay/summary", 200, credentials=True)

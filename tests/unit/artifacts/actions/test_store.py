@@ -9,7 +9,7 @@ import pytest
 from yarl import URL
 
 from proxy.artifacts.actions.azure import BlobStorage, content_headers
-from proxy.artifacts.actions.store import NO_SESSION, ActionsStore
+from proxy.artifacts.actions.store import ActionsStore
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.base import Artifact, ArtifactGone, StoreRefused
 from proxy.runtime.memory import MemoryBudget
@@ -43,9 +43,9 @@ async def test_without_a_session_it_is_empty_and_says_what_is_missing(closed: Ac
     with pytest.raises(ArtifactGone):
         await closed.open(SOME)
     for attempt in (closed.put("x", Bytes(b"x")), closed.delete(SOME)):
-        with pytest.raises(StoreRefused, match="has no session"):
+        with pytest.raises(StoreRefused, match="there is no session"):
             await attempt
-    assert closed.closed == NO_SESSION
+    assert closed.closed == "there is no session"
 
 
 async def test_what_has_more_blocks_than_storage_takes_is_refused_before_anything_is_created(

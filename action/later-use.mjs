@@ -1,0 +1,49 @@
+// What a use of the action asks of a relay that runs already: an earlier step has started it, or it is a service.
+
+import { Failure } from "./runner.mjs"
+import { chosen } from "./settings.mjs"
+
+/** Give the value of a variable that a relay was started with; nothing if it has none, or nobody knows. */
+export function variable(found, name) {
+  const line = found.environment.find((each) => each.startsWith(`${name}=`))
+  return line ? line.slice(name.length + 1) : ""
+}
+
+/** Refuse a password that this relay does not have. Of a service only the workflow knows it. */
+export function checkPassword(found, wanted) {
+  if (!wanted) return
+  if (!found.started) {
+    if (wanted !== "auto") return
+    throw new Failure(
+      `password: auto is for a relay that this action starts; the service ${found.alias} has its own: set RELAY_PASSWORD ` +
+        "in its env to a secret, and password to the same",
+    )
+  }
+  const password = variable(found, "RELAY_PASSWORD")
+  if (!password) {
+    throw new Failure(
+      "password: an earlier step has started the relay of this job without one, so everybody on this machine can use it; " +
+        "set password in the first use of this action",
+    )
+  }
+  if (wanted !== "auto" && wanted !== password) {
+    throw new Failure("password: an earlier step has started the relay of this job with another one; leave password out here")
+  }
+}
+
+/** Say what of this use has no effect any more, each in one sentence. */
+export function ineffective(found, inputs, environment = process.env) {
+  const where = found.started ? "the env of the first step that uses this action" : `the env of the service ${found.alias}`
+  const isKnown = found.started || found.environment.length > 0
+  const asked = { ...(inputs.waitPull ? { RELAY_WAIT: inputs.waitPull } : {}), ...chosen(environment) }
+  const differing = Object.keys(asked).filter((name) => isKnown && name !== "RELAY_RETENTION_DAYS" && asked[name] !== variable(found, name))
+  const sentences = differing.map((name) => {
+    const what = name === "RELAY_WAIT" && !environment.RELAY_WAIT ? "wait-pull" : name
+    return `${what} has no effect here: the relay runs already; set ${name} in ${where}`
+  })
+  const days = Number(variable(found, "RELAY_RETENTION_DAYS") || 3)
+  const wanted = inputs.retentionDays ?? Number(chosen(environment).RELAY_RETENTION_DAYS ?? 0)
+  return wanted > days
+    ? [...sentences, `retention-days: images are kept for ${days} days; for more set RELAY_RETENTION_DAYS in ${where}`]
+    : sentences
+}
