@@ -31,6 +31,8 @@ export function readInputs(environment = process.env) {
     from: words(given("from") || environment.RELAY_FROM || "").map((word) => run(word, environment)),
     token: given("token"),
     waitPull: span("wait-pull", given("wait-pull")),
+    upstreams: words(given("upstreams")).join(","),
+    upstreamAuth: given("upstream-auth"),
     summary: oneOf("summary", given("summary") || "true", ["true", "false"]) === "true",
     job: context("job", given("job")),
     matrix: given("matrix"),

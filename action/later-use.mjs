@@ -1,7 +1,9 @@
 // What a use of the action asks of a relay that runs already: an earlier step has started it, or it is a service.
 
 import { Failure } from "./runner.mjs"
-import { chosen } from "./settings.mjs"
+import { chosen, pick } from "./settings.mjs"
+
+const INPUTS = { RELAY_WAIT: "wait-pull", RELAY_UPSTREAMS: "upstreams", RELAY_UPSTREAM_AUTH: "upstream-auth" }
 
 /** Give the value of a variable that a relay was started with; nothing if it has none, or nobody knows. */
 export function variable(found, name) {
@@ -35,10 +37,11 @@ export function checkPassword(found, wanted) {
 export function ineffective(found, inputs, environment = process.env) {
   const where = found.started ? "the env of the first step that uses this action" : `the env of the service ${found.alias}`
   const isKnown = found.started || found.environment.length > 0
-  const asked = { ...(inputs.waitPull ? { RELAY_WAIT: inputs.waitPull } : {}), ...chosen(environment) }
+  const given = { RELAY_WAIT: inputs.waitPull, RELAY_UPSTREAMS: inputs.upstreams, RELAY_UPSTREAM_AUTH: inputs.upstreamAuth }
+  const asked = { ...pick(given, Object.keys(given)), ...chosen(environment) }
   const differing = Object.keys(asked).filter((name) => isKnown && name !== "RELAY_RETENTION_DAYS" && asked[name] !== variable(found, name))
   const sentences = differing.map((name) => {
-    const what = name === "RELAY_WAIT" && !environment.RELAY_WAIT ? "wait-pull" : name
+    const what = environment[name] ? name : (INPUTS[name] ?? name)
     return `${what} has no effect here: the relay runs already; set ${name} in ${where}`
   })
   const days = Number(variable(found, "RELAY_RETENTION_DAYS") || 3)

@@ -19,6 +19,7 @@ await run(async () => {
   const inputs = readInputs()
   checkSpelling()
   check()
+  for (const login of inputs.upstreamAuth.split(/\s+/).filter(Boolean)) mask(login.replace(/^.*?:/, ""))
   const { there, password, isNew, hasSession, notes = [] } = await findOrStart(inputs)
   const relay = new Relay(there.url, password)
   if (!hasSession) await handOver(relay, inputs, there.registry)

@@ -14,6 +14,7 @@ const FOR_WORKFLOWS = [
   ...["RELAY_SPOOL_LIMIT", "RELAY_MEMORY_BUDGET", "RELAY_ARTIFACT_PREFIX", "RELAY_ARTIFACT_FORMAT", "RELAY_RETENTION_DAYS"],
   ...["RELAY_OVERWRITE", "RELAY_UPLOAD_CONCURRENCY", "RELAY_DOWNLOAD_CONCURRENCY", "RELAY_TRUSTED_HOSTS", "RELAY_RUN_ID"],
   ...["RELAY_TRUST_FORKS", "RELAY_ACCESS", "RELAY_COMPRESSION_LEVEL", "RELAY_SETTLE_SECONDS", "RELAY_WAIT"],
+  ...["RELAY_UPSTREAMS", "RELAY_UPSTREAM_AUTH", "RELAY_UPSTREAM_KEEP"],
   ...["RELAY_LOG_FORMAT", "RELAY_LOG_LEVEL"],
 ]
 export const KNOWN = [...OWN, ...FOR_WORKFLOWS]
@@ -24,6 +25,8 @@ export function settings(inputs, environment = process.env) {
   const passed = pick(environment, [...chosen, ...PROXIES])
   if (inputs.retentionDays) passed.RELAY_RETENTION_DAYS ??= String(inputs.retentionDays)
   if (inputs.waitPull) passed.RELAY_WAIT ??= inputs.waitPull
+  if (inputs.upstreams) passed.RELAY_UPSTREAMS ??= inputs.upstreams
+  if (inputs.upstreamAuth) passed.RELAY_UPSTREAM_AUTH ??= inputs.upstreamAuth
   const name = actionName(environment)
   return { ...passed, ...(name ? { IMAGE_RELAY_ACTION: name } : {}), RELAY_STORE: "actions" }
 }

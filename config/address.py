@@ -58,6 +58,29 @@ def parse_places(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(places))
 
 
+def parse_upstreams(text: str) -> tuple[str, ...]:
+    """Return registries separated by commas: hosts, or `host=address` where another host answers. Raise ValueError."""
+    given: dict[str, str] = {}
+    for word in filter(None, (part.strip() for part in text.lower().split(","))):
+        host, equals, address = word.partition("=")
+        if not _PLACE.fullmatch(host) or (equals and not _PLACE.fullmatch(address)):
+            raise ValueError(f"{word[:60]!r} is not a registry; write for example docker.io,ghcr.io")
+        given[host] = word
+    return tuple(given.values())
+
+
+def parse_logins(text: str) -> dict[str, tuple[str, str]]:
+    """Return user and password by host, of words such as `ghcr.io=user:token`. Raise ValueError, which shows none."""
+    logins: dict[str, tuple[str, str]] = {}
+    for word in text.split():
+        host, _, login = word.partition("=")
+        user, colon, password = login.partition(":")
+        if not (_PLACE.fullmatch(host.lower()) and user and colon and password):
+            raise ValueError("should be HOST=USER:PASSWORD, one on a line")
+        logins[host.lower()] = user, password
+    return logins
+
+
 def reachable(hosts: tuple[str, ...], port: int) -> tuple[str, int]:
     """Return the host and port by which a program on this machine reaches a relay that listens there."""
     return _LOOPBACK.get(hosts[0], hosts[0]), port

@@ -22,6 +22,7 @@ from config.settings import PREFIX, Settings
 _OF_NUMBERS = frozenset(
     {"int_parsing", "int_from_float", "float_parsing", "finite_number", "greater_than_equal", "less_than_equal"}
 )
+_SECRET = frozenset({"password", "upstream_auth"})
 _EPILOG = "Every option is also an environment variable: --log-level is RELAY_LOG_LEVEL. The option takes precedence."
 
 
@@ -94,7 +95,7 @@ def _sentence(mistake: ErrorDetails) -> str:
     reason = re.sub(r"^(Value error,|Input) ", "", mistake["msg"])
     if mistake["type"] in _OF_NUMBERS and least and most:
         reason = f"should be a number from {least.ge} to {most.le}"
-    shown = f" is {str(value)[:60]!r}:" if value and name != "password" else ""
+    shown = f" is {str(value)[:60]!r}:" if value and name not in _SECRET else ""
     return f"{_variable(name)} ({_option(name)}){shown} {reason}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import BeforeValidator, ByteSize, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -158,6 +158,21 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="how long a pull of a tag that is not there yet waits for it, such as 10m; 0: not at all",
     )
+    upstreams: Annotated[tuple[str, ...] | None, _if_text(address.parse_upstreams)] = Field(
+        None,
+        description="registries that are asked for what is not in the run, if a client means them, separated by "
+        "commas, such as docker.io,ghcr.io; docker.io=mirror.gcr.io asks another host instead",
+    )
+    upstream_auth: SecretStr | None = Field(
+        None,
+        description="logins for them, as HOST=USER:PASSWORD, one on a line; set it in the environment, since other "
+        "users of the machine can see arguments; whoever reaches the relay can pull what they may",
+    )
+    upstream_keep: bool = Field(
+        False,
+        description="store what was pulled from them as artifacts, so that other jobs of the run, with the same "
+        "setting, do not fetch it again",
+    )
     password: SecretStr | None = Field(
         None,
         description="every client but the health check must send it, with any user name; set it in the environment, "
@@ -206,6 +221,19 @@ class Settings(BaseSettings):
         if value is not None and not re.fullmatch(r"[0-9]{1,20}", value):
             raise ValueError("should be the number of a run, which is in the URL of its page")
         return value
+
+    @field_validator("upstream_auth")
+    @classmethod
+    def _check_upstream_auth(cls, value: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
+        hosts = {each.partition("=")[0] for each in known.data.get("upstreams") or ()}
+        if value and not address.parse_logins(value.get_secret_value()).keys() <= hosts:
+            raise ValueError("has a login for a registry that is not in RELAY_UPSTREAMS")
+        return value
+
+    @property
+    def logins(self) -> dict[str, tuple[str, str]]:
+        """User and password for upstreams, by host."""
+        return address.parse_logins(self.upstream_auth.get_secret_value()) if self.upstream_auth else {}
 
     @field_validator("data")
     @classmethod

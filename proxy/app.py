@@ -25,6 +25,7 @@ from proxy.events import Event, EventBus
 from proxy.oci.manifest import LIMIT
 from proxy.oci.names import Tag, label
 from proxy.registry.answers import Answers
+from proxy.registry.arrivals import Arrivals
 from proxy.registry.cleanup import Cleanup
 from proxy.registry.deletion import Deletion
 from proxy.registry.downloads import Downloads
@@ -32,7 +33,9 @@ from proxy.registry.elsewhere import Elsewhere
 from proxy.registry.external_artifacts import ExternalArtifacts
 from proxy.registry.image_export import ImageExport
 from proxy.registry.image_import import ImageImport
+from proxy.registry.keeping import Keeping
 from proxy.registry.lookup import Lookup
+from proxy.registry.mirror import Mirror
 from proxy.registry.prefetch import Prefetch
 from proxy.registry.push import Push
 from proxy.registry.push_events import PushEvents
@@ -51,6 +54,8 @@ from proxy.runtime.memory import MemoryBudget, give_back_freed_memory, keep_free
 from proxy.runtime.tasks import TaskSet, run_in_thread
 from proxy.spool.spool import Spool
 from proxy.text import safe_text
+from proxy.upstreams.client import UpstreamClient
+from proxy.upstreams.hosts import Upstreams
 
 Serving = Callable[[Services, int], Awaitable[None]]
 
@@ -144,7 +149,7 @@ def assemble(
         settings.data / "spool",
         level=level,
         memory=memory,
-        cache_limit=settings.spool_limit if catalog.is_remote else 0,
+        cache_limit=settings.spool_limit if catalog.is_remote or settings.upstreams else 0,
         limits=limits,
     )
     flights, pulls = SingleFlight(tasks, limits), PullTracker(events)
@@ -164,6 +169,15 @@ def assemble(
         limits,
     )
     downloads = Downloads(spool, memory, tasks, events)
+    mirror = Mirror(
+        Upstreams(settings.upstreams or (), settings.logins),
+        UpstreamClient(events, limits.upstream, limits.upstream_stall),
+        Arrivals(spool, tasks, limits, level, events),
+        flights,
+        limits,
+        level,
+        lookup if settings.upstream_keep else None,
+    )
     status = Status(lookup, push, backend, reports.history)
     return Services(
         limits=limits,
@@ -174,6 +188,8 @@ def assemble(
         spool=spool,
         lookup=lookup,
         answers=Answers(catalog),
+        mirror=mirror,
+        keeping=Keeping(mirror, push, backend.closed, is_wanted=settings.upstream_keep),
         pull_wait=PullWait(lookup, settings.wait, limits.wait_pauses),
         push=push,
         deletion=Deletion(lookup, push),
@@ -223,6 +239,7 @@ async def _at_work(services: Services) -> AsyncIterator[None]:
             push.seal_idle(),
             push.superseded.watch(),
             services.pulls.watch(),
+            services.keeping.watch(),
             services.backend.watch(),
             _sweep(services.spool),
             _give_back(services.shutdown),
@@ -235,6 +252,7 @@ async def _at_work(services: Services) -> AsyncIterator[None]:
         for task in background:
             task.cancel()
         await tasks.cancel_all()
+        await services.mirror.client.close()
         _log_what_is_left(push)
 
 

@@ -109,7 +109,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """A request to the artifact service, to blob storage or to GitHub's API is over."""
+    """A request to the artifact service, to blob storage, to GitHub's API or to an upstream is over."""
 
     service: str
     method: str
@@ -128,7 +128,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A blob of a far artifact was wanted, and was here already (`hit`), under way, or had to be downloaded."""
+    """A blob that is elsewhere was wanted, and was here already (`hit`), under way, or had to be downloaded."""
 
     result: str
 

@@ -6,8 +6,8 @@ nobody waits for a slow one. If the first bytes take long, the head goes ahead o
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 
 from aiohttp import web
 
@@ -17,6 +17,7 @@ from proxy.api.services import SERVICES
 from proxy.archive.pieces import covering
 from proxy.blob import Blob, piece_of, read_plain, within_reach
 from proxy.errors import Stalled
+from proxy.registry.arrivals import Arrival
 from proxy.runtime.tasks import TaskSet
 
 
@@ -56,20 +57,35 @@ class Sending:
         """
         if not blob.source.is_local:
             self._turns, self._pause = self._memory.turns(local=False), self._limits.remote_pause
+        async with self._under_way():
+            await self._send(blob, start, stop)
+
+    async def follow(self, arrival: Arrival, start: int, stop: int) -> None:
+        """Send the plain bytes [start, stop) of a blob that is arriving, as `send` does."""
+        async with self._under_way():
+            async for part, first, last in arrival.parts(start, stop):
+                await self._send(part, first, last)
+
+    @asynccontextmanager
+    async def _under_way(self) -> AsyncIterator[None]:
+        """Send the head in time, and let go of the connection at the end."""
         # a client would not wait longer for the head; sent twice it goes once
         head = asyncio.get_running_loop().call_at(self._request[BEGAN] + self._limits.first_answer, self._send_head)
         try:
-            async with aclosing(read_plain(blob, start, stop, self._memory)) as pieces:
-                for extent in covering(blob.pieces, start, stop):
-                    await within_reach(blob, extent)  # without a turn: storage may take its time
-                    start = await self._send_piece(pieces, blob, start)
-                async for _ in pieces:  # of an empty blob there is nothing but its digest to check
-                    pass
+            yield
         finally:
             head.cancel()
             await self._tasks.cancel_all()
             if self._line:
                 self._line.close()
+
+    async def _send(self, blob: Blob, start: int, stop: int) -> None:
+        async with aclosing(read_plain(blob, start, stop, self._memory)) as pieces:
+            for extent in covering(blob.pieces, start, stop):
+                await within_reach(blob, extent)  # without a turn: storage may take its time
+                start = await self._send_piece(pieces, blob, start)
+            async for _ in pieces:  # of an empty blob there is nothing but its digest to check
+                pass
 
     def _send_head(self) -> None:
         _ = self._tasks.spawn(self._response.prepare(self._request))

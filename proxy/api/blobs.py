@@ -10,21 +10,27 @@ from proxy.api.deadline import within
 from proxy.api.params import ORIGIN, digest_of, name_of
 from proxy.api.ranges import requested
 from proxy.api.services import SERVICES
+from proxy.api.upstream import remote_of
 from proxy.archive.pieces import covering
 from proxy.blob import Blob, within_reach
+from proxy.errors import BlobUnknown
+from proxy.oci.names import Name, split_host
+from proxy.registry.arrivals import Arrival
+from proxy.runtime.files import Held
 
 
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer with a blob, or a range of it."""
-    blob, span = await within(request, partial(_found, request))
+    name, blob, span = await within(request, partial(_found, request))
     start, stop = span or (0, blob.size)
+    origin = blob.origin if isinstance(blob, Blob) else split_host(name.text)[0]
     headers = {
         "Content-Type": "application/octet-stream",
         "Content-Length": str(stop - start),
         "Docker-Content-Digest": str(blob.digest),
         "Accept-Ranges": "bytes",
         "ETag": f'"{blob.digest}"',
-        **({ORIGIN: blob.origin} if blob.origin else {}),
+        **({ORIGIN: origin} if origin else {}),
     }
     if span:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
@@ -32,26 +38,44 @@ async def get(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return web.Response(status=status, headers=headers)
     response = web.StreamResponse(status=status, headers=headers)
-    with request.app[SERVICES].pulls.blob(name_of(request), blob.digest) as went:
-        await Sending(request, response, went).send(blob, start, stop)
+    with request.app[SERVICES].pulls.blob(name, blob.digest) as went:
+        sending = Sending(request, response, went)
+        if isinstance(blob, Arrival):
+            await sending.follow(blob, start, stop)
+        else:
+            await sending.send(blob, start, stop)
     await response.prepare(request)  # of what is empty
     await response.write_eof()
     return response
 
 
-async def _found(request: web.Request) -> tuple[Blob, tuple[int, int] | None]:
-    """Return a blob, and the range of it that is wanted; if all of it is, its first piece is at hand already."""
+async def _found(request: web.Request) -> tuple[Name, Blob | Arrival, tuple[int, int] | None]:
+    """Return a blob, who has it, and the range of it that is wanted; if all of it is, its first piece is at hand."""
     known = (
         request.method == "HEAD"
     )  # a client that pushes asks for every blob; one that pulls has got the manifest first
-    blob = await request.app[SERVICES].lookup.blob(name_of(request), digest_of(request), known=known)
+    name: Name = name_of(request)
+    blob: Blob | Arrival
+    try:
+        blob = await request.app[SERVICES].lookup.blob(name, digest_of(request), known=known)
+    except BlobUnknown:
+        remote = remote_of(request) if not known or "ns" in request.query else None
+        if remote is None:
+            raise
+        name, mirror = remote.name, request.app[SERVICES].mirror
+        if known:
+            return name, Blob(digest_of(request), await mirror.size(remote, digest_of(request)), (), Held(b"")), None
+        blob = await mirror.blob(remote, digest_of(request))
     span = requested(request.headers.get("Range"), blob.size)
     if known or span:
-        return blob, span
+        return name, blob, span
+    if isinstance(blob, Arrival):
+        await blob.begun()
+        return name, blob, None
     cached = await request.app[SERVICES].downloads.cached(blob)
     for extent in covering(cached.pieces, 0, 1):
         await within_reach(cached, extent)
-    return cached, None
+    return name, cached, None
 
 
 async def delete(request: web.Request) -> web.Response:

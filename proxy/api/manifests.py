@@ -9,14 +9,15 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.api.deadline import within
-from proxy.api.params import ORIGIN, address_of, content_of, is_own_alone, name_of, reference_of, tags_parameter
+from proxy.api.params import ORIGIN, address_of, content_of, name_of, reference_of, tags_parameter
 from proxy.api.services import SERVICES
+from proxy.api.upstream import resolve
 from proxy.artifacts.base import UnreadableArtifact
 from proxy.blob import Blob, read_all
 from proxy.errors import DigestInvalid, ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
-from proxy.oci.names import Tag
+from proxy.oci.names import Name, Tag
 from proxy.registry.lookup import read_manifest
 
 # Docker 23 to 28.1 with the containerd store, and buildx before 0.22: they push what an index names under its tag, and
@@ -29,9 +30,9 @@ _ANY = "*/*"  # in the Accept of containerd and BuildKit: with one type before a
 
 async def get(request: web.Request) -> web.Response:
     """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
-    name, reference, services = name_of(request), reference_of(request), request.app[SERVICES]
-    known = services.answers.find(name, reference)
-    blob, content = known if known else await within(request, partial(_found, request))
+    reference, services = reference_of(request), request.app[SERVICES]
+    known = services.answers.find(name_of(request), reference)
+    name, blob, content = (name_of(request), *known) if known else await within(request, partial(_found, request))
     headers = {
         "Content-Type": blob.media_type or "",
         "Content-Length": str(blob.size),
@@ -47,15 +48,11 @@ async def get(request: web.Request) -> web.Response:
     return web.Response(body=content, headers=headers)
 
 
-async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
-    name, reference, services = name_of(request), reference_of(request), request.app[SERVICES]
+async def _found(request: web.Request) -> tuple[Name, Blob, bytes | None]:
+    reference, services = reference_of(request), request.app[SERVICES]
     version = services.lookup.catalog.version(fresh=False)
-    own = is_own_alone(request) or not _pulls(request)  # who pushes must not take what is elsewhere for stored here
     try:
-        if isinstance(reference, Tag) and not own:
-            blob = await services.pull_wait.manifest(name, reference)
-        else:
-            blob = await services.lookup.manifest(name, reference, own=own)
+        name, blob = await resolve(request, reference, pulls=_pulls(request))
     except UnreadableArtifact as error:
         # Whoever is about to push is told that what cannot be read is not there, or the push would fail because of an
         # artifact that it does not need.
@@ -64,10 +61,11 @@ async def _found(request: web.Request) -> tuple[Blob, bytes | None]:
             raise ManifestUnknown(str(error)) from error
         raise
     if request.method == "HEAD":
-        return blob, None
+        return name, blob, None
     content = await read_all(blob)
-    services.answers.keep(name, reference, blob, content, version)
-    return blob, content
+    if name == name_of(request):
+        services.answers.keep(name, reference, blob, content, version)
+    return name, blob, content
 
 
 def _accepted(request: web.Request) -> set[str]:

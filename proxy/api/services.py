@@ -13,7 +13,9 @@ from proxy.registry.deletion import Deletion
 from proxy.registry.downloads import Downloads
 from proxy.registry.image_export import ImageExport
 from proxy.registry.image_import import ImageImport
+from proxy.registry.keeping import Keeping
 from proxy.registry.lookup import Lookup
+from proxy.registry.mirror import Mirror
 from proxy.registry.push import Push
 from proxy.registry.singleflight import SingleFlight
 from proxy.registry.waiting import PullWait
@@ -40,6 +42,8 @@ class Services:
     lookup: Lookup
     answers: Answers
     pull_wait: PullWait
+    mirror: Mirror
+    keeping: Keeping
     push: Push
     deletion: Deletion
     cleanup: Cleanup

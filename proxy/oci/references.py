@@ -74,10 +74,15 @@ def repository(host: str, path: str, relay: str = "") -> Name:
     """
     while host:
         known = checked_host(host)
-        if not (known in _HUB or known == relay.lower() or _LOOPBACK.fullmatch(known)):
+        if not (known in _HUB or known == relay.lower() or is_loopback(known)):
             return Name.parse(f"{known}/{path}")
         host, path = split_host(path)
     return Name.parse(_short(path))
+
+
+def is_loopback(place: str) -> bool:
+    """Return whether a host in lower case, with or without a port, means this machine."""
+    return bool(_LOOPBACK.fullmatch(place))
 
 
 def repository_below(path: str, registry: str = "", relay: str = "") -> Name:

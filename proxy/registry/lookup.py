@@ -116,15 +116,16 @@ class Lookup:
         rest = {digest: blob for digest, blob in blobs.items() if digest not in found}
         return found | await self.elsewhere.copies(rest)
 
-    async def manifest(self, name: Name, reference: Tag | Digest, *, own: bool = False) -> Blob:
+    async def manifest(self, name: Name, reference: Tag | Digest, *, own: bool = False, external: bool = True) -> Blob:
         """Return the manifest that answers for a reference, here or, unless `own`, elsewhere.
 
         Raise ManifestUnknown, which says what is there instead. While an interim archive has the tag, wait for its
-        successor, which a client in another job may be pushing.
+        successor, which a client in another job may be pushing. Without `external`, artifacts that no relay stored do
+        not answer.
         """
         if isinstance(reference, Digest):
             blob = await self.find(name, reference, own=own)
-            if blob is None and (image := await self.external.resolve(name, reference)):
+            if blob is None and external and (image := await self.external.resolve(name, reference)):
                 blob = image.root
         else:
             blob = None
@@ -135,7 +136,7 @@ class Lookup:
                 archive = await self.catalog.resolve_tag(name, reference)
             if archive and not (blob := archive.blob(archive.index.root)):
                 raise ContentDamaged(f"the stored bytes of {label(name, reference)} are damaged; push the image again")
-            if archive is None and (image := await self.external.resolve(name, reference)):
+            if archive is None and external and (image := await self.external.resolve(name, reference)):
                 blob = image.root
         if blob is None and not own:
             blob = await self.elsewhere.find(name, reference)

@@ -70,7 +70,7 @@ class Metrics:
         self._pulled = counter("pull_bytes", "Bytes of manifests and blobs that were pulled")
         self._calls = Summary(
             "call_seconds",
-            "Requests to the artifact service, to blob storage and to GitHub's API",
+            "Requests to the artifact service, to blob storage, to GitHub's API and to upstreams",
             ["service", "method", "outcome"],
             namespace=_PREFIX,
             registry=self._registry,
@@ -78,7 +78,7 @@ class Metrics:
         self._moved = counter("call_bytes", "Bytes of bodies of those requests", ["service", "direction"])
         self._retries = counter("retries", "Requests that were retried", ["service"])
         self._fetches = counter(
-            "far_blobs", "Requests for blobs of remote artifacts, by where the blobs were", ["result"]
+            "far_blobs", "Requests for blobs of remote artifacts and of upstreams, by where the blobs were", ["result"]
         )
 
     def handle(self, event: Event) -> None:

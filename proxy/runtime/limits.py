@@ -24,6 +24,7 @@ class Policy:
 
 CALLS = Policy()  # of the results service
 BLOBS = replace(CALLS, first=0.5)  # of blob storage
+UPSTREAMS = Policy(attempts=4, first=0.5, longest=4.0)  # of other registries: clients can ask those themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,12 @@ class Limits:
 
     # Pulls that wait for a tag
     wait_pauses: tuple[float, ...] = (2.0, 4.0, 8.0, 15.0)  # between two looks for it; the last one is repeated
+
+    # Upstreams
+    upstream: Policy = UPSTREAMS
+    upstream_stall: float = 60.0  # without a byte
+    upstream_tag: float = 600.0  # for which a tag answers without asking whether it was moved
+    upstream_manifests: int = 8 * 1024 * 1024  # bytes of them that are kept in memory
 
     # Pushes
     prefetch_wait: float = 5.0  # from the beginning of a push, for which its requests wait at most

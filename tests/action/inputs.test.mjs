@@ -78,6 +78,12 @@ test("a job that only reads saves and deletes nothing", () => {
   }
 })
 
+test("registries to ask stand on lines, or between commas; their logins are passed on as they are", () => {
+  const { upstreams, upstreamAuth } = read({ upstreams: "docker.io,\n ghcr.io=mirror:5000\n", "upstream-auth": "docker.io=u:p,=\nghcr.io=v:q" })
+  assert.deepEqual([upstreams, upstreamAuth], ["docker.io,ghcr.io=mirror:5000", "docker.io=u:p,=\nghcr.io=v:q"])
+  assert.deepEqual([read({}).upstreams, read({}).upstreamAuth], ["", ""])
+})
+
 test("a platform is one, or all", () => {
   for (const platform of ["", "all", "linux/arm64", "linux/arm/v7", "windows/amd64"]) assert.equal(read({ platform }).platform, platform)
   for (const platform of ["arm64", "linux/", "linux/arm64&x", "ALL"]) assert.throws(() => read({ platform }), Failure, platform)

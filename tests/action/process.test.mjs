@@ -47,6 +47,8 @@ test("settings of the workflow are passed on, and nothing else of the environmen
     RELAY_STORE: "actions",
   })
   assert.equal(settings({ retentionDays: 2 }, { RELAY_RETENTION_DAYS: "9" }).RELAY_RETENTION_DAYS, "9")
+  const upstreams = settings({ upstreams: "docker.io", upstreamAuth: "docker.io=u:p" }, { RELAY_UPSTREAMS: "ghcr.io" })
+  assert.deepEqual([upstreams.RELAY_UPSTREAMS, upstreams.RELAY_UPSTREAM_AUTH], ["ghcr.io", "docker.io=u:p"])
   assert.deepEqual(pick({ A: "1", B: "", C: "3" }, ["A", "B", "D"]), { A: "1" })
 })
 

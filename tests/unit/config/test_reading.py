@@ -113,6 +113,8 @@ def test_a_mistake_shows_no_password_and_only_the_beginning_of_a_long_value() ->
 
     assert lines[0] == f"RELAY_STORE (--store) is '{'x' * 60}': should be 'auto', 'directory' or 'actions'"
     assert lines[1] == "RELAY_PASSWORD (--password) is empty; give it a value or leave it out"
+    (line,) = mistakes(RELAY_UPSTREAMS="ghcr.io", RELAY_UPSTREAM_AUTH="ghcr.io=only-a-token")
+    assert line == "RELAY_UPSTREAM_AUTH (--upstream-auth) should be HOST=USER:PASSWORD, one on a line"
 
 
 def test_what_kubernetes_sets_for_a_service_called_relay_is_passed_over_with_a_remark() -> None:

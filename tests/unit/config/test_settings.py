@@ -78,9 +78,18 @@ def test_a_password_is_shown_nowhere() -> None:
     assert ("RELAY_PASSWORD", "set") in settings.describe()
 
 
+def test_logins_are_shown_nowhere_and_read_by_host() -> None:
+    logins = "docker.io=me:hunter2=:,\n  ghcr.io=you:hunter2\n"
+    settings = Settings.model_validate({"upstreams": "docker.io,ghcr.io", "upstream_auth": logins})
+
+    assert settings.logins == {"docker.io": ("me", "hunter2=:,"), "ghcr.io": ("you", "hunter2")}
+    assert "hunter2" not in f"{settings!r} {settings} {settings.describe()} {settings.model_dump_json()}"
+
+
 def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Path) -> None:
     given = {"port": 0, "memory_budget": "1.5GiB", "settle_seconds": "0.5", "data": tmp_path, "host": "localhost"}
-    given["trusted_hosts"] = "Gitea:3000,10.0.0.5"
+    given |= {"trusted_hosts": "Gitea:3000,10.0.0.5", "upstreams": "docker.io, GHCR.io=mirror:5000"}
+    given["upstream_auth"] = "ghcr.io=user:secret"
 
     described = dict(Settings.model_validate(given).describe())
 
@@ -106,6 +115,9 @@ def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Pat
         "RELAY_COMPRESSION_LEVEL": "1",
         "RELAY_SETTLE_SECONDS": "0.5",
         "RELAY_WAIT": "0",
+        "RELAY_UPSTREAMS": "docker.io,ghcr.io=mirror:5000",
+        "RELAY_UPSTREAM_AUTH": "set",
+        "RELAY_UPSTREAM_KEEP": "false",
         "RELAY_PASSWORD": "none",
         "RELAY_LOG_FORMAT": "text",
         "RELAY_LOG_LEVEL": "info",
@@ -181,6 +193,10 @@ def test_what_makes_sense_is_accepted(field: str, value: object) -> None:
         ("access", "none", "'write' or 'read'"),
         ("compression_level", "0", "greater than or equal to 1"),
         ("compression_level", "22", "less than or equal to 19"),
+        ("upstreams", "https://ghcr.io", "'https://ghcr.io' is not a registry; write for example docker.io,ghcr.io"),
+        ("upstreams", "ghcr.io=", "is not a registry"),
+        ("upstream_auth", "ghcr.io=user", "should be HOST=USER:PASSWORD"),
+        ("upstream_auth", "ghcr.io=user:secret", "has a login for a registry that is not in RELAY_UPSTREAMS"),
         ("wait", "soon", "such as 90s, 10m or 1h"),
         ("wait", "-1", "such as 90s, 10m or 1h"),
         ("wait", "7h", "less than or equal to 21600"),

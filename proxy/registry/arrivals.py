@@ -1,0 +1,187 @@
+"""Blobs of upstreams: each comes once for all who read it, on through the spool, where it stays while there is room.
+
+Readers follow what arrives piece by piece. They get the last piece only if the digest of the whole is right; what is
+wrong is not kept, and who has read the rest of it is cut off.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from proxy.archive.index import Entry
+from proxy.archive.pieces import PIECE
+from proxy.blob import Blob, Verification
+from proxy.errors import Denied, RegistryError
+from proxy.events import EventBus, Fetched
+from proxy.oci.digest import Digest
+from proxy.runtime.files import Bytes, NewFile
+from proxy.runtime.limits import Limits
+from proxy.runtime.tasks import TaskSet, run_in_thread
+from proxy.spool.paths import check_room, new_path
+from proxy.spool.spool import Spool
+from proxy.spool.upload import ChunkBuffer, PieceWriter
+from proxy.text import safe_text
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_AT_ONCE = 8  # blobs; each holds a piece or two
+Coming = Callable[[], AsyncGenerator[bytes]]
+
+
+class _Written:
+    """What has been written of a blob, as a source."""
+
+    read_ahead = 1
+    is_local = True
+    entire = False
+
+    def __init__(self, file: NewFile) -> None:
+        self.size = 0
+        self._file = file
+
+    async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
+        """Read a range."""
+        return await run_in_thread(lambda: then(self._file.read(stop - start, start)))
+
+
+class Arrival:
+    """A blob of `size` bytes that is on its way from an upstream."""
+
+    def __init__(self, digest: Digest, size: int, writer: PieceWriter, wrong: Callable[[str], RegistryError]) -> None:
+        self.digest = digest
+        self.size = size
+        self._writer = writer
+        self._wrong = wrong
+        self._source = _Written(writer.file)
+        self._released = 0  # pieces that readers may have
+        self.finished = asyncio.Event()
+        self._is_whole = False
+        self._failure: Exception | None = None
+        self._news = asyncio.Event()
+
+    async def begun(self) -> None:
+        """Wait until there is something to read. Raise what ended the transfer."""
+        await self._until(1)
+
+    async def parts(self, start: int, stop: int) -> AsyncIterator[tuple[Blob, int, int]]:
+        """Yield the pieces that have the plain bytes [start, stop), each as a blob, with the range of it that is meant.
+
+        Raise what ends the transfer.
+        """
+        number = plain = stored = 0
+        while plain < stop:
+            await self._until(number + 1)
+            piece = self._writer.pieces[number]
+            if plain + piece.plain > start:
+                part = Blob(
+                    self.digest, piece.plain, (piece,), self._source, stored, findings=Verification({self.digest})
+                )
+                yield part, max(start - plain, 0), min(stop - plain, piece.plain)
+            number, plain, stored = number + 1, plain + piece.plain, stored + piece.stored
+
+    async def _until(self, pieces: int) -> None:
+        while self._released < pieces and not self._is_whole:
+            if self._failure:
+                raise self._failure
+            await self._news.wait()
+
+    async def run(self, coming: Coming, turns: asyncio.Semaphore) -> Entry:
+        """Take everything that comes, when it is its turn; return the entry that its file ends with."""
+        try:
+            async with turns, aclosing(coming()) as chunks:
+                await self._write(chunks)
+            if await run_in_thread(self._writer.rehash, self.digest.algorithm) != self.digest:
+                raise self._wrong("other bytes")  # noqa: TRY301 - readers are told
+            entry = await run_in_thread(self._writer.complete, self.digest)
+        except asyncio.CancelledError:
+            self._fail(Denied("image-relay is stopping"))
+            raise
+        except Exception as error:
+            self._fail(error)
+            raise
+        self._is_whole = True
+        self._release(len(self._writer.pieces))
+        return entry
+
+    async def _write(self, chunks: AsyncIterator[bytes]) -> None:
+        """Write all pieces, and release all but the last."""
+        buffer, left = ChunkBuffer(b""), self.size
+        async for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                raise self._wrong("more bytes than it should")
+            buffer.add(chunk)
+            while buffer.size > PIECE or (buffer.size == PIECE and left):
+                await run_in_thread(self._writer.add, buffer.take())
+                self._release(len(self._writer.pieces))
+        if left:
+            raise self._wrong(f"{left} bytes too few")
+        if buffer.size:
+            await run_in_thread(self._writer.add, buffer.take())
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self._release(self._released)
+
+    def _release(self, pieces: int) -> None:
+        self._released = pieces
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """The transfers from upstreams that are in progress, by digest."""
+
+    spool: Spool
+    tasks: TaskSet
+    limits: Limits
+    level: int
+    events: EventBus = field(default_factory=EventBus)
+    _under_way: dict[Digest, Arrival] = field(default_factory=dict)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    async def get(
+        self, digest: Digest, size: int, coming: Coming, wrong: Callable[[str], RegistryError]
+    ) -> Blob | Arrival:
+        """Return a blob of the spool, or one that arrives; `coming` begins its transfer if nobody has.
+
+        Raise Denied if the disk has no room for it.
+        """
+        async with self._turn:
+            if arrival := self._under_way.get(digest):
+                self.events.emit(Fetched("joined"))
+                return arrival
+            if here := await self.spool.find(digest):
+                self.events.emit(Fetched("hit"))
+                return here
+            path = await self.spool.room(size + sum(each.size for each in self._under_way.values()))
+            self.events.emit(Fetched("miss" if path else "no room"))
+            is_kept = path is not None
+            if path is None:  # it goes through a file all the same, so that a reader may be slower than the upstream
+                await run_in_thread(check_room, self.spool.root, self.limits.free_disk + size)
+                path = await run_in_thread(new_path, self.spool.root)
+            writer = await run_in_thread(PieceWriter, path, self.level, digest.algorithm)
+            arrival = self._under_way[digest] = Arrival(digest, size, writer, wrong)
+            _ = self.tasks.spawn(self._finish(arrival, coming, path, is_kept=is_kept))
+            return arrival
+
+    async def _finish(self, arrival: Arrival, coming: Coming, path: Path, *, is_kept: bool) -> None:
+        try:
+            entry = await arrival.run(coming, self._turns)
+            if is_kept:
+                await self.spool.keep_downloaded(path, arrival.digest, entry)
+        except (RegistryError, OSError) as error:
+            cause = error.message if isinstance(error, RegistryError) else error.strerror or "no answer in time"
+            _log.warning("%s did not arrive: %s", arrival.digest, safe_text(cause))
+        finally:
+            self._under_way.pop(arrival.digest, None)
+            arrival.finished.set()
+            await run_in_thread(partial(path.unlink, missing_ok=True))

@@ -1,0 +1,78 @@
+"""Images of upstreams that are kept as artifacts, so that the other jobs of the run need not fetch them.
+
+The image `docker.io/library/alpine:3` becomes `upstream/docker.io/library/alpine:3`: a repository of its own, which
+answers for the registry only. Of several platforms those are kept that were pulled.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from proxy.blob import Blob
+from proxy.errors import Denied, RegistryError, StillUnderWay
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest
+from proxy.oci.names import Name, label
+from proxy.registry.mirror import Mirror, Mirrored, kept_name
+from proxy.registry.push import Push
+from proxy.text import safe_text
+
+_log = logging.getLogger(__name__)
+_TICK = 1.0  # seconds between two looks for what was pulled
+
+
+@dataclass(slots=True)
+class Keeping:
+    """Stores what was pulled from upstreams, if that is wanted; `closed` says why nothing can be stored now."""
+
+    mirror: Mirror
+    push: Push
+    closed: Callable[[], str]
+    is_wanted: bool
+    _done: set[Mirrored] = field(default_factory=set)
+
+    async def watch(self) -> None:
+        """Keep, again and again, what was pulled and of which nothing is asked any more."""
+        while self.is_wanted:
+            await asyncio.sleep(_TICK)
+            if not self.closed():
+                await self.keep_pulled()
+
+    async def keep_pulled(self) -> None:
+        """Store what was pulled since the last time; a failure is logged, and not tried again."""
+        for each in self.mirror.pulled():
+            name = kept_name(each.remote)
+            if name is None or each in self._done:
+                continue
+            self._done.add(each)
+            try:
+                await self._keep(name, each)
+            except (RegistryError, OSError) as error:
+                reason = error.message if isinstance(error, RegistryError) else error.strerror or "the disk failed"
+                _log.warning("%s is not kept: %s", label(each.remote.name, each.tag), safe_text(reason))
+
+    async def _keep(self, name: Name, pulled: Mirrored) -> None:
+        for digest in pulled.images:
+            image = await self._manifest(pulled, digest)
+            for descriptor in image.blobs:
+                if descriptor.may_be_absent:
+                    continue
+                blob = await self.mirror.blob(pulled.remote, descriptor.digest)
+                if not isinstance(blob, Blob):
+                    await blob.finished.wait()
+                if await self.push.spool.find(descriptor.digest) is None:
+                    raise Denied("the cache has no room for it (RELAY_SPOOL_LIMIT)")
+                await self.push.spool.link(name, descriptor.digest)
+            if digest != pulled.root:
+                await self.push.hold(name, digest, image)
+        root, is_stored = await self._manifest(pulled, pulled.root), False
+        while not is_stored:
+            with suppress(StillUnderWay):  # no client waits for it
+                await self.push.put_tagged(name, [pulled.tag], pulled.root, root, pulled.tag)
+                is_stored = True
+
+    async def _manifest(self, pulled: Mirrored, digest: Digest) -> Manifest:
+        blob = await self.mirror.manifest(pulled.remote, digest)
+        return await self.push.lookup.parsed(blob)

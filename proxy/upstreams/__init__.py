@@ -1,0 +1,1 @@
+"""Registries that are asked for what is not here."""

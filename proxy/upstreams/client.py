@@ -1,0 +1,235 @@
+"""Requests to upstreams: with a token where one is wanted, retried, redirects followed, rate limits kept.
+
+Only the registries that were named are asked. One may redirect to another host, which gets no token and no login, over
+https or, where the upstream itself is on this machine, over http. Whoever reads an answer has to check its digest.
+"""
+
+import asyncio
+import logging
+import random
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from http import HTTPStatus
+
+import aiohttp
+from yarl import URL
+
+from proxy.artifacts.actions.http import read_bounded
+from proxy.artifacts.retry import RetryableError, is_retryable, retry
+from proxy.errors import BlobUnknown, ManifestUnknown, TooManyRequests
+from proxy.events import Call, EventBus, Retried
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, LIMIT, OCI_INDEX, OCI_MANIFEST
+from proxy.oci.names import Tag
+from proxy.runtime.limits import UPSTREAMS, Policy
+from proxy.runtime.transport import FAILURES, in_words
+from proxy.text import format_duration
+from proxy.upstreams.failures import UpstreamFailed, WrongBytes
+from proxy.upstreams.hosts import Remote
+from proxy.upstreams.tokens import SERVICE, Tokens, authorization, refusal
+
+_log = logging.getLogger(__name__)
+_TYPES = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
+_HEADERS = {"User-Agent": "image-relay", "Accept-Encoding": "identity"}
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HOPS = 5
+_PATIENCE = 20.0  # seconds; a rate limit that ends later is told, not waited for
+_LIMITED = 60.0  # seconds for which a registry is left alone that does not say how long
+_SECONDS = re.compile(r"[0-9]{1,9}")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+
+
+class Limited(RetryableError):
+    """A registry accepts no more requests for a short time."""
+
+
+class UpstreamClient:
+    """Asks upstreams for manifests and blobs. Close it at the end."""
+
+    def __init__(self, events: EventBus, policy: Policy = UPSTREAMS, stall: float = 60.0) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._tokens = Tokens(self._http, events)
+        self._events = events
+        self._policy = policy
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=stall)
+        self._random = random.Random()  # noqa: S311 - jitter
+        self._limited: dict[str, float] = {}  # until when each host takes no requests (monotonic seconds)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session:
+            await self._session.close()
+
+    def _http(self) -> aiohttp.ClientSession:
+        """Return the session, which begins with the first request: most relays have no upstream."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                trust_env=True,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    async def manifest(self, remote: Remote, reference: Tag | Digest) -> tuple[bytes, str]:
+        """Return a manifest and its media type, which has the digest that was asked for.
+
+        Raise ManifestUnknown, UpstreamFailed, TooManyRequests.
+        """
+        try:
+            async with self._answer(remote, "GET", f"manifests/{reference}", {"Accept": _TYPES}) as (response, call):
+                content = await read_bounded(response, LIMIT)
+                if content is None:
+                    raise WrongBytes(f"{remote.upstream.host} sends a manifest of more than {LIMIT} bytes")
+                call.received = len(content)
+        except FAILURES as error:
+            raise UpstreamFailed(f"{remote.upstream.host} broke off ({in_words(error)}); try again") from None
+        told = response.headers.get("Docker-Content-Digest", "")
+        wanted = str(reference) if isinstance(reference, Digest) else told
+        if wanted and wanted != str(Digest.of(content, "sha512" if wanted.startswith("sha512:") else "sha256")):
+            raise wrong(remote, f"{remote.path}, {wanted}")
+        return content, response.headers.get("Content-Type", "")
+
+    async def head(self, remote: Remote, what: str) -> tuple[str, int]:
+        """Return the digest and size that an upstream tells of a manifest or blob; empty and 0 where it does not.
+
+        Raise ManifestUnknown or BlobUnknown, UpstreamFailed, TooManyRequests.
+        """
+        async with self._answer(remote, "HEAD", what, {"Accept": f"{_TYPES}, */*"}) as (response, _):
+            length = response.headers.get("Content-Length", "")
+            size = int(length) if _LENGTH.fullmatch(length) else 0
+            return response.headers.get("Docker-Content-Digest", ""), size
+
+    async def blob(self, remote: Remote, digest: Digest) -> AsyncGenerator[bytes]:
+        """Yield the bytes of a blob as they come, unchecked; what breaks off goes on where it was.
+
+        Raise BlobUnknown, UpstreamFailed, TooManyRequests. Use it within `contextlib.aclosing`.
+        """
+        at, waits = 0, self._policy.backoff(self._random)
+        while True:
+            headers = {"Range": f"bytes={at}-"} if at else {}
+            try:
+                async with self._answer(remote, "GET", f"blobs/{digest}", headers) as (response, call):
+                    left = at if response.status == HTTPStatus.OK else 0  # to pass over where there are no ranges
+                    begins = response.headers.get("Content-Range", "").startswith(f"bytes {at}-")
+                    if response.status == HTTPStatus.PARTIAL_CONTENT and not begins:
+                        raise wrong(remote, f"the bytes of {digest} from {at} on")
+                    async for chunk in response.content.iter_any():
+                        call.received += len(chunk)
+                        fresh = chunk[left:]
+                        left -= len(chunk) - len(fresh)
+                        if fresh:
+                            at += len(fresh)
+                            yield fresh
+                    return
+            except FAILURES as error:
+                wait = next(waits, None)
+                if wait is None:
+                    raise UpstreamFailed(
+                        f"{remote.upstream.host} broke off in {digest} ({in_words(error)}); try again"
+                    ) from None
+                _log.info("%s broke off after %d bytes of %s; it is asked for the rest", remote, at, digest)
+                await asyncio.sleep(wait)
+
+    @asynccontextmanager
+    async def _answer(
+        self, remote: Remote, method: str, what: str, headers: dict[str, str]
+    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, Call]]:
+        """Yield a good answer; what would not get better by asking again is raised."""
+        host = remote.upstream.host
+        with self._events.call(SERVICE, method) as call:
+            async with AsyncExitStack() as held:
+                try:
+                    response = await retry(
+                        self._policy,
+                        self._random,
+                        partial(self._good, held, remote, method, what, headers),
+                        lambda fault: _log.info("%s: %s", host, fault),
+                        lambda: self._events.emit(Retried(SERVICE)),
+                    )
+                except Limited as fault:
+                    raise TooManyRequests(f"{host} {fault}", {"Retry-After": f"{max(1.0, fault.wait):.0f}"}) from None
+                except RetryableError as fault:
+                    raise UpstreamFailed(f"{host} gives no answer ({fault}); try again later") from None
+                call.status = response.status
+                yield response, call
+
+    async def _good(
+        self, held: AsyncExitStack, remote: Remote, method: str, what: str, headers: dict[str, str]
+    ) -> aiohttp.ClientResponse:
+        """Ask once, and once more with a token if one is wanted; `held` closes the answer."""
+        await asyncio.sleep(self._limit_left(remote))
+        url = remote.upstream.origin.with_path(f"/v2/{remote.path}/{what}")
+        try:
+            sent = self._tokens.current(remote)
+            response = await self._followed(remote, method, url, headers, sent)
+            if response.status == HTTPStatus.UNAUTHORIZED and response.url.origin() == remote.upstream.origin:
+                response.release()
+                await self._tokens.renew(remote, sent, response.headers.getall("WWW-Authenticate", []))
+                response = await self._followed(remote, method, url, headers, self._tokens.current(remote))
+        except FAILURES as error:
+            raise RetryableError(in_words(error)) from None
+        held.callback(response.release)
+        return self._checked(remote, what, response)
+
+    async def _followed(
+        self, remote: Remote, method: str, url: URL, headers: dict[str, str], authorized: str
+    ) -> aiohttp.ClientResponse:
+        """Ask, and go where the answer points to; only the upstream itself gets what a request is authorized with."""
+        origin = remote.upstream.origin
+        for _ in range(_HOPS):
+            response = await self._http().request(
+                method,
+                url,
+                headers=_HEADERS | headers,
+                allow_redirects=False,
+                timeout=self._timeout,
+                middlewares=(authorization(authorized if url.origin() == origin else ""),),
+            )
+            if response.status not in _REDIRECTS:
+                return response
+            response.release()
+            url = url.join(URL(response.headers.get("Location", ""), encoded=True))
+            if url.scheme not in {"https", origin.scheme} or not url.host or url.user or url.password:
+                raise UpstreamFailed(f"{remote.upstream.host} redirects to an address that cannot be used: no https")
+        raise UpstreamFailed(f"{remote.upstream.host} redirects in a circle")
+
+    def _checked(self, remote: Remote, what: str, response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+        host, status = remote.upstream.host, response.status
+        if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            return response
+        if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+            kind, _, reference = what.partition("/")
+            if kind == "blobs":
+                raise BlobUnknown(f"{host} has no blob {reference} in {remote.path}")
+            separator = "@" if ":" in reference else ":"
+            raise ManifestUnknown(f"neither this relay nor {host} has {remote.path}{separator}{reference}")
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise refusal(remote)
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            after = response.headers.get("Retry-After", "")
+            wait = float(after) if _SECONDS.fullmatch(after) else _LIMITED
+            self._limited[host] = time.monotonic() + wait
+            raise Limited("accepts no more requests", self._limit_left(remote))
+        if is_retryable(status):
+            raise RetryableError(f"it answered {status}")
+        raise UpstreamFailed(f"{host} answered {status} when it was asked for {remote.path}")
+
+    def _limit_left(self, remote: Remote) -> float:
+        """Return the seconds until a registry takes requests again. Raise TooManyRequests if that is not soon."""
+        left = max(0.0, self._limited.get(remote.upstream.host, 0.0) - time.monotonic())
+        if left <= _PATIENCE:
+            return left
+        advice = "" if remote.upstream.login else "; with a login it may allow more (RELAY_UPSTREAM_AUTH)"
+        raise TooManyRequests(
+            f"{remote.upstream.host} accepts no more requests from this machine for {format_duration(left)}{advice}",
+            {"Retry-After": f"{left:.0f}"},
+        )
+
+
+def wrong(remote: Remote, what: str) -> WrongBytes:
+    """Return the error for an answer that is not what was asked for."""
+    return WrongBytes(f"{remote.upstream.host} sent other bytes than those of {what}; nothing of them is kept")

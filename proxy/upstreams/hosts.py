@@ -1,0 +1,94 @@
+"""The registries that may be asked, and which repository of them a request means."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from yarl import URL
+
+from proxy.oci.names import Name, split_host
+from proxy.oci.references import is_loopback
+
+HUB = "docker.io"
+_HUB_NAMES = frozenset({HUB, "index.docker.io", "registry-1.docker.io"})
+_HUB_ADDRESS = "registry-1.docker.io"
+_OFFICIAL = "library/"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """User and password for a registry."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A registry: its host as names of images have it, the origin of its URLs, and the login if there is one."""
+
+    host: str
+    origin: URL
+    login: Login | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repository of an upstream. It is `implied` where the client has not named the registry."""
+
+    upstream: Upstream
+    path: str
+    implied: bool = field(default=False, compare=False)
+
+    @property
+    def name(self) -> Name:
+        """The repository with its host, which is `docker.io` for those of Docker Hub."""
+        return Name(str(self))
+
+    def __str__(self) -> str:
+        return f"{self.upstream.host}/{self.path}"
+
+
+class Upstreams:
+    """The registries that may be asked; nothing else ever is."""
+
+    def __init__(self, hosts: Sequence[str] = (), logins: Mapping[str, tuple[str, str]] | None = None) -> None:
+        """`hosts` are those of names, or `host=address` where another host answers for it; `logins` are by host."""
+        self._upstreams: dict[str, Upstream] = {}
+        for text in hosts:
+            host, _, address = text.partition("=")
+            host = _known(host)
+            place = address or (_HUB_ADDRESS if host == HUB else host)
+            scheme = "http" if is_loopback(place) else "https"  # as Docker does
+            login = next((Login(*each) for key, each in (logins or {}).items() if _known(key) == host), None)
+            self._upstreams[host] = Upstream(host, URL(f"{scheme}://{place}"), login)
+
+    def __bool__(self) -> bool:
+        return bool(self._upstreams)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts, as names of images have them."""
+        return tuple(self._upstreams)
+
+    def named(self, path: str, registry: str) -> Remote | None:
+        """Return the repository of a path below `/v2/`, in a registry (`?ns=`) or below its first part."""
+        host, path = (registry, path) if registry else split_host(path)
+        upstream = self._upstreams.get(_known(host.lower()))
+        if upstream is None:
+            return None
+        is_short = upstream.host == HUB and "/" not in path
+        return Remote(upstream, _OFFICIAL + path if is_short else path)
+
+    def of_hub(self, path: str) -> Remote | None:
+        """Return the repository of Docker Hub that a path without a registry may mean; None unless it may be asked."""
+        upstream = self._upstreams.get(HUB)
+        return Remote(upstream, path, implied=True) if upstream else None
+
+
+def is_official(path: str) -> bool:
+    """Return whether a path is that of an official image of Docker Hub, in full."""
+    return path.startswith(_OFFICIAL) and path.count("/") == 1
+
+
+def _known(host: str) -> str:
+    return HUB if host in _HUB_NAMES else host

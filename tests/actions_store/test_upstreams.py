@@ -1,0 +1,48 @@
+"""A mirror of registries in the jobs of one run (RELAY_UPSTREAMS, RELAY_UPSTREAM_KEEP)."""
+
+from typing import Any
+
+import pytest
+
+from proxy.oci.digest import Digest
+from tests.actions_store.relays import Relays
+from tests.api.relay import MIB, Relay, eventually
+from tests.fakes.actions.fixtures import Emulate
+from tests.fakes.actions.options import Flavour
+from tests.fakes.upstream import upstream
+from tests.registry_harness import noise
+
+HUB = "?ns=docker.io"
+
+
+async def pull(relay: Relay, reference: object, *layers: bytes) -> bytes:
+    """Pull a manifest and some layers of an image of Docker Hub, and return the manifest."""
+    for layer in layers:
+        found = await relay.ask("GET", f"/v2/library/alpine/blobs/{Digest.of(layer)}{HUB}")
+        assert found.body == layer
+    return (await relay.ask("GET", f"/v2/library/alpine/manifests/{reference}{HUB}")).body
+
+
+@pytest.mark.parametrize("flavour", list(Flavour))
+async def test_a_private_image_is_fetched_once_for_all_jobs(
+    emulate: Emulate, relays: Relays, flavour: Flavour, caplog: pytest.LogCaptureFixture
+) -> None:
+    actions, layer = emulate(flavour=flavour), noise(3 * MIB)
+    relays.secrets |= {"only-for-the-hub"}
+    async with upstream(private=True, login=("user", "only-for-the-hub")) as there:
+        image = there.add_image("library/alpine", "3", layers=(layer,))
+        asking: dict[str, Any] = {
+            "upstreams": (f"docker.io={there.host}",),
+            "upstream_auth": "docker.io=user:only-for-the-hub",
+            "upstream_keep": True,
+        }
+        first = await relays.start(actions, **asking)
+        assert await pull(first, "3") == image.content
+        assert await pull(first, "3", layer) == image.content
+        await eventually(lambda: "stored upstream/docker.io/library/alpine:3" in caplog.text)
+    second = await relays.start(actions, actions.job("test"), **asking)
+
+    assert await pull(second, "3", layer) == image.content, "the registry is down by now"
+    assert await pull(second, image.digest, layer) == image.content
+    listed = (await second.ask("GET", "/v2/_catalog")).json["repositories"]
+    assert listed == ["upstream/docker.io/library/alpine"]
