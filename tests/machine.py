@@ -21,7 +21,7 @@ HOST_PATH = f"{TOOLS}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OPEN_FILES = 4096  # enough for a thousand uploads beside their client, and little enough for programs that count to it
 INSTALLS = "tools/install-test-tools"
 
-_GO_PROGRAMS = {"act", "actionlint", "conformance", "crane", "oras", "regctl"}
+_GO_PROGRAMS = {"act", "actionlint", "buildkitd", "conformance", "crane", "oras", "regctl"}
 _PACKAGES = {"busybox": "busybox-static", "docker": "docker.io", "dockerd": "docker.io", "ip": "iproute2"}
 _OLDEST_NODE = 20
 
