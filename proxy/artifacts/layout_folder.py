@@ -2,8 +2,8 @@
 
 import os
 import tarfile
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import TypeVar
@@ -38,19 +38,20 @@ class LayoutFolder:
 
     async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read the bytes [start, stop), fewer if a file has become shorter."""
-        return await run_in_thread(lambda: then(b"".join(self._between(start, stop))))
 
-    def _between(self, start: int, stop: int) -> Iterator[bytes]:
-        for number in range(max(0, bisect_right(self._starts, start) - 1), len(self._parts)):
-            content, begin = self._parts[number][0], self._starts[number]
-            if begin >= stop:
-                return
-            first, last = max(0, start - begin), min(self._parts[number][1], stop - begin)
-            if isinstance(content, bytes):
-                yield content[first:last]
-            elif first < last:
-                descriptor = os.open(content, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-                try:
-                    yield os.pread(descriptor, last - first, first)
-                finally:
-                    os.close(descriptor)
+        def work() -> T:
+            found = bytearray()
+            for number in range(max(0, bisect_right(self._starts, start) - 1), bisect_left(self._starts, stop)):
+                content, size = self._parts[number]
+                first, last = max(0, start - self._starts[number]), min(size, stop - self._starts[number])
+                if isinstance(content, bytes):
+                    found += content[first:last]
+                elif first < last:
+                    descriptor = os.open(content, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                    try:
+                        found += os.pread(descriptor, last - first, first)
+                    finally:
+                        os.close(descriptor)
+            return then(bytes(found))
+
+        return await run_in_thread(work)

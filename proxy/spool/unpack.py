@@ -47,18 +47,13 @@ def gather(found: Iterable[Member], parts: StagingArea, work: Work) -> Unpacked:
         if member.link:  # a later member replaces an earlier one, as in every reader
             files.pop(member.name, None)
             links[member.name] = member.link
-        else:
-            part = _part(member, parts, work)
+        else:  # a blob of a layout as it is, anything else without a compression that no registry knows
+            folder, _, rest = member.name.partition("/")
+            begun = Begun(member)
+            if folder != "blobs" and compression(begun.peek(6)) in _NO_LAYER_TYPE:
+                begun = plain(begun, work)
+            part = parts.write(begun, "sha512" if (folder, rest[:7]) == ("blobs", "sha512/") else "sha256")
             links.pop(member.name, None)
             files[member.name] = File(part.digest, part.entry.size, part.head)
             unpacked.parts.setdefault(part.digest, part)
     return unpacked
-
-
-def _part(member: Member, parts: StagingArea, work: Work) -> Part:
-    """Write one file: a blob of a layout as it is, anything else without a compression that no registry knows."""
-    folder, _, rest = member.name.partition("/")
-    if folder == "blobs":
-        return parts.write(member, "sha512" if rest.startswith("sha512/") else "sha256")
-    begun = Begun(member)
-    return parts.write(plain(begun, work) if compression(begun.peek(6)) in _NO_LAYER_TYPE else begun)

@@ -163,19 +163,14 @@ def _named(roots: Sequence[Descriptor]) -> Iterator[tuple[list[Descriptor], list
             each.annotations[key] for each in group if each.annotations for key in _NAMES if key in each.annotations
         ]
         different = list({each.digest: each for each in group}.values())
-        if len(different) == 1 or _are_platforms(different):
+        platforms = [str(each.platform or "") for each in different]
+        known = [each for each in platforms if each != _UNKNOWN]
+        if len(different) == 1 or (all(platforms) and len(known) == len(set(known)) > 0):
             yield different, names
         elif name:
             raise TarballInvalid(f"its {INDEX} gives the name {name[:80]!r} to {len(different)} images")
         else:
             yield from (([each], []) for each in different)
-
-
-def _are_platforms(roots: Sequence[Descriptor]) -> bool:
-    """Return whether these are an image for several platforms, and what attests to it."""
-    platforms = [str(each.platform or "") for each in roots]
-    known = [each for each in platforms if each != _UNKNOWN]
-    return all(platforms) and len(known) == len(set(known)) > 0
 
 
 @dataclass(slots=True)

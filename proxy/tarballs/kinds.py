@@ -36,17 +36,18 @@ def kind_of(block: bytes, compressions: Collection[bytes]) -> str:
         return sentence
     if block.startswith(b"--") and b"content-disposition:" in block.lower():
         return _FORM
-    return f"this is not a tarball{_text(block) if block else ': it is empty'}"
-
-
-def _text(block: bytes) -> str:
-    """Say how a text begins; nothing of what is no text."""
+    if not block:
+        return "this is not a tarball: it is empty"
     line = block.lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")[0].strip()
-    if not line.isascii() or not line.decode("ascii").isprintable() or not line:
-        return ""
-    if line[:1].lower() == b"<":
-        return f": it is a page that begins with {line[:_SHOWN].decode()!r}; was somebody else asked for it?"
-    return f": it is a text that begins with {line[:_SHOWN].decode()!r}"
+    if not line or not line.isascii() or not line.decode("ascii").isprintable():
+        return "this is not a tarball"
+    is_page, shown = line.startswith(b"<"), repr(line[:_SHOWN].decode())
+    what = (
+        f"a page that begins with {shown}; was somebody else asked for it?"
+        if is_page
+        else f"a text that begins with {shown}"
+    )
+    return f"this is not a tarball: it is {what}"
 
 
 def what_it_holds(names: Collection[str]) -> str:

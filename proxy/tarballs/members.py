@@ -84,15 +84,10 @@ def _header(source: Readable, *, is_first: bool) -> tarfile.TarInfo | None:
             return None
         what = kind_of(block, MAGICS.values()) if is_first else f"the tarball is damaged: {error}"
         raise TarballInvalid(what) from error
-    if _has_gnu_times(block):
+    time = block[345:357].strip(b" \0")  # GNU has times where others have the first part of a long name
+    if block[257:265] == b"ustar  \0" and time and (time[0] >= 0x80 or time.isdigit()):  # noqa: PLR2004
         header.name = block[:100].partition(b"\0")[0].decode(errors="surrogateescape")
     return header
-
-
-def _has_gnu_times(block: bytes) -> bool:
-    """Return whether a header has times of GNU where others have the first part of a long name."""
-    time = block[345:357].strip(b" \0")
-    return block[257:265] == b"ustar  \0" and bool(time) and (time[0] >= 0x80 or time.isdigit())  # noqa: PLR2004
 
 
 def _extension(source: Readable, header: tarfile.TarInfo, records: Iterator[int]) -> Iterator[tuple[str, str]]:
