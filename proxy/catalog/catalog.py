@@ -215,9 +215,8 @@ class Catalog:
         decoded = dict.fromkeys(filter(None, map(self.reference_of, newest)))
         return sorted(((name, tag) for name, tag in decoded if isinstance(tag, Tag)), key=lambda each: each[0])
 
-    async def others(self) -> list[Artifact]:
-        """Return the artifacts that, by their names, other programs stored; the newest first."""
-        await self._listing.refresh()
+    def others(self) -> list[Artifact]:
+        """Return the artifacts of the last listing that, by their names, other programs stored; the newest first."""
         listed = [each for each in self._listing.listed.values() if not self._reader.is_ours(each)]
         return sorted([*listed, *self._listing.foreign], key=order, reverse=True)
 

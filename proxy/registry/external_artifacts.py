@@ -59,7 +59,7 @@ class _Meant(NamedTuple):
 
 @dataclass(slots=True)
 class ExternalArtifacts:
-    """Finds images in artifacts that no relay stored."""
+    """Finds images in artifacts that no relay stored, by the listing that whoever asks has made a moment ago."""
 
     catalog: Catalog
     spool: Spool
@@ -77,7 +77,7 @@ class ExternalArtifacts:
         Raise ManifestUnknown if the artifact holds no such image, UnreadableArtifact if it arrived damaged,
         StillUnderWay if reading it takes too long.
         """
-        meant = await self._meant(name, reference)
+        meant = self._meant(name, reference)
         if meant is None:
             return None
         with meant.known.named():
@@ -86,12 +86,12 @@ class ExternalArtifacts:
             key = (name, reference, meant.artifact.id)  # what is told of a wrong tag is for those who asked for it
             return await self.flights.run(key, partial(self._read, name, meant))
 
-    async def _meant(self, name: Name, reference: Tag | Digest) -> _Meant | None:
+    def _meant(self, name: Name, reference: Tag | Digest) -> _Meant | None:
         """Return the newest artifact of a name; one that has the tag in its own name, such as `app@v1`, comes first."""
         wanted = Wanted.of(name, reference)
         if wanted is None:
             return None
-        others = await self.catalog.others()
+        others = self.catalog.others()
         if len(self._known) > len(others) + _FORGOTTEN:
             self._known = {each.id: self._known[each.id] for each in others if each.id in self._known}
         is_plain = name.text.startswith(f"{FOLDER}/") or reference == LATEST or isinstance(reference, Digest)
@@ -108,11 +108,11 @@ class ExternalArtifacts:
     async def tags(self, name: Name) -> set[Tag]:
         """Return the tags of a repository that is an artifact, which is read for that; raise as `resolve` does."""
         found, wanted = set[Tag](), Wanted.of(name, LATEST)
-        for artifact in await self.catalog.others() if wanted and not wanted.inside else []:
+        for artifact in self.catalog.others() if wanted and not wanted.inside else []:
             plain, tag = name_and_tag(artifact.name)
             with suppress(TagInvalid):
                 found |= {Tag.parse(tag)} if wanted and plain == wanted.artifact else set()
-        if meant := await self._meant(name, LATEST):
+        if meant := self._meant(name, LATEST):
             with suppress(ManifestUnknown):
                 await self.resolve(name, LATEST)
             tags = meant.known.tags(meant.wanted)
@@ -125,7 +125,7 @@ class ExternalArtifacts:
         Artifacts that no listing has looked at before are looked at, some at a time.
         """
         newest = dict[str, tuple[Artifact, Known]]()
-        for each in await self.catalog.others():
+        for each in self.catalog.others():
             newest.setdefault(self._of(each).path, (each, self._of(each)))
         new = [
             partial(self._look, artifact, known)
@@ -146,9 +146,9 @@ class ExternalArtifacts:
             finally:
                 file.close()
 
-    async def names(self) -> list[str]:
+    def names(self) -> list[str]:
         """Return the repositories below `artifact/` for all artifacts, images or not, the newest first."""
-        paths = dict.fromkeys(self._of(each).path for each in await self.catalog.others())
+        paths = dict.fromkeys(self._of(each).path for each in self.catalog.others())
         return [each for each in paths if not each.endswith("/")]
 
     async def _cached(self, name: Name, meant: _Meant) -> ExternalImage | None:

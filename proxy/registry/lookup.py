@@ -154,7 +154,7 @@ class Lookup:
             key=lambda each: (each[0] != name, split_host(each[0].text)[1] != own),
         )
         there = [label(*each) for each in tagged[:_COMPARED]]
-        artifacts = (await self.external.names())[:_COMPARED]
+        artifacts = self.external.names()[:_COMPARED]
         there += artifacts
         alike = {each.partition("/")[2] + ":latest" if each in artifacts else each: each for each in there}
         near = await run_in_thread(get_close_matches, wanted.removeprefix("artifact/"), alike, 1, _NEAR)

@@ -58,6 +58,7 @@ async def test_what_was_sent_is_worked_on_only_while_its_sender_waits(relay: Rel
     assert (await relay.ask("PUT", "/relay/images/app:v1", data=legacy_save(sample()))).status == 201
 
 
+@pytest.mark.timeout(240)  # it reads a gibibyte
 async def test_a_compression_within_another_one_counts_with_it(relay: Relay) -> None:
     layer = lzma.compress(bytes(128 * MIB), preset=0)
     content = gzip.compress(tar({f"{number}.tar": layer for number in range(12)}), 9)
