@@ -134,6 +134,11 @@ def peak_rss(pid: int) -> int:
     raise Failed(f"process {pid} has no VmHWM")
 
 
+def open_files(pid: int) -> int:
+    """Return how many descriptors a process has."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def cpu_seconds(pid: int) -> float:
     """Give the seconds that processors have worked for a process so far, in the kernel too."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -168,9 +173,9 @@ class Registry:
                 yield chunk
 
         location = self._ask("POST", f"{self._base}/blobs/uploads/", 202).headers["Location"]
-        self._ask("PATCH", location, 202, hashed())
+        location = self._ask("PATCH", location, 202, hashed()).headers["Location"]  # docker-registry changes it
         digest = "sha256:" + sha256.hexdigest()
-        self._ask("PUT", f"{location}?digest={digest}", 201)
+        self._ask("PUT", f"{location}{'&' if '?' in location else '?'}digest={digest}", 201)
         return digest, size
 
     def tag(self, tag: str, layer: tuple[str, int]) -> None:
@@ -190,6 +195,11 @@ class Registry:
     def manifest(self, tag: str) -> None:
         """Fetch a manifest."""
         self._ask("GET", f"{self._base}/manifests/{tag}", 200)
+
+    def digest(self, tag: str) -> str:
+        """Return the digest of the manifest that a tag has."""
+        answer = self._ask("HEAD", f"{self._base}/manifests/{tag}", 200, headers={"Accept": MANIFEST})
+        return answer.headers["Docker-Content-Digest"]
 
     def range(self, digest: str, start: int, stop: int) -> bytes:
         """Fetch the bytes [start, stop) of a blob."""

@@ -114,8 +114,15 @@ class Reader:
         for artifact in artifacts:
             for wanted in meanings(artifact.name):
                 same[wanted].append(artifact)
-        works = [partial(self.newest, wanted, each) for wanted, each in same.items()]
-        return sorted(await self.opened(works, ignored), key=lambda archive: order(archive.artifact), reverse=True)
+        ready = {wanted: self._at_hand(wanted, each) for wanted, each in same.items()}  # a task for each takes longer
+        works = [partial(self.newest, wanted, each) for wanted, each in same.items() if not ready[wanted]]
+        found = [*filter(None, ready.values()), *await self.opened(works, ignored)]
+        return sorted(found, key=lambda archive: order(archive.artifact), reverse=True)
+
+    def _at_hand(self, wanted: str, artifacts: list[Artifact]) -> Archive | None:
+        """Return what `newest` returns, if that is open already."""
+        archive = self._archives.get((artifacts[0] if len(artifacts) == 1 else ranked(artifacts)[0]).id)
+        return archive if archive and self.encoded(archive) == wanted else None
 
     async def newest(self, wanted: str, artifacts: Iterable[Artifact]) -> Archive | None:
         """Return the newest archive of an encoded reference among artifacts that by their names may be of it.

@@ -50,8 +50,7 @@ class Blobs:
         for path, name, digest in await run_in_thread(files_of_repositories, self.root / "links"):
             self._links.setdefault(name, {})[digest] = (await run_in_thread(path.stat)).st_mtime
         async with self._changing:
-            for digest in list(self._blobs):
-                await self._drop(digest)
+            await self._drop(list(self._blobs))
 
     async def expire(self, needed: Callable[[Name], Collection[Digest]]) -> None:
         """Remove blobs that no manifest claimed in time, except what each repository still needs."""
@@ -60,8 +59,7 @@ class Blobs:
             kept = needed(name)
             await self.unlink(name, [d for d, since in links.items() if since < old and d not in kept])
         async with self._changing:
-            for digest in list(self._blobs):
-                await self._drop(digest)
+            await self._drop(list(self._blobs))
             await run_in_thread(self._tidy)
 
     def _tidy(self) -> None:
@@ -163,10 +161,10 @@ class Blobs:
         """Hide blobs from a repository. Bytes that no repository sees any more are removed, or stay in the cache."""
         links = self._links.get(name, {})
         async with self._changing:
-            for digest in [digest for digest in digests if links.pop(digest, None) is not None]:
-                path = path_in_repository(self.root / "links", name, digest)
-                await run_in_thread(path.unlink, missing_ok=True)
-                await self._drop(digest)
+            gone = [digest for digest in digests if links.pop(digest, None) is not None]
+            paths = [path_in_repository(self.root / "links", name, digest) for digest in gone]
+            await run_in_thread(_remove, [(path, None) for path in paths])
+            await self._drop(gone)
 
     # The cache
 
@@ -183,33 +181,39 @@ class Blobs:
         """Move a downloaded blob, whose digest was checked, into the cache."""
         async with self._changing:
             await self._keep(path, digest, entry)
-            await self._drop(digest)
+            await self._drop([digest])
 
     async def make_room(self, size: int) -> None:
         """Evict from the cache until so much of the disk is free, or the cache is empty."""
         async with self._changing:
             while self._cached and (await run_in_thread(shutil.disk_usage, self.root)).free < size:
-                await self._evict()
+                await run_in_thread(_remove, [self._evict()])
 
-    async def _drop(self, digest: Digest) -> None:
-        """Keep a blob that no repository sees for as long as the cache has room for it."""
-        if digest not in self._blobs or any(digest in links for links in self._links.values()):
-            return
-        self._cached.setdefault(digest)
-        held = sum(self._blobs[digest].stored for digest in self._cached)
+    async def _drop(self, digests: Collection[Digest]) -> None:
+        """Keep blobs that no repository sees for as long as the cache has room for them."""
+        for digest in digests:
+            if digest in self._blobs and not any(digest in links for links in self._links.values()):
+                self._cached.setdefault(digest)
+        held, evicted = (
+            sum(self._blobs[digest].stored for digest in self._cached),
+            list[tuple[Path, LocalFile | None]](),
+        )
         while self._cached and (held > self._cache_limit or not self._cache_limit):
-            held -= await self._evict()
+            held -= self._blobs[next(iter(self._cached))].stored
+            evicted.append(self._evict())
+        if evicted:
+            await run_in_thread(_remove, evicted)
 
-    async def _evict(self) -> int:
-        """Remove the least recently used blob of the cache, and return how many bytes that frees."""
+    def _evict(self) -> tuple[Path, LocalFile | None]:
+        """Forget the least recently used blob of the cache; return its file, and as what somebody may read it."""
         digest = next(iter(self._cached))
-        size = self._blobs[digest].stored
         self._forget(digest)
-        await run_in_thread(self._remove, self._path(digest), self._files.pop(digest, None))
-        return size
+        return self._path(digest), self._files.pop(digest, None)
 
-    def _remove(self, path: Path, file: LocalFile | None) -> None:
-        """Remove a file, which whoever reads it still can."""
+
+def _remove(files: Iterable[tuple[Path, LocalFile | None]]) -> None:
+    """Remove files, which whoever reads them still can. Blocks."""
+    for path, file in files:
         if file:
             with suppress(ContentDamaged):  # it is gone already
                 file.pin()
