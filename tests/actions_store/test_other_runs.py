@@ -1,6 +1,7 @@
 """Images of other runs (RELAY_FROM): pulled where the own run has none, and never taken for stored in it."""
 
 import asyncio
+import shutil
 from typing import Any
 
 import pytest
@@ -353,6 +354,24 @@ async def test_the_same_image_pushed_again_is_stored_in_the_own_run(emulate: Emu
 
     assert HEADER not in (await relay.get("new")).headers
     await stored_alone(actions, relays, image, *LAYERS)
+
+
+async def test_what_is_pushed_by_digest_is_stored_with_layers_of_another_run_also_by_a_relay_that_was_restarted(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    image = await good_run(actions, relays, 7, layers=LAYERS)
+    relay = await start(actions, relays)
+    assert (await relay.get("v1")).status == 200
+    await relay.push(image)
+    shutil.copytree(relay.data, copy := relay.data.with_name("relay-copy"))  # as it was when it was killed
+
+    restarted = await start(actions, relays, data=copy)
+    assert (await restarted.flush()).status == 200
+
+    actions.ledger.records = [each for each in actions.ledger.records if actions.runs.known(each.run).number != 7]
+    found = await pulled(await relays.start(actions, actions.job("deploy")), image.digest)
+    assert found["manifest"] == image.content
 
 
 async def test_a_layer_that_is_gone_from_the_other_run_meanwhile_fails_the_push_and_not_the_image(
