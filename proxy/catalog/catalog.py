@@ -7,7 +7,7 @@ gone only when it cannot be opened any more. A replaced archive still answers fo
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -234,9 +234,12 @@ class Catalog:
         self.lingering.clear()
         self._opener.keep(lambda *_: False, ())
 
-    def begin(self, name: Name, tag: Tag) -> Ahead | None:
-        """Begin to send content that is still coming, for an archive that is then `put`, if the store can do that."""
-        look = partial(self._search.begin, partial(self.standing, name, tag), self.may_replace)
+    def begin(self, name: Name, tag: Tag, others: Callable[[], Awaitable[Sequence[Archive]]]) -> Ahead | None:
+        """Begin to send content that is still coming, for an archive that is then `put`, if the store can do that.
+
+        What `others` have as well is not sent before it is known whether the storage copies it.
+        """
+        look = partial(self._search.begin, partial(self.standing, name, tag), self.may_replace, others)
         wanted = self._naming.encode(name, tag)
         return self._store.begin(wanted, look) if isinstance(self._store, SendsAhead) else None
 

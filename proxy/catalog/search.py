@@ -1,7 +1,7 @@
 """Search archives for content: first those that are open, then those that hints name, then all others."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
@@ -164,8 +164,9 @@ class Search:
         self,
         standing: Callable[[], Awaitable[tuple[Archive | None, object]]],
         may_replace: Callable[[Artifact], bool],
+        others: Callable[[], Awaitable[Sequence[Archive]]],
     ) -> frozenset[Piece]:
-        """Return how the large blobs begin that the run has, as far as `copies` would find them.
+        """Return how the large blobs begin that the run has, or `others` have, as far as `copies` would find them.
 
         Raise Contested if what answers may not be replaced.
         """
@@ -173,7 +174,8 @@ class Search:
         if before and not may_replace(before.artifact):
             raise Contested
         await self._survey(None)
-        entries = [entry for each in self._reader.held() for entry in each.index.blobs.values()]
+        archives = [*self._reader.held(), *await others()]
+        entries = [entry for each in archives for entry in each.index.blobs.values()]
         return frozenset(entry.pieces[0] for entry in entries if entry.stored >= LEAST_COPIED)
 
     async def _survey(self, missing: set[Digest] | None) -> None:

@@ -4,6 +4,7 @@ The runs are asked in their order. Each question may take requests to GitHub's A
 hour, so whoever pushes only gets to know what was read before.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 
 _AHEAD = 3  # artifacts of a repository that are opened in each run when a push begins
+_PATIENCE = 10.0  # seconds that may take before a tarball is uploaded
 
 
 def _nothing() -> Sequence[OtherRun]:
@@ -63,9 +65,19 @@ class Elsewhere:
             with suppress(NoRun):
                 await run.catalog.open_all(name, most=_AHEAD)
 
+    async def archives(self, name: Name) -> Sequence[Archive]:
+        """Return what is open, with some of a repository, so that a push of it need not send what that has."""
+        with suppress(StoreRefused, TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await self.open_some(name)
+        return await self._held()
+
     async def copies(self, blobs: Mapping[Digest, Blob]) -> dict[Digest, Copies]:
         """Return for large blobs which archives have exactly their pieces, as far as that takes no request."""
-        return copies(blobs, [archive for run in self.runs() for archive in await run.catalog.cached_archives()])
+        return copies(blobs, await self._held())
+
+    async def _held(self) -> Sequence[Archive]:
+        return [archive for run in self.runs() for archive in await run.catalog.cached_archives()]
 
     def describe(self) -> str:
         """Return the names of the runs, for messages; empty if there is none."""

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Semaphore
 
 from proxy.errors import StillUnderWay, TarballInvalid
@@ -76,7 +77,9 @@ class ImageImport:
         """
         first = await anext(chunks, b"")  # before it takes a place: engines are slow to begin
         async with AsyncExitStack() as stack:
-            ahead = self.push.catalog.begin(*wanted) if wanted else None
+            ahead = None
+            if wanted:
+                ahead = self.push.catalog.begin(*wanted, partial(self.push.lookup.elsewhere.archives, wanted[0]))
             if ahead:
                 stack.push_async_callback(ahead.close)
             async with self._places, self.spool.parts(ahead) as parts:

@@ -8,6 +8,7 @@ import pytest
 
 from proxy.oci.digest import Digest
 from proxy.runtime.limits import Limits
+from proxy.spool.staging import WIDTH
 from tests.actions_store.relays import Relays, blob_of, pulled
 from tests.api.relay import MIB, Answer, Pushed, Relay, eventually, pushed_image
 from tests.fakes.actions import kinds
@@ -17,6 +18,7 @@ from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.rest import OTHER_TOKEN, READ_TOKEN
 from tests.fakes.actions.runs import Run
 from tests.registry_harness import noise
+from tests.tarballs import Sample, legacy_save
 
 MAIN = "build.yml@main"
 HEADER = "Image-Relay-From"
@@ -342,6 +344,26 @@ async def test_a_client_that_sends_all_of_it_uploads_only_what_is_new(emulate: E
 
     assert actions.traffic.received[kinds.PUT_BLOCK] < MIB
     await stored_alone(actions, relays, image, *LAYERS)
+
+
+async def test_a_tarball_is_not_uploaded_while_it_arrives_where_another_run_has_its_layers(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    sample = Sample((noise((2 * WIDTH + 13) * MIB, 1),))
+    job = actions.job(run=7)
+    tarball = legacy_save(sample, "app:v1")
+    assert (await (await relays.start(actions, job)).ask("PUT", "/relay/images/app:v1", data=tarball)).status == 201
+    ended(job.run)
+    actions.traffic.reset()
+    relay = await start(actions, relays)
+
+    assert (await relay.ask("PUT", "/relay/images/app:new", data=tarball)).status == 201
+
+    assert actions.traffic.received[kinds.PUT_BLOCK] < MIB
+    actions.ledger.records = [each for each in actions.ledger.records if actions.runs.known(each.run).number != 7]
+    found = await pulled(await relays.start(actions, actions.job("deploy")), "new")
+    assert set(sample.layers) <= set(found.values())
 
 
 async def test_the_same_image_pushed_again_is_stored_in_the_own_run(emulate: Emulate, relays: Relays) -> None:
