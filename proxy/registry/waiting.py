@@ -55,7 +55,11 @@ class PullWait:
                         raise self._after(key, error) if seconds else error from None
                     if not counted:
                         counted = waiting.enter_context(self._counted(key))
-                await self._pause(left)
+                now = time.monotonic()
+                if now >= self._due:
+                    self._due = now + self.pauses[min(self._looks, len(self.pauses) - 1)]
+                    self._looks += 1
+                await asyncio.sleep(min(left, self._due - now))
 
     def _after(self, key: tuple[Name, Tag], error: ManifestUnknown | StoreRefused) -> ManifestUnknown | StoreRefused:
         now = time.monotonic()
@@ -79,11 +83,3 @@ class PullWait:
             self._waiting[key] -= 1
             if not self._waiting[key]:
                 del self._waiting[key]
-
-    async def _pause(self, left: float) -> None:
-        """Wait for the next look at the store, at most as long as is left."""
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + self.pauses[min(self._looks, len(self.pauses) - 1)]
-            self._looks += 1
-        await asyncio.sleep(min(left, self._due - now))
