@@ -96,6 +96,7 @@ def _artifact_service(folder: Path) -> Iterator[dict[str, str]]:
             yield {name: shlex.split(value)[0] for name, value in pairs}
         finally:
             serving.terminate()
+            serving.communicate()  # it tells at its end what came
 
 
 if __name__ == "__main__":
