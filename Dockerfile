@@ -6,7 +6,7 @@
 # folder `wheels` of the context are used in place of downloads; tools/download-wheels fills it.
 # The default is pinned to what its tag meant on 2026-11-29, for all platforms. To renew it, which Debian's security updates
 # ask for before a release, write the digest here that this prints, and the version that the image has:
-#   docker buildx imagetools inspect python:3.13-slim-trixie --format '{{ .Manifest.Digest }}'
+#   docker buildx imagetools inspect --format 'digest={{.Manifest.Digest}}' python:3.13-slim-trixie
 ARG BASE=python:3.13.15-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 FROM ${BASE} AS build
