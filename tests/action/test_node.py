@@ -47,7 +47,7 @@ def test_the_action_knows_the_settings_and_inputs_by_name() -> None:
         [require_node(), "--input-type=module", "--eval", script], cwd=ROOT, capture_output=True, check=True, text=True
     ).stdout.split()
 
-    assert sorted(known) == sorted(f"RELAY_{name.upper()}" for name in Settings.model_fields)
+    assert sorted(known) == sorted(f"RELAY_{name.upper().rstrip('_')}" for name in Settings.model_fields)
 
 
 def test_the_action_starts_the_image_of_its_own_version() -> None:

@@ -9,6 +9,8 @@ COMPOSED = {  # of parts; other tests see them whole
     "is not here: image-relay has no session",
     'GITHUB_TOKEN cannot read artifacts: give the job "permissions: {actions: read}"',
     "is not a setting of image-relay; did you mean",
+    "RELAY_RUN_ID needs GITHUB_REPOSITORY and GITHUB_TOKEN",
+    "RELAY_FROM=triggering needs a job of a workflow with on: workflow_run",
 }
 
 
