@@ -48,12 +48,13 @@ class Keeping:
                 continue
             self._done.add(each)
             try:
-                await self._keep(name, each)
+                await self.keep(name, each)
             except (RegistryError, OSError) as error:
                 reason = error.message if isinstance(error, RegistryError) else error.strerror or "the disk failed"
                 _log.warning("%s is not kept: %s", label(each.remote.name, each.tag), safe_text(reason))
 
-    async def _keep(self, name: Name, pulled: Mirrored) -> None:
+    async def keep(self, name: Name, pulled: Mirrored) -> None:
+        """Store an image in a repository, with what of it is not here yet. Raise RegistryError, OSError."""
         for digest in pulled.images:
             image = await self._manifest(pulled, digest)
             for descriptor in image.blobs:
