@@ -78,8 +78,8 @@ class ActionsBackend:
         self._others = OtherRuns(
             storage, trust, Naming(settings.artifact_prefix), unpack_folder(settings), limits, settings.trust_forks
         )
-        if sources := sources_of(settings, job):
-            self._others.read(sources)
+        self._set_others = sources_of(settings, job)
+        self._others.read(self._set_others)
         self._reader = self._read_by_rest()
         if job.runtime_token and job.results_url and not settings.run_id:
             try:  # whoever set the environment vouches for its results service
@@ -122,12 +122,13 @@ class ActionsBackend:
         self._sessions.replace(session)
         self._store.open_with(self._connect(session))
         self._session_store.forget()
-        if session.others:  # a later hand-over need not name them again
-            self._others.read(session.others)
         if session.is_of_the_run_of(before):
             self.catalog.forget_listing()
-        else:
+            if session.others:  # a later hand-over need not name them again
+                self._others.read(session.others)
+        else:  # what another run has named is not for this one, which may be of another repository
             self.catalog.forget_all()
+            self._others.read(session.others or self._set_others)
         text = "a session is in use: %s, %s; artifacts are kept for %d days"
         _log.info(text, description, session.describe_end(), session.retention.days)
 

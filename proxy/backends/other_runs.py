@@ -34,10 +34,13 @@ class OtherRuns:
         self._trust_forks = trust_forks
         self._sources: Sources | None = None
 
-    def read(self, sources: Sources) -> None:
+    def read(self, sources: Sources | None) -> None:
         """Read these runs from now on, instead of any others. Nothing is asked before somebody looks for something."""
         if sources == self._sources:
             return  # what was found out about them stays known
+        if sources is None:
+            self._sources, self.runs = None, ()
+            return
         api = GitHubApi(self._storage.http, sources.token, events=self._storage.events)
         self._sources, self.runs = sources, tuple(self._open(api, run) for run in sources.runs)
         _log.info("what this run does not have is read from: %s", ", ".join(map(str, sources.runs)))

@@ -80,10 +80,10 @@ class Relays:
             {**actions.environment(started), "GITHUB_TOKEN": token}, tempo, limits or self.limits, **more
         )
 
-    async def start_without_session(self, actions: Emulator) -> Relay:
+    async def start_without_session(self, actions: Emulator, **more: Any) -> Relay:
         """Start a relay as a service container is: it gets its session later."""
         hosts = actions.environment(actions.job("build"))["RELAY_TRUSTED_HOSTS"]
-        return await self._start({"RELAY_TRUSTED_HOSTS": hosts}, HASTY, self.limits)
+        return await self._start({"RELAY_TRUSTED_HOSTS": hosts}, HASTY, self.limits, **more)
 
     async def _start(self, environment: dict[str, str], tempo: Timeouts, limits: Limits, **more: Any) -> Relay:
         hosts = tuple(environment.pop("RELAY_TRUSTED_HOSTS").split(","))

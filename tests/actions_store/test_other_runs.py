@@ -5,6 +5,7 @@ import shutil
 from typing import Any
 
 import pytest
+from aiohttp import encode_basic_auth
 
 from proxy.oci.digest import Digest
 from proxy.runtime.limits import Limits
@@ -540,11 +541,18 @@ async def test_without_other_runs_github_is_not_asked(emulate: Emulate, relays: 
 # What a hand-over says
 
 
-async def handed(relay: Relay, actions: Emulator, **more: object) -> Answer:
+PASSWORD = "a-password"  # noqa: S105 - of a test
+
+
+def login(password: str) -> dict[str, str]:
+    return {"Authorization": encode_basic_auth("relay", password)} if password else {}
+
+
+async def handed(relay: Relay, actions: Emulator, password: str = "", /, **more: object) -> Answer:
     """Hand over the session of a job of the own run."""
     job = actions.job("test")
     offer = {"token": job.token, "results_url": f"{actions.origin}/", "repository": "octo/relay", "run_id": "1001"}
-    return await relay.ask("PUT", "/relay/session", json=offer | more)
+    return await relay.ask("PUT", "/relay/session", json=offer | more, headers=login(password))
 
 
 async def test_a_hand_over_brings_other_runs_and_their_token_and_a_later_one_keeps_them(
@@ -564,6 +572,23 @@ async def test_a_hand_over_brings_other_runs_and_their_token_and_a_later_one_kee
 
     assert (found.body, found.headers[HEADER]) == (image.content, "run 7 of octo/relay")
     assert (await relay.get("v1")).body == image.content
+    assert rest_calls(actions) == calls
+
+
+async def test_what_one_run_reads_is_not_read_for_the_next_one(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await good_run(actions, relays, 7)
+    relay = await relays.start_without_session(actions, password=PASSWORD)
+    relays.secrets.add(READ_TOKEN)
+    reading = {"from": [MAIN], "github_token": READ_TOKEN, "api_url": actions.origin}
+    runs = [actions.job("test", run=number).token for number in (2001, 2002)]
+
+    assert (await handed(relay, actions, PASSWORD, token=runs[0], **reading)).status == 204
+    assert (await relay.ask("GET", "/v2/app/manifests/v1", headers=login(PASSWORD))).status == 200
+    assert (await handed(relay, actions, PASSWORD, token=runs[1], repository="octo/another")).status == 204
+
+    calls = rest_calls(actions)
+    assert (await relay.ask("GET", "/v2/app/manifests/v1", headers=login(PASSWORD))).status == 404
     assert rest_calls(actions) == calls
 
 
