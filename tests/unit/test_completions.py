@@ -25,6 +25,7 @@ def test_they_were_written_from_the_commands_as_they_are_now(tmp_path: Path) -> 
         (["lo"], {"load"}),
         (["list", "--no"], {"--no-trunc"}),
         (["serve", "--log-f"], {"--log-format"}),
+        (["serve", "--fr"], {"--from"}),
         (["serve", "--store", ""], {"auto", "directory", "actions"}),
         (["delete", "--d"], {"--dry-run"}),
     ],

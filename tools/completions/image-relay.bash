@@ -7,7 +7,7 @@
 
 _shtab_image_relay_subparsers=(serve list save load wait delete prune health help)
 
-_shtab_image_relay_serve_option_strings=(-h --help --host --port --public-host --store --data --spool-limit --memory-budget --artifact-prefix --artifact-format --retention-days --overwrite --upload-concurrency --download-concurrency --trusted-hosts --run-id --from- --trust-forks --access --compression-level --settle-seconds --wait --password --log-format --log-level)
+_shtab_image_relay_serve_option_strings=(-h --help --host --port --public-host --store --data --spool-limit --memory-budget --artifact-prefix --artifact-format --retention-days --overwrite --upload-concurrency --download-concurrency --trusted-hosts --run-id --from --trust-forks --access --compression-level --settle-seconds --wait --upstreams --upstream-auth --upstream-keep --password --log-format --log-level)
 _shtab_image_relay_list_option_strings=(-h --help --no-trunc --host --port)
 _shtab_image_relay_save_option_strings=(-h --help --file --host --port)
 _shtab_image_relay_load_option_strings=(-h --help --file --platform --host --port)
