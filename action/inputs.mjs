@@ -41,6 +41,11 @@ export function readInputs(environment = process.env) {
   return inputs
 }
 
+/** Give the passwords in logins such as ghcr.io=user:token; the host may have a port. */
+export function passwords(logins) {
+  return logins.split(/\s+/).filter(Boolean).map((login) => login.replace(/^[^=]*=[^:]*:/, ""))
+}
+
 /** Refuse an input whose name was mistyped. act and its kin show the action inputs of an action that uses it: there it may be none. */
 function checkNames(known, environment) {
   if (environment.ACT || environment.GITEA_ACTIONS || environment.FORGEJO_ACTIONS) return

@@ -2,7 +2,7 @@
 
 import { docker, EngineAbsent, EngineError } from "./engine.mjs"
 import { load, save, wait } from "./images.mjs"
-import { readInputs } from "./inputs.mjs"
+import { passwords, readInputs } from "./inputs.mjs"
 import { choose, find, isCalled } from "./find-relay.mjs"
 import { checkPassword, ineffective, variable } from "./later-use.mjs"
 import { probe } from "./probe.mjs"
@@ -19,7 +19,7 @@ await run(async () => {
   const inputs = readInputs()
   checkSpelling()
   check()
-  for (const login of inputs.upstreamAuth.split(/\s+/).filter(Boolean)) mask(login.replace(/^.*?:/, ""))
+  passwords(inputs.upstreamAuth).forEach((password) => mask(password))
   const { there, password, isNew, hasSession, notes = [] } = await findOrStart(inputs)
   const relay = new Relay(there.url, password)
   if (!hasSession) await handOver(relay, inputs, there.registry)

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { readInputs } from "../../action/inputs.mjs"
+import { passwords, readInputs } from "../../action/inputs.mjs"
 import { Failure } from "../../action/runner.mjs"
 
 function read(inputs) {
@@ -13,6 +13,11 @@ test("what is left out has the defaults of the action", () => {
   assert.deepEqual([port, access, summary, retentionDays], [5000, "write", true, undefined])
   assert.deepEqual([wait, save, load], [[], [], []])
   assert.deepEqual(job, { services: {}, container: {} })
+})
+
+test("the passwords of logins are found behind a host with a port, too", () => {
+  assert.deepEqual(passwords("ghcr.io=user:a:b,\nlocalhost:5001=user:c= [::1]:5001=user:d"), ["a:b,", "c=", "d"])
+  assert.deepEqual(passwords(""), [])
 })
 
 test("a reference keeps its host, but for that of Docker Hub", () => {
