@@ -28,6 +28,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=15)
 _LARGEST = 256 * 1024  # bytes of an answer
 _SHORTEST = 60.0  # seconds that a token is good for, if nothing else is said
+_LONGEST = 86_400.0  # seconds that one is used, whatever is said
 _MARGIN = 10.0  # seconds before its end in which a token is not used any more
 _MOST = 1000  # repositories whose tokens are kept
 
@@ -105,7 +106,7 @@ class Tokens:
         token, lasts = answer.get("token") or answer.get("access_token"), answer.get("expires_in")
         if response.status != HTTPStatus.OK or not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise UpstreamFailed(f"the token server of {remote.upstream.host} gives no token ({response.status})")
-        seconds = max(_SHORTEST, float(lasts)) if isinstance(lasts, int) else _SHORTEST
+        seconds = max(_SHORTEST, min(lasts, _LONGEST)) if isinstance(lasts, int) else _SHORTEST
         return f"Bearer {token}", time.monotonic() + seconds - _MARGIN
 
 

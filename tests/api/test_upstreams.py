@@ -301,6 +301,16 @@ async def test_a_registry_without_authentication_gets_no_login(there: FakeUpstre
     assert {each.authorization for each in there.asked} == {""}
 
 
+@pytest.mark.parametrize("lasts", ["9" * 400, "-1", "1e999", "true", '"300"', "null"])
+async def test_however_long_a_token_server_says_that_a_token_is_good(
+    there: FakeUpstream, relay: Relay, lasts: str
+) -> None:
+    image = there.add_image("team/app", "v1")
+    there.plan["token"].append(content(f'{{"token": "{TOKEN}", "expires_in": {lasts}}}'.encode(), "application/json"))
+
+    assert (await pull(relay, "team/app", "v1")).body == image.content
+
+
 async def test_a_token_that_has_expired_is_renewed_once(there: FakeUpstream, relay: Relay) -> None:
     there.add_image("team/app", "v1")
     await pull(relay, "team/app", "v1")
