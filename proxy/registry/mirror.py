@@ -13,7 +13,6 @@ from functools import partial
 
 from proxy.blob import Blob
 from proxy.errors import (
-    BlobUnknown,
     Denied,
     ManifestInvalid,
     ManifestUnknown,
@@ -77,7 +76,7 @@ class Mirror:
         """Return a manifest. Raise ManifestUnknown, UpstreamFailed, TooManyRequests."""
         if self.kept and (name := kept_name(remote)):
             with suppress(ManifestUnknown, Denied):
-                return await self.kept.manifest(name, reference)
+                return await self.kept.manifest(name, reference, own=True)  # an earlier run has an earlier image
         while True:
             with suppress(StillUnderWay):  # told to the client by whoever waits for this
                 find = partial(self._find, remote, reference)
@@ -158,8 +157,8 @@ class Mirror:
 
     async def _kept_blob(self, remote: Remote, digest: Digest) -> Blob | None:
         if self.kept and (name := kept_name(remote)):
-            with suppress(BlobUnknown, Denied):
-                return await self.kept.blob(name, digest)
+            with suppress(Denied):
+                return await self.kept.find(name, digest, own=True)
         return None
 
     def pulled(self) -> list[Mirrored]:

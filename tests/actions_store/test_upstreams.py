@@ -9,10 +9,12 @@ from tests.actions_store.relays import Relays
 from tests.api.relay import MIB, Relay, eventually
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
+from tests.fakes.actions.rest import READ_TOKEN
 from tests.fakes.upstream import upstream
 from tests.registry_harness import noise
 
 HUB = "?ns=docker.io"
+KEPT = "upstream/docker.io/library/alpine"
 
 
 async def pull(relay: Relay, reference: object, *layers: bytes) -> bytes:
@@ -46,3 +48,18 @@ async def test_a_private_image_is_fetched_once_for_all_jobs(
     assert await pull(second, image.digest, layer) == image.content
     listed = (await second.ask("GET", "/v2/_catalog")).json["repositories"]
     assert listed == ["upstream/docker.io/library/alpine"]
+
+
+async def test_what_an_earlier_run_has_kept_of_a_registry_is_not_what_it_has_now(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions, old = emulate(), noise(MIB)
+    await (await relays.start(actions, actions.job(run=7))).push_image("3", name=KEPT, layers=[old])
+    async with upstream() as there:
+        image = there.add_image("library/alpine", "3")
+        asking: dict[str, Any] = {"upstreams": (f"docker.io={there.host}",), "upstream_keep": True, "from": ("7",)}
+        relay = await relays.start(actions, token=READ_TOKEN, **asking)
+
+        assert await pull(relay, "3") == image.content
+        missing = await relay.ask("GET", f"/v2/library/alpine/blobs/{Digest.of(old)}{HUB}")
+        assert missing.error == (404, "BLOB_UNKNOWN")
