@@ -137,26 +137,30 @@ class Arrival:
 
 @dataclass(slots=True)
 class Arrivals:
-    """The transfers from upstreams that are in progress, by digest."""
+    """The transfers from upstreams that are in progress, by host, digest and size.
+
+    Whoever asks another host, or expects another size, is not told what goes wrong there.
+    """
 
     spool: Spool
     tasks: TaskSet
     limits: Limits
     level: int
     events: EventBus = field(default_factory=EventBus)
-    _under_way: dict[Digest, Arrival] = field(default_factory=dict)
+    _under_way: dict[tuple[str, Digest, int], Arrival] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def get(
-        self, digest: Digest, size: int, coming: Coming, wrong: Callable[[str], RegistryError]
+        self, host: str, digest: Digest, size: int, coming: Coming, wrong: Callable[[str], RegistryError]
     ) -> Blob | Arrival:
-        """Return a blob of the spool, or one that arrives; `coming` begins its transfer if nobody has.
+        """Return a blob of the spool, or one that arrives from a host; `coming` begins its transfer if nobody has.
 
         Raise Denied if the disk has no room for it.
         """
+        key = host, digest, size
         async with self._turn:
-            if arrival := self._under_way.get(digest):
+            if arrival := self._under_way.get(key):
                 self.events.emit(Fetched("joined"))
                 return arrival
             if here := await self.spool.find(digest):
@@ -169,11 +173,12 @@ class Arrivals:
                 await run_in_thread(check_room, self.spool.root, self.limits.free_disk + size)
                 path = await run_in_thread(new_path, self.spool.root)
             writer = await run_in_thread(PieceWriter, path, self.level, digest.algorithm)
-            arrival = self._under_way[digest] = Arrival(digest, size, writer, wrong)
-            _ = self.tasks.spawn(self._finish(arrival, coming, path, is_kept=is_kept))
+            arrival = self._under_way[key] = Arrival(digest, size, writer, wrong)
+            _ = self.tasks.spawn(self._finish(key, coming, path, is_kept=is_kept))
             return arrival
 
-    async def _finish(self, arrival: Arrival, coming: Coming, path: Path, *, is_kept: bool) -> None:
+    async def _finish(self, key: tuple[str, Digest, int], coming: Coming, path: Path, *, is_kept: bool) -> None:
+        arrival = self._under_way[key]
         try:
             entry = await arrival.run(coming, self._turns)
             if is_kept:
@@ -182,6 +187,6 @@ class Arrivals:
             cause = error.message if isinstance(error, RegistryError) else error.strerror or "no answer in time"
             _log.warning("%s did not arrive: %s", arrival.digest, safe_text(cause))
         finally:
-            self._under_way.pop(arrival.digest, None)
+            del self._under_way[key]
             arrival.finished.set()
             await run_in_thread(partial(path.unlink, missing_ok=True))

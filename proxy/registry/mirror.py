@@ -152,8 +152,8 @@ class Mirror:
                 self._wanted[where, image] = time.monotonic()
         if kept := await self._kept_blob(remote, digest):
             return kept
-        size = await self.size(remote, digest)
-        return await self.arrivals.get(digest, size, partial(self.client.blob, remote, digest), wrong)
+        host, size = remote.upstream.host, await self.size(remote, digest)
+        return await self.arrivals.get(host, digest, size, partial(self.client.blob, remote, digest), wrong)
 
     async def _kept_blob(self, remote: Remote, digest: Digest) -> Blob | None:
         if self.kept and (name := kept_name(remote)):

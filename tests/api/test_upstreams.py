@@ -14,6 +14,7 @@ from aiohttp import ClientPayloadError, web
 from proxy.oci.digest import Digest
 from proxy.runtime.limits import DEFAULT, Policy
 from tests.api.relay import MIB, Answer, Relay, pushed_image, pushed_index, running
+from tests.api.relay import CONFIG, MIB, Answer, Relay, described, document, pushed_image, pushed_index, running
 from tests.fakes.upstream import TOKEN, FakeUpstream, broken, content, status, upstream
 from tests.registry_harness import noise, until
 
@@ -111,6 +112,32 @@ async def test_many_clients_of_one_blob_cause_one_download(there: FakeUpstream, 
     assert [(await each).body == layer for each in others] == [True] * 4
     assert ((await middle).status, (await middle).body) == (206, layer[3 * MIB - 5 : 3 * MIB + 5])
     assert len(there.requests("blobs")) == 1
+
+
+@pytest.mark.parametrize("query", ["?ns=docker.io", "?ns=ghcr.io"])
+async def test_an_image_that_lies_about_a_layer_spoils_no_pull_of_another_image(
+    there: FakeUpstream, relay: Relay, query: str
+) -> None:
+    layer, go_on = noise(MIB), asyncio.Event()
+    there.add_image("team/app", "v1", layers=(layer,))
+    lie = document(config=described(b"{}", CONFIG), layers=[described(layer, size=10)])
+    there.add("evil/app", lie, "v1", blobs=(layer,))
+    await pull(relay, "evil/app", "v1", "?ns=ghcr.io")
+    await pull(relay, "team/app", "v1", query)
+
+    async def slowly(_: web.Request) -> web.StreamResponse:
+        await go_on.wait()
+        return web.Response(body=layer)
+
+    there.plan["blobs"] += [slowly, slowly]
+    lying = asyncio.ensure_future(blob(relay, "evil/app", Digest.of(layer), "?ns=ghcr.io"))
+    await until(lambda: len(there.requests("blobs")) == 1)
+    honest = asyncio.ensure_future(blob(relay, "team/app", Digest.of(layer), query))
+    await until(lambda: honest.done() or len(there.requests("blobs")) == 2)
+    go_on.set()
+
+    assert (await honest).body == layer
+    assert (await lying).error == (403, "DENIED")
 
 
 async def test_an_index_and_the_image_of_a_platform(there: FakeUpstream, relay: Relay) -> None:
