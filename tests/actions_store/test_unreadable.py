@@ -38,7 +38,16 @@ from tests.registry_harness import noise
 
 REST = 0.2  # seconds for which a failure is remembered
 TEMPO = Timeouts(
-    QUICK, QUICK, Rereading(Policy(3, 0.01), REST), connect=5, call=2, finalize=2, commit=5, transfer=5, stall=0.5
+    QUICK,
+    QUICK,
+    Rereading(Policy(3, 0.01), REST),
+    connect=5,
+    call=2,
+    finalize=2,
+    commit=5,
+    transfer=5,
+    stall=0.5,
+    rest=REST,
 )
 LONGER = 12  # requests; more than a first answer makes
 PAGE = "<!DOCTYPE html><html><body>Unicorn!</body></html>"
@@ -337,7 +346,7 @@ async def test_a_run_that_has_artifacts_is_never_taken_for_an_empty_one(
 
     assert answer.error == (403, "DENIED")
     actions.plan.clear()
-    assert (await relay.get("v1")).body == pushed.content
+    await well_again(relay, "v1", pushed.content)
 
 
 async def test_bytes_of_an_older_artifact_of_the_tag_are_not_believed(emulate: Emulate, relays: Relays) -> None:
