@@ -25,6 +25,7 @@ from proxy.artifacts.base import (
     ArtifactStore,
     CorruptDownload,
     StoreExpired,
+    StoreRefused,
     UnreadableArtifact,
     told_of,
 )
@@ -92,6 +93,8 @@ class Opener:
             if known is None or known.error.problem != error.problem:
                 _log.warning("%s", safe_text(str(error)))
             until = float("inf") if error.proven else time.monotonic() + self._store.rereading.rest
+            if isinstance(error.__cause__, StoreRefused):  # the store knows what failed, and refuses reads itself
+                until = float("-inf")
             self._problems[artifact.id] = Problem(error.afresh(), until)
             raise
         except StoreExpired as error:  # tried again at once: a new session may have come

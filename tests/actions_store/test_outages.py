@@ -7,7 +7,7 @@ import pytest
 
 from tests.actions_store.faulty import IMPATIENT, OF_CALLS, OF_RANGES
 from tests.actions_store.relays import Relays, blob_of, pulled
-from tests.api.relay import MIB, Relay
+from tests.api.relay import MIB, Relay, pushed_index
 from tests.fakes.actions import kinds
 from tests.fakes.actions.faults import Answer, BodyTrickle, Delay, Fault
 from tests.fakes.actions.fixtures import Emulate
@@ -108,6 +108,21 @@ async def test_a_push_is_tried_while_reads_are_refused_and_ends_that(emulate: Em
     await relay.push_image("v1")
 
     assert (await relay.ask("GET", "/v2/app/tags/list")).json["tags"] == ["v1"]
+
+
+async def test_an_index_is_stored_although_a_read_of_what_it_names_has_just_failed(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    child = await (await relays.start(actions)).push_image("v1")
+    relay = await relays.start(actions, actions.job("deploy"), WEARY)
+    actions.plan.play(kinds.SIGN, Answer(503), times=None)
+    await refused(relay, f"/v2/app/manifests/{child.digest}")
+    actions.plan.clear()
+
+    await relay.push(pushed_index(child.descriptor()), "v2")
+
+    assert (await relay.get(child.digest)).body == child.content
 
 
 async def test_one_read_finds_out_that_all_is_well_again(emulate: Emulate, relays: Relays) -> None:
