@@ -20,7 +20,7 @@ READING: ContextVar[bool] = ContextVar("READING", default=False)
 
 @dataclass(slots=True)
 class _Outage:
-    """What went wrong, until when no read tries it again (monotonic seconds), and whether somebody does."""
+    """What went wrong, until when no read tries it again (monotonic seconds), and whether one does now."""
 
     message: str
     until: float
@@ -54,14 +54,16 @@ class Outages:
     @contextmanager
     def _admitted(self, known: list[_Outage]) -> Iterator[bool]:
         """Let one through within the block, and all that write; raise RetryableError for others, who read."""
-        reads = READING.get()
+        if not READING.get():  # it may take minutes, in which it tells nothing
+            yield False
+            return
         for each in known:
-            if reads and (each.is_tried or time.monotonic() < each.until):
+            if each.is_tried or time.monotonic() < each.until:
                 raise RetryableError(each.message)
         for each in known:
             each.is_tried = True
         try:
-            yield reads and bool(known)
+            yield bool(known)
         finally:
             for each in known:
                 each.is_tried = False

@@ -78,6 +78,24 @@ async def test_after_a_while_one_read_is_let_through() -> None:
     assert (service.tries, service.probes) == (2, 1)
 
 
+async def test_a_write_that_takes_long_keeps_no_read_from_trying() -> None:
+    outages, service, go_on = Outages(0.0), Service(unreachable=True), asyncio.Event()
+    assert await failed(outages, "list", service)
+    service.is_dead = False
+
+    async def finalized(_: bool) -> str:
+        await go_on.wait()
+        return "answer"
+
+    writing = asyncio.ensure_future(failed(outages, "finalize", finalized))
+    await asyncio.sleep(0)
+    with reading():
+        assert not await failed(outages, "list", service)
+    go_on.set()
+
+    assert not await writing
+
+
 async def test_a_read_that_is_cancelled_lets_the_next_one_through() -> None:
     outages, service = Outages(0.0), Service()
     assert await failed(outages, "list", service)
