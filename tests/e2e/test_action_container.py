@@ -161,7 +161,7 @@ def test_images_go_from_engine_to_engine_as_tarballs(use: Use, bridged: Bridged,
         ({"load": "nothing:v1"}, "load: nothing:v1: the relay says: nothing:v1 is not in this run"),
         (
             {"save": "relay-base", "access": "read"},
-            "save: relay-base:latest: the relay says: this relay only serves images",
+            "save needs access: write, which is the default; leave access out",
         ),
     ],
 )
