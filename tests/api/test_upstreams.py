@@ -13,7 +13,6 @@ from aiohttp import ClientPayloadError, web
 
 from proxy.oci.digest import Digest
 from proxy.runtime.limits import DEFAULT, Policy
-from tests.api.relay import MIB, Answer, Relay, pushed_image, pushed_index, running
 from tests.api.relay import CONFIG, MIB, Answer, Relay, described, document, pushed_image, pushed_index, running
 from tests.fakes.upstream import TOKEN, FakeUpstream, broken, content, status, upstream
 from tests.registry_harness import noise, until
