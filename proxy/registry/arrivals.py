@@ -6,6 +6,7 @@ wrong is not kept, and who has read the rest of it is cut off.
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -16,9 +17,10 @@ from typing import TypeVar
 from proxy.archive.index import Entry
 from proxy.archive.pieces import PIECE
 from proxy.blob import Blob, Verification
-from proxy.errors import Denied, RegistryError
+from proxy.errors import RegistryError
 from proxy.events import EventBus, Fetched
 from proxy.oci.digest import Digest
+from proxy.registry.reached import Reached
 from proxy.runtime.files import Bytes, NewFile
 from proxy.runtime.limits import Limits
 from proxy.runtime.tasks import TaskSet, run_in_thread
@@ -59,15 +61,12 @@ class Arrival:
         self._writer = writer
         self._wrong = wrong
         self._source = _Written(writer.file)
-        self._released = 0  # pieces that readers may have
+        self._reached = Reached()  # pieces that readers may have
         self.finished = asyncio.Event()
-        self._is_whole = False
-        self._failure: Exception | None = None
-        self._news = asyncio.Event()
 
     async def begun(self) -> None:
         """Wait until there is something to read. Raise what ended the transfer."""
-        await self._until(1)
+        await self._reached.until(1)
 
     async def parts(self, start: int, stop: int) -> AsyncIterator[tuple[Blob, int, int]]:
         """Yield the pieces that have the plain bytes [start, stop), each as a blob, with the range of it that is meant.
@@ -76,7 +75,7 @@ class Arrival:
         """
         number = plain = stored = 0
         while plain < stop:
-            await self._until(number + 1)
+            await self._reached.until(number + 1)
             piece = self._writer.pieces[number]
             if plain + piece.plain > start:
                 part = Blob(
@@ -85,28 +84,15 @@ class Arrival:
                 yield part, max(start - plain, 0), min(stop - plain, piece.plain)
             number, plain, stored = number + 1, plain + piece.plain, stored + piece.stored
 
-    async def _until(self, pieces: int) -> None:
-        while self._released < pieces and not self._is_whole:
-            if self._failure:
-                raise self._failure
-            await self._news.wait()
-
     async def run(self, coming: Coming, turns: asyncio.Semaphore) -> Entry:
         """Take everything that comes, when it is its turn; return the entry that its file ends with."""
-        try:
+        with self._reached.told():
             async with turns, aclosing(coming()) as chunks:
                 await self._write(chunks)
             if await run_in_thread(self._writer.rehash, self.digest.algorithm) != self.digest:
-                raise self._wrong("other bytes")  # noqa: TRY301 - readers are told
+                raise self._wrong("other bytes")
             entry = await run_in_thread(self._writer.complete, self.digest)
-        except asyncio.CancelledError:
-            self._fail(Denied("image-relay is stopping"))
-            raise
-        except Exception as error:
-            self._fail(error)
-            raise
-        self._is_whole = True
-        self._release(len(self._writer.pieces))
+        self._reached.advance(math.inf)  # an empty blob has no piece
         return entry
 
     async def _write(self, chunks: AsyncIterator[bytes]) -> None:
@@ -119,20 +105,11 @@ class Arrival:
             buffer.add(chunk)
             while buffer.size > PIECE or (buffer.size == PIECE and left):
                 await run_in_thread(self._writer.add, buffer.take())
-                self._release(len(self._writer.pieces))
+                self._reached.advance(len(self._writer.pieces))
         if left:
             raise self._wrong(f"{left} bytes too few")
         if buffer.size:
             await run_in_thread(self._writer.add, buffer.take())
-
-    def _fail(self, error: Exception) -> None:
-        self._failure = error
-        self._release(self._released)
-
-    def _release(self, pieces: int) -> None:
-        self._released = pieces
-        self._news.set()
-        self._news = asyncio.Event()
 
 
 @dataclass(slots=True)

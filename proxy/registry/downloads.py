@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from proxy.archive.index import Entry
 from proxy.blob import Arriving, Blob, Verification, read_proven
-from proxy.errors import Denied, RegistryError
+from proxy.errors import RegistryError
 from proxy.events import EventBus, Fetched
 from proxy.oci.digest import Digest
+from proxy.registry.reached import Reached
 from proxy.runtime.files import Bytes, NewFile
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet, run_in_thread
@@ -42,16 +43,11 @@ class _Download(Arriving):
         self._blob = blob
         self._file = file
         self._written = 0  # bytes
-        self._end = 0  # of those that readers may have
-        self._failure: Exception | None = None
-        self._news = asyncio.Event()
+        self._reached = Reached()  # bytes that readers may have
 
     async def arrived(self, stop: int) -> None:
         """Wait until the bytes before `stop` are there. Raise what ended the download."""
-        while self._end < stop:
-            if self._failure:
-                raise self._failure
-            await self._news.wait()
+        await self._reached.until(stop)
 
     async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read a range as soon as it is there. Raise what ended the download."""
@@ -62,33 +58,18 @@ class _Download(Arriving):
         """Download the whole blob when it is its turn, and return the entry that its file ends with."""
         blob, written = self._blob, 0
         entry = Entry(size=blob.size, offset=0, pieces=blob.pieces, crc64=blob.crc64)
-        try:
+        with self._reached.told():
             async with turns, aclosing(read_proven(blob, memory, self._append)) as pieces:
                 async for stored in pieces:
                     written += len(stored)
                     if written == self.size:
                         await run_in_thread(self._append, footer(blob.digest, entry))
-                    self._advance(written)
-        except asyncio.CancelledError:
-            self._fail(Denied("image-relay is stopping"))
-            raise
-        except Exception as error:
-            self._fail(error)
-            raise
+                    self._reached.advance(written)
         return entry
 
     def _append(self, part: Bytes) -> None:
         self._file.write([part], self._written)
         self._written += len(part)
-
-    def _fail(self, error: Exception) -> None:
-        self._failure = error
-        self._advance(self._end)
-
-    def _advance(self, end: int) -> None:
-        self._end = end
-        self._news.set()
-        self._news = asyncio.Event()
 
 
 @dataclass(slots=True)
