@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from http import HTTPStatus
 
@@ -46,19 +46,30 @@ async def put(request: web.Request) -> web.StreamResponse:
     work = request.app[SERVICES].image_import.take(chunks_of(request), wanted, progress)
     if "progress" in request.query:
         return await _watched(request, work, progress)
+
+    async def check_client() -> None:
+        if has_left(request):
+            raise ConnectionResetError("the client has left")
+
+    taken = [
+        {"reference": each.reference, "digest": str(each.digest), "size": each.size, "stored": each.stored}
+        for each in await _taken(request, work, check_client)
+    ]
+    return web.json_response({"images": taken}, status=HTTPStatus.CREATED)
+
+
+async def _taken(
+    request: web.Request, work: Coroutine[None, None, list[ImportedImage]], meanwhile: Callable[[], Awaitable[None]]
+) -> list[ImportedImage]:
+    """Return what was taken in. Each second `meanwhile` is called; if that fails, so does the work."""
     tasks = TaskSet()
     task = tasks.spawn(work)
     try:
         while not (await asyncio.wait({task}, timeout=request.app[SERVICES].limits.progress_poll))[0]:
-            if has_left(request):
-                raise ConnectionResetError("the client has left")
+            await meanwhile()
     finally:
         await tasks.cancel_all()
-    taken = [
-        {"reference": each.reference, "digest": str(each.digest), "size": each.size, "stored": each.stored}
-        for each in task.result()
-    ]
-    return web.json_response({"images": taken}, status=HTTPStatus.CREATED)
+    return task.result()
 
 
 async def _watched(
@@ -67,19 +78,17 @@ async def _watched(
     """Answer with a line of progress each second, and at the end with what was taken in, or the error."""
     response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
     await response.prepare(request)
-    tasks = TaskSet()
-    task = tasks.spawn(work)
+
+    async def tell_progress() -> None:
+        await _tell(response, f"received {progress.received / _MIB:.0f} MiB", *progress.storing)
+
     try:
-        while not (await asyncio.wait({task}, timeout=request.app[SERVICES].limits.progress_poll))[0]:
-            await _tell(response, f"received {progress.received / _MIB:.0f} MiB", *progress.storing)
-        for each in task.result():
+        for each in await _taken(request, work, tell_progress):
             sizes = f"{each.size / _MIB:.1f} MiB, stored in {each.stored / _MIB:.1f} MiB"
             await _tell(response, f"{each.reference} {each.digest}: {sizes}")
     except RegistryError as error:
         await _tell(response, f"error: {error.message}")
         raise
-    finally:
-        await tasks.cancel_all()
     return response
 
 
