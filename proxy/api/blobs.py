@@ -51,10 +51,8 @@ async def get(request: web.Request) -> web.StreamResponse:
 
 async def _found(request: web.Request) -> tuple[Name, Blob | Arrival, tuple[int, int] | None]:
     """Return a blob, who has it, and the range of it that is wanted; if all of it is, its first piece is at hand."""
-    known = (
-        request.method == "HEAD"
-    )  # a client that pushes asks for every blob; one that pulls has got the manifest first
-    name: Name = name_of(request)
+    known = request.method == "HEAD"  # who pushes asks for every blob; who pulls has got the manifest first
+    name = name_of(request)
     blob: Blob | Arrival
     try:
         blob = await request.app[SERVICES].lookup.blob(name, digest_of(request), known=known)
