@@ -16,6 +16,7 @@ from tests.e2e.engines import Docker20, Docker28, Docker28Graph, Engine, FullDis
 from tests.e2e.images import KINDS, Image
 from tests.e2e.jobs import Jobs
 from tests.e2e.outside import artifact_service
+from tests.e2e.recipes import Kitchen
 from tests.e2e.relay import Relay
 from tests.e2e.steps import Use
 from tests.fakes.actions.fixtures import Emulate, azurite, emulate
@@ -56,6 +57,14 @@ def use(bridged: Bridged, relay_image: str, environments: dict[str, dict[str, st
     for container in steps.containers(bridged):
         bridged.docker("rm", "--force", "--volumes", container)
     bridged.docker("network", "prune", "--force")
+
+
+@pytest.fixture
+def elsewhere(kitchen: Kitchen) -> Iterator[Relay]:
+    """The relay of the job that uses what the kitchen has made."""
+    kitchen.elsewhere.start()
+    yield kitchen.elsewhere
+    kitchen.elsewhere.kill()
 
 
 @pytest.fixture

@@ -35,13 +35,6 @@ def kitchen(toolbox: Toolbox, docker28: Engine, tmp_path: Path) -> Iterator[Kitc
     kitchen.relay.kill()
 
 
-@pytest.fixture
-def elsewhere(kitchen: Kitchen) -> Iterator[Relay]:
-    kitchen.elsewhere.start()
-    yield kitchen.elsewhere
-    kitchen.elsewhere.kill()
-
-
 def commands(example: str, job: str) -> list[str]:
     """Return what the steps of a job run."""
     return [text for step in recipes.steps(example, job) if (text := recipes.command(step))]

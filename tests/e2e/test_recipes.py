@@ -28,13 +28,6 @@ def kitchen(toolbox: Toolbox, tmp_path: Path) -> Iterator[Kitchen]:
     kitchen.relay.kill()
 
 
-@pytest.fixture
-def elsewhere(kitchen: Kitchen) -> Iterator[Relay]:
-    kitchen.elsewhere.start()
-    yield kitchen.elsewhere
-    kitchen.elsewhere.kill()
-
-
 def runs(engine: Engine, kitchen: Kitchen) -> bool:
     """Pull the image that was pushed, and tell whether it is that."""
     digest = engine.pull(kitchen.reference)
