@@ -120,7 +120,7 @@ async def test_a_pushed_layer_stays_as_cache_and_what_is_not_durable_is_never_gi
 
 async def test_a_download_that_fails_cuts_its_readers_and_leaves_no_file(emulate: Emulate, relays: Relays) -> None:
     actions = await pushed(emulate, relays)
-    relay = await puller(relays, actions, tempo=IMPATIENT)
+    relay = await puller(relays, actions, tempo=replace(IMPATIENT, rest=0.0))
     actions.plan.play(kinds.GET_RANGE, Answer(503), times=None, skip=1)
 
     for found in await asyncio.gather(*(blob_of(relay, DIGEST) for _ in range(3)), return_exceptions=True):
