@@ -21,7 +21,7 @@ async def within(request: web.Request, work: Callable[[], Coroutine[Any, Any, T]
     Each request does work of its own, and so knows of all that was answered before it came. Only who was told to come
     again, under a ticket, joins what he has begun.
     """
-    READING.set(request.method == "GET")  # a HEAD may be the begin of a push
+    READING.set(object() if request.method == "GET" else None)  # a HEAD may be the begin of a push
     ticket = request.query.get(_TICKET) or uuid4().hex
     try:
         asked = (request.method, request.path, request.headers.get("Range"), request.headers.get("Content-Type"))

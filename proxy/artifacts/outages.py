@@ -14,17 +14,17 @@ from proxy.artifacts.retry import RetryableError
 
 T = TypeVar("T")
 
-READING: ContextVar[bool] = ContextVar("READING", default=False)
-"""Is what runs now for a request that only reads, and can be repeated at no cost?"""
+READING: ContextVar[object | None] = ContextVar("READING", default=None)
+"""An object of the request for which this runs, if that only reads and can be repeated at no cost; else None."""
 
 
 @dataclass(slots=True)
 class _Outage:
-    """What went wrong, until when no read tries it again (monotonic seconds), and whether one does now."""
+    """What went wrong, until when no read tries it again (monotonic seconds), and which one does now."""
 
     message: str
     until: float
-    is_tried: bool = False
+    tried_by: object | None = None
 
 
 class Outages:
@@ -53,17 +53,21 @@ class Outages:
 
     @contextmanager
     def _admitted(self, known: list[_Outage]) -> Iterator[bool]:
-        """Let one through within the block, and all that write; raise RetryableError for others, who read."""
-        if not READING.get():  # it may take minutes, in which it tells nothing
+        """Let one through within the block, and all that write; raise RetryableError for others, who read.
+
+        One that reads several ranges side by side is let through with all of them.
+        """
+        reader = READING.get()
+        if reader is None:  # a write may take minutes, in which it tells nothing
             yield False
             return
         for each in known:
-            if each.is_tried or time.monotonic() < each.until:
+            if each.tried_by is not reader and (each.tried_by is not None or time.monotonic() < each.until):
                 raise RetryableError(each.message)
         for each in known:
-            each.is_tried = True
+            each.tried_by = reader
         try:
             yield bool(known)
         finally:
             for each in known:
-                each.is_tried = False
+                each.tried_by = None

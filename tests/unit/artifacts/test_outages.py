@@ -32,7 +32,7 @@ class Service:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    token = READING.set(True)
+    token = READING.set(object())
     try:
         yield
     finally:
@@ -72,10 +72,24 @@ async def test_after_a_while_one_read_is_let_through() -> None:
     outages, service = Outages(0.0), Service()
     assert await failed(outages, "list", service)
 
-    with reading():
-        await asyncio.gather(*(failed(outages, "list", service) for _ in range(5)))
+    async def read() -> bool:
+        with reading():
+            return await failed(outages, "list", service)
+
+    await asyncio.gather(*(read() for _ in range(5)))
 
     assert (service.tries, service.probes) == (2, 1)
+
+
+async def test_the_ranges_of_one_read_are_let_through_together() -> None:
+    outages, service = Outages(0.0), Service()
+    assert await failed(outages, "range", service)
+    service.is_dead = False
+
+    with reading():
+        assert not any(await asyncio.gather(*(failed(outages, "range", service) for _ in range(5))))
+
+    assert service.tries == 6
 
 
 async def test_a_write_that_takes_long_keeps_no_read_from_trying() -> None:
