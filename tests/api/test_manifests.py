@@ -451,18 +451,6 @@ async def test_who_waits_too_long_is_sent_to_the_same_place(tmp_path: Path) -> N
         assert done.headers.getall("OCI-Tag") == ["a-b", "c"]
 
 
-async def test_a_client_is_not_sent_round_for_ever(tmp_path: Path) -> None:
-    async with running(tmp_path, limits=Limits(first_answer=0)) as relay:
-        await relay.push_blob(CONTENT)
-        pushed = pushed_image(CONTENT)
-
-        hops = 0
-        while (answer := await relay.put("v1", pushed.content)).status == 307:
-            hops += 1
-        assert answer.status == 201
-        assert hops <= 8
-
-
 async def test_a_result_that_nobody_fetched_hides_no_later_push(tmp_path: Path) -> None:
     async with running(tmp_path, limits=Limits(first_answer=0)) as relay:
         older, newer = [pushed_image(content) for content in (b"older", b"newer")]
