@@ -141,6 +141,7 @@ def test_files_take_the_place_of_an_engine(
         call(relay, "load", "app:v1", "--file", str(file))
         assert re.fullmatch(rf"app:v1: [\d.]+ \w+ in {file}\n", capsys.readouterr().out)
         call(relay, "save", f"copy:{ending}", "--file", str(file))
+        assert capsys.readouterr().out.startswith(f"copy:{ending} {image.digest}: ")
         docker28.docker("load", "--input", str(file))
         assert docker28.run("app:v1") == image.token
         assert relay.digest("copy", ending) == image.digest
