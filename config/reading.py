@@ -89,6 +89,7 @@ def _unknown(name: str, kind: str, known: Sequence[str]) -> str:
 def _sentence(mistake: ErrorDetails) -> str:
     """Write which setting has which value, and what it should be; of a number that has limits, both of them."""
     name, value = str(mistake["loc"][0]), mistake["input"]
+    value = ",".join(map(str, value)) if isinstance(value, list) else value
     field = Settings.named().get(name)
     limits = {type(each): each for each in field.metadata} if field else {}
     least, most = limits.get(Ge), limits.get(Le)
