@@ -24,7 +24,7 @@ def seconds(text: str) -> float:
 
 
 PLACE = {
-    "--host": {"help": "host of the relay; by default RELAY_HOST"},
+    "--host": {"help": "host of the relay, a name or an address; by default RELAY_HOST"},
     "--port": {"help": "port of the relay; by default RELAY_PORT (for a password, set RELAY_PASSWORD)"},
 }
 _LOCAL = "an image of the engine, such as app:v1; =REF stores it under another name"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from config.address import Found
 from proxy.__main__ import main
 from proxy.api import access
 from proxy.api.errors import as_oci_errors
@@ -265,13 +266,13 @@ async def test_what_a_relay_refuses_is_shown(capsys: pytest.CaptureFixture[str])
 async def test_of_a_relay_that_does_not_answer_the_log_is_to_be_read() -> None:
     async with listen(silent(), bind_all(["127.0.0.1"], 0)) as port:
         with pytest.raises(CommandFailed, match=r"has not answered for 0\.2 seconds; its log says why"):
-            await show(Place("127.0.0.1", port), full=False, patience=0.2)
+            await show(Place(Found("127.0.0.1", port)), full=False, patience=0.2)
 
 
 async def test_who_waits_for_a_relay_that_hangs_waits_no_longer_than_he_said() -> None:
     async with listen(silent(), bind_all(["127.0.0.1"], 0)) as port:
         with pytest.raises(CommandFailed, match=r"app:v1 did not appear within 0 seconds: the relay at 127\.0\.0\.1"):
-            await wait(Place("127.0.0.1", port), ["app:v1"], 0, least=0.2)
+            await wait(Place(Found("127.0.0.1", port)), ["app:v1"], 0, least=0.2)
 
 
 async def test_a_relay_that_is_alive_and_has_no_answer_yet_is_not_called_silent() -> None:
@@ -280,7 +281,7 @@ async def test_a_relay_that_is_alive_and_has_no_answer_yet_is_not_called_silent(
 
     async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         with pytest.raises(CommandFailed, match="within 0 seconds: the relay has not found out yet"):
-            await wait(Place("127.0.0.1", port), ["app:v1"], 0, least=0.2)
+            await wait(Place(Found("127.0.0.1", port)), ["app:v1"], 0, least=0.2)
 
 
 def test_the_help_of_list_has_its_own_options_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -327,7 +328,51 @@ async def test_without_a_relay_the_message_says_how_to_start_one(
 
     assert capsys.readouterr().err == (
         f"image-relay: no relay answers at 127.0.0.1 port {nothing}; "
-        "start it with: image-relay serve, or say where it is: --port\n"
+        "start it with: image-relay serve, or check --port\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["list", "health"])
+async def test_where_nothing_answers_what_said_so_is_named(
+    name: str, nothing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("config.address.PORT", int(nothing))
+    advice = []
+    for arguments, environment in [
+        ((), {}),
+        (("--host", "127.0.0.1"), {}),
+        ((), {"RELAY_HOST": "127.0.0.1"}),
+        (("--host", "127.0.0.1"), {"RELAY_HOST": "10.1.2.3", "RELAY_PORT": nothing}),
+    ]:
+        with monkeypatch.context() as patched:
+            for variable, value in environment.items():
+                patched.setenv(variable, value)
+            assert await command(name, *arguments) == 1
+        advice.append(capsys.readouterr().err.partition("image-relay serve, or ")[2].strip())
+
+    assert advice == [
+        "say where it is: --host, --port",
+        "check --host",
+        "check RELAY_HOST",
+        "check --host and RELAY_PORT",
+    ]
+
+
+@pytest.mark.parametrize("name", ["list", "health"])
+async def test_a_host_that_does_not_exist_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await command(name, "--host", "relay.invalid") == 1
+
+    assert capsys.readouterr().err == "image-relay: there is no host 'relay.invalid', which --host names\n"
+
+
+@pytest.mark.parametrize("name", ["list", "health", "save", "wait"])
+async def test_a_url_as_a_host_is_a_mistake(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [] if name in {"list", "health"} else ["app:v1"]
+
+    assert await command(name, *images, "--host", "http://localhost:5000") == 2
+
+    assert capsys.readouterr().err == (
+        "image-relay: 'http://localhost:5000' is a URL; write host and port apart: --host localhost --port 5000\n"
     )
 
 
@@ -379,8 +424,12 @@ async def test_a_slow_probe_rests_once_the_relay_has_started(
     assert rested == rests
 
 
-def test_a_health_check_of_a_mistaken_address_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("health", "--host", "relay") == 2
+def test_a_health_check_of_a_mistaken_address_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RELAY_HOST", "relay")
+
+    assert run("health") == 2
 
     assert "'relay' is not an address" in capsys.readouterr().err
 
