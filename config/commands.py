@@ -102,8 +102,13 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
     chosen = parser.parse_args(arguments)
     if command == "delete" and bool(chosen.references) == chosen.all:
         parser.error("name the images to delete, or use --all, but not both")
+    if command == "delete" and "*" in chosen.references:
+        parser.error("* is not an image; to delete all images use --all")
     if command == "save" and not chosen.references and chosen.file is None:
         parser.error("name an image to send, or a tarball with --file")
     if command == "save" and len(chosen.references) > 1 and chosen.file is not None:
         parser.error("a tarball goes under one name, or under those that are in it")
+    if command == "save" and chosen.file is not None and any("=" in each for each in chosen.references):
+        target = chosen.references[0].partition("=")[2] or "REF"
+        parser.error(f"= does not go with --file, since a file has no name in the engine; write {target} alone")
     return chosen

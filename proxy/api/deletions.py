@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from proxy.api.services import SERVICES
-from proxy.errors import ManifestUnknown, Unsupported
+from proxy.errors import NameInvalid, Unsupported
 from proxy.oci.names import label
 from proxy.oci.references import Reference
 from proxy.registry.cleanup import Removal
@@ -12,12 +12,14 @@ from proxy.registry.cleanup import Removal
 async def one(request: web.Request) -> web.Response:
     """Delete what a tag or a digest names, replaced versions included; with `?dry-run` only say what that is."""
     services = request.app[SERVICES]
-    reference = Reference.parse(request.match_info["image"])
+    if (image := request.match_info["image"]) == "*":
+        raise NameInvalid("to delete all images: DELETE /relay/images?all")
+    reference = Reference.parse(image)
     name, wanted = reference.name(services.backend.public_host), reference.wanted
     if "dry-run" not in request.query:
         await services.deletion.manifest(name, wanted)
     elif not await services.lookup.catalog.resolve_tag(name, wanted):
-        raise ManifestUnknown(f"{label(name, wanted)} is not here")
+        raise await services.lookup.missing(name, wanted)
     return _told([Removal(label(name, wanted), "", 0)])
 
 
