@@ -2,6 +2,8 @@
 
 from aiohttp import web
 
+from proxy.api.json_answer import json_answer
+from proxy.api.params import parameters
 from proxy.api.services import SERVICES
 from proxy.errors import NameInvalid, Unsupported
 from proxy.oci.names import label
@@ -9,6 +11,7 @@ from proxy.oci.references import Reference
 from proxy.registry.cleanup import Removal
 
 
+@parameters("dry-run")
 async def one(request: web.Request) -> web.Response:
     """Delete what a tag or a digest names, replaced versions included; with `?dry-run` only say what that is."""
     services = request.app[SERVICES]
@@ -23,6 +26,7 @@ async def one(request: web.Request) -> web.Response:
     return _told([Removal(label(name, wanted), "", 0)])
 
 
+@parameters("all", "superseded", "dry-run")
 async def many(request: web.Request) -> web.Response:
     """Delete all that was stored in the run (`?all`), or what newer pushes replaced (`?superseded`); or `?dry-run`."""
     cleanup, dry_run = request.app[SERVICES].cleanup, "dry-run" in request.query
@@ -41,4 +45,4 @@ def _told(done: list[Removal]) -> web.Response:
             kept.append(fields | {"reason": each.kept})
         else:
             removed.append(fields)
-    return web.json_response({"removed": removed, "kept": kept})
+    return json_answer({"removed": removed, "kept": kept})
