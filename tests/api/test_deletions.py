@@ -1,11 +1,10 @@
 """`DELETE /relay/images`: of one image, of all, of what was replaced."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from proxy.__main__ import main
+from tests import command_line
 from tests.api.relay import Relay
 
 Command = Callable[..., Awaitable[tuple[int, list[str], str]]]
@@ -15,19 +14,12 @@ Command = Callable[..., Awaitable[tuple[int, list[str], str]]]
 def command(relay: Relay, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run a command against the relay; gives its status, the lines that it printed, and its complaint."""
 
-    def run(*arguments: str) -> int:
-        try:
-            main(arguments)
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    async def command(*arguments: str) -> tuple[int, list[str], str]:
-        status = await asyncio.to_thread(run, *arguments, "--port", str(relay.port))
+    async def at_relay(*arguments: str) -> tuple[int, list[str], str]:
+        status = await command_line.command(*arguments, "--port", str(relay.port))
         said = capsys.readouterr()
         return status, said.out.splitlines(), said.err
 
-    return command
+    return at_relay
 
 
 async def test_an_image_is_deleted_by_the_name_that_people_know_it_by(relay: Relay) -> None:

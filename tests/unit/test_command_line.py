@@ -12,7 +12,6 @@ import pytest
 from aiohttp import web
 
 from config.address import Found
-from proxy.__main__ import main
 from proxy.api import access
 from proxy.api.errors import as_oci_errors
 from proxy.api.server import bind_all, listen
@@ -20,6 +19,7 @@ from proxy.commands.listing import show
 from proxy.commands.relay import CommandFailed, Place
 from proxy.commands.wait import wait
 from proxy.errors import Denied, ManifestUnknown, RegistryError
+from tests.command_line import command, run
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "ab" * 32
@@ -74,19 +74,6 @@ def silent() -> web.Application:
     app = web.Application()
     app.router.add_get("/relay/{path:.*}", rest)
     return app
-
-
-def run(*arguments: str) -> int:
-    """Run a command in this process and give its exit status."""
-    try:
-        main(arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
-
-
-async def command(*arguments: str) -> int:
-    return await asyncio.get_running_loop().run_in_executor(None, run, *arguments)
 
 
 def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
