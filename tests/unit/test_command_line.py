@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from config.address import Found
+from config.commands import COMMANDS
 from proxy.api import access
 from proxy.api.errors import as_oci_errors
 from proxy.api.server import bind_all, listen
@@ -445,7 +446,7 @@ def test_without_arguments_a_person_at_a_terminal_gets_the_help(capsys: pytest.C
         os.close(primary)
 
     assert done.returncode == 0
-    assert shown.startswith(b"usage: image-relay serve [options]")
+    assert shown.startswith(b"usage: image-relay COMMAND")
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -487,12 +488,23 @@ async def test_a_reader_that_has_enough_ends_the_list_without_a_word() -> None:
     assert (listing.returncode, said) == (0, b"")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_fits_a_terminal_of_80_columns(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert run(*([name] if name == "help" else [name, "--help"])) == 0
+
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["help"], ["serve", "--help"]])
 def test_the_help_shows_commands_and_settings(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*arguments) == 0
 
     shown = capsys.readouterr().out
-    assert "image-relay health [options]" in shown
+    assert all(f"\n  {name:<7} {each.about}\n" in shown for name, each in COMMANDS.items())
     assert "--settle-seconds" in shown
 
 
