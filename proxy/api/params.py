@@ -16,6 +16,7 @@ from proxy.errors import DigestInvalid, PaginationNumberInvalid, ParameterUnknow
 from proxy.oci.digest import Digest, hashing
 from proxy.oci.names import Name, Tag, is_path, parse_reference, split_host
 from proxy.oci.references import repository_below
+from proxy.text import counted
 
 ORIGIN = "Image-Relay-From"  # the header that says in which other run something was found
 _CHUNK = 64 * 1024  # bytes, which an upload holds while it waits for its turn
@@ -151,7 +152,7 @@ async def _moving(request: web.Request) -> AsyncIterator[None]:
         async with asyncio.timeout(stall):
             yield
     except TimeoutError as error:
-        raise Stalled(f"the rest of the body did not come within {stall:g} seconds") from error
+        raise Stalled(f"the rest of the body did not come within {counted(stall, 'second')}") from error
 
 
 def page_of(request: web.Request) -> tuple[int | None, str]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from config.address import Found, unreached
 from proxy.runtime.transport import in_words
+from proxy.text import counted
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -88,8 +89,8 @@ class RelayClient:
             unknown = isinstance(error, aiohttp.ClientConnectorDNSError)
             raise CommandFailed(unreached(self._place.found, unknown=unknown)) from error
         except TimeoutError as error:
-            late = f"the relay at {self._place} has not answered for {self._patience:g} seconds; its log says why"
-            raise CommandFailed(late) from error
+            late = counted(self._patience or 0.0, "second")
+            raise CommandFailed(f"the relay at {self._place} has not answered for {late}; its log says why") from error
         except aiohttp.ClientError as error:
             raise CommandFailed(f"the relay at {self._place} broke off: {in_words(error)}") from error
 
