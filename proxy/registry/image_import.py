@@ -1,6 +1,6 @@
 """Take in tarballs of images that are sent in one request: unpack them into the spool as they arrive, then push.
 
-`docker push` from a graph store compresses on one core before it sends; a tarball is compressed here, on all cores.
+`docker push` from a classic store compresses on one core before it sends; a tarball is compressed here, on all cores.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ from benchmarks.handover.results import Result, Took
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def result(seconds: dict[str, list[float]], engine: str = "Docker 99, graph store") -> Result:
+def result(seconds: dict[str, list[float]], engine: str = "Docker 99, classic store") -> Result:
     flows = {flow.key: flow for flow in FLOWS}
     return Result(engine, [Took(flows[key], each, 2.5, 0.5, 7_000_000) for key in seconds for each in seconds[key]])
 
@@ -36,7 +36,7 @@ def test_a_row_has_the_median_and_compares_round_by_round(tmp_path: Path) -> Non
         "2.5 s",
         "7 MB",
     ]
-    assert "### Docker 99, graph store" in page
+    assert "### Docker 99, classic store" in page
 
 
 def test_the_plot_has_a_bar_for_each_flow_on_one_scale(tmp_path: Path) -> None:
