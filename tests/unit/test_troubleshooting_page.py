@@ -50,3 +50,11 @@ def test_what_the_documentation_builds_with_zstd_has_media_types_that_every_clie
 
     assert len(outputs) > 5
     assert [output for output in outputs if "oci-mediatypes=true" not in output] == []
+
+
+def test_dockerd_is_told_of_its_mirror_in_the_way_that_works_with_upstreams() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.yml")]
+    mirrors = [each for page in pages for each in re.findall(r"registry-mirrors\": (.+?\])", page.read_text())]
+
+    assert mirrors == ['["http://127.0.0.1:5000"]'] * 2
+    assert not [page.name for page in pages if "systemctl restart docker" in page.read_text()]
