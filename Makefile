@@ -43,9 +43,9 @@ format: $(BIN)/.ready
 
 bench: $(BIN)/.ready ## push, pull and seal beside Debian's docker-registry
 	$(BIN)/python -m benchmarks.registries
-	@echo "make bench-handover measures the whole hand-over, as root, in some three hours"
+	@echo "make bench-handover measures the whole hand-over, as root; it takes hours"
 
-bench-handover: $(BIN)/.ready ## every way from one job to the next, on three engines; writes docs/benchmarks.md
+bench-handover: $(BIN)/.ready ## every way from one job to the next, on every engine that it knows; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.handover
 
 clean:

@@ -47,6 +47,6 @@ export function ineffective(found, inputs, environment = process.env) {
   const days = Number(variable(found, "RELAY_RETENTION_DAYS") || 3)
   const wanted = inputs.retentionDays ?? Number(chosen(environment).RELAY_RETENTION_DAYS ?? 0)
   return wanted > days
-    ? [...sentences, `retention-days: images are kept for ${days} days; for more set RELAY_RETENTION_DAYS in ${where}`]
+    ? [...sentences, `retention-days: images are kept for ${days} day${days === 1 ? "" : "s"}; for more set RELAY_RETENTION_DAYS in ${where}`]
     : sentences
 }

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 ENVIRONMENT: Mapping[str, str] = os.environ  # noqa: TID251 - the one place where it is read
 PORT = 5000  # what every example in the field uses for a registry on localhost
@@ -12,6 +13,7 @@ _LAST_PORT = 65535  # of TCP
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 _INJECTED = re.compile(r"RELAY_(\w+_)?(SERVICE|PORT)_\w+")
 _PLACE = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*)(:[0-9]{1,5})?")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*).*", re.IGNORECASE)
 _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
 
 
@@ -41,8 +43,38 @@ def parse_hosts(text: str) -> tuple[str, ...]:
         try:
             hosts += HOSTS if word == "localhost" else [str(ipaddress.ip_address(word))]
         except ValueError as error:
-            raise ValueError(f"{word!r} is not an address; write for example 127.0.0.1,::1") from error
+            example = f"{word!r} is not an address; write for example 127.0.0.1,::1"
+            raise ValueError(_apart(part.strip()) or example) from error
     return tuple(dict.fromkeys(hosts))
+
+
+def parse_port(text: str) -> int:
+    """Return a port. Raise ValueError."""
+    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > _LAST_PORT:
+        raise ValueError(_apart(text) or f"{text[:60]!r} is not a port; write for example 5000")
+    return int(text)
+
+
+def parse_relay(text: str) -> str:
+    """Return the host by which a program reaches a relay: a name, or the first of the addresses. Raise ValueError."""
+    word = text.strip().lower()
+    named = _PLACE.fullmatch(word)
+    try:
+        return reachable(parse_hosts(word))
+    except ValueError:
+        if named is None or named[3] or word[:1] == "[" or re.fullmatch(r"[\d.]+", word):
+            raise ValueError(_apart(word) or f"{word[:60]!r} is not a host; write for example localhost") from None
+        return word
+
+
+def _apart(text: str) -> str:
+    """Return how to write a URL, or `host:port`, where only a part of it is wanted; empty for other text."""
+    url = _URL.fullmatch(text)
+    place = _PLACE.fullmatch((url[1] if url else text).lower())
+    if place is None or not (url or place[3]):
+        return ""
+    how = f"host and port apart: --host {place[1]} --port {place[3][1:]}" if place[3] else f"the host alone: {place[1]}"
+    return f"{text[:60]!r} {'is a URL' if url else 'has a port'}; write {how}"
 
 
 def parse_places(text: str) -> tuple[str, ...]:
@@ -81,16 +113,37 @@ def parse_logins(text: str) -> dict[str, tuple[str, str]]:
     return logins
 
 
-def reachable(hosts: tuple[str, ...], port: int) -> tuple[str, int]:
-    """Return the host and port by which a program on this machine reaches a relay that listens there."""
-    return _LOOPBACK.get(hosts[0], hosts[0]), port
+def reachable(hosts: tuple[str, ...]) -> str:
+    """Return the host by which a program on this machine reaches a relay that listens there."""
+    return _LOOPBACK.get(hosts[0], hosts[0])
 
 
-def from_environment(environment: Mapping[str, str] = ENVIRONMENT) -> tuple[str, int]:
-    """Return the address of the relay that this environment describes; raise ValueError if it is none."""
-    given = {name: value for name, value in environment.items() if not is_injected(name, value)}
-    hosts = parse_hosts(given["RELAY_HOST"]) if "RELAY_HOST" in given else HOSTS
-    port = given.get("RELAY_PORT", str(PORT))
-    if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > _LAST_PORT:
-        raise ValueError(f"{port[:60]!r} is not a port; write for example 5000")
-    return reachable(hosts, int(port))
+class Found(NamedTuple):
+    """Where a relay is, and which options and variables say so; none of the defaults."""
+
+    host: str
+    port: int
+    said: tuple[str, ...] = ()
+
+
+def find_relay(host: str | None, port: str | None, environment: Mapping[str, str] = ENVIRONMENT) -> Found:
+    """Return where a relay is by these options, or else by this environment. Raise ValueError."""
+    given = {name.upper(): value for name, value in environment.items() if not is_injected(name, value)}
+    said = [
+        option if value is not None else variable
+        for option, value, variable in (("--host", host, "RELAY_HOST"), ("--port", port, "RELAY_PORT"))
+        if value is not None or variable in given
+    ]
+    if host is None:
+        reached = reachable(parse_hosts(given["RELAY_HOST"])) if "RELAY_HOST" in given else HOSTS[0]
+    else:
+        reached = parse_relay(host)
+    return Found(reached, parse_port(given.get("RELAY_PORT", str(PORT)) if port is None else port), tuple(said))
+
+
+def unreached(place: Found, *, unknown: bool) -> str:
+    """Say that no relay answers there, and what to do; `unknown`: since there is no host of this name."""
+    if unknown:
+        return f"there is no host {place.host!r}, which {place.said[0]} names"
+    check = f"check {' and '.join(place.said)}" if place.said else "say where it is: --host, --port"
+    return f"no relay answers at {place.host} port {place.port}; start it with: image-relay serve, or {check}"

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 
 class Command(NamedTuple):
-    """A command: how it is called, what it does, and its arguments as argparse takes them."""
+    """A command: what it does, and its arguments as argparse takes them."""
 
-    usage: str
     about: str
     arguments: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
@@ -24,7 +23,7 @@ def seconds(text: str) -> float:
 
 
 PLACE = {
-    "--host": {"help": "host of the relay; by default RELAY_HOST"},
+    "--host": {"help": "host of the relay, a name or an address; by default RELAY_HOST"},
     "--port": {"help": "port of the relay; by default RELAY_PORT (for a password, set RELAY_PASSWORD)"},
 }
 _LOCAL = "an image of the engine, such as app:v1; =REF stores it under another name"
@@ -41,20 +40,17 @@ _SLOW_PROBE = (
 _ALL = "everything that image-relay stored in this run or folder: tags, replaced versions, caches; nothing else"
 _DRY_RUN = {"--dry-run": {"action": "store_true", "help": "only print what would be deleted"}}
 COMMANDS = {
-    "serve": Command("[options]", "Run the registry. The word serve may be left out before options."),
+    "serve": Command("Run the registry. The word serve may be left out before options."),
     "list": Command(
-        "[options]",
         "List the images of a relay.",
         {"--no-trunc": {"dest": "full", "action": "store_true", "help": "show full digests"}},
     ),
     "save": Command(
-        "REF… [options]",
         "Send images of the container engine, or a tarball, to a relay.",
         {"references": {"metavar": "LOCAL[=REF]", "nargs": "*", "help": _LOCAL}, "--file": {"help": _SENT}},
     ),
     "load": Command(
-        "REF… [options]",
-        "Hand images of a relay to the container engine, or write them to a tarball.",
+        "Load images of a relay into the container engine, or write a tarball.",
         {
             "references": {"metavar": "REF[=LOCAL]", "nargs": "+", "help": _REF},
             "--file": {"help": _WRITTEN},
@@ -62,7 +58,6 @@ COMMANDS = {
         },
     ),
     "wait": Command(
-        "REF… [options]",
         "Wait until a relay has images.",
         {
             "references": {"metavar": "REF", "nargs": "+", "help": "such as app:v1"},
@@ -75,7 +70,6 @@ COMMANDS = {
         },
     ),
     "delete": Command(
-        "REF… [options]",
         "Delete images from a relay and from its store.",
         {
             "references": {"metavar": "REF", "nargs": "*", "help": "such as app:v1, or a name with @ and a digest"},
@@ -83,13 +77,12 @@ COMMANDS = {
             **_DRY_RUN,
         },
     ),
-    "prune": Command("[options]", "Delete replaced versions, and untagged images that a tag contains.", _DRY_RUN),
+    "prune": Command("Delete replaced versions, and untagged images that a tag contains.", _DRY_RUN),
     "health": Command(
-        "[options]",
         "Exit with 0 if the relay answers, else with 1.",
         {"--slow-probe": {"type": float, "default": 0.0, "metavar": "SECONDS", "help": _SLOW_PROBE}},
     ),
-    "help": Command("", "Show this text, as --help does. Each command above has its own --help."),
+    "help": Command("Show this text. Each command has its own --help."),
 }
 
 
@@ -102,8 +95,13 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
     chosen = parser.parse_args(arguments)
     if command == "delete" and bool(chosen.references) == chosen.all:
         parser.error("name the images to delete, or use --all, but not both")
+    if command == "delete" and "*" in chosen.references:
+        parser.error("* is not an image; to delete all images use --all")
     if command == "save" and not chosen.references and chosen.file is None:
         parser.error("name an image to send, or a tarball with --file")
     if command == "save" and len(chosen.references) > 1 and chosen.file is not None:
         parser.error("a tarball goes under one name, or under those that are in it")
+    if command == "save" and chosen.file is not None and any("=" in each for each in chosen.references):
+        target = chosen.references[0].partition("=")[2] or "REF"
+        parser.error(f"= does not go with --file, since a file has no name in the engine; write {target} alone")
     return chosen

@@ -23,7 +23,10 @@ _OF_NUMBERS = frozenset(
     {"int_parsing", "int_from_float", "float_parsing", "finite_number", "greater_than_equal", "less_than_equal"}
 )
 _SECRET = frozenset({"password", "upstream_auth"})
-_EPILOG = "Every option is also an environment variable: --log-level is RELAY_LOG_LEVEL. The option takes precedence."
+_ABOUT = "An OCI registry whose storage is one loadable tarball per image."
+_EPILOG = """\
+Every option is also an environment variable: --log-level is RELAY_LOG_LEVEL.
+The option takes precedence."""
 
 
 class SettingsInvalid(Exception):
@@ -89,6 +92,7 @@ def _unknown(name: str, kind: str, known: Sequence[str]) -> str:
 def _sentence(mistake: ErrorDetails) -> str:
     """Write which setting has which value, and what it should be; of a number that has limits, both of them."""
     name, value = str(mistake["loc"][0]), mistake["input"]
+    value = ",".join(map(str, value)) if isinstance(value, list) else value
     field = Settings.named().get(name)
     limits = {type(each): each for each in field.metadata} if field else {}
     least, most = limits.get(Ge), limits.get(Le)
@@ -103,12 +107,11 @@ class _Parser(ArgumentParser):
     """The help, and mistakes as SettingsInvalid."""
 
     def __init__(self) -> None:
-        calls = [(f"image-relay {name} {each.usage}", each.about) for name, each in COMMANDS.items()]
-        usage = [f"{call:<33} {about}" for call, about in calls] + ["image-relay --version"]
+        commands = [f"  {name:<7} {each.about}" for name, each in COMMANDS.items()]
         super().__init__(
             prog="image-relay",
-            usage="\n       ".join(usage),
-            description="An OCI registry whose storage is one loadable tarball per image.",
+            usage="image-relay COMMAND [REF…] [options]\n       image-relay --version",
+            description="\n".join([_ABOUT, "", "commands:", *commands, "", "The options below are those of serve."]),
             epilog=_EPILOG,
             allow_abbrev=False,
             formatter_class=RawDescriptionHelpFormatter,

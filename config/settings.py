@@ -20,8 +20,13 @@ _LEAST_BUDGET = 8 * 1024 * 1024  # bytes; one piece of 4 MiB, which every transf
 
 
 def _if_text(parse: Callable[[str], object]) -> BeforeValidator:
-    """Return a validator that parses text, and leaves anything else to the type."""
-    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+    """Return a validator that parses text, or the words of an option as one text; anything else is for the type."""
+
+    def parsed(value: object) -> object:
+        text = ",".join(map(str, value)) if value and isinstance(value, list) else value
+        return parse(text) if isinstance(text, str) else text
+
+    return BeforeValidator(parsed)
 
 
 _AnyCase = _if_text(str.lower)

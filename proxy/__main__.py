@@ -5,11 +5,12 @@ Each command imports what it needs when it is run: a health check is over before
 
 # ruff: noqa: PLC0415 - imports inside functions, for the reason above
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from config.address import ensure_home
+from config.address import ENVIRONMENT, Found, ensure_home, find_relay, unreached
 from config.commands import COMMANDS, parse
 
 if TYPE_CHECKING:
@@ -56,11 +57,19 @@ def _fail(*sentences: str, status: int = 1) -> NoReturn:
     sys.exit(status)
 
 
-def _settings(arguments: Sequence[str]) -> "tuple[Settings, list[str]]":
+def _find(chosen: Namespace) -> Found:
+    """Return where the relay is that a command is for; a mistake in that ends the process."""
+    try:
+        return find_relay(chosen.host, chosen.port)
+    except ValueError as error:
+        _fail(str(error), status=2)
+
+
+def _settings(arguments: Sequence[str], environment: Mapping[str, str] = ENVIRONMENT) -> "tuple[Settings, list[str]]":
     from config.reading import SettingsInvalid, read
 
     try:
-        return read(arguments)
+        return read(arguments, environment)
     except SettingsInvalid as error:
         _fail(*error.lines, status=2)
 
@@ -105,28 +114,23 @@ def _health(arguments: Sequence[str]) -> None:
     import json
     from contextlib import closing
     from http.client import HTTPConnection, HTTPException
+    from socket import gaierror
     from time import sleep
 
-    from config import address
-
     chosen = parse("health", arguments)
-    options = {"RELAY_HOST": chosen.host, "RELAY_PORT": chosen.port}
+    place = _find(chosen)
+    where = f"{place.host} port {place.port}"
     try:
-        given = {name: value for name, value in options.items() if value}
-        host, port = address.from_environment({**address.ENVIRONMENT, **given})
-    except ValueError as error:
-        _fail(str(error), status=2)
-    try:
-        with closing(HTTPConnection(host, port, timeout=_TIMEOUT)) as connection:
+        with closing(HTTPConnection(place.host, place.port, timeout=_TIMEOUT)) as connection:
             connection.request("GET", "/relay/health")
             answer = connection.getresponse()
             body = answer.read()
     except TimeoutError:
-        _fail(f"the relay at {host} port {port} has not answered for {_TIMEOUT:g} seconds; its log says why")
-    except (OSError, HTTPException):
-        _fail(f"no relay answers at {host} port {port}; start it with: image-relay serve, or say where it is: --port")
+        _fail(f"the relay at {where} has not answered for {_TIMEOUT:g} seconds; its log says why")
+    except (OSError, HTTPException) as error:
+        _fail(unreached(place, unknown=isinstance(error, gaierror)))
     if answer.status != 200:  # noqa: PLR2004 - HTTP's "OK"
-        _fail(f"what answers at {host} port {port} says {answer.status}")
+        _fail(f"what answers at {where} says {answer.status}")
     if chosen.slow_probe and json.loads(body).get("uptime", 0) >= _SETTLED:  # an engine asks often during the start
         sleep(chosen.slow_probe)
 
@@ -134,19 +138,19 @@ def _health(arguments: Sequence[str]) -> None:
 def _ask(command: str, arguments: Sequence[str]) -> None:
     """Do something with the images of a running relay."""
     chosen = parse(command, arguments)
-    given = {"--host": chosen.host, "--port": chosen.port}
-    settings, _ = _settings([f"{option}={value}" for option, value in given.items() if value is not None])
+    options = {"RELAY_HOST": chosen.host, "RELAY_PORT": chosen.port}
+    overruled = {name for name, value in options.items() if value is not None}
+    settings, _ = _settings([], {name: value for name, value in ENVIRONMENT.items() if name.upper() not in overruled})
+    found = _find(chosen)
 
     import asyncio
 
-    from config.address import reachable
     from proxy.commands.relay import CommandFailed, Place
     from proxy.commands.work import work
 
     password = settings.password.get_secret_value() if settings.password else None
-    place = Place(*reachable(settings.host, settings.port), password)
     try:
-        asyncio.run(work(command, place, chosen))
+        asyncio.run(work(command, Place(found, password), chosen))
     except CommandFailed as error:
         _fail(str(error), *error.advice)
     except KeyboardInterrupt:

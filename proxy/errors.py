@@ -158,6 +158,12 @@ class Unsupported(RegistryError):
     code, status = "UNSUPPORTED", 405
 
 
+class ParameterUnknown(Unsupported):
+    """A request has a parameter that would be ignored."""
+
+    status = 400
+
+
 class ProtocolUnsupported(Unsupported):
     """The request is of another version of the registry API."""
 

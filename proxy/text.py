@@ -1,4 +1,4 @@
-"""Text for people: untrusted text made safe to show, and sizes, rates and times with units.
+"""Text for people: untrusted text made safe to show, and numbers, sizes, rates and times with units.
 
 Untrusted text could forge a log line, or contain commands for a terminal or a CI runner.
 """
@@ -47,6 +47,11 @@ def code(text: str) -> str:
 def shorten_digests(text: str) -> str:
     """Return a text with twelve digits of each digest, as docker shows them."""
     return _DIGEST.sub(r"\1", text)
+
+
+def counted(count: float, noun: str) -> str:
+    """Return a number with what it counts: `1 image`, `2 images`, `0.5 seconds`."""
+    return f"{count:.15g} {noun}{'' if count == 1 else 's'}"
 
 
 def format_size(count: float) -> str:

@@ -164,7 +164,7 @@ def layout(descriptors: Iterable[Fields], files: Files, docker: Iterable[Fields]
 
 
 def oci_save(image: Sample, *names: str, compression: str = "plain", media_type: str = OCI_MANIFEST) -> bytes:
-    """As Docker 25 and later save: from the graph store with plain layers, from containerd's as they were pushed."""
+    """As Docker 25 and later save: from the classic store with plain layers, from containerd's as they were pushed."""
     content, files = manifest_of(image, compression, media_type)
     found = [descriptor(content, media_type, annotations={NAME: name}) for name in names]
     paths = [path for path in files if files[path] not in {content, image.config}]
@@ -195,7 +195,7 @@ def buildx_oci(images: Iterable[Sample], *names: str) -> bytes:
 
 SHAPES: dict[str, Callable[..., bytes]] = {
     "docker before 25": legacy_save,
-    "docker 25, graph store": oci_save,
+    "docker 25, classic store": oci_save,
     "docker, containerd store": lambda image, *names: oci_save(image, *names, compression="gzip"),
     "containerd store, zstd": lambda image, *names: oci_save(image, *names, compression="zstd"),
     "buildx type=docker": lambda image, *names: oci_save(image, *names, compression="gzip", media_type=DOCKER_MANIFEST),

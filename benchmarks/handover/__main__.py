@@ -34,9 +34,10 @@ def main() -> int:
     try:
         require_node()
         require("docker-registry")
-        for name in arguments.engines:
+        for number, name in enumerate(arguments.engines, 1):
             results.append(_measured(_ENGINES[name], flows, arguments))
-            told = page.Told(arguments.size, arguments.rounds, f"{before} at the start, {load()} at the end")
+            loads, engines = f"{before} at the start, {load()} at the end", " ".join(arguments.engines[:number])
+            told = page.Told(arguments.size, arguments.rounds, loads, engines)
             page.write(arguments.pages, told, results)
     except (Failed, pytest.skip.Exception, pytest.fail.Exception) as error:  # of `require`, as in tests
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -28,7 +28,7 @@ class Flow(NamedTuple):
     start: Start
     floor: str  # the key of the flow that it is compared with
     work: Work
-    needs_containerd: bool = False  # whether the graph store cannot do it
+    needs_containerd: bool = False  # whether the classic store cannot do it
     by_relay: bool = False
 
     def fits(self, engine: type[Engine]) -> bool:
@@ -128,7 +128,7 @@ _B, _I = Start.BUILD, Start.IMAGE
 
 
 def _built(compression: str) -> list[Flow]:
-    """Return a build that compresses in this way, and its floor; the graph store takes gzip whatever is asked for."""
+    """Return a build that compresses in this way, and its floor; the classic store takes gzip whatever is asked for."""
     chosen, floor = compression != "gzip", f"floor-{compression}"
     relayed, alone = _by_relay(_push_build, compression=compression), _by_registry(_push_build, compression)
     return [

@@ -21,6 +21,7 @@ class Told(NamedTuple):
     size: int  # MB
     rounds: int
     loads: str
+    engines: str  # as the command names those that were measured
 
 
 def write(folder: Path, told: Told, results: Sequence[Result]) -> None:

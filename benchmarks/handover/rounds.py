@@ -39,7 +39,7 @@ class Bench:
     def engine(self) -> str:
         """The version and the image store of the engines."""
         version = self._engines[0].docker("version", "--format", "{{.Server.Version}}").strip()
-        return f"Docker {version}, {'graph' if self._engines[0].graph_store else 'containerd'} store"
+        return f"Docker {version}, {'classic' if self._engines[0].graph_store else 'containerd'} store"
 
     def rounds(self, flows: Sequence[Flow], size: int, rounds: int, files: Path) -> Iterator[Took]:
         """Try every flow with a small image, digests being checked, then measure them all in each round."""

@@ -6,8 +6,9 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from proxy.api.json_answer import json_answer
 from proxy.api.keys import STRANGER
-from proxy.api.params import content_of
+from proxy.api.params import content_of, parameters
 from proxy.api.services import NONCE, SERVICES
 from proxy.oci.names import label
 from proxy.reporting.metrics import MEDIA_TYPE
@@ -21,9 +22,10 @@ async def health(request: web.Request) -> web.Response:
     Who does not know the password, where there is one, learns no name.
     """
     report, is_stranger = request.app[SERVICES].status, request.get(STRANGER, False)
-    return web.json_response(report.life() if is_stranger else report.health())
+    return json_answer(report.life() if is_stranger else report.health())
 
 
+@parameters("challenge")
 async def prove(request: web.Request) -> web.Response:
     """Prove to whoever knows the nonce of this relay that it is this one: with the HMAC of a challenge of theirs."""
     nonce, challenge = request.app[NONCE], request.query.get("challenge", "")
@@ -43,7 +45,7 @@ async def flush(request: web.Request) -> web.Response:
     failed = await request.app[SERVICES].push.flush()
     problems = [{"reference": label(each.name, each.reference), "problem": each.problem} for each in failed]
     status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK
-    return web.json_response({"failed": problems}, status=status)
+    return json_answer({"failed": problems}, status=status)
 
 
 async def summary(request: web.Request) -> web.Response:
@@ -58,6 +60,7 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=text, headers={"Content-Type": MEDIA_TYPE})
 
 
+@parameters()
 async def images(request: web.Request) -> web.Response:
     """List the images."""
-    return web.json_response({"images": await request.app[SERVICES].status.images()})
+    return json_answer({"images": await request.app[SERVICES].status.images()})

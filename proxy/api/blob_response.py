@@ -19,6 +19,7 @@ from proxy.blob import Blob, piece_of, read_plain, within_reach
 from proxy.errors import Stalled
 from proxy.registry.arrivals import Arrival
 from proxy.runtime.tasks import TaskSet
+from proxy.text import counted
 
 
 async def write(response: web.StreamResponse, part: bytes | memoryview, stall: float) -> None:
@@ -31,7 +32,7 @@ async def write(response: web.StreamResponse, part: bytes | memoryview, stall: f
 
 
 def _stalled(stall: float) -> Stalled:
-    return Stalled(f"the client has read nothing for {stall:g} seconds")
+    return Stalled(f"the client has read nothing for {counted(stall, 'second')}")
 
 
 class Sending:

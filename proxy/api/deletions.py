@@ -2,25 +2,31 @@
 
 from aiohttp import web
 
+from proxy.api.json_answer import json_answer
+from proxy.api.params import parameters
 from proxy.api.services import SERVICES
-from proxy.errors import ManifestUnknown, Unsupported
+from proxy.errors import NameInvalid, Unsupported
 from proxy.oci.names import label
 from proxy.oci.references import Reference
 from proxy.registry.cleanup import Removal
 
 
+@parameters("dry-run")
 async def one(request: web.Request) -> web.Response:
     """Delete what a tag or a digest names, replaced versions included; with `?dry-run` only say what that is."""
     services = request.app[SERVICES]
-    reference = Reference.parse(request.match_info["image"])
+    if (image := request.match_info["image"]) == "*":
+        raise NameInvalid("to delete all images: DELETE /relay/images?all")
+    reference = Reference.parse(image)
     name, wanted = reference.name(services.backend.public_host), reference.wanted
     if "dry-run" not in request.query:
         await services.deletion.manifest(name, wanted)
     elif not await services.lookup.catalog.resolve_tag(name, wanted):
-        raise ManifestUnknown(f"{label(name, wanted)} is not here")
+        raise await services.lookup.missing(name, wanted)
     return _told([Removal(label(name, wanted), "", 0)])
 
 
+@parameters("all", "superseded", "dry-run")
 async def many(request: web.Request) -> web.Response:
     """Delete all that was stored in the run (`?all`), or what newer pushes replaced (`?superseded`); or `?dry-run`."""
     cleanup, dry_run = request.app[SERVICES].cleanup, "dry-run" in request.query
@@ -39,4 +45,4 @@ def _told(done: list[Removal]) -> web.Response:
             kept.append(fields | {"reason": each.kept})
         else:
             removed.append(fields)
-    return web.json_response({"removed": removed, "kept": kept})
+    return json_answer({"removed": removed, "kept": kept})

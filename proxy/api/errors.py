@@ -14,6 +14,7 @@ from http import HTTPStatus
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
+from proxy.api.json_answer import json_answer
 from proxy.api.keys import MESSAGE, UNANSWERED
 from proxy.errors import RegistryError, StillUnderWay
 from proxy.text import safe_text
@@ -64,7 +65,7 @@ def _answer(request: web.Request, status: int, code: str, message: str, headers:
     request[MESSAGE] = message
     if not request.writer.output_size:
         errors = [{"code": code, "message": safe_text(message), "detail": None}]
-        return web.json_response({"errors": errors}, status=status, headers=headers)
+        return json_answer({"errors": errors}, status=status, headers=headers)
     request[UNANSWERED] = True
     if (transport := request.transport) is not None:
         if request.version < HttpVersion11:  # there the end of the connection may be the end of the body: reset it

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from proxy.api.blob_response import write
 from proxy.api.client_line import has_left
-from proxy.api.params import ORIGIN, chunks_of, is_own_alone
+from proxy.api.json_answer import json_answer
+from proxy.api.params import ORIGIN, chunks_of, is_own_alone, parameters
 from proxy.api.services import SERVICES
 from proxy.errors import NameInvalid, RegistryError, TagInvalid, Unsupported
 from proxy.oci.names import Name, Tag
@@ -30,6 +31,7 @@ _TYPES = {
 }
 
 
+@parameters("progress")
 async def put(request: web.Request) -> web.StreamResponse:
     """Take a tarball in, under the reference in the path, or under the names in it.
 
@@ -55,7 +57,7 @@ async def put(request: web.Request) -> web.StreamResponse:
         {"reference": each.reference, "digest": str(each.digest), "size": each.size, "stored": each.stored}
         for each in await _taken(request, work, check_client)
     ]
-    return web.json_response({"images": taken}, status=HTTPStatus.CREATED)
+    return json_answer({"images": taken}, status=HTTPStatus.CREATED)
 
 
 async def _taken(
@@ -96,6 +98,7 @@ async def _tell(response: web.StreamResponse, *parts: str) -> None:
     await response.write((safe_text(", ".join(parts)) + "\n").encode())
 
 
+@parameters("compression", "platform", "engine", "loadable", "own")
 async def get(request: web.Request) -> web.StreamResponse:
     """Serve one image, or several with commas between them: `?compression=`, and `?platform=` or `?engine=`.
 

@@ -1,6 +1,5 @@
 """Listings: tags, repositories, referrers (distribution-spec, endpoints end-8 and end-12; `_catalog` is Docker's)."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from urllib.parse import urlencode
@@ -8,6 +7,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from proxy.api.deadline import within
+from proxy.api.json_answer import json_answer
 from proxy.api.params import digest_of, name_of, page_of
 from proxy.api.services import SERVICES
 from proxy.errors import NameUnknown
@@ -19,7 +19,7 @@ from proxy.registry.referrers import referrers
 async def tags(request: web.Request) -> web.Response:
     """List the tags of a repository."""
     page, headers = _page(request, await within(request, partial(_tags, request)))
-    return web.json_response({"name": request.match_info["name"], "tags": page}, headers=headers)
+    return json_answer({"name": request.match_info["name"], "tags": page}, headers=headers)
 
 
 async def _tags(request: web.Request) -> list[str]:
@@ -34,7 +34,7 @@ async def repositories(request: web.Request) -> web.Response:
     """List the repositories, except those of registries with a port: their names are no path that can be pulled."""
     found = await within(request, request.app[SERVICES].lookup.repositories)
     page, headers = _page(request, [name.text for name in found if is_path(name.text)])
-    return web.json_response({"repositories": page}, headers=headers)
+    return json_answer({"repositories": page}, headers=headers)
 
 
 def _page(request: web.Request, entries: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -54,9 +54,9 @@ async def referring(request: web.Request) -> web.Response:
     find = partial(referrers, request.app[SERVICES].lookup, name_of(request), digest_of(request))
     found = await within(request, find)
     wanted = request.query.get("artifactType")
-    headers = {"Content-Type": OCI_INDEX}
+    headers = {}
     if wanted:
         found = [descriptor for descriptor in found if descriptor.get("artifactType") == wanted]
         headers["OCI-Filters-Applied"] = "artifactType"
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}
-    return web.Response(body=json.dumps(index).encode(), headers=headers)
+    return json_answer(index, headers=headers, media_type=OCI_INDEX)

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from difflib import get_close_matches
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -11,10 +12,11 @@ from aiohttp.typedefs import Handler
 
 from proxy.api.keys import REPOSITORY
 from proxy.api.services import SERVICES
-from proxy.errors import DigestInvalid, PaginationNumberInvalid, Stalled
+from proxy.errors import DigestInvalid, PaginationNumberInvalid, ParameterUnknown, Stalled
 from proxy.oci.digest import Digest, hashing
 from proxy.oci.names import Name, Tag, is_path, parse_reference, split_host
 from proxy.oci.references import repository_below
+from proxy.text import counted
 
 ORIGIN = "Image-Relay-From"  # the header that says in which other run something was found
 _CHUNK = 64 * 1024  # bytes, which an upload holds while it waits for its turn
@@ -125,6 +127,23 @@ async def upload_of(request: web.Request) -> AsyncIterator[bytes]:
         yield chunk
 
 
+def parameters(*known: str) -> Callable[[Handler], Handler]:
+    """Let a handler refuse what the query has besides these: a misspelt one would be ignored (ParameterUnknown)."""
+
+    def checked(handler: Handler) -> Handler:
+        async def check(request: web.Request) -> web.StreamResponse:
+            for name in sorted(request.query.keys() - known):
+                near = get_close_matches(name.lower(), known, n=1)
+                there = f"there are ?{', ?'.join(known)}" if known else "there are none"
+                advice = f"did you mean ?{near[0]}" if near else there
+                raise ParameterUnknown(f"?{name[:40]} is not a parameter here; {advice}")
+            return await handler(request)
+
+        return check
+
+    return checked
+
+
 @asynccontextmanager
 async def _moving(request: web.Request) -> AsyncIterator[None]:
     """Limit the time without a byte; aiohttp's C parser shows a malformed chunk as such a silence."""
@@ -133,7 +152,7 @@ async def _moving(request: web.Request) -> AsyncIterator[None]:
         async with asyncio.timeout(stall):
             yield
     except TimeoutError as error:
-        raise Stalled(f"the rest of the body did not come within {stall:g} seconds") from error
+        raise Stalled(f"the rest of the body did not come within {counted(stall, 'second')}") from error
 
 
 def page_of(request: web.Request) -> tuple[int | None, str]:

@@ -3,12 +3,13 @@
 from aiohttp import web
 
 from proxy.api import admin, blobs, deletions, images, listings, manifests, uploads
+from proxy.api.json_answer import json_answer
 from proxy.errors import ProtocolUnsupported
 
 
 async def version(request: web.Request) -> web.Response:
     """Tell that this is a registry (end-1); with the header that Docker looked for before there was a specification."""
-    return web.json_response({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
+    return json_answer({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
 
 
 async def version_1(request: web.Request) -> web.Response:

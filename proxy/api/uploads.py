@@ -11,6 +11,7 @@ from proxy.errors import RangeInvalid, RegistryError, SizeInvalid
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name
 from proxy.spool.upload import Upload
+from proxy.text import counted
 
 
 async def start(request: web.Request) -> web.Response:
@@ -83,12 +84,14 @@ async def _take(request: web.Request, upload: Upload) -> None:
     if first != upload.offset:
         raise RangeInvalid(f"the next byte is {upload.offset}, not {first}", _progress(request, upload))
     if stop is not None and request.content_length not in {None, stop - first}:
-        raise SizeInvalid(f"Content-Range announces {stop - first} bytes, Content-Length {request.content_length}")
+        raise SizeInvalid(
+            f"Content-Range announces {counted(stop - first, 'byte')}, Content-Length {request.content_length}"
+        )
     if request.body_exists:
         await request.app[SERVICES].spool.sessions.append(upload, upload_of(request))
     if stop is not None and upload.offset != stop:
         await request.app[SERVICES].spool.sessions.cancel(upload)
-        raise SizeInvalid(f"Content-Range announces {stop - first} bytes, {upload.offset - first} came")
+        raise SizeInvalid(f"Content-Range announces {counted(stop - first, 'byte')}, {upload.offset - first} came")
 
 
 def _progress(request: web.Request, upload: Upload) -> dict[str, str]:

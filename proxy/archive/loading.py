@@ -1,6 +1,6 @@
 """What `docker load` and its relatives read: names, `index.json`, `manifest.json`.
 
-Engines with containerd's image store read only the OCI layout, graph stores only Docker's `manifest.json`; each finds
+Engines with containerd's image store read only the OCI layout, classic stores only Docker's `manifest.json`; each finds
 the image there under its names.
 """
 
@@ -76,7 +76,7 @@ def manifest_json(images: Sequence[tuple[Manifest, Sequence[str]]]) -> bytes:
 
 
 def loadable(root: Digest, manifests: Mapping[Digest, Manifest], held: Collection[Digest]) -> Manifest | None:
-    """Return the image for a graph store: the one for linux/amd64 of an index, else its first; None if there is none.
+    """Return the image for a classic store: the one for linux/amd64 of an index, else its first; None if there is none.
 
     Only an image whose config and layers are all in `held` counts. Indexes may be nested to any depth.
     """

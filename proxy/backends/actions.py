@@ -24,6 +24,7 @@ from proxy.backends.other_runs import OtherRuns
 from proxy.catalog.catalog import Catalog
 from proxy.catalog.other_run import OtherRun
 from proxy.runtime.limits import DEFAULT, Limits
+from proxy.text import counted
 
 _log = logging.getLogger(__name__)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -129,8 +130,8 @@ class ActionsBackend:
         else:  # what another run has named is not for this one, which may be of another repository
             self.catalog.forget_all()
             self._others.read(session.others or self._set_others)
-        text = "a session is in use: %s, %s; artifacts are kept for %d days"
-        _log.info(text, description, session.describe_end(), session.retention.days)
+        text = "a session is in use: %s, %s; artifacts are kept for %s"
+        _log.info(text, description, session.describe_end(), counted(session.retention.days, "day"))
 
     @property
     def others(self) -> Sequence[OtherRun]:

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -11,11 +11,12 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel
 
+from config.address import Found, unreached
 from proxy.runtime.transport import in_words
+from proxy.text import counted
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
-_HOW = "start it with: image-relay serve, or say where it is: --port"
 _TARBALLS = ("application/zstd", "application/gzip", "application/x-tar")
 _CONNECT = 10.0  # seconds; it is on this machine, or near
 
@@ -45,12 +46,11 @@ class Refused(CommandFailed):
 class Place:
     """Where a relay listens, and its password if it has one."""
 
-    host: str
-    port: int
-    password: str | None = None
+    found: Found
+    password: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return f"{self.host} port {self.port}"
+        return f"{self.found.host} port {self.found.port}"
 
 
 class RelayClient:
@@ -59,9 +59,9 @@ class RelayClient:
     def __init__(self, place: Place, patience: float | None = None) -> None:
         """Allow `patience` seconds for an answer; by default as long as it takes, since images may be large."""
         self._patience = patience
-        host = f"[{place.host}]" if ":" in place.host else place.host
+        host, port, _ = place.found
         self._place = place
-        self._base = f"http://{host}:{place.port}"
+        self._base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self._http: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -86,10 +86,11 @@ class RelayClient:
                     raise Refused(answer.status, await self._message(answer))
                 yield answer
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise CommandFailed(f"no relay answers at {self._place}; {_HOW}") from error
+            unknown = isinstance(error, aiohttp.ClientConnectorDNSError)
+            raise CommandFailed(unreached(self._place.found, unknown=unknown)) from error
         except TimeoutError as error:
-            late = f"the relay at {self._place} has not answered for {self._patience:g} seconds; its log says why"
-            raise CommandFailed(late) from error
+            late = counted(self._patience or 0.0, "second")
+            raise CommandFailed(f"the relay at {self._place} has not answered for {late}; its log says why") from error
         except aiohttp.ClientError as error:
             raise CommandFailed(f"the relay at {self._place} broke off: {in_words(error)}") from error
 

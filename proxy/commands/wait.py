@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 
 from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient
-from proxy.text import safe_text
+from proxy.text import counted, safe_text
 
 _FOR_EVER = {400, 401, 405}  # no reference, no password, no image-relay
 _LEAST = 2.0  # seconds
@@ -27,7 +27,7 @@ async def wait(place: Place, references: Sequence[str], seconds: float, least: f
                 left = until - time.monotonic()
                 if left <= 0:
                     reason = "" if problem == told else f": {problem}"
-                    raise CommandFailed(f"{reference} did not appear within {seconds:g} seconds{reason}")
+                    raise CommandFailed(f"{reference} did not appear within {counted(seconds, 'second')}{reason}")
                 if problem != told:
                     print(safe_text(f"waiting for {reference}: {problem}"), flush=True)
                     told = problem

@@ -27,7 +27,7 @@ from proxy.runtime.tasks import TaskSet, run_in_thread
 from proxy.spool.paths import check_room, new_path
 from proxy.spool.spool import Spool
 from proxy.spool.upload import ChunkBuffer, PieceWriter
-from proxy.text import safe_text
+from proxy.text import counted, safe_text
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ class Arrival:
                 await run_in_thread(self._writer.add, buffer.take())
                 self._reached.advance(len(self._writer.pieces))
         if left:
-            raise self._wrong(f"{left} bytes too few")
+            raise self._wrong(f"{counted(left, 'byte')} too few")
         if buffer.size:
             await run_in_thread(self._writer.add, buffer.take())
 

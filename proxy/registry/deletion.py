@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from proxy.artifacts.base import StoreRefused, UnreadableArtifact
-from proxy.errors import BlobUnknown, Denied, ManifestUnknown, Unsupported
+from proxy.errors import BlobUnknown, Denied, Unsupported
 from proxy.events import BlobDeleted, Deleted
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
@@ -24,7 +24,8 @@ class Deletion:
     async def manifest(self, name: Name, reference: Tag | Digest) -> None:
         """Delete a tag, or every archive that has a manifest as its root, replaced ones included.
 
-        Raise ManifestUnknown, Unsupported for a mere child of an index, Denied if the store or the disk refuses.
+        Raise ManifestUnknown, which says what is there instead, Unsupported for a mere child of an index, Denied if the
+        store or the disk refuses.
         """
         gone = list[Tag | Digest]()
         with self._refusals():
@@ -42,7 +43,7 @@ class Deletion:
                 return
             if isinstance(reference, Digest) and (parent := await self.lookup.catalog.find(name, reference)):
                 raise Unsupported(f"{reference} is part of {label(parent.name, parent.reference)}; delete that")
-        raise ManifestUnknown(f"{label(name, reference)} is not here")
+        raise await self.lookup.missing(name, reference)
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
 from proxy.tarballs.choice import Choice, NotChosen, is_called, slug, without_ending
 from proxy.tarballs.images import Image
-from proxy.text import safe_text
+from proxy.text import counted, safe_text
 
 FOLDER = "artifact"  # of the repositories that are artifacts of others
 LATEST = Tag("latest")
@@ -122,7 +122,7 @@ class Known:
         names = [label(*each) for image in self.images[file] for each in image.references]
         shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         raise TarballInvalid(
-            f"it holds {shown or f'{len(self.images[file])} images without a name'}; "
+            f"it holds {shown or counted(len(self.images[file]), 'image') + ' without a name'}; "
             f"pull {FOLDER}/{wanted.artifact}:<tag>, or {FOLDER}/{wanted.artifact}/<name>:<tag>"
         )
 

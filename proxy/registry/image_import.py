@@ -1,6 +1,6 @@
 """Take in tarballs of images that are sent in one request: unpack them into the spool as they arrive, then push.
 
-`docker push` from a graph store compresses on one core before it sends; a tarball is compressed here, on all cores.
+`docker push` from a classic store compresses on one core before it sends; a tarball is compressed here, on all cores.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from proxy.spool.staging import StagingArea
 from proxy.spool.unpack import Unpacked, unpack
 from proxy.tarballs.images import Image, images
 from proxy.tarballs.streams import Work
+from proxy.text import counted
 
 _AT_ONCE = 2  # tarballs that are unpacked side by side; each one keeps all cores busy
 _OPEN = 16  # tarballs that are being sent; each holds some pieces while its client pauses
@@ -160,6 +161,6 @@ def chosen(found: list[Image], wanted: Reference | None, relay: str) -> list[tup
             return [(image, [wanted])]
     shown = ", ".join(label(*reference) for _, names in called for reference in names)
     raise TarballInvalid(
-        f"the tarball holds {len(found)} images ({shown or 'without names'}), none of them {label(*wanted)}: "
-        "send it to /relay/images, or with one image in it"
+        f"the tarball holds {counted(len(found), 'image')} ({shown or 'without names'}), none of them "
+        f"{label(*wanted)}: send it to /relay/images, or with one image in it"
     )

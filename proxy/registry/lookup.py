@@ -141,14 +141,16 @@ class Lookup:
         if blob is None and not own:
             blob = await self.elsewhere.find(name, reference)
         if blob is None or blob.media_type is None:
-            wanted, others = label(name, reference), "" if own else self.elsewhere.describe()
-            nor = f" Nor is it in {others}." if others else ""
-            raise ManifestUnknown(self.missing_message(wanted, await self._there(name, wanted)) + nor)
+            missing, others = await self.missing(name, reference), "" if own else self.elsewhere.describe()
+            raise ManifestUnknown(missing.message + (f" Nor is it in {others}." if others else ""))
         return blob
 
-    async def _there(self, name: Name, wanted: str) -> str:
-        """Return the names of some images: the nearest one, this repository, the same path of others, artifacts."""
-        own = split_host(name.text)[1]
+    async def missing(self, name: Name, reference: Tag | Digest) -> ManifestUnknown:
+        """Return an error that says what is here instead of a reference that is not.
+
+        It names some images: the nearest one, this repository, the same path of others, artifacts.
+        """
+        wanted, own = label(name, reference), split_host(name.text)[1]
         tagged = sorted(
             await self.catalog.tagged_names(),
             key=lambda each: (each[0] != name, split_host(each[0].text)[1] != own),
@@ -159,7 +161,8 @@ class Lookup:
         alike = {each.partition("/")[2] + ":latest" if each in artifacts else each: each for each in there}
         near = await run_in_thread(get_close_matches, wanted.removeprefix("artifact/"), alike, 1, _NEAR)
         shown = list(dict.fromkeys([*(alike[each] for each in near), *there]))
-        return ", ".join(shown[:_NAMED]) + (", …" if len(shown) > _NAMED else "")
+        named = ", ".join(shown[:_NAMED]) + (", …" if len(shown) > _NAMED else "")
+        return ManifestUnknown(self.missing_message(wanted, named))
 
     async def parsed(self, blob: Blob) -> Manifest:
         """Return a manifest that was found, in parsed form."""

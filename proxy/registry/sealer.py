@@ -31,6 +31,7 @@ from proxy.registry.tag_rules import TagTaken, answers, whose
 from proxy.runtime.files import trouble
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import run_in_thread
+from proxy.text import counted
 
 _log = logging.getLogger(__name__)
 _TROUBLES = (RegistryError, StoreRefused, ArtifactGone, ArchiveInvalid, OSError)  # for which a seal fails
@@ -58,7 +59,7 @@ class Sealer:
         for descriptor in {each.digest: each for each in manifest.blobs}.values():
             blob = await present(self.lookup, name, descriptor)
             if blob and blob.size != descriptor.size:
-                raise ManifestInvalid(f"{descriptor.digest} has {blob.size} bytes, not {descriptor.size}")
+                raise ManifestInvalid(f"{descriptor.digest} has {counted(blob.size, 'byte')}, not {descriptor.size}")
             if blob and blob.source.is_local and self.lookup.spool.stored(blob.digest):
                 found[descriptor.digest] = blob
         return found

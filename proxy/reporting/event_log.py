@@ -18,7 +18,7 @@ from proxy.events import (
     Storing,
     Unchanged,
 )
-from proxy.text import format_duration, format_rate, format_size, safe_text, shorten_digests
+from proxy.text import counted, format_duration, format_rate, format_size, safe_text, shorten_digests
 
 _log = logging.getLogger(__name__)
 _INSTANT = 0.01  # seconds; the rate of what took less means nothing
@@ -78,7 +78,7 @@ def _(event: NotStored) -> str:
 
 @_words.register
 def _(event: Pulled) -> str:
-    blobs = f"{event.blobs} blob{'' if event.blobs == 1 else 's'}"
+    blobs = counted(event.blobs, "blob")
     origin = f" from {event.origin}" if event.origin else ""
     return f"pulled {event.reference}{origin}: {format_size(event.size)} with {blobs}{_pace(event)}{_digest(event)}"
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
-from proxy.oci.names import label, parse_label
+from proxy.oci.names import Name, label, parse_label
 from proxy.registry.push_state import State
-from proxy.reporting.copyable import Kind, load_commands, pull_command
+from proxy.reporting.copyable import Kind, kind_of, load_commands, pull_command
 from proxy.reporting.history import ImageActivity
 from proxy.reporting.markdown import Facts, Row, write
 from proxy.reporting.pulls import PullTracker
@@ -62,8 +62,8 @@ class JobSummary:
             if archive and (isinstance(reference, Digest) or str(archive.index.root) == image.digest):
                 known = await self.report.durable(archive)
         sent = None if image.stored_in is None else image.new + image.reused
-        kind = known.kind if known else Kind.IMAGE
-        pull = pull_command(kind, backend.public_host, name, reference)
+        kind = known.kind if known else await self._kind(name, image)
+        pull = pull_command(kind, backend.public_host, name, reference) if kind else ""
         expires = known.archive.artifact.expires if known else None
         return Row(
             reference=image.reference,
@@ -79,5 +79,17 @@ class JobSummary:
             pulled_in=image.pulled_in,
             expires=expires.strftime("%Y-%m-%d %H:%M UTC") if expires else "",
             pull=pull if known or not image.pushed else "",
-            load=load_commands(kind, backend.by_hand(known.archive.artifact.name), name, image.digest) if known else (),
+            load=load_commands(known.kind, backend.by_hand(known.archive.artifact.name), name, image.digest)
+            if known
+            else (),
         )
+
+    async def _kind(self, name: Name, image: ImageActivity) -> Kind | None:
+        """Return the kind of what no archive of this run has, as far as that takes no request; None if unknown."""
+        lookup, manifest = self.report.lookup, None
+        with suppress(RegistryError):
+            manifest = await lookup.find(name, Digest.parse(image.digest), known=True)
+        with suppress(RegistryError):
+            if manifest and manifest.media_type:
+                return kind_of(await lookup.parsed(manifest))
+        return None if image.origin else Kind.IMAGE  # what others have stored as a tarball is an image

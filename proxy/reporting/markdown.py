@@ -10,7 +10,7 @@ from itertools import chain
 
 from proxy.catalog.volume import Volume
 from proxy.reporting.history import Moved, Refusal
-from proxy.text import code, format_duration, format_size
+from proxy.text import code, counted, format_duration, format_size
 
 _ROWS = 100  # of each table, at most
 _LINES = 10  # images for which there are commands to copy
@@ -92,7 +92,7 @@ def write(facts: Facts) -> str:
     """Return the summary, with the result in its first line; empty if nothing has happened."""
     if not (facts.rows or facts.pending or facts.failed or facts.unreadable or facts.missing or facts.refused):
         return ""
-    counted = [  # the worst first
+    happened = [  # the worst first
         (len(facts.failed), "image", "not stored"),
         (len(facts.pending), "image", "not stored yet"),
         (len(facts.unreadable), "artifact", "that cannot be read"),
@@ -102,7 +102,7 @@ def write(facts: Facts) -> str:
         (len(facts.missing), "tag", "asked for in vain"),
         (len(facts.refused), "request", "refused"),
     ]
-    result = ", ".join(f"{count} {noun}{'' if count == 1 else 's'} {what}" for count, noun, what in counted if count)
+    result = ", ".join(f"{counted(count, noun)} {what}" for count, noun, what in happened if count)
     parts = [f"### image-relay: {result}"]
     if run := facts.run:
         parts.append("".join(text.format(code(str(run[key]))) for key, text in _RUN.items() if run.get(key)) + ".")
@@ -123,7 +123,7 @@ def write(facts: Facts) -> str:
         ]
         parts += ["**Refused**, or without an answer:", _table(("Request", "Status", "What was said", "Times"), rows)]
         if len(refused) > _ROWS:
-            parts.append(f"{len(refused) - _ROWS} other requests were refused before these.")
+            parts.append(f"{_before(len(refused) - _ROWS, 'other request', 'refused')}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -135,10 +135,10 @@ def _images(facts: Facts) -> Iterator[str]:
     without = [row for row in shown if row not in copied or not row.pull_lines]
     yield _table_of(shown, facts.place, with_digest=bool(without))
     if more := facts.more + len(facts.rows) - len(shown):
-        yield f"{more} more images were handled before these; `GET /relay/images` lists all that are there."
+        yield f"{_before(more, 'more image', 'handled')}; `GET /relay/images` lists all that are there."
     place, moved = facts.place, facts.moved
     if (volume := facts.volume) and volume.count:
-        archives = "1 archive" if volume.count == 1 else f"{volume.count} archives, replaced ones too"
+        archives = counted(volume.count, "archive") + ("" if volume.count == 1 else ", replaced ones too")
         kept_there = f"{format_size(volume.size)} are kept in {place}: {archives}."
         if volume.byte_hours is not None:
             so_far, daily = volume.byte_hours / _GB, 24 * volume.size / _GB  # in the unit of the bill
@@ -191,6 +191,10 @@ def _table_of(rows: Sequence[Row], place: str, *, with_digest: bool) -> str:
     }
     kept = {name: cells for name, cells in columns.items() if any(cells)}
     return _table(list(kept), [[cell or _NOTHING for cell in cells] for cells in zip(*kept.values(), strict=True)])
+
+
+def _before(count: int, noun: str, what: str) -> str:
+    return f"{counted(count, noun)} {'was' if count == 1 else 'were'} {what} before these"
 
 
 def _size(count: int | None) -> str:

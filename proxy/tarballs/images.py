@@ -20,6 +20,7 @@ from proxy.oci.references import Reference
 from proxy.tarballs.docker import SavedImage, diff_ids, saved_images
 from proxy.tarballs.kinds import OF_SKOPEO, is_folder_of_skopeo, what_it_holds
 from proxy.tarballs.streams import compression
+from proxy.text import counted
 
 INDEX, DOCKER, LAYOUT = "index.json", "manifest.json", "oci-layout"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -238,7 +239,7 @@ class _Builder:
             self._layers[files[0].digest] = diff_ids(text, f"the config {entry.config[:80]!r}")
         expected = self._layers[files[0].digest]
         if len(expected) != len(files) - 1:
-            raise TarballInvalid(f"the config names {len(expected)} layers, {DOCKER} {len(files) - 1}")
+            raise TarballInvalid(f"the config names {counted(len(expected), 'layer')}, {DOCKER} {len(files) - 1}")
         types = [_CONFIG_TYPE]
         for layer, digest in zip(files[1:], expected, strict=True):
             types.append(_LAYER_TYPES[compression(layer.head)])

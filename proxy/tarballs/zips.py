@@ -20,6 +20,7 @@ from proxy.tarballs.choice import TARBALLS, Choice, Kind, is_litter, kind_of_fil
 from proxy.tarballs.images import DOCKER, INDEX, LAYOUT
 from proxy.tarballs.members import Member
 from proxy.tarballs.streams import Readable, Work
+from proxy.text import counted
 
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # of a zip, and of one with nothing in it
 _MOST_FILES = 10_000
@@ -53,7 +54,7 @@ class Zip:
     def only(self) -> zipfile.ZipInfo:
         """The only file in it; raise TarballInvalid if there are others, or upload-artifact does not compress so."""
         if len(self._files) != 1:
-            raise TarballInvalid(f"the zip has {len(self._files)} files, where an archive has one")
+            raise TarballInvalid(f"the zip has {counted(len(self._files), 'file')}, where an archive has one")
         return _checked(self._files[0][1])
 
     def choice(self, most: int) -> Choice:

@@ -26,7 +26,7 @@ from proxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, LIMIT, OCI_INDEX, O
 from proxy.oci.names import Tag
 from proxy.runtime.limits import UPSTREAMS, Policy
 from proxy.runtime.transport import FAILURES, in_words
-from proxy.text import format_duration
+from proxy.text import counted, format_duration
 from proxy.upstreams.failures import UpstreamFailed, WrongBytes
 from proxy.upstreams.hosts import Remote
 from proxy.upstreams.tokens import SERVICE, Tokens, authorization, refusal
@@ -131,7 +131,7 @@ class UpstreamClient:
                     raise UpstreamFailed(
                         f"{remote.upstream.host} broke off in {digest} ({in_words(error)}); try again"
                     ) from None
-                _log.info("%s broke off after %d bytes of %s; it is asked for the rest", remote, at, digest)
+                _log.info("%s broke off after %s of %s; it is asked for the rest", remote, counted(at, "byte"), digest)
                 await asyncio.sleep(wait)
 
     @asynccontextmanager

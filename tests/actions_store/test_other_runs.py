@@ -11,7 +11,7 @@ from proxy.oci.digest import Digest
 from proxy.runtime.limits import Limits
 from proxy.spool.staging import WIDTH
 from tests.actions_store.relays import Relays, blob_of, pulled
-from tests.api.relay import MIB, Answer, Pushed, Relay, eventually, pushed_image
+from tests.api.relay import MIB, Answer, Pushed, Relay, described, document, eventually, pushed_image
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import rate_limited
@@ -436,6 +436,23 @@ async def test_the_log_the_summary_and_health_say_where_an_image_came_from(
     assert "build.yml@main is run 7 of octo/relay, made of octo/relay at " in caplog.text
     assert "pulled app:v1 from run 7 of octo/relay: 8" in caplog.text
     assert "| run 7 of octo/relay |" in summary
+
+
+async def test_a_chart_of_another_run_is_fetched_by_helm_in_the_summary(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    job = actions.job(run=7)
+    there = await relays.start(actions, job)
+    await there.push_blob(b"{}")
+    await there.push(document(config=described(b"{}", "application/vnd.cncf.helm.config.v1+json"), layers=[]), "1.0.0")
+    ended(job.run)
+    relay = await start(actions, relays)
+
+    assert (await relay.get("1.0.0")).status == 200
+    relay.services.pulls.end()
+
+    summary = (await relay.ask("GET", "/relay/summary")).body.decode()
+    assert f"\nhelm pull oci://localhost:{relay.port}/app --version 1.0.0 --plain-http\n" in summary
+    assert "docker pull" not in summary
 
 
 async def refusal(relay: Relay) -> str:

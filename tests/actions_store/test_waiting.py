@@ -42,7 +42,7 @@ async def test_a_pull_waits_until_the_image_is_there(emulate: Emulate, relays: R
     assert (await pulled(consumer, "v1"))["manifest"] == pushed.content
 
 
-@pytest.mark.parametrize("headers", [CONTAINERD, GRAPH_STORE], ids=["containerd", "graph store"])
+@pytest.mark.parametrize("headers", [CONTAINERD, GRAPH_STORE], ids=["containerd", "classic store"])
 async def test_an_engine_that_begins_with_a_head_waits_too(
     emulate: Emulate, relays: Relays, headers: dict[str, str]
 ) -> None:

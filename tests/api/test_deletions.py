@@ -1,11 +1,10 @@
 """`DELETE /relay/images`: of one image, of all, of what was replaced."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from proxy.__main__ import main
+from tests import command_line
 from tests.api.relay import Relay
 
 Command = Callable[..., Awaitable[tuple[int, list[str], str]]]
@@ -15,19 +14,12 @@ Command = Callable[..., Awaitable[tuple[int, list[str], str]]]
 def command(relay: Relay, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run a command against the relay; gives its status, the lines that it printed, and its complaint."""
 
-    def run(*arguments: str) -> int:
-        try:
-            main(arguments)
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    async def command(*arguments: str) -> tuple[int, list[str], str]:
-        status = await asyncio.to_thread(run, *arguments, "--port", str(relay.port))
+    async def at_relay(*arguments: str) -> tuple[int, list[str], str]:
+        status = await command_line.command(*arguments, "--port", str(relay.port))
         said = capsys.readouterr()
         return status, said.out.splitlines(), said.err
 
-    return command
+    return at_relay
 
 
 async def test_an_image_is_deleted_by_the_name_that_people_know_it_by(relay: Relay) -> None:
@@ -55,6 +47,7 @@ async def test_a_dry_run_of_one_image_says_whether_it_is_there(relay: Relay) -> 
 
     assert [each["reference"] for each in there.json["removed"]] == ["app:v1"]
     assert absent.error == (404, "MANIFEST_UNKNOWN")
+    assert absent.message == "app:v2 is not here (there is: app:v1); another tag, or not pushed yet?"
     assert relay.artifacts() == ["image-app@v1.tar.zst"]
 
 
@@ -65,6 +58,9 @@ async def test_everything_goes_only_if_that_is_said(relay: Relay) -> None:
     refused = await relay.ask("DELETE", "/relay/images")
     assert refused.error == (405, "UNSUPPORTED")
     assert "?all" in refused.message
+    star = await relay.ask("DELETE", "/relay/images/*")
+    assert star.error == (400, "NAME_INVALID")
+    assert "?all" in star.message
     assert relay.artifacts() == ["image-app@v1.tar.zst", "mine.tar.zst"]
 
     done = await relay.ask("DELETE", "/relay/images?all")
@@ -89,7 +85,9 @@ async def test_images_are_deleted_one_by_one_until_one_is_not_there(relay: Relay
     status, lines, complaint = await command("delete", "app:v1", "app:v0", "app:v2")
 
     assert (status, lines) == (1, ["deleted app:v1"])
-    assert complaint == "image-relay: app:v0 is not here\n"
+    assert complaint == (
+        "image-relay: app:v0 is not here (there is: app:v3, app:v2); another tag, or not pushed yet?\n"
+    )
     assert relay.artifacts() == ["image-app@v2.tar.zst", "image-app@v3.tar.zst"]
 
 

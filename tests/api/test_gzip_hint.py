@@ -30,7 +30,7 @@ async def push(relay: Relay, client: str, compression: str) -> None:
         (CONTAINERD, "zstd", 0),
         ("buildkit/v0.25", "gzip", 5),
         ("buildkit/v0.25", "zstd", 0),
-        (f"{_ENGINE} {_CLIENT}", "gzip", 0),  # the graph store compresses while it pushes
+        (f"{_ENGINE} {_CLIENT}", "gzip", 0),  # the classic store compresses while it pushes
         (f"{_ENGINE} UpstreamClient(Go-http-client/1.1)", "gzip", 0),  # the same, after a build
         ("containers/5.36.2 (github.com/containers/image)", "gzip", 0),
         ("", "gzip", 0),

@@ -33,7 +33,7 @@ def choose(dice: random.Random, manifest: bytes) -> Wanted:
             (some, 206, blob[start : stop + 1]),
             ("GET /v2/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 200, manifest),
             ("HEAD /v2/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 200, b""),
-            ("GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 200, b"{}"),
+            ("GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 200, b"{}\n"),
             (f"HEAD /v2/app/blobs/{Digest.of(b'none')} HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, b""),
         ]
     )
@@ -61,7 +61,7 @@ async def test_answers_come_whole_and_in_order(tmp_path: Path, seed: int, pauses
                 assert await answered(reader, is_head=request.startswith("HEAD")) == (status, body), request
 
             writer.write(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            assert await answered(reader, is_head=False) == (200, b"{}")
+            assert await answered(reader, is_head=False) == (200, b"{}\n")
             assert await reader.read() == b"", "nothing comes behind the last answer"
 
 

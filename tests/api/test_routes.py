@@ -16,7 +16,7 @@ async def test_this_is_a_registry(relay: Relay, method: str, path: str) -> None:
     assert answer.status == 200
     assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
     assert answer.headers["Content-Type"].startswith("application/json")
-    assert answer.body == (b"{}" if method == "GET" else b"")
+    assert answer.body == (b"{}\n" if method == "GET" else b"")
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,67 @@ async def test_version_1_of_the_api_is_refused_in_the_form_of_version_2(relay: R
 
     assert answer.error == (404, "UNSUPPORTED")
     assert "version 2" in answer.message
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "advice"),
+    [
+        (
+            "GET",
+            "/relay/images/app:v1?platfrom=linux/arm64",
+            "?platfrom is not a parameter here; did you mean ?platform",
+        ),
+        ("HEAD", "/relay/images/app:v1?Engine=linux/arm64", ""),
+        (
+            "GET",
+            "/relay/images/app:v1?compression=none&zstd",
+            "there are ?compression, ?platform, ?engine, ?loadable, ?o",
+        ),
+        ("PUT", "/relay/images/app:v1?progres", "did you mean ?progress"),
+        ("PUT", "/relay/images?platform=linux/arm64", "there are ?progress"),
+        ("DELETE", "/relay/images?all&dryrun", "did you mean ?dry-run"),
+        ("DELETE", "/relay/images/app:v1?dry_run", "did you mean ?dry-run"),
+        ("GET", "/relay/images?platform=linux/arm64", "?platform is not a parameter here; there are none"),
+        ("GET", "/relay/proof?chalenge=0", "did you mean ?challenge"),
+    ],
+)
+async def test_a_parameter_that_would_be_ignored_is_refused(relay: Relay, method: str, path: str, advice: str) -> None:
+    await relay.push_image("v1")
+
+    answer = await relay.ask(method, path)
+
+    assert answer.status == 400
+    assert method == "HEAD" or (answer.error == (400, "UNSUPPORTED") and advice in answer.message)
+    assert relay.artifacts() == ["image-app@v1.tar.zst"]
+
+
+async def test_what_the_specification_does_not_know_is_passed_over(relay: Relay) -> None:
+    await relay.push_image("v1")
+
+    assert (await relay.ask("GET", "/v2/app/manifests/v1?platfrom=linux/arm64")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v2/_catalog"),
+        ("GET", "/v2/app/tags/list"),
+        ("GET", f"/v2/app/referrers/{DIGEST}"),
+        ("GET", "/v2/app/manifests/v2"),
+        ("GET", "/relay/health"),
+        ("GET", "/relay/images"),
+        ("PUT", "/relay/images"),
+        ("POST", "/relay/flush"),
+        ("DELETE", "/relay/images/app:v1"),
+        ("DELETE", "/relay/images?superseded"),
+        ("GET", "/nowhere"),
+    ],
+)
+async def test_a_prompt_is_on_a_line_of_its_own_after_an_answer_in_json(relay: Relay, method: str, path: str) -> None:
+    await relay.push_image("v1")
+
+    answer = await relay.ask(method, path)
+
+    assert answer.json is not None
+    assert answer.body.endswith(b"}\n")
+    assert int(answer.headers["Content-Length"]) == len(answer.body)

@@ -206,7 +206,7 @@ class Docker28(Engine):
 
 
 class Docker28Graph(Docker28):
-    """The same with the graph store (overlay2), as runners with Ubuntu 24.04 have it: takes zstd, keeps no digests."""
+    """The same with the classic store (overlay2), as Ubuntu 24.04 runners have it: takes zstd, keeps no digests."""
 
     name = "docker28graph"
     graph_store = True

@@ -35,7 +35,7 @@ def test_a_push_of_two_platforms_with_attestations_leaves_exactly_one_archive(
 
 @pytest.mark.parametrize(
     ("pushing", "pulling", "compression"),
-    [("docker28", "docker28_graph", "zstd"), ("docker28_graph", "docker28", "gzip")],  # a graph store makes gzip alone
+    [("docker28", "docker28_graph", "zstd"), ("docker28_graph", "docker28", "gzip")],  # a classic store makes gzip only
 )
 def test_what_buildkit_is_to_push_in_zstd_runs_in_the_other_store(
     pushing: str, pulling: str, compression: str, relay: Relay, request: pytest.FixtureRequest, tmp_path: Path

@@ -24,7 +24,7 @@ PAGE = recipes.ROOT / "docs" / "real-names.md"
 def setting(heading: str, language: str, relay: Relay) -> str:
     """Return what the page configures, for this relay."""
     (text,) = recipes.blocks(heading, language, PAGE)
-    return text.replace(PUBLIC_HOST, relay.host)
+    return text.replace(PUBLIC_HOST, relay.host).replace("127.0.0.1:5000", f"127.0.0.1:{relay.port}")
 
 
 def pushed(relay: Relay, toolbox: Toolbox, folder: Path, name: str) -> Image:

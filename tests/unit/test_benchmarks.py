@@ -10,7 +10,7 @@ from benchmarks.handover.results import Result, Took
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def result(seconds: dict[str, list[float]], engine: str = "Docker 99, graph store") -> Result:
+def result(seconds: dict[str, list[float]], engine: str = "Docker 99, classic store") -> Result:
     flows = {flow.key: flow for flow in FLOWS}
     return Result(engine, [Took(flows[key], each, 2.5, 0.5, 7_000_000) for key in seconds for each in seconds[key]])
 
@@ -25,7 +25,7 @@ def test_every_floor_is_a_flow_of_the_same_engines() -> None:
 def test_a_row_has_the_median_and_compares_round_by_round(tmp_path: Path) -> None:
     measured = result({"push-pull": [10.0, 40.0, 12.0], "floor-push": [5.0, 10.0, 6.0]})
 
-    write(tmp_path, Told(200, 3, "idle"), [measured])
+    write(tmp_path, Told(200, 3, "idle", "docker99 docker98"), [measured])
 
     page = (tmp_path / "benchmarks.md").read_text()
     (row,) = [line for line in page.splitlines() if "**push, pull**" in line]
@@ -36,7 +36,8 @@ def test_a_row_has_the_median_and_compares_round_by_round(tmp_path: Path) -> Non
         "2.5 s",
         "7 MB",
     ]
-    assert "### Docker 99, graph store" in page
+    assert "### Docker 99, classic store" in page
+    assert "--size 200 --rounds 3 --engines docker99 docker98`" in page
 
 
 def test_the_plot_has_a_bar_for_each_flow_on_one_scale(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_the_plot_has_a_bar_for_each_flow_on_one_scale(tmp_path: Path) -> None:
         result({"alone": [5.0], "guide-image": [40.0]}, "two"),
     ]
 
-    write(tmp_path, Told(200, 1, "idle"), engines)
+    write(tmp_path, Told(200, 1, "idle", "docker99"), engines)
 
     plot = ElementTree.parse(tmp_path / "benchmarks.svg").getroot()  # noqa: S314 - our own
     bars = [bar for bar in plot.iter(f"{SVG}rect") if "." in bar.attrib["width"]]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from proxy.__main__ import main
+from config.address import Found
+from config.commands import COMMANDS
 from proxy.api import access
 from proxy.api.errors import as_oci_errors
 from proxy.api.server import bind_all, listen
@@ -19,6 +20,7 @@ from proxy.commands.listing import show
 from proxy.commands.relay import CommandFailed, Place
 from proxy.commands.wait import wait
 from proxy.errors import Denied, ManifestUnknown, RegistryError
+from tests.command_line import command, run
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "ab" * 32
@@ -73,19 +75,6 @@ def silent() -> web.Application:
     app = web.Application()
     app.router.add_get("/relay/{path:.*}", rest)
     return app
-
-
-def run(*arguments: str) -> int:
-    """Run a command in this process and give its exit status."""
-    try:
-        main(arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
-
-
-async def command(*arguments: str) -> int:
-    return await asyncio.get_running_loop().run_in_executor(None, run, *arguments)
 
 
 def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -265,13 +254,13 @@ async def test_what_a_relay_refuses_is_shown(capsys: pytest.CaptureFixture[str])
 async def test_of_a_relay_that_does_not_answer_the_log_is_to_be_read() -> None:
     async with listen(silent(), bind_all(["127.0.0.1"], 0)) as port:
         with pytest.raises(CommandFailed, match=r"has not answered for 0\.2 seconds; its log says why"):
-            await show(Place("127.0.0.1", port), full=False, patience=0.2)
+            await show(Place(Found("127.0.0.1", port)), full=False, patience=0.2)
 
 
 async def test_who_waits_for_a_relay_that_hangs_waits_no_longer_than_he_said() -> None:
     async with listen(silent(), bind_all(["127.0.0.1"], 0)) as port:
         with pytest.raises(CommandFailed, match=r"app:v1 did not appear within 0 seconds: the relay at 127\.0\.0\.1"):
-            await wait(Place("127.0.0.1", port), ["app:v1"], 0, least=0.2)
+            await wait(Place(Found("127.0.0.1", port)), ["app:v1"], 0, least=0.2)
 
 
 async def test_a_relay_that_is_alive_and_has_no_answer_yet_is_not_called_silent() -> None:
@@ -280,7 +269,7 @@ async def test_a_relay_that_is_alive_and_has_no_answer_yet_is_not_called_silent(
 
     async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         with pytest.raises(CommandFailed, match="within 0 seconds: the relay has not found out yet"):
-            await wait(Place("127.0.0.1", port), ["app:v1"], 0, least=0.2)
+            await wait(Place(Found("127.0.0.1", port)), ["app:v1"], 0, least=0.2)
 
 
 def test_the_help_of_list_has_its_own_options_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -327,7 +316,51 @@ async def test_without_a_relay_the_message_says_how_to_start_one(
 
     assert capsys.readouterr().err == (
         f"image-relay: no relay answers at 127.0.0.1 port {nothing}; "
-        "start it with: image-relay serve, or say where it is: --port\n"
+        "start it with: image-relay serve, or check --port\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["list", "health"])
+async def test_where_nothing_answers_what_said_so_is_named(
+    name: str, nothing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("config.address.PORT", int(nothing))
+    advice = []
+    for arguments, environment in [
+        ((), {}),
+        (("--host", "127.0.0.1"), {}),
+        ((), {"RELAY_HOST": "127.0.0.1"}),
+        (("--host", "127.0.0.1"), {"RELAY_HOST": "10.1.2.3", "RELAY_PORT": nothing}),
+    ]:
+        with monkeypatch.context() as patched:
+            for variable, value in environment.items():
+                patched.setenv(variable, value)
+            assert await command(name, *arguments) == 1
+        advice.append(capsys.readouterr().err.partition("image-relay serve, or ")[2].strip())
+
+    assert advice == [
+        "say where it is: --host, --port",
+        "check --host",
+        "check RELAY_HOST",
+        "check --host and RELAY_PORT",
+    ]
+
+
+@pytest.mark.parametrize("name", ["list", "health"])
+async def test_a_host_that_does_not_exist_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await command(name, "--host", "relay.invalid") == 1
+
+    assert capsys.readouterr().err == "image-relay: there is no host 'relay.invalid', which --host names\n"
+
+
+@pytest.mark.parametrize("name", ["list", "health", "save", "wait"])
+async def test_a_url_as_a_host_is_a_mistake(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [] if name in {"list", "health"} else ["app:v1"]
+
+    assert await command(name, *images, "--host", "http://localhost:5000") == 2
+
+    assert capsys.readouterr().err == (
+        "image-relay: 'http://localhost:5000' is a URL; write host and port apart: --host localhost --port 5000\n"
     )
 
 
@@ -379,8 +412,12 @@ async def test_a_slow_probe_rests_once_the_relay_has_started(
     assert rested == rests
 
 
-def test_a_health_check_of_a_mistaken_address_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("health", "--host", "relay") == 2
+def test_a_health_check_of_a_mistaken_address_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RELAY_HOST", "relay")
+
+    assert run("health") == 2
 
     assert "'relay' is not an address" in capsys.readouterr().err
 
@@ -409,7 +446,7 @@ def test_without_arguments_a_person_at_a_terminal_gets_the_help(capsys: pytest.C
         os.close(primary)
 
     assert done.returncode == 0
-    assert shown.startswith(b"usage: image-relay serve [options]")
+    assert shown.startswith(b"usage: image-relay COMMAND")
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -451,12 +488,23 @@ async def test_a_reader_that_has_enough_ends_the_list_without_a_word() -> None:
     assert (listing.returncode, said) == (0, b"")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_fits_a_terminal_of_80_columns(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert run(*([name] if name == "help" else [name, "--help"])) == 0
+
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["help"], ["serve", "--help"]])
 def test_the_help_shows_commands_and_settings(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*arguments) == 0
 
     shown = capsys.readouterr().out
-    assert "image-relay health [options]" in shown
+    assert all(f"\n  {name:<7} {each.about}\n" in shown for name, each in COMMANDS.items())
     assert "--settle-seconds" in shown
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.reporting.log_format import JsonLines, TextLines, configure
-from proxy.text import safe_text, sanitize
+from proxy.text import counted, safe_text, sanitize
 
 HOSTILE = "a\nb\r\x1b[31m\x85\u2028\u202e##[error]x"
 
@@ -142,3 +142,18 @@ def test_configuring_again_replaces_the_first_form(root: logging.Logger, capsys:
     root.info("once")
 
     assert capsys.readouterr().err.count("once") == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 images"),
+        (1, "1 image"),
+        (1.0, "1 image"),
+        (0.5, "0.5 images"),
+        (2, "2 images"),
+        (4194304, "4194304 images"),
+    ],
+)
+def test_what_is_counted_is_one_thing_or_several(count: float, text: str) -> None:
+    assert counted(count, "image") == text

@@ -32,6 +32,12 @@ def test_every_message_of_the_page_is_one_that_the_programs_write() -> None:
     assert missing == []
 
 
+def test_each_message_is_explained_once() -> None:
+    messages = [each for heading in re.findall(r"^### `(.+)`$", PAGE, re.MULTILINE) for each in heading.split("`, `")]
+
+    assert sorted(messages) == sorted(set(messages))
+
+
 def test_every_link_of_the_documentation_leads_somewhere() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
@@ -50,3 +56,18 @@ def test_what_the_documentation_builds_with_zstd_has_media_types_that_every_clie
 
     assert len(outputs) > 5
     assert [output for output in outputs if "oci-mediatypes=true" not in output] == []
+
+
+def test_a_service_and_a_step_that_hands_over_a_session_are_written_once() -> None:
+    text = "\n".join(page.read_text() for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+    assert len(re.findall(r"^ *services:$", text, re.MULTILINE)) == 1
+    assert text.count("uses: actions/github-script") == 1
+
+
+def test_dockerd_is_told_of_its_mirror_in_the_way_that_works_with_upstreams() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.yml")]
+    mirrors = [each for page in pages for each in re.findall(r"registry-mirrors\": (.+?\])", page.read_text())]
+
+    assert mirrors == ['["http://127.0.0.1:5000"]'] * 2
+    assert not [page.name for page in pages if "systemctl restart docker" in page.read_text()]

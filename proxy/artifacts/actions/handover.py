@@ -22,7 +22,7 @@ from proxy.artifacts.actions.session import Session, SessionHolder, SessionInval
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts, Untrusted
 from proxy.artifacts.base import StoreRefused
 from proxy.errors import Denied, SessionRefused, SessionTaken
-from proxy.text import safe_text
+from proxy.text import counted, safe_text
 
 _LIMIT = 64 * 1024  # bytes of a hand-over
 _HOST = re.compile(r"(\[[0-9a-fA-F:]{2,39}\]|[a-zA-Z0-9.-]{1,253})(:[0-9]{1,5})?")
@@ -110,7 +110,7 @@ class Handover:
         except (StoreRefused, NoSuchArtifact) as error:
             raise SessionRefused(f"the session was not accepted: {error}") from error
         except TimeoutError:
-            problem = f"the artifact service did not answer within {self.patience:g} seconds; try again"
+            problem = f"the artifact service did not answer within {counted(self.patience, 'second')}; try again"
             raise SessionRefused(f"the session was not accepted: {problem}") from None
         self._check(session)  # again: another may have been taken meanwhile
         before = self.sessions.current

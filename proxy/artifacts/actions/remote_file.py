@@ -32,6 +32,7 @@ from proxy.artifacts.retry import RetryableError
 from proxy.runtime.files import Bytes, LocalFile, trouble, write_all
 from proxy.runtime.patience import Patience
 from proxy.runtime.tasks import run_in_thread
+from proxy.text import counted
 
 T = TypeVar("T")
 
@@ -268,7 +269,7 @@ class RemoteFile:
             await run_in_thread(keep, bytes(held))
             copy = await run_in_thread(LocalFile.open, Path(file.name))
         if artifact.finalized and copy.size != artifact.size:
-            raise RetryableError(f"an answer had {copy.size} bytes, the artifact has {artifact.size}")
+            raise RetryableError(f"an answer had {counted(copy.size, 'byte')}, the artifact has {artifact.size}")
         if artifact.digest not in {"", f"sha256:{found.hexdigest()}"}:
             raise RetryableError(str(CorruptDownload()))
         return copy

@@ -20,6 +20,7 @@ from proxy.runtime.files import LocalFile, Source
 from proxy.runtime.tasks import run_in_dedicated_thread
 from proxy.runtime.thread_io import RangeFile
 from proxy.tarballs.zips import Zip
+from proxy.text import counted
 
 _END = b"PK\x05\x06"  # of the end of a zip (APPNOTE 6.3.10, 4.3.16)
 _END_SIZE = 22 + 65_535  # bytes it has at most, with its comment
@@ -53,7 +54,7 @@ def _unzip(file: RangeFile, digest: str, folder: Path | None) -> LocalFile:
     """Read a zip once, from its start to its end; its bytes have to be those of the digest, where that is known."""
     entry = Zip(file).only
     if entry.file_size > _SMALL + _RATIO * entry.compress_size:
-        raise ArchiveInvalid(f"the zip says that {entry.compress_size} bytes become {entry.file_size}")
+        raise ArchiveInvalid(f"the zip says that of {counted(entry.compress_size, 'byte')} come {entry.file_size}")
     found = hashing("sha256")
     with tempfile.NamedTemporaryFile(dir=folder) as copy:
         file.seek(0)

@@ -1,4 +1,4 @@
-"""What engines read of an archive: names in their full form, and the one image that a graph store can load."""
+"""What engines read of an archive: names in their full form, and the one image that a classic store can load."""
 
 import json
 

@@ -12,6 +12,10 @@ from config.commands import parse
         ("save", ["app:v1", "app:v2", "--file", "x.tar"], "a tarball goes under one name"),
         ("delete", [], "name the images to delete, or use --all, but not both"),
         ("delete", ["app:v1", "--all"], "name the images to delete, or use --all, but not both"),
+        ("save", ["--file", "x.tar", "app:dev=app:v1"], "= does not go with --file, since a file has no name in the "),
+        ("save", ["--file", "x.tar", "app:dev=app:v1"], "; write app:v1 alone"),
+        ("delete", ["*"], "* is not an image; to delete all images use --all"),
+        ("delete", ["app:v1", "*"], "to delete all images use --all"),
         ("wait", ["app:v1", "--timeout", "-1"], "invalid seconds value"),
     ],
 )

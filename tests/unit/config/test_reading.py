@@ -108,6 +108,28 @@ def test_a_number_outside_its_limits_names_both_of_them(option: str, value: str,
     assert line.endswith(f"({option}) is {value!r}: should be a number from {limits}")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--host", "relay", "is not an address; write for example 127.0.0.1,::1"),
+        ("--from", "main", "is not a run; write its number, workflow.yml@branch, or triggering"),
+        ("--trusted-hosts", "http://gitea", "is not a host or host:port; write for example gitea:3000"),
+        ("--upstreams", "ghcr.io/team", "is not a registry; write for example docker.io,ghcr.io"),
+    ],
+)
+def test_a_list_is_checked_word_by_word_also_as_an_option(option: str, value: str, reason: str) -> None:
+    variable = "RELAY_" + option[2:].replace("-", "_").upper()
+
+    sentences = [mistakes(option, value), mistakes(**{variable: value})]
+
+    assert sentences == 2 * [(f"{variable} ({option}) is {value!r}: {value!r} {reason}",)]
+
+
+def test_localhost_is_both_loopback_addresses_also_as_an_option() -> None:
+    assert read(["--host", "localhost"], {})[0].host == read((), {"RELAY_HOST": "localhost"})[0].host
+    assert read(["--host", "localhost"], {})[0].host == ("127.0.0.1", "::1")
+
+
 def test_a_mistake_shows_no_password_and_only_the_beginning_of_a_long_value() -> None:
     lines = mistakes(RELAY_PASSWORD="", RELAY_STORE="x" * 500)
 

@@ -237,7 +237,7 @@ def test_the_sum_of_all_images_is_a_paragraph_below_the_table(volume: Volume, to
 
     assert (
         paragraphs
-        == [told, "1 more images were handled before these; `GET /relay/images` lists all that are there."][::-1]
+        == [told, "1 more image was handled before these; `GET /relay/images` lists all that are there."][::-1]
     )
 
 
