@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.commands import images
 from proxy.commands.relay import Place
+from proxy.runtime.memory import keep_freed_memory
 
 Work = Coroutine[Any, Any, None]
 
@@ -31,6 +32,7 @@ def _wait(place: Place, chosen: Namespace) -> Work:
 def _save(place: Place, chosen: Namespace) -> Work:
     from proxy.commands import save_load
 
+    keep_freed_memory()
     if chosen.file is not None:
         return save_load.send(place, "".join(map(images.target_of, chosen.references)), chosen.file)
     return save_load.save(place, [images.saving(text) for text in chosen.references])
@@ -39,6 +41,7 @@ def _save(place: Place, chosen: Namespace) -> Work:
 def _load(place: Place, chosen: Namespace) -> Work:
     from proxy.commands import save_load
 
+    keep_freed_memory()
     references = [images.loading(text) for text in chosen.references]
     return save_load.load(place, references, chosen.file, chosen.platform)
 
