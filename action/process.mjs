@@ -13,7 +13,9 @@ import { Failure, group, log } from "./runner.mjs"
 import { offer } from "./session.mjs"
 import { pick, settings } from "./settings.mjs"
 
-const BOOT = "import sys; sys.path[:0] = sys.argv[1:3]; from proxy.job_process import main; main()"
+const BOOT =
+  "import sys; sys.path[:0] = sys.argv[1:3]; from proxy import collecting; collecting.pause(); " +
+  "from proxy.job_process import main; main()"
 const START = 60_000 // milliseconds until it has to serve
 const END = 9_000 // milliseconds that it has to end; it takes eight at most
 const LINES = 2000 // of its log that are shown

@@ -98,8 +98,9 @@ def relay(
 
 
 def _without_settings() -> dict[str, str]:
-    """Keep the settings of whoever runs the benchmark out of it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+    """Keep the settings of whoever runs the benchmark out of it; byte code is kept, as by every installed relay."""
+    without = ("RELAY_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(without)}
 
 
 def free_port() -> int:

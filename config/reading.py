@@ -8,12 +8,12 @@ import difflib
 import re
 from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, cast
 
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import CliSettingsSource, SettingsError
 
 from config import address
 from config.commands import COMMANDS
@@ -45,22 +45,13 @@ def read(
     Raise SettingsInvalid if a name is unknown or a value cannot be used; `--help` prints the help and ends the process.
     """
     given, remarks = _from_environment(environment)
-    options = CliSettingsSource[Any](
-        Settings,
-        root_parser=_Parser(),
-        add_argument_method=_add_option,
-        cli_kebab_case=True,
-        cli_parse_none_str="\0",  # what no argument can hold: else the password `null` would be no password
-    )
+    if arguments:
+        given |= _from_command_line(arguments)
     try:
-        settings = Settings(_cli_settings_source=options(args=list(arguments)), **given)
+        return Settings(**given), remarks
     except ValidationError as error:  # without a default that was to be derived from a mistaken value
         mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
         raise SettingsInvalid(list(map(_sentence, mistakes))) from None  # the cause would show the password
-    except SettingsError as error:  # of a list on the command line, which may be JSON
-        field = next((each for each in Settings.named() if f'"{each}"' in str(error)), "an option")
-        raise SettingsInvalid([f"{_variable(field)} ({_option(field)}) is no list of words"]) from None
-    return settings, remarks
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -73,6 +64,25 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], l
         raise SettingsInvalid([_unknown(_variable(field), "setting", known) for field in unknown])
     remarks = [f"{name} is ignored: Kubernetes sets it for a Service called relay" for name in sorted(injected)]
     return given, remarks
+
+
+def _from_command_line(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return what is set by field."""
+    from pydantic_settings import CliSettingsSource, SettingsError  # noqa: PLC0415 - in jobs there are no options
+
+    options = CliSettingsSource[Any](
+        cast("Any", Settings),  # any model will do
+        root_parser=_Parser(),
+        add_argument_method=partial(_add_option, dict(Settings().describe())),
+        cli_kebab_case=True,
+        cli_parse_none_str="\0",  # what no argument can hold: else the password `null` would be no password
+    )
+    try:
+        options(args=list(arguments))
+        return dict(options())
+    except SettingsError as error:  # of a list, which may be JSON
+        field = next((each for each in Settings.named() if f'"{each}"' in str(error)), "an option")
+        raise SettingsInvalid([f"{_variable(field)} ({_option(field)}) is no list of words"]) from None
 
 
 def _variable(field: str) -> str:
@@ -128,9 +138,8 @@ class _Parser(ArgumentParser):
         raise SettingsInvalid([_unknown(match[1].partition("=")[0], "option", known)])
 
 
-def _add_option(parser: ArgumentParser, option: str, **details: Any) -> Action:
+def _add_option(defaults: Mapping[str, str], parser: ArgumentParser, option: str, **details: Any) -> Action:
     """Add an option with its unit, reason and default, where pydantic-settings shows types and values of Python."""
     field = option.removeprefix("--").replace("-", "_")
-    default = dict(Settings().describe())[_variable(field)]
-    text = f"{Settings.named()[field].description} (default: {default})"
+    text = f"{Settings.named()[field].description} (default: {defaults[_variable(field)]})"
     return parser.add_argument(option, **details | {"metavar": "…", "help": text.replace("%", "%%")})

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config import address
 
@@ -49,10 +48,10 @@ def _parse_runs(text: str) -> tuple[str, ...]:
     return runs
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings of a relay, checked and unchangeable. The constructor reads neither environment nor arguments."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
     host: Annotated[tuple[str, ...], _if_text(address.parse_hosts)] = Field(
         address.HOSTS,
@@ -251,17 +250,6 @@ class Settings(BaseSettings):
             if folder.exists() and not folder.is_dir():
                 raise ValueError("is a file; a folder is needed")
         return folder
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        *others: PydanticBaseSettingsSource,
-        **more: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Use the arguments of the constructor alone: `read` passes the environment to it, with every name checked."""
-        return (init_settings,)
 
     def describe(self, *, changed: bool = False) -> list[tuple[str, str]]:
         """Return name and value of all settings, or of those that are not the defaults; a password shows as `set`."""

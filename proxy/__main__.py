@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from config.address import ENVIRONMENT, Found, ensure_home, find_relay, unreached
 from config.commands import COMMANDS, parse
+from proxy import collecting
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(f"there is no command {command[:40]!r}; {advice}", status=2)
     if command == "help":
         command, arguments = "serve", ["--help"]
+    collecting.pause()  # until all is imported
     try:
         {"serve": _serve, "health": _health}.get(command, partial(_ask, command))(arguments)
         sys.stdout.flush()
@@ -47,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         import os
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        collecting.resume()
 
 
 def _fail(*sentences: str, status: int = 1) -> NoReturn:
@@ -95,6 +99,7 @@ def _serve(arguments: Sequence[str]) -> None:
     log.info("settings: %s", " ".join(chosen) or "the defaults")
     for remark in remarks:
         log.warning("%s", remark)
+    collecting.resume()
     try:
         is_durable = app.run(settings, job.read())
     except StoreUnusable as error:
@@ -150,7 +155,9 @@ def _ask(command: str, arguments: Sequence[str]) -> None:
 
     password = settings.password.get_secret_value() if settings.password else None
     try:
-        asyncio.run(work(command, Place(found, password), chosen))
+        to_do = work(command, Place(found, password), chosen)
+        collecting.resume()
+        asyncio.run(to_do)
     except CommandFailed as error:
         _fail(str(error), *error.advice)
     except KeyboardInterrupt:

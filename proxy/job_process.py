@@ -12,7 +12,7 @@ from typing import Any
 
 from config import address, job
 from config.reading import SettingsInvalid, read
-from proxy import app
+from proxy import app, collecting
 from proxy.api.server import CannotListen, PortTaken
 from proxy.api.services import Services
 from proxy.backends.choice import StoreUnusable
@@ -23,7 +23,11 @@ from proxy.text import safe_text
 
 
 def main(environment: Mapping[str, str] = address.ENVIRONMENT) -> None:
-    """Serve until SIGTERM; exit status 1 if that could not begin, or if something is not durable at its end."""
+    """Serve until SIGTERM; exit status 1 if that could not begin, or if something is not durable at its end.
+
+    Whoever imported this has paused garbage collection.
+    """
+    collecting.resume()
     told = json.loads(sys.stdin.buffer.read())
     password = {"RELAY_PASSWORD": told["password"]} if told["password"] else {}
 

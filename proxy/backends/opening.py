@@ -47,4 +47,5 @@ async def open_backend(
         try:
             yield ActionsBackend(settings, job, public_host, storage, limits)
         finally:
-            storage.ranges.close()
+            if storage.ranges:
+                storage.ranges.close()

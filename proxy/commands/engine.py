@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from config.docker import ContextUnusable, Endpoint, endpoint
-from proxy.commands.relay import CommandFailed
+from proxy.commands.relay import AHEAD, CommandFailed
 from proxy.runtime.tasks import run_in_thread
 from proxy.runtime.transport import in_words
 
@@ -109,12 +109,8 @@ async def engine() -> AsyncIterator[Engine]:
     except ContextUnusable as error:
         raise CommandFailed(str(error)) from error
     url, connector = await _connector(at)
-    docker = aiodocker.Docker(url=url, connector=connector)
-    try:
-        yield Engine(docker, at)
-    finally:
-        await docker.close()
-        await connector.close()
+    async with aiohttp.ClientSession(connector=connector, read_bufsize=AHEAD) as http:
+        yield Engine(aiodocker.Docker(url=url, connector=connector, session=http), at)
 
 
 async def _connector(at: Endpoint) -> tuple[str, aiohttp.BaseConnector]:

@@ -18,6 +18,7 @@ from proxy.text import counted
 Shape = TypeVar("Shape", bound=BaseModel)
 
 _TARBALLS = ("application/zstd", "application/gzip", "application/x-tar")
+AHEAD = 1024 * 1024  # bytes of an answer that are read ahead: with fewer, a connection stops and goes on all the time
 _CONNECT = 10.0  # seconds; it is on this machine, or near
 
 
@@ -69,7 +70,7 @@ class RelayClient:
         login = "Basic " + b64encode(f"relay:{password}".encode()).decode()
         headers = {"Authorization": login} if password is not None else {}
         patience = aiohttp.ClientTimeout(total=self._patience, sock_connect=_CONNECT)
-        self._http = aiohttp.ClientSession(headers=headers, timeout=patience, auto_decompress=False)
+        self._http = aiohttp.ClientSession(headers=headers, timeout=patience, auto_decompress=False, read_bufsize=AHEAD)
         return self
 
     async def __aexit__(self, *_: object) -> None:

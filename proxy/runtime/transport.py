@@ -4,26 +4,12 @@ import os
 import ssl
 
 import aiohttp
-import urllib3.exceptions as blocking
 
-FAILURES = (
-    aiohttp.ClientError,
-    blocking.HTTPError,
-    OSError,
-    ValueError,
-)  # of a request; the last where a proxy has an address that is none
+FAILURES = (aiohttp.ClientError, OSError, ValueError)  # of a request; the last where a proxy has a bad address
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (  # the first that fits
     (ssl.SSLCertVerificationError, "its certificate is not trusted"),
     (ssl.SSLError, "no TLS connection"),
     (aiohttp.ConnectionTimeoutError, "no connection within the time limit"),
-    (blocking.NameResolutionError, "a host name cannot be resolved"),
-    (blocking.NewConnectionError, "the connection failed"),
-    (blocking.ConnectTimeoutError, "no connection within the time limit"),
-    (blocking.ReadTimeoutError, "no byte came within the time limit"),
-    (blocking.ProxyError, "the proxy gives no connection"),
-    (blocking.SSLError, "no TLS connection"),
-    (blocking.IncompleteRead, "the connection broke in the middle of the answer"),
-    (blocking.ProtocolError, "the connection broke in the middle of the answer"),
     (aiohttp.SocketTimeoutError, "no byte came within the time limit"),
     (TimeoutError, "no answer within the time limit"),
     (aiohttp.ClientConnectorCertificateError, "its certificate is not trusted"),
@@ -43,8 +29,6 @@ def in_words(error: BaseException) -> str:
         return f"the proxy {error.host} cannot be reached ({_reason(error)})"
     if isinstance(error, aiohttp.ClientConnectorDNSError):  # perhaps that of a proxy
         return f"the host name {error.host} cannot be resolved"
-    if isinstance(error, blocking.SSLError) and isinstance(error.args[0], ssl.SSLError):
-        error = error.args[0]
     for kind, words in _WORDS:
         if isinstance(error, kind):
             return words
@@ -53,7 +37,7 @@ def in_words(error: BaseException) -> str:
 
 def is_unreachable(error: BaseException) -> bool:
     """Return whether a request failed since its host, or a proxy, refuses connections or has no address."""
-    return isinstance(error, aiohttp.ClientConnectorError | blocking.NewConnectionError)
+    return isinstance(error, aiohttp.ClientConnectorError)
 
 
 def _reason(error: OSError) -> str:

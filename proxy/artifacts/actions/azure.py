@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
-from proxy.artifacts.actions.byte_client import ByteClient, Response
 from proxy.artifacts.actions.http import without
 from proxy.artifacts.outages import Outages
 from proxy.artifacts.retry import RetryableError, retry
@@ -22,7 +21,11 @@ from proxy.events import Call, EventBus, Retried
 from proxy.runtime.limits import Policy, Timeouts
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.patience import Patience
+from proxy.runtime.tasks import run_in_thread
 from proxy.runtime.transport import FAILURES, in_words, is_unreachable
+
+if TYPE_CHECKING:
+    from proxy.artifacts.actions.byte_client import ByteClient, Response
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -45,7 +48,7 @@ class BlobStorage:
     timeouts: Timeouts = field(default_factory=Timeouts)
     random: Random = field(default_factory=Random)
     events: EventBus = field(default_factory=EventBus)
-    ranges: ByteClient = field(default_factory=ByteClient)  # for these alone
+    ranges: "ByteClient | None" = None  # for these alone
     is_slow: bool = False  # did a range take longer than it may at once?
     refusing: set[tuple[str | None, str | None]] = field(default_factory=set)  # hosts: to here none copies from there
     outages: Outages = field(init=False)
@@ -54,7 +57,7 @@ class BlobStorage:
         self.outages = Outages(self.timeouts.rest)
 
     async def get(
-        self, url: URL, headers: dict[str, str], read: Callable[[Response, Call], T], limit: float | None
+        self, url: URL, headers: dict[str, str], read: Callable[["Response", Call], T], limit: float | None
     ) -> T:
         """Ask for a range of bytes, once, and return what `read` makes of the answer in a thread.
 
@@ -63,9 +66,11 @@ class BlobStorage:
         Raise RetryableError, without the URL, if the connection breaks.
         """
         try:
+            made = await run_in_thread(_byte_client) if self.ranges is None else self.ranges
+            self.ranges = ranges = self.ranges or made  # another request may have made one meanwhile
             with self.events.call(_SERVICE, "GetRange") as call:
                 async with asyncio.timeout(limit):
-                    return await self.ranges.get(url, _VERSION | headers, partial(_noted, call, read), self.timeouts)
+                    return await ranges.get(url, _VERSION | headers, partial(_noted, call, read), self.timeouts)
         except FAILURES as error:
             raise RetryableError(in_words(error), unreachable=is_unreachable(error)) from None
 
@@ -137,7 +142,14 @@ class BlobStorage:
         return await self.outages.run(url.origin(), url.raw_path, tried)
 
 
-def _noted(call: Call, read: Callable[[Response, Call], T], answer: Response) -> T:
+def _byte_client() -> "ByteClient":
+    """Return a client for ranges. It is imported here: a job that only stores needs none."""
+    from proxy.artifacts.actions.byte_client import ByteClient  # noqa: PLC0415
+
+    return ByteClient()
+
+
+def _noted(call: Call, read: Callable[["Response", Call], T], answer: "Response") -> T:
     call.status = answer.status
     return read(answer, call)
 

@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+import urllib3.exceptions as failures
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from yarl import URL
 
+from proxy.artifacts.retry import RetryableError
 from proxy.runtime.limits import Timeouts
 from proxy.runtime.tasks import run_in_own_thread
+from proxy.runtime.transport import in_words
 
 T = TypeVar("T")
 Response = urllib3.BaseHTTPResponse
@@ -39,7 +42,8 @@ class ByteClient:
     async def get(self, url: URL, headers: Mapping[str, str], read: Callable[[Response], T], patience: Timeouts) -> T:
         """Ask once and return what `read` makes of the answer, in the thread; no redirect is followed.
 
-        When this is cancelled, the connection is cut, and with it what `read` waits for.
+        When this is cancelled, the connection is cut, and with it what `read` waits for. Raise RetryableError, without
+        the URL, if the connection breaks.
         """
         line = _Line()
 
@@ -65,6 +69,8 @@ class ByteClient:
 
         try:
             return await run_in_own_thread(ask)
+        except failures.HTTPError as error:
+            raise RetryableError(_in_words(error), unreachable=isinstance(error, failures.NewConnectionError)) from None
         finally:
             line.cut()
 
@@ -151,5 +157,22 @@ class _HttpsPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _WatchedTls
 
 
+def _in_words(error: Exception) -> str:
+    """Return what went wrong; of TLS what Python says of it."""
+    if isinstance(error, failures.SSLError) and isinstance(error.args[0], ssl.SSLError):
+        return in_words(error.args[0])
+    return next((words for kind, words in _WORDS if isinstance(error, kind)), in_words(error))
+
+
+_WORDS: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
+    (failures.NameResolutionError, "a host name cannot be resolved"),
+    (failures.NewConnectionError, "the connection failed"),
+    (failures.ConnectTimeoutError, "no connection within the time limit"),
+    (failures.ReadTimeoutError, "no byte came within the time limit"),
+    (failures.ProxyError, "the proxy gives no connection"),
+    (failures.SSLError, "no TLS connection"),
+    (failures.IncompleteRead, "the connection broke in the middle of the answer"),
+    (failures.ProtocolError, "the connection broke in the middle of the answer"),
+)
 _here = threading.local()  # what this thread reads
 _changing = threading.Lock()  # who reads what

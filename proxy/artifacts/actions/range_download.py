@@ -4,18 +4,20 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from yarl import URL
 
 from proxy.artifacts.actions.azure import BlobStorage, UrlRefused, appends
-from proxy.artifacts.actions.byte_client import Response
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.retry import RetryableError, retry_after
 from proxy.events import Call
 from proxy.runtime.files import Bytes
 from proxy.runtime.patience import Patience
 from proxy.text import safe_text
+
+if TYPE_CHECKING:
+    from proxy.artifacts.actions.byte_client import Response
 
 T = TypeVar("T")
 
@@ -76,7 +78,7 @@ class Reading:
             self._storage.is_slow |= limit is not None and self._loop.time() - began >= limit
             raise
 
-    def _take(self, then: Callable[[Bytes], T], parts: list[bytes], first: int, response: Response, call: Call) -> T:
+    def _take(self, then: Callable[[Bytes], T], parts: list[bytes], first: int, response: "Response", call: Call) -> T:
         """Read an answer that begins with the byte `first`, behind `parts`.
 
         It is read at once: that needs no copy. Only once that went wrong, little by little, so that all that came is
@@ -97,7 +99,7 @@ class Reading:
             raise RetryableError("an answer ended early")
         return then(b"".join(parts))
 
-    def _check_range(self, response: Response, first: int) -> None:
+    def _check_range(self, response: "Response", first: int) -> None:
         place, _, total = response.headers.get("Content-Range", "").partition("/")
         if response.status != HTTPStatus.PARTIAL_CONTENT or place != f"bytes {first}-{self._stop - 1}":
             self._doubt(response)
@@ -106,7 +108,7 @@ class Reading:
         if (_length(response) or 0) > self._stop - first:
             raise RetryableError("an answer has more bytes than were asked for")
 
-    def _doubt(self, response: Response) -> None:
+    def _doubt(self, response: "Response") -> None:
         """Take a server at its word that it gives no ranges: Azure when it says so twice, since it does give them."""
         length = _length(response)
         may_be_whole = response.status != HTTPStatus.OK or None in {length, self._total} or length == self._total
@@ -139,7 +141,7 @@ def _check_status(status: int, headers: Mapping[str, str], good: Collection[int]
         raise RetryableError(f"an answer came in the encoding {safe_text(encoding)}, which was not asked for")
 
 
-def _length(response: Response) -> int | None:
+def _length(response: "Response") -> int | None:
     """Return how many bytes an answer says that it has."""
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isascii() and length.isdigit() else None

@@ -119,7 +119,8 @@ async def storage(timeouts: Timeouts = _PATIENT) -> AsyncIterator[BlobStorage]:
     async with ClientSession() as http:
         opened = BlobStorage(http, MemoryBudget(0), timeouts=timeouts)
         yield opened
-        opened.ranges.close()
+        if opened.ranges:
+            opened.ranges.close()
 
 
 async def fetched(opened: BlobStorage, url: str) -> bytes:
