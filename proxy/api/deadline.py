@@ -15,13 +15,14 @@ T = TypeVar("T")
 _TICKET = "waiting"
 
 
-async def within(request: web.Request, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def within(request: web.Request, work: Callable[[], Coroutine[Any, Any, T]], *, pulls: bool = False) -> T:
     """Do what has to be done before an answer can begin; StillUnderWay if it takes too long, and it goes on.
 
     Each request does work of its own, and so knows of all that was answered before it came. Only who was told to come
-    again, under a ticket, joins what he has begun.
+    again, under a ticket, joins what he has begun. A GET is told at once what has just failed, and so is a HEAD if it
+    `pulls`: any other may be the begin of a push.
     """
-    READING.set(object() if request.method == "GET" else None)  # a HEAD may be the begin of a push
+    READING.set(object() if pulls or request.method == "GET" else None)
     ticket = request.query.get(_TICKET) or uuid4().hex
     try:
         asked = (request.method, request.path, request.headers.get("Range"), request.headers.get("Content-Type"))

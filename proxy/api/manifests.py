@@ -32,7 +32,8 @@ async def get(request: web.Request) -> web.Response:
     """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
     reference, services = reference_of(request), request.app[SERVICES]
     known = services.answers.find(name_of(request), reference)
-    name, blob, content = (name_of(request), *known) if known else await within(request, partial(_found, request))
+    look = partial(within, request, partial(_found, request), pulls=_pulls(request))
+    name, blob, content = (name_of(request), *known) if known else await look()
     headers = {
         "Content-Type": blob.media_type or "",
         "Content-Length": str(blob.size),

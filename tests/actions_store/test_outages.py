@@ -49,6 +49,25 @@ async def test_a_call_that_never_goes_well_is_told_and_then_at_once(
     assert actions.traffic.calls[kind] == asked
 
 
+@pytest.mark.parametrize(("accept", "tries_again"), [("a/1, a/2, */*", False), ("a/1, */*", True), ("a/1", True)])
+async def test_the_head_of_a_pull_is_told_at_once_and_that_of_a_push_tries(
+    emulate: Emulate, relays: Relays, accept: str, tries_again: bool
+) -> None:
+    actions = emulate()
+    await (await relays.start(actions)).push_image("v1")
+    relay = await relays.start(actions, actions.job("deploy"), WEARY)
+    actions.plan.play(kinds.LIST, OF_CALLS["500"], times=None)
+
+    asked = []
+    for _ in range(2):
+        async with asyncio.timeout(SOON):
+            answer = await relay.ask("HEAD", "/v2/app/manifests/v1", headers={"Accept": accept})
+        assert answer.status == 403
+        asked.append(actions.traffic.calls[kinds.LIST])
+
+    assert (asked[1] > asked[0]) is tries_again
+
+
 @pytest.mark.parametrize("fault", sorted(OF_RANGES.keys() - CURED - {"first byte", "other bytes"}))
 async def test_a_layer_that_never_comes_is_told_and_then_at_once(emulate: Emulate, relays: Relays, fault: str) -> None:
     actions = emulate()
