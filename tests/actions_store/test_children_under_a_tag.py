@@ -132,7 +132,8 @@ async def test_what_came_before_the_index_goes_when_readers_had_time_to_finish(
 
 
 async def test_what_nothing_follows_answers_when_the_time_is_over(emulate: Emulate, relays: Relays) -> None:
-    relays.limits = replace(QUICK, interim=1.5)
+    interim = 4.0
+    relays.limits = replace(QUICK, interim=interim)
     actions = emulate()
     writer, reader = (
         await relays.start(actions),
@@ -147,8 +148,7 @@ async def test_what_nothing_follows_answers_when_the_time_is_over(emulate: Emula
     again = await reader.get("v1")
 
     assert held.body == again.body == child.content
-    assert 1.0 < waited < 4.0
-    assert time.monotonic() - began - waited < 1.0
+    assert waited > interim / 2 > time.monotonic() - began - waited  # it is not waited for again
     assert (await writer.flush()).status == 200
     assert names(actions) == ["image-app@v1"]
 
