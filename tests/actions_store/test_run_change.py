@@ -16,12 +16,16 @@ from proxy.oci.digest import Digest
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import HASTY, Relays, blob_of, pulled
 from tests.api.relay import MIB, Answer, Pushed, Relay, connected, eventually, request, running
+from tests.api.test_images import image_of
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator, Job
 from tests.fakes.actions.faults import Answer as Answered
 from tests.fakes.actions.faults import Delay, no_storage_left
 from tests.fakes.actions.fixtures import Emulate
+from tests.fakes.upstream import upstream
 from tests.registry_harness import noise
+from tests.tarballs import legacy_save, sample, zipped
+from tests.unit.fakes.caller import Caller
 
 LIMITS = Limits(service=HASTY)
 PASSWORD = "one for all runs"  # noqa: S105
@@ -301,13 +305,59 @@ async def test_the_newest_run_to_read_besides_is_chosen_anew(actions: Emulator, 
         return pushed
 
     old = await push_in(7)
-    async with relay_in(actions, tmp_path / "relay", actions.job(), **{"from": ("build.yml@main",)}) as relay:
+    asking: dict[str, Any] = {"from": ("build.yml@main",)}
+    async with relay_in(actions, tmp_path / "relay", actions.job(), **asking) as relay:
         assert (await relay.get("base")).body == old.content
         new = await push_in(8)
 
         assert (await hand_over(relay, actions, actions.job(run=2))).status == 204
 
         assert (await relay.get("base")).body == new.content
+
+
+async def test_an_image_in_an_artifact_of_others_is_not_served_in_the_next_run(actions: Emulator, relay: Relay) -> None:
+    image = sample(b"foreign")
+    tarball = zipped({"image.tar": legacy_save(image, "image:latest")})
+    assert (await Caller(actions, actions.job("other")).upload("image", tarball)).json["ok"]
+    assert await image_of(relay, "latest", "image") == image
+    found = (await relay.get("latest", "image")).json
+
+    assert (await hand_over(relay, actions, actions.job(run=2))).status == 204
+
+    assert (await relay.get("latest", "image")).status == 404
+    assert (await blob_of(relay, found["config"]["digest"], "image")).status == 404
+
+
+async def test_a_tarball_that_is_being_sent_is_refused_and_its_artifact_never_finished(
+    actions: Emulator, relay: Relay
+) -> None:
+    tarball = legacy_save(sample(noise(20 * MIB), count=1), "app:v1")
+    head = {"Authorization": AUTHORIZATION, "Content-Length": str(len(tarball))}
+    async with connected(relay.port, request("PUT", "/relay/images/app:v1", head, tarball[:-MIB])) as (reader, _):
+        await eventually(lambda: kinds.CREATE in actions.traffic.calls)
+
+        assert (await hand_over(relay, actions, actions.job(run=2))).status == 204
+
+        async with asyncio.timeout(10):
+            answer = await reader.readuntil(b"}]}")
+    assert b"this relay has been handed over to another run" in answer
+    assert [each.name for each in actions.ledger.records if each.finished] == []
+    pushed = await relay.push_image("v1")
+    assert (await relay.get("v1")).body == pushed.content
+
+
+async def test_what_is_pulled_of_a_registry_is_kept_in_the_run_that_pulls_it(actions: Emulator, tmp_path: Path) -> None:
+    second, path = actions.job(run=2), "/v2/docker.io/library/alpine"
+    async with upstream() as there:
+        image = there.add_image("library/alpine", "3", layers=(LAYER,))
+        asking: dict[str, Any] = {"upstreams": (f"docker.io={there.host}",), "upstream_keep": True}
+        async with relay_in(actions, tmp_path / "relay", actions.job(), **asking) as relay:
+            for job in (actions.job(), second):
+                assert (await hand_over(relay, actions, job)).status == 204
+                assert relay.services.mirror.pulled() == [], "nothing was pulled in this run"
+                assert (await relay.ask("GET", f"{path}/manifests/3")).body == image.content
+                assert (await relay.ask("GET", f"{path}/blobs/{Digest.of(LAYER)}")).body == LAYER
+                await eventually(lambda job=job: stored_in(actions, job) != [])  # type: ignore[misc]
 
 
 # Started again with the same data folder
