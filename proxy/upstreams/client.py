@@ -171,8 +171,10 @@ class UpstreamClient:
                 await self._tokens.renew(remote, sent, response.headers.getall("WWW-Authenticate", []))
                 response = await self._followed(remote, method, url, headers, self._tokens.current(remote))
         except aiohttp.ClientConnectorCertificateError as error:
-            whose = f"{remote.upstream.host} gives no answer: the certificate of {error.host} is not trusted"
-            raise UpstreamFailed(f"{whose}; SSL_CERT_FILE can name a file with that of its authority") from None
+            raise UpstreamFailed(
+                f"{remote.upstream.host} gives no answer: the certificate of {error.host} is not trusted; "
+                "SSL_CERT_FILE can name a file with that of its authority"
+            ) from None
         except FAILURES as error:
             raise RetryableError(in_words(error)) from None
         held.callback(response.release)
