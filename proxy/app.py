@@ -132,8 +132,7 @@ async def wire(
 ) -> AsyncIterator[Services]:
     """Put the parts together and let them work for the block. Raise StoreUnusable, OSError."""
     memory, reports = MemoryBudget(settings.memory_budget), Reports()
-    by_hand = "public_host" in settings.model_fields_set
-    public_host = settings.public_host if by_hand else f"localhost:{port}"
+    public_host = settings.public_host if "public_host" in settings.model_fields_set else f"localhost:{port}"
     async with open_backend(settings, job, public_host, memory, reports.events, limits) as backend:
         services = assemble(settings, backend, memory, reports, limits)
         async with _at_work(services):
@@ -206,7 +205,7 @@ def assemble(
         status=status,
         summary=JobSummary(status, pulls),
         shutdown=shutdown,
-        run_change=RunChange(backend, push, flights, keeping, pull_wait, pulls, shutdown, limits.between_runs),
+        run_change=RunChange(backend, push, keeping, pull_wait, pulls, shutdown, limits.between_runs),
     )
 
 

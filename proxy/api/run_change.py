@@ -16,7 +16,6 @@ from proxy.oci.digest import Digest
 from proxy.oci.names import Name, label
 from proxy.registry.keeping import Keeping
 from proxy.registry.push import Push
-from proxy.registry.singleflight import SingleFlight
 from proxy.registry.waiting import PullWait
 from proxy.reporting.pulls import PullTracker
 from proxy.runtime.tasks import TaskSet
@@ -45,7 +44,6 @@ class RunChange:
 
     backend: Backend
     push: Push
-    flights: SingleFlight
     keeping: Keeping
     pull_wait: PullWait
     pulls: PullTracker
@@ -82,12 +80,12 @@ class RunChange:
             problems = {(each.name, each.digest): closed for each in push.pending()}
         else:
             problems = {(each.name, each.digest): each.problem for each in await push.flush()}
-        await self.flights.abandon(_ENDED)
+        await push.flights.abandon(_ENDED)
         await self.keeping.forget()
         await lookup.prefetch.forget()
         self.pulls.forget()
         lost = self.log_lost(before, await push.spool.belong_to(new.run), problems)
-        await self.flights.abandon(_ENDED)  # what was begun meanwhile
+        await push.flights.abandon(_ENDED)  # what was begun meanwhile
         push.forget()
         lookup.external.forget()
         self.pull_wait.forget()

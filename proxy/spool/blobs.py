@@ -64,8 +64,8 @@ class Blobs:
         async with self._changing:
             tables = (self._links, self._set_aside)
             paths = [self._link_path(name, digest) for table in tables for name in table for digest in table[name]]
-            self._links, self._set_aside = {}, {}
             await run_in_thread(_remove, [(path, None) for path in paths])
+            self._links, self._set_aside = {}, {}
             await self._drop(list(self._blobs))
 
     async def expire(self, needed: Callable[[Name], Collection[Digest]]) -> None:

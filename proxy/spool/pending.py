@@ -81,9 +81,9 @@ class PendingManifests(Mapping[Name, Mapping[Digest, Pending]]):
         async with self._changing:
             tables = (self._table, self._set_aside)
             held = [(name, digest) for table in tables for name in table for digest in table[name]]
-            self._table, self._set_aside = {}, {}
-            for name, digest in held:
+            for name, digest in held:  # first, so that nothing is forgotten while it may come back
                 await run_in_thread(self._path(name, digest).unlink, missing_ok=True)
+            self._table, self._set_aside = {}, {}
         return held
 
     async def add(self, name: Name, digest: Digest, manifest: Manifest) -> None:

@@ -60,8 +60,7 @@ class ActionsStore:
         form: Literal["zip", "raw"] = "zip",
         reserved: Path | None = None,
     ) -> None:
-        self.closed = "there is no session"
-        self.any_job = any_job
+        self.closed, self.any_job = "there is no session", any_job
         self._storage, self._trust, self._folder = storage, trust, folder
         self._raw = form == "raw"
         self._service: ResultsService | None = None
