@@ -54,9 +54,10 @@ export class Relay {
     }
   }
 
-  /** Hand a session over. */
+  /** Hand a session over; gives what the relay could not store in another run that it worked for before. */
   async takeSession(offer) {
-    await this.send("PUT", "/relay/session", { body: JSON.stringify(offer) })
+    const body = await this.send("PUT", "/relay/session", { body: JSON.stringify(offer) })
+    return parseOrNothing(body)?.lost ?? []
   }
 
   /** Make everything durable; gives what could not be stored, each with its problem. */

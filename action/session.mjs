@@ -39,10 +39,11 @@ function reading(inputs, environment) {
   return { from: inputs.from, github_token: inputs.token, api_url: environment.GITHUB_API_URL || "https://api.github.com" }
 }
 
-/** Hand the session over. */
+/** Hand the session over; gives a line for each image of an earlier run that is lost thereby. */
 export async function handOver(relay, inputs, registry) {
   try {
-    await relay.takeSession(offer(inputs, registry))
+    const lost = await relay.takeSession(offer(inputs, registry))
+    return lost.map((each) => `${each.reference} of ${each.run} is lost: ${each.problem}; push it again in that run, by a tag`)
   } catch (error) {
     throw explained(error)
   }

@@ -15,6 +15,7 @@ from proxy.api.access_log import watch
 from proxy.api.errors import as_oci_errors
 from proxy.api.params import read_repository
 from proxy.api.routes import ROUTES
+from proxy.api.run_change import RunChange
 from proxy.api.server import bind_all, listen, signalled
 from proxy.api.services import NONCE, SERVICES, Services
 from proxy.api.shutdown import Shutdown
@@ -131,8 +132,7 @@ async def wire(
 ) -> AsyncIterator[Services]:
     """Put the parts together and let them work for the block. Raise StoreUnusable, OSError."""
     memory, reports = MemoryBudget(settings.memory_budget), Reports()
-    by_hand = "public_host" in settings.model_fields_set
-    public_host = settings.public_host if by_hand else f"localhost:{port}"
+    public_host = settings.public_host if "public_host" in settings.model_fields_set else f"localhost:{port}"
     async with open_backend(settings, job, public_host, memory, reports.events, limits) as backend:
         services = assemble(settings, backend, memory, reports, limits)
         async with _at_work(services):
@@ -178,7 +178,9 @@ def assemble(
         level,
         lookup if settings.upstream_keep else None,
     )
-    status = Status(lookup, push, backend, reports.history)
+    status, shutdown = Status(lookup, push, backend, reports.history), Shutdown()
+    keeping = Keeping(mirror, push, backend.closed, is_wanted=settings.upstream_keep)
+    pull_wait = PullWait(lookup, settings.wait, limits.wait_pauses)
     return Services(
         limits=limits,
         backend=backend,
@@ -189,8 +191,8 @@ def assemble(
         lookup=lookup,
         answers=Answers(catalog),
         mirror=mirror,
-        keeping=Keeping(mirror, push, backend.closed, is_wanted=settings.upstream_keep),
-        pull_wait=PullWait(lookup, settings.wait, limits.wait_pauses),
+        keeping=keeping,
+        pull_wait=pull_wait,
         push=push,
         deletion=Deletion(lookup, push),
         cleanup=Cleanup(lookup, push),
@@ -202,7 +204,8 @@ def assemble(
         metrics=reports.metrics,
         status=status,
         summary=JobSummary(status, pulls),
-        shutdown=Shutdown(),
+        shutdown=shutdown,
+        run_change=RunChange(backend, push, keeping, pull_wait, pulls, shutdown, limits.between_runs),
     )
 
 
@@ -231,7 +234,7 @@ def make_app(settings: Settings, services: Services, nonce: bytes = b"") -> web.
 async def _at_work(services: Services) -> AsyncIterator[None]:
     """Open the spool and run what works by itself; at the end give up what is not over, and say what that is."""
     push, tasks = services.push, services.tasks
-    await services.spool.open()
+    services.run_change.log_lost(*await services.spool.open(services.backend.run))
     push.restore()
     background = [
         tasks.spawn(work)

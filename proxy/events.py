@@ -158,6 +158,14 @@ class ReadExternal:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class RunChanged:
+    """From now on the relay works for another run."""
+
+    before: str
+    now: str
+
+
 Event = (
     Received
     | Accepted
@@ -174,6 +182,7 @@ Event = (
     | Deleted
     | BlobDeleted
     | ReadExternal
+    | RunChanged
 )
 
 

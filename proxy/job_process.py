@@ -32,7 +32,7 @@ def main(environment: Mapping[str, str] = address.ENVIRONMENT) -> None:
     password = {"RELAY_PASSWORD": told["password"]} if told["password"] else {}
 
     async def serving(services: Services, port: int) -> None:
-        await services.backend.take_session(json.dumps(told["session"]).encode())
+        await services.run_change.take_session(json.dumps(told["session"]).encode())
         _answer({"port": port})
 
     try:

@@ -2,6 +2,7 @@
 
 import hmac
 import re
+from dataclasses import asdict
 from http import HTTPStatus
 
 from aiohttp import web
@@ -35,9 +36,9 @@ async def prove(request: web.Request) -> web.Response:
 
 
 async def take_session(request: web.Request) -> web.Response:
-    """Take a session in; there is no way to get it out again."""
-    await request.app[SERVICES].backend.take_session(await content_of(request))
-    return web.Response(status=HTTPStatus.NO_CONTENT)
+    """Take a session in; there is no way to get it out again. 200 with a list if something of another run was lost."""
+    lost = await request.app[SERVICES].run_change.take_session(await content_of(request))
+    return web.json_response({"lost": [asdict(each) for each in lost]}) if lost else web.Response(status=204)
 
 
 async def flush(request: web.Request) -> web.Response:

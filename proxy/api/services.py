@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from proxy.api.run_change import RunChange
 from proxy.api.shutdown import Shutdown
 from proxy.backends.backend import Backend
 from proxy.events import EventBus
@@ -56,6 +57,7 @@ class Services:
     status: Status
     summary: JobSummary
     shutdown: Shutdown
+    run_change: RunChange
 
 
 SERVICES = web.AppKey("services", Services)

@@ -1,11 +1,12 @@
-"""The end of the relay, as its clients see it: nothing new is taken, and what is under way ends in time.
+"""The end of the relay, or of its work for a run, as clients see it: what is under way ends in time.
 
 `docker stop` kills after ten seconds, so nobody may keep the relay from storing what is pending: not a client that does
 not read, nor one that sends for hours.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from aiohttp import web
@@ -15,6 +16,8 @@ from proxy.errors import Denied
 
 _READING = frozenset({"GET", "HEAD"})
 _SENTENCE = "image-relay is stopping: repeat this once it runs again"
+_ALWAYS = frozenset({"/relay/health", "/relay/proof", "/relay/session", "/metrics"})  # of no run
+_CHANGED = "this relay has been handed over to another run; repeat this in a job of that run, with all it needs"
 
 
 class Shutdown:
@@ -23,6 +26,9 @@ class Shutdown:
     def __init__(self) -> None:
         self.served = 0  # requests so far
         self._has_begun = False
+        self._sentence = _SENTENCE
+        self._is_free = asyncio.Event()
+        self._is_free.set()
         self._under_way: dict[asyncio.Task[Any], tuple[web.Request, asyncio.Timeout]] = {}
 
     @property
@@ -38,6 +44,10 @@ class Shutdown:
         async def end_in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
             if self._has_begun:
                 raise Denied(_SENTENCE)
+            if not self._is_free.is_set() and request.path not in _ALWAYS:
+                if request.method not in _READING:
+                    raise Denied(_CHANGED)
+                await self._is_free.wait()
             task, limit = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.timeout(None)
             try:
                 async with limit:
@@ -45,13 +55,34 @@ class Shutdown:
                     return await handler(request)
             except TimeoutError:
                 if limit.expired():
-                    raise Denied(_SENTENCE) from None
+                    raise Denied(self._sentence) from None
                 raise
             finally:
                 self.served += 1
                 self._under_way.pop(task, None)
 
         return end_in_time
+
+    @asynccontextmanager
+    async def between_runs(self, seconds: float) -> AsyncIterator[None]:
+        """Let reads wait for the block and refuse all else; before it, let end what is under way as `begin` does.
+
+        Reads whose answer has begun go on.
+        """
+        self._is_free.clear()
+        self._sentence = _CHANGED
+        try:
+            now, ending = asyncio.get_running_loop().time(), list[asyncio.Task[Any]]()
+            for task, (request, limit) in self._under_way.items():
+                has_begun = request.method in _READING and request.writer.output_size
+                if request.path not in _ALWAYS and not has_begun:
+                    limit.reschedule(now + seconds if request.content.is_eof() else now)
+                    ending.append(task)
+            await asyncio.gather(*(asyncio.wait([each]) for each in ending))
+            yield
+        finally:
+            self._sentence = _SENTENCE
+            self._is_free.set()
 
     def begin(self, seconds: float) -> tuple[Collection[asyncio.Task[Any]], Collection[asyncio.Task[Any]]]:
         """Refuse new requests. What is still being sent to the relay ends at once, anything else after `seconds`.

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from config.job import Job
 from config.settings import Settings
@@ -10,6 +12,7 @@ from proxy.artifacts.actions.azure import BlobStorage
 from proxy.artifacts.actions.github_api import GitHubApi
 from proxy.artifacts.actions.handover import Handover
 from proxy.artifacts.actions.rest_reader import RestReader
+from proxy.artifacts.actions.rest_runs import Run as RunRead
 from proxy.artifacts.actions.results import ResultsService
 from proxy.artifacts.actions.session import Session, SessionHolder, SessionInvalid, State, no_session, read
 from proxy.artifacts.actions.session_store import SessionStore
@@ -18,12 +21,14 @@ from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.by_hand import FileByHand, out_of_run
 from proxy.artifacts.naming import Naming
-from proxy.backends.backend import READ_ONLY, BackendStatus, unpack_folder
+from proxy.backends.backend import READ_ONLY, BackendStatus, NewSession, unpack_folder
 from proxy.backends.choice import readable_run, sources_of
+from proxy.backends.identity import run_of, run_read_of
 from proxy.backends.other_runs import OtherRuns
 from proxy.catalog.catalog import Catalog
 from proxy.catalog.other_run import OtherRun
 from proxy.runtime.limits import DEFAULT, Limits
+from proxy.spool.run import Run
 from proxy.text import counted
 
 _log = logging.getLogger(__name__)
@@ -81,14 +86,15 @@ class ActionsBackend:
         )
         self._set_others = sources_of(settings, job)
         self._others.read(self._set_others)
-        self._reader = self._read_by_rest()
+        self._read_run = readable_run(settings, job) if job.github_token else None
+        self._reader = self._read_by_rest(self._read_run)
         if job.runtime_token and job.results_url and not settings.run_id:
             try:  # whoever set the environment vouches for its results service
                 session = read(job.runtime_token, job.results_url, timedelta(days=settings.retention_days))
             except SessionInvalid as error:
                 _log.warning("the session of the environment is not used: %s", error)
             else:
-                self._use(session, "of the environment")
+                self._use(replace(session, repository=job.repository, run_id=job.run_id), "of the environment")
 
     def _connect(self, session: Session) -> ResultsService:
         service = ResultsService(self._storage.http, session, self._storage.timeouts, self._storage.events)
@@ -97,12 +103,11 @@ class ActionsBackend:
         self._connected = service
         return service
 
-    def _read_by_rest(self) -> RestReader | None:
+    def _read_by_rest(self, run: RunRead | None) -> RestReader | None:
         """Read with GITHUB_TOKEN until there is a session, and another run for ever."""
         job, another = self._job, bool(self._settings.run_id)
         if not job.github_token:
             return None
-        run = readable_run(self._settings, job)
         if run is None:
             _log.warning("GITHUB_TOKEN is not used: GITHUB_REPOSITORY and GITHUB_RUN_ID do not say what to read")
             return None
@@ -112,24 +117,33 @@ class ActionsBackend:
         _log.info("GITHUB_TOKEN reads the images of %s", run)
         return reader
 
-    async def take_session(self, content: bytes) -> None:
-        """Use the session of a request from now on. Raise SessionRefused, SessionTaken, Denied."""
+    @property
+    def run(self) -> Run | None:
+        """The run of the session, or the one that `GITHUB_TOKEN` reads."""
+        if session := self._sessions.current:
+            return run_of(session, self._job)
+        return run_read_of(self._read_run) if self._read_run else None
+
+    async def accept(self, content: bytes) -> NewSession | None:
+        """Return the session of a request. Raise SessionRefused, SessionTaken, Denied."""
         if accepted := await self._handover.accept(content):
-            self._use(*accepted)
+            return NewSession(run_of(accepted[0], self._job), partial(self._use, *accepted))
+        return None
 
     def _use(self, session: Session, description: str) -> None:
         """Work with a session from now on: all that a hand-over changes, in one step."""
-        before = self._sessions.current
+        before, run = self._sessions.current, self.run
         self._sessions.replace(session)
-        self._store.open_with(self._connect(session))
-        self._session_store.forget()
+        is_another_run = run is not None and not run.is_same(run_of(session, self._job))
+        self._store.open_with(self._connect(session), is_another_run=is_another_run)
+        self._session_store.forget(all_of_it=is_another_run)
         if session.is_of_the_run_of(before):
             self.catalog.forget_listing()
             if session.others:  # a later hand-over need not name them again
                 self._others.read(session.others)
         else:  # what another run has named is not for this one, which may be of another repository
             self.catalog.forget_all()
-            self._others.read(session.others or self._set_others)
+            self._others.read(session.others or self._set_others, anew=is_another_run)
         text = "a session is in use: %s, %s; artifacts are kept for %s"
         _log.info(text, description, session.describe_end(), counted(session.retention.days, "day"))
 

@@ -1,6 +1,6 @@
 """The back end of a relay: what depends on where images are kept. Nobody else asks which store there is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from proxy.artifacts.actions.session import State
 from proxy.artifacts.by_hand import FileByHand
 from proxy.catalog.catalog import Catalog
 from proxy.catalog.other_run import OtherRun
+from proxy.spool.run import Run
 from proxy.text import format_time
 
 READ_ONLY = "this relay only serves images: RELAY_ACCESS=read is set; leave it out in a job that pushes or deletes"
@@ -43,6 +44,14 @@ class BackendStatus:
         if self.others:
             told["from"] = list(self.others)
         return told
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that was accepted: of which run it is, and what has to be called to use it from now on."""
+
+    run: Run
+    use: Callable[[], None]
 
 
 class Backend(Protocol):
@@ -89,8 +98,15 @@ class Backend(Protocol):
     def by_hand(self, artifact: str) -> FileByHand | None:
         """Return how a person gets at the file of an artifact without a relay; None if nobody can say."""
 
-    async def take_session(self, content: bytes) -> None:
-        """Use the session of a request from now on. Raise SessionRefused, SessionTaken, Denied."""
+    @property
+    def run(self) -> Run | None:
+        """The run whose images these are; None as long as nothing says which one that is."""
+
+    async def accept(self, content: bytes) -> NewSession | None:
+        """Return the session of a request, checked; None to keep the one in use.
+
+        Raise SessionRefused, SessionTaken, Denied.
+        """
 
     async def watch(self) -> None:
         """Log, until it is cancelled, what happens to the access to the store."""

@@ -11,6 +11,7 @@ from proxy.catalog.catalog import Catalog
 from proxy.catalog.other_run import OtherRun
 from proxy.errors import Denied
 from proxy.runtime.limits import DEFAULT, Limits
+from proxy.spool.run import FOLDER
 
 
 class DirectoryBackend:
@@ -21,6 +22,7 @@ class DirectoryBackend:
     readers = "From this relay"
     has_artifact_ids = False
     others: Sequence[OtherRun] = ()
+    run = FOLDER
 
     def __init__(
         self, store: ArtifactStore, settings: Settings, public_host: str = "", limits: Limits = DEFAULT
@@ -48,7 +50,7 @@ class DirectoryBackend:
         """Return the file in the folder."""
         return out_of_folder(artifact, self._folder)
 
-    async def take_session(self, content: bytes) -> None:
+    async def accept(self, content: bytes) -> None:
         """Refuse: a folder needs none."""
         raise Denied("this relay keeps images in a folder and needs no session; start it with RELAY_STORE=actions")
 

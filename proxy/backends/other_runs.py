@@ -34,9 +34,12 @@ class OtherRuns:
         self._trust_forks = trust_forks
         self._sources: Sources | None = None
 
-    def read(self, sources: Sources | None) -> None:
-        """Read these runs from now on, instead of any others. Nothing is asked before somebody looks for something."""
-        if sources == self._sources:
+    def read(self, sources: Sources | None, *, anew: bool = False) -> None:
+        """Read these runs from now on, instead of any others. Nothing is asked before somebody looks for something.
+
+        `anew`, the newest run of a workflow is another one by now.
+        """
+        if sources == self._sources and not anew:
             return  # what was found out about them stays known
         if sources is None:
             self._sources, self.runs = None, ()

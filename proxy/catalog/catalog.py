@@ -232,7 +232,7 @@ class Catalog:
         """Forget everything: from now on the store is that of another run."""
         self._listing.clear()
         self.lingering.clear()
-        self._opener.keep(lambda *_: False, ())
+        self._opener.clear()
 
     def begin(self, name: Name, tag: Tag, others: Callable[[], Awaitable[Sequence[Archive]]]) -> Ahead | None:
         """Begin to send content that is still coming, for an archive that is then `put`, if the store can do that.

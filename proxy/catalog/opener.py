@@ -72,6 +72,7 @@ class Opener:
         self._folder = folder
         self._chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._problems: dict[str, Problem] = {}  # by the id of the artifact
+        self._clearings = 0  # so far
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, artifact: Artifact) -> Archive | None:
@@ -79,12 +80,15 @@ class Opener:
         if artifact.id in self.archives:
             return self.archives.get(artifact.id)
         async with self._opening.setdefault(artifact.id, asyncio.Lock()):
-            return self.archives.get(artifact.id) if artifact.id in self.archives else await self._opened(artifact)
+            if artifact.id in self.archives:
+                return self.archives.get(artifact.id)
+            known = self._problems.get(artifact.id)
+            if known and time.monotonic() < known.until:
+                raise known.error.afresh()
+            return await self._opened(artifact, known)
 
-    async def _opened(self, artifact: Artifact) -> Archive | None:
-        known = self._problems.get(artifact.id)
-        if known and time.monotonic() < known.until:
-            raise known.error.afresh()
+    async def _opened(self, artifact: Artifact, known: Problem | None) -> Archive | None:
+        clearings = self._clearings
         try:
             archive = await self._read(artifact)
         except ArtifactGone:
@@ -100,6 +104,8 @@ class Opener:
         except StoreExpired as error:  # tried again at once: a new session may have come
             self._problems[artifact.id] = Problem(UnreadableArtifact(artifact, str(error)), float("-inf"))
             raise
+        if clearings != self._clearings:  # ids of another run may be the same
+            return archive
         if self._problems.pop(artifact.id, None):
             _log.info("%s can be read again", safe_text(artifact.name))
         self.archives.put(artifact.id, archive)
@@ -113,6 +119,11 @@ class Opener:
         """Forget all about the artifact with this id."""
         self.archives.remove(artifact)
         self._problems.pop(artifact, None)
+
+    def clear(self) -> None:
+        """Forget all, also what is being opened."""
+        self._clearings += 1
+        self.keep(lambda *_: False, ())
 
     async def pin(self, artifacts: Iterable[Artifact]) -> None:
         """Let those who read a file go on when it is replaced or removed, which is about to happen."""

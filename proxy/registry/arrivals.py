@@ -5,6 +5,7 @@ wrong is not kept, and who has read the rest of it is cut off.
 """
 
 import asyncio
+import errno
 import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -17,7 +18,7 @@ from typing import TypeVar
 from proxy.archive.index import Entry
 from proxy.archive.pieces import PIECE
 from proxy.blob import Blob, Verification
-from proxy.errors import RegistryError
+from proxy.errors import Denied, RegistryError
 from proxy.events import EventBus, Fetched
 from proxy.oci.digest import Digest
 from proxy.registry.reached import Reached
@@ -49,7 +50,12 @@ class _Written:
 
     async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read a range."""
-        return await run_in_thread(lambda: then(self._file.read(stop - start, start)))
+        try:
+            return await run_in_thread(lambda: then(self._file.read(stop - start, start)))
+        except OSError as error:
+            if error.errno == errno.EBADF:  # what came is wrong, so that it was closed
+                raise Denied("what came of it is not what was asked for") from None
+            raise
 
 
 class Arrival:
@@ -83,6 +89,10 @@ class Arrival:
                 )
                 yield part, max(start - plain, 0), min(stop - plain, piece.plain)
             number, plain, stored = number + 1, plain + piece.plain, stored + piece.stored
+
+    def close(self) -> None:
+        """Close the file: nothing of it is to be read any more. Blocks."""
+        self._writer.file.close()
 
     async def run(self, coming: Coming, turns: asyncio.Semaphore) -> Entry:
         """Take everything that comes, when it is its turn; return the entry that its file ends with."""
@@ -155,9 +165,10 @@ class Arrivals:
             return arrival
 
     async def _finish(self, key: tuple[str, Digest, int], coming: Coming, path: Path, *, is_kept: bool) -> None:
-        arrival = self._under_way[key]
+        arrival, is_whole = self._under_way[key], False
         try:
             entry = await arrival.run(coming, self._turns)
+            is_whole = True
             if is_kept:
                 await self.spool.keep_downloaded(path, arrival.digest, entry)
         except (RegistryError, OSError) as error:
@@ -166,4 +177,6 @@ class Arrivals:
         finally:
             del self._under_way[key]
             arrival.finished.set()
+            if not is_whole:
+                await run_in_thread(arrival.close)
             await run_in_thread(partial(path.unlink, missing_ok=True))

@@ -86,6 +86,10 @@ class ExternalArtifacts:
             key = (name, reference, meant.artifact.id)  # what is told of a wrong tag is for those who asked for it
             return await self.flights.run(key, partial(self._read, name, meant))
 
+    def forget(self) -> None:
+        """Forget what was learned: the artifacts are those of another run."""
+        self._known.clear()
+
     def _meant(self, name: Name, reference: Tag | Digest) -> _Meant | None:
         """Return the newest artifact of a name; one that has the tag in its own name, such as `app@v1`, comes first."""
         wanted = Wanted.of(name, reference)

@@ -17,6 +17,7 @@ from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, label
 from proxy.registry.mirror import Mirror, Mirrored, kept_name
 from proxy.registry.push import Push
+from proxy.runtime.tasks import TaskSet
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
@@ -32,13 +33,23 @@ class Keeping:
     closed: Callable[[], str]
     is_wanted: bool
     _done: set[Mirrored] = field(default_factory=set)
+    _tasks: TaskSet = field(default_factory=TaskSet)
 
     async def watch(self) -> None:
         """Keep, again and again, what was pulled and of which nothing is asked any more."""
-        while self.is_wanted:
-            await asyncio.sleep(_TICK)
-            if not self.closed():
-                await self.keep_pulled()
+        try:
+            while self.is_wanted:
+                await asyncio.sleep(_TICK)
+                if not self.closed():
+                    await asyncio.wait({self._tasks.spawn(self.keep_pulled())})
+        finally:
+            await self._tasks.cancel_all()
+
+    async def forget(self) -> None:
+        """Stop storing what was pulled so far, and forget that it was: the next pull is one of another run."""
+        self.mirror.forget_pulls()
+        await self._tasks.cancel_all()
+        self._done.clear()
 
     async def keep_pulled(self) -> None:
         """Store what was pulled since the last time; a failure is logged, and not tried again."""

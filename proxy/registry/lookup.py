@@ -99,8 +99,12 @@ class Lookup:
 
     async def mountable(self, digest: Digest, source: Name | None) -> bool:
         """Return whether the source repository, or any if none is given, has content that another one can mount."""
-        visible = source is None or await self.sent(source, digest) is not None
-        return visible and await self._anywhere(digest, known=True) is not None  # as the other repository will
+        if source is not None:
+            is_seen = await self.sent(source, digest) is not None
+        else:  # the cache alone may have it of an upstream, or of another run
+            archives = await self.catalog.cached_archives()
+            is_seen = self.spool.is_seen(digest) or any(each.has(digest) for each in archives)
+        return is_seen and await self._anywhere(digest, known=True) is not None  # as the other repository will
 
     async def blob(self, name: Name, digest: Digest, *, known: bool = False) -> Blob:
         """Return a blob, with `known` as `sent` does. Raise BlobUnknown."""

@@ -161,6 +161,10 @@ class Mirror:
                 return await self.kept.find(name, digest, own=True)
         return None
 
+    def forget_pulls(self) -> None:
+        """Forget what was pulled, but not what upstreams have told."""
+        self._wanted.clear()
+
     def pulled(self) -> list[Mirrored]:
         """Return the tags that were pulled, and of which nothing is asked any more."""
         found, now = list[Mirrored](), time.monotonic()

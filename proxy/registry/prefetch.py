@@ -51,6 +51,13 @@ class Prefetch:
         if name not in self._readings:
             self._readings[name] = _Reading(self._tasks.spawn(self._read(name)), now)
 
+    async def forget(self) -> None:
+        """Begin anew: what was read is of another run."""
+        readings, self._readings = list(self._readings.values()), {}
+        for reading in readings:
+            reading.task.cancel()
+        await asyncio.gather(*(reading.task for reading in readings), return_exceptions=True)
+
     async def wait(self, name: Name) -> None:
         """Begin as `begin` does; return when all indexes are read, or when that takes longer than a client can wait."""
         self.begin(name)

@@ -126,6 +126,13 @@ class Push:
             if (pushed := self._table.record(name, digest, digest)).state is State.FAILED:
                 pushed.advance(Event.HOLD)
 
+    def forget(self) -> None:
+        """Forget all that was pushed: from now on the spool is that of another run."""
+        self._table.clear()
+        self._touched.clear()
+        self.superseded.clear()
+        self.events.received_blobs.clear()
+
     def restore(self) -> None:
         """Record the pending manifests that an earlier process left in the spool."""
         for name, pending in self.spool.pending.items():
@@ -164,7 +171,8 @@ class Push:
             self._touched = {name: at for name, at in self._touched.items() if not self._is_quiet(name)}
             for name in [name for name in self.spool.pending if self._is_quiet(name)]:
                 for digest in self._unclaimed(name):
-                    if self._table.record(name, digest, digest).state is not State.FAILED:
+                    is_pending = digest in self.spool.pending.get(name, {})  # still, after others were sealed
+                    if is_pending and self._table.record(name, digest, digest).state is not State.FAILED:
                         await self.sealer.try_pending(name, digest)
 
     def _is_quiet(self, name: Name) -> bool:

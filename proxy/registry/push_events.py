@@ -35,6 +35,10 @@ class ReceivedBlobs:
         while len(self._received) > self._most:
             self._received.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget all: what comes from now on is for another run."""
+        self._received.clear()
+
     def size(self, name: Name, named: Collection[Digest]) -> int:
         """Return how many bytes were sent for a manifest that has not claimed them yet."""
         return sum(self._received[name, digest][0] for digest in named if (name, digest) in self._received)

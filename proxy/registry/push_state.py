@@ -110,6 +110,10 @@ class PushTable:
         for key in [key for key in self._pushed if key[:2] == (name, reference)]:
             del self._pushed[key]
 
+    def clear(self) -> None:
+        """Forget all records: what is pushed from now on is of another run."""
+        self._pushed.clear()
+
     def records(self) -> list[Pushed]:
         """Return what is not durable: pending, being sealed, or failed."""
         return list(self._pushed.values())

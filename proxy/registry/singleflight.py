@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from proxy.errors import StillUnderWay
+from proxy.errors import Denied, StillUnderWay
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.tasks import TaskSet
 
@@ -26,6 +26,7 @@ class _Flight:
     task: asyncio.Task[Any]
     is_kept: bool = False  # whatever the result is
     redirects: int = 0
+    abandoned: str = ""  # why, if it was
     end: asyncio.TimerHandle | None = None  # of a result that nobody has received
 
 
@@ -54,8 +55,20 @@ class SingleFlight:
             flight.redirects = max(flight.redirects, redirects + 1)  # requests that wait side by side count once
             raise StillUnderWay("this takes longer than usual; repeat the request to wait for it")
         self._forget(key, flight)
+        if flight.abandoned and flight.task.cancelled():
+            raise Denied(flight.abandoned)
         result: T = flight.task.result()
         return result
+
+    async def abandon(self, reason: str) -> None:
+        """Cancel all work and forget every result; who waits for one is refused for this reason. Raise nothing."""
+        flights, self._flights = list(self._flights.values()), {}
+        for flight in flights:
+            flight.abandoned = reason
+            if flight.end:
+                flight.end.cancel()
+            flight.task.cancel()
+        await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
 
     def hold(self) -> None:
         """Redirect no client any more: the relay is stopping, and would refuse the repeated request."""

@@ -38,6 +38,10 @@ class Superseded:
         for archive in self.catalog.forerunners(successor):
             self._due[archive.artifact.id] = _Replaced(archive.artifact, successor.artifact, due)
 
+    def clear(self) -> None:
+        """Forget what is to be removed: it is of another run."""
+        self._due.clear()
+
     async def watch(self) -> None:
         """Remove, again and again, what is due."""
         while True:

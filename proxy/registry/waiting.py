@@ -35,6 +35,10 @@ class PullWait:
         """The tags that somebody waits for."""
         return tuple(self._waiting)
 
+    def forget(self) -> None:
+        """Forget for which tags was waited in vain: another run may have them soon."""
+        self._in_vain.clear()
+
     async def manifest(self, name: Name, tag: Tag) -> Blob:
         """Return the manifest of a tag, once it is there. Raise what `Lookup.manifest` raises, in the end.
 

@@ -14,6 +14,7 @@ from proxy.events import (
     Pulled,
     ReadExternal,
     Received,
+    RunChanged,
     Stored,
     Storing,
     Unchanged,
@@ -102,6 +103,11 @@ def _(event: BlobDeleted) -> str:
 def _(event: ReadExternal) -> str:
     size, took = format_size(event.size), format_duration(event.seconds)
     return f"read the artifact {safe_text(event.artifact)} as {event.name}: {size} in {took}"
+
+
+@_words.register
+def _(event: RunChanged) -> str:
+    return f"this relay works for {safe_text(event.now)} from now on, and no more for {safe_text(event.before)}"
 
 
 def _moved(event: Event) -> int | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TypeVar
 
-from proxy.events import Answered, Called, Event, Pulled, SentGzip, Stored, Unchanged
+from proxy.events import Answered, Called, Event, Pulled, RunChanged, SentGzip, Stored, Unchanged
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -105,25 +105,38 @@ class History:
         """Remember what an event says."""
         match event:
             case Stored() | Unchanged() | Pulled():
-                if isinstance(event, Stored):
-                    self.moved.new += event.new
-                    self.moved.reused += event.reused
-                image = self._images.get(event.reference)
-                if image is None or image.digest != event.digest:  # a tag that has moved is another image
-                    image = self._images[event.reference] = ImageActivity(event.reference, event.digest)
-                    self._images.move_to_end(event.reference)
-                image.handle(event)
-                if len(self._images) > self.most_images:
-                    self._images.popitem(last=False)
-                    self.forgotten += 1
+                self._note_image(event)
             case SentGzip():
                 self.gzip = max(self.gzip, event.size)
             case Called(service="storage"):
                 self.moved.fetched += event.received
             case Answered():
                 self._answer(event)
+            case RunChanged():
+                self._clear()
             case _:
                 pass
+
+    def _note_image(self, event: Stored | Unchanged | Pulled) -> None:
+        if isinstance(event, Stored):
+            self.moved.new += event.new
+            self.moved.reused += event.reused
+        image = self._images.get(event.reference)
+        if image is None or image.digest != event.digest:  # a tag that has moved is another image
+            image = self._images[event.reference] = ImageActivity(event.reference, event.digest)
+            self._images.move_to_end(event.reference)
+        image.handle(event)
+        if len(self._images) > self.most_images:
+            self._images.popitem(last=False)
+            self.forgotten += 1
+
+    def _clear(self) -> None:
+        """Forget all: it was about another run."""
+        self.moved, self.forgotten, self.gzip = Moved(), 0, 0
+        self._images.clear()
+        self._refused.clear()
+        self._challenged.clear()
+        self._missing.clear()
 
     def _answer(self, event: Answered) -> None:
         """Count the bytes, and remember what was refused, and which tags are missing: a push asks for its tag first."""

@@ -127,6 +127,11 @@ class PullTracker:
             if not pull.under_way and self.clock() - pull.last >= quiet:
                 self._end(pull)
 
+    def forget(self) -> None:
+        """Take all pulls for ended, and forget of which tags they were: what follows is of another run."""
+        self.end()
+        self._resolved.clear()
+
     def under_way(self) -> list[Pulled]:
         """Return the pulls that are not over, as they are now."""
         return [pull.told for pull in self._open.values()]

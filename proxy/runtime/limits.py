@@ -72,6 +72,7 @@ class Limits:
 
     # Requests
     first_answer: float = 25.0  # until a waiting request is told to come again
+    between_runs: float = 20.0  # seconds for requests under way when the relay is handed over to another run
     session_check: float = 100.0  # for which the artifact service may check a session that is handed over
     session_poll: float = 1.0  # between two looks at the clock: has the session ended?
     body_stall: float = 300.0  # without a byte of a body, in either direction, after which a request fails

@@ -33,6 +33,7 @@ class Blobs:
         self._verification = Verification()
         self._files: WeakValueDictionary[Digest, LocalFile] = WeakValueDictionary()  # that somebody reads
         self._links: dict[Name, dict[Digest, float]] = {}
+        self._set_aside: dict[Name, dict[Digest, float]] = {}  # links of an earlier process
         self._cache_limit = cache_limit  # bytes of blobs that are in artifacts already
         self._cached: OrderedDict[Digest, None] = OrderedDict()  # blobs that no link needs, least recently used first
         self._changing = asyncio.Lock()  # files and tables change together, one change at a time
@@ -40,7 +41,7 @@ class Blobs:
     # Life of the folder
 
     async def recover(self) -> None:
-        """Find the files that an earlier process left, and remove those that are incomplete."""
+        """Find what an earlier process left, of which links wait for `take_up`; remove incomplete files."""
         for path in await run_in_thread(files_in, self.root / "blobs"):
             digest = Digest(path.parent.name, path.name)
             if entry := await run_in_thread(read_entry, path, digest):
@@ -48,8 +49,23 @@ class Blobs:
             else:
                 await run_in_thread(path.unlink)
         for path, name, digest in await run_in_thread(files_of_repositories, self.root / "links"):
-            self._links.setdefault(name, {})[digest] = (await run_in_thread(path.stat)).st_mtime
+            self._set_aside.setdefault(name, {})[digest] = (await run_in_thread(path.stat)).st_mtime
         async with self._changing:
+            await self._drop(list(self._blobs))
+
+    def take_up(self) -> None:
+        """Let repositories see what they saw in an earlier process."""
+        for name, links in self._set_aside.items():
+            self._links.setdefault(name, {}).update(links)
+        self._set_aside = {}
+
+    async def forget_links(self) -> None:
+        """Hide all blobs from all repositories, in this process and in a later one."""
+        async with self._changing:
+            tables = (self._links, self._set_aside)
+            paths = [self._link_path(name, digest) for table in tables for name in table for digest in table[name]]
+            await run_in_thread(_remove, [(path, None) for path in paths])
+            self._links, self._set_aside = {}, {}
             await self._drop(list(self._blobs))
 
     async def expire(self, needed: Callable[[Name], Collection[Digest]]) -> None:
@@ -127,6 +143,9 @@ class Blobs:
         self._verification.verified.discard(digest)
         self._verification.corrupt.discard(digest)
 
+    def _link_path(self, name: Name, digest: Digest) -> Path:
+        return path_in_repository(self.root / "links", name, digest)
+
     def _path(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.hex
 
@@ -135,6 +154,10 @@ class Blobs:
     def linked(self, name: Name, digest: Digest) -> bool:
         """Return whether this repository may see the blob."""
         return digest in self._links.get(name, {})
+
+    def is_seen(self, digest: Digest) -> bool:
+        """Return whether any repository may see the blob."""
+        return any(digest in links for links in self._links.values())
 
     def linking(self) -> set[Name]:
         """Return the repositories that may see any blob."""
@@ -153,7 +176,7 @@ class Blobs:
                 await self._link(name, digest)
 
     async def _link(self, name: Name, digest: Digest) -> None:
-        await run_in_thread(touch, path_in_repository(self.root / "links", name, digest))
+        await run_in_thread(touch, self._link_path(name, digest))
         self._links.setdefault(name, {})[digest] = time.time()
         self._cached.pop(digest, None)
 
@@ -162,7 +185,7 @@ class Blobs:
         links = self._links.get(name, {})
         async with self._changing:
             gone = [digest for digest in digests if links.pop(digest, None) is not None]
-            paths = [path_in_repository(self.root / "links", name, digest) for digest in gone]
+            paths = [self._link_path(name, digest) for digest in gone]
             await run_in_thread(_remove, [(path, None) for path in paths])
             await self._drop(gone)
 
@@ -192,7 +215,8 @@ class Blobs:
     async def _drop(self, digests: Collection[Digest]) -> None:
         """Keep blobs that no repository sees for as long as the cache has room for them."""
         for digest in digests:
-            if digest in self._blobs and not any(digest in links for links in self._links.values()):
+            tables = (*self._links.values(), *self._set_aside.values())
+            if digest in self._blobs and not any(digest in links for links in tables):
                 self._cached.setdefault(digest)
         held, evicted = (
             sum(self._blobs[digest].stored for digest in self._cached),

@@ -44,6 +44,7 @@ class PendingManifests(Mapping[Name, Mapping[Digest, Pending]]):
         self._root = root
         self._level = level
         self._table: dict[Name, dict[Digest, Pending]] = {}
+        self._set_aside: dict[Name, dict[Digest, Pending]] = {}  # of an earlier process
         self._changing = asyncio.Lock()  # files and the table change together, one change at a time
 
     def __getitem__(self, name: Name) -> Mapping[Digest, Pending]:
@@ -56,7 +57,7 @@ class PendingManifests(Mapping[Name, Mapping[Digest, Pending]]):
         return len(self._table)
 
     async def recover(self) -> None:
-        """Find the files that an earlier process left, and remove those that are incomplete."""
+        """Find the files that an earlier process left, for `take_up`, and remove those that are incomplete."""
         for path, name, digest in await run_in_thread(files_of_repositories, self._root / "pending"):
             try:
                 entry = await run_in_thread(read_entry, path, digest)
@@ -67,7 +68,23 @@ class PendingManifests(Mapping[Name, Mapping[Digest, Pending]]):
             except RegistryError:
                 await run_in_thread(path.unlink)
             else:
-                self._table.setdefault(name, {})[digest] = Pending.of(manifest, entry)
+                self._set_aside.setdefault(name, {})[digest] = Pending.of(manifest, entry)
+
+    def take_up(self) -> None:
+        """Let what an earlier process left answer again."""
+        for name, held in self._set_aside.items():
+            self._table.setdefault(name, {}).update(held)
+        self._set_aside = {}
+
+    async def forget(self) -> list[tuple[Name, Digest]]:
+        """Remove all, also what an earlier process left; return what that was."""
+        async with self._changing:
+            tables = (self._table, self._set_aside)
+            held = [(name, digest) for table in tables for name in table for digest in table[name]]
+            for name, digest in held:  # first, so that nothing is forgotten while it may come back
+                await run_in_thread(self._path(name, digest).unlink, missing_ok=True)
+            self._table, self._set_aside = {}, {}
+        return held
 
     async def add(self, name: Name, digest: Digest, manifest: Manifest) -> None:
         """Keep a manifest that was pushed by digest until it is part of an artifact."""

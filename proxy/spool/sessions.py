@@ -88,6 +88,11 @@ class UploadSessions:
         with disk_troubles(self._blobs.root):
             await run_in_thread(upload.path.unlink, missing_ok=True)
 
+    async def cancel_all(self) -> None:
+        """Cancel all uploads."""
+        for upload in list(self._uploads.values()):
+            await self.cancel(upload)
+
     async def cancel_idle(self) -> None:
         """Cancel uploads that nobody continues."""
         idle = time.monotonic() - _IDLE

@@ -8,6 +8,7 @@ kept once. A pending manifest is a blob file of its own below `pending`.
     blobs/<algorithm>/<hex>                 blobs
     links/<repository>/<algorithm>+<hex>    who may see them, and since when; written as in names of artifacts
     pending/<repository>/<algorithm>+<hex>  manifests pushed by digest that are in no artifact yet
+    run.json                                of which run links and pending manifests are; none where images are files
 """
 
 import shutil
@@ -28,6 +29,7 @@ from proxy.runtime.tasks import run_in_thread
 from proxy.spool.blobs import Blobs
 from proxy.spool.paths import check_room, disk_troubles, new_path
 from proxy.spool.pending import PendingManifests, written
+from proxy.spool.run import FOLDER, Run, read_run, write_run
 from proxy.spool.sessions import UploadSessions
 from proxy.spool.staging import WIDTH, StagingArea, Watcher
 
@@ -41,16 +43,42 @@ class Spool(Blobs):
         super().__init__(root, cache_limit=cache_limit, limits=limits)
         self.pending = PendingManifests(root, level)
         self.sessions = UploadSessions(self, level=level, memory=memory, limits=limits)
+        self.run = FOLDER  # of links and pending manifests
         self._level = level
         self._memory = memory
 
-    async def open(self) -> None:
-        """Find what an earlier process left: its blobs and pending manifests, not its open uploads."""
+    async def open(self, run: Run | None = FOLDER) -> tuple[Run, list[tuple[Name, Digest]]]:
+        """Find what an earlier process left: its blobs and pending manifests, not its open uploads.
+
+        Return of which run that is, and what `belong_to` returns. Without a run nothing of it answers before that.
+        """
         await run_in_thread(shutil.rmtree, self.root / "uploads", ignore_errors=True)
         for folder in ("uploads", "blobs/sha256", "blobs/sha512", "links", "pending"):
             await makedirs(self.root / folder, exist_ok=True)
         await self.pending.recover()
         await self.recover()
+        before = self.run = await run_in_thread(read_run, self.root)
+        return before, await self.belong_to(run) if run else []
+
+    async def belong_to(self, run: Run) -> list[tuple[Name, Digest]]:
+        """Work for a run from now on; forget what another one has pushed, and return its pending manifests.
+
+        Bytes of blobs stay in the cache, but no repository sees them. Raise Denied where the disk fails.
+        """
+        forgotten = list[tuple[Name, Digest]]()
+        with disk_troubles(self.root):
+            if run.is_same(self.run):
+                self.pending.take_up()
+                self.take_up()
+                run = Run(run.name, run.keys | self.run.keys)
+            else:
+                forgotten = await self.pending.forget()
+                await self.sessions.cancel_all()
+                await self.forget_links()
+            if run != self.run:
+                await run_in_thread(write_run, self.root, run)
+            self.run = run
+        return forgotten
 
     async def sweep(self) -> None:
         """Cancel idle uploads, and remove blobs that no manifest claimed in time."""

@@ -28,7 +28,7 @@ from proxy.runtime.limits import UPSTREAMS, Policy
 from proxy.runtime.transport import FAILURES, in_words
 from proxy.text import counted, format_duration
 from proxy.upstreams.failures import UpstreamFailed, WrongBytes
-from proxy.upstreams.hosts import Remote
+from proxy.upstreams.hosts import AddressUnusable, Remote
 from proxy.upstreams.tokens import SERVICE, Tokens, authorization, refusal
 
 _log = logging.getLogger(__name__)
@@ -170,6 +170,11 @@ class UpstreamClient:
                 response.release()
                 await self._tokens.renew(remote, sent, response.headers.getall("WWW-Authenticate", []))
                 response = await self._followed(remote, method, url, headers, self._tokens.current(remote))
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise UpstreamFailed(
+                f"{remote.upstream.host} gives no answer: the certificate of {error.host} is not trusted; "
+                "SSL_CERT_FILE can name a file with that of its authority"
+            ) from None
         except FAILURES as error:
             raise RetryableError(in_words(error)) from None
         held.callback(response.release)
@@ -179,7 +184,7 @@ class UpstreamClient:
         self, remote: Remote, method: str, url: URL, headers: dict[str, str], authorized: str
     ) -> aiohttp.ClientResponse:
         """Ask, and go where the answer points to; only the upstream itself gets what a request is authorized with."""
-        origin = remote.upstream.origin
+        origin, host = remote.upstream.origin, remote.upstream.host
         for _ in range(_HOPS):
             response = await self._http().request(
                 method,
@@ -192,10 +197,11 @@ class UpstreamClient:
             if response.status not in _REDIRECTS:
                 return response
             response.release()
-            url = url.join(URL(response.headers.get("Location", ""), encoded=True))
-            if url.scheme not in {"https", origin.scheme} or not url.host or url.user or url.password:
-                raise UpstreamFailed(f"{remote.upstream.host} redirects to an address that cannot be used: no https")
-        raise UpstreamFailed(f"{remote.upstream.host} redirects in a circle")
+            try:
+                url = remote.upstream.address(response.headers.get("Location", ""), url)
+            except AddressUnusable as why:
+                raise UpstreamFailed(f"{host} redirects to an address that cannot be used: {why}") from None
+        raise UpstreamFailed(f"{host} redirects in a circle")
 
     def _checked(self, remote: Remote, what: str, response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
         host, status = remote.upstream.host, response.status

@@ -22,6 +22,10 @@ class Login:
     password: str = field(repr=False)
 
 
+class AddressUnusable(Exception):
+    """Nothing is asked at an address that an upstream names; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """A registry: its host as names of images have it, the origin of its URLs, and the login if there is one."""
@@ -29,6 +33,22 @@ class Upstream:
     host: str
     origin: URL
     login: Login | None = field(default=None, repr=False)
+
+    def address(self, text: str, base: URL | None = None) -> URL:
+        """Return an address that this registry names, perhaps relative to another one. Raise AddressUnusable."""
+        try:
+            url = URL(text, encoded=base is not None)
+            url = base.join(url) if base else url
+            (url.host or "").encode("idna")  # as the resolver does
+        except ValueError:
+            raise AddressUnusable("it is not valid") from None
+        if not url.host:
+            raise AddressUnusable("it has no host")
+        if url.scheme not in {"https", self.origin.scheme}:
+            raise AddressUnusable("it has to be https")
+        if url.user or url.password:
+            raise AddressUnusable("it has a login in it")
+        return url
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,19 @@ TLS, unless the upstream itself is on this machine.
 import asyncio
 import re
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from weakref import WeakValueDictionary
 
 import aiohttp
-from yarl import URL
 
 from proxy.artifacts.actions.http import json_object, read_bounded
 from proxy.artifacts.retry import RetryableError, is_retryable
 from proxy.events import EventBus
 from proxy.upstreams.failures import Refused, UpstreamFailed
-from proxy.upstreams.hosts import Remote
+from proxy.upstreams.hosts import AddressUnusable, Remote
 
 SERVICE = "upstream"  # in the events
 _PARAMETER = re.compile(r'([\w-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))[\s,]*', re.ASCII)
@@ -52,7 +52,7 @@ class Tokens:
     http: Callable[[], aiohttp.ClientSession]
     events: EventBus = field(default_factory=EventBus)
     _held: OrderedDict[Remote, tuple[str, float]] = field(default_factory=OrderedDict)  # until when (monotonic)
-    _asking: defaultdict[Remote, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _asking: WeakValueDictionary[Remote, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def current(self, remote: Remote) -> str:
         """Return what to send with a request for a repository; empty before its registry has asked for anything."""
@@ -64,7 +64,7 @@ class Tokens:
 
         Raise UpstreamFailed if there is nothing that it would take, RetryableError if another try may go better.
         """
-        async with self._asking[remote]:
+        async with self._asking.setdefault(remote, asyncio.Lock()):
             if self.current(remote) not in {"", refused}:
                 return
             given, login = parse_challenges(challenges), remote.upstream.login
@@ -77,14 +77,14 @@ class Tokens:
                 raise refusal(remote)
             self._held.move_to_end(remote)
         while len(self._held) > _MOST:
-            forgotten, _ = self._held.popitem(last=False)
-            self._asking.pop(forgotten, None)
+            self._held.popitem(last=False)
 
     async def _fetch(self, remote: Remote, challenge: Mapping[str, str]) -> tuple[str, float]:
-        login, origin = remote.upstream.login, remote.upstream.origin
-        realm = URL(challenge.get("realm", ""))
-        if realm.scheme not in {"https", origin.scheme} or not realm.host or realm.user or realm.password:
-            raise UpstreamFailed(f"{remote.upstream.host} names a token server that cannot be used: it has to be https")
+        login = remote.upstream.login
+        try:
+            realm = remote.upstream.address(challenge.get("realm", ""))
+        except AddressUnusable as why:
+            raise UpstreamFailed(f"{remote.upstream.host} names a token server that cannot be used: {why}") from None
         scope = challenge.get("scope") or f"repository:{remote.path}:pull"
         query = {"service": challenge["service"]} if "service" in challenge else {}
         basic = aiohttp.encode_basic_auth(login.user, login.password, "utf-8") if login else ""

@@ -227,3 +227,19 @@ async def test_a_relay_that_only_reads_removes_nothing(emulate: Emulate, relays:
     assert answer.error == (403, "DENIED")
     assert "session" in answer.message
     assert names(actions) == ["image-app@v1"]
+
+
+async def test_what_another_job_has_deleted_answers_no_more_by_digest_once_the_run_was_listed(
+    emulate: Emulate, relays: Relays
+) -> None:
+    relays.limits = Limits(listing_fresh=0.0)
+    actions = emulate()
+    writer, reader = await relays.start(actions), await relays.start(actions, actions.job("deploy"))
+    pushed = await writer.push_image("v1")
+    assert (await reader.get("v1")).body == pushed.content
+    assert (await reader.get(pushed.digest)).body == pushed.content
+
+    assert (await writer.ask("DELETE", "/v2/app/manifests/v1")).status == 202
+
+    assert (await reader.get("v1")).status == 404
+    assert (await reader.get(pushed.digest)).status == 404

@@ -1,6 +1,7 @@
 """What is not here comes from the registry that the client names: exactly, once, and from no other."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -347,12 +348,25 @@ async def test_a_token_that_has_expired_is_renewed_once(there: FakeUpstream, rel
     assert len([each for each in there.asked if each.host == "token"]) == 2
 
 
-@pytest.mark.parametrize("realm", ["ftp://127.0.0.1/token", "http://user:secret@127.0.0.1/token", "/token", ""])
-async def test_a_token_server_that_cannot_be_used(there: FakeUpstream, relay: Relay, realm: str) -> None:
-    there.realm = realm or "x"
+UNUSABLE = [
+    ("ftp://127.0.0.1/", "it has to be https"),
+    ("http://user:secret@127.0.0.1/", "it has a login in it"),
+    ("http://[::1", "it is not valid"),
+    ("https://registry.example:99999/", "it is not valid"),
+    ("https://registry.example:port/", "it is not valid"),
+    ("https://a..example/", "it is not valid"),
+]
+
+
+@pytest.mark.parametrize(("realm", "why"), [*UNUSABLE, ("/token", "it has no host"), ("x", "it has no host")])
+async def test_a_token_server_that_cannot_be_used(there: FakeUpstream, relay: Relay, realm: str, why: str) -> None:
+    there.realm = realm
     there.add_image("team/app", "v1")
 
-    assert (await pull(relay, "team/app", "v1")).error == (403, "DENIED")
+    answer = await pull(relay, "team/app", "v1")
+
+    assert answer.error == (403, "DENIED")
+    assert answer.message == f"docker.io names a token server that cannot be used: {why}"
     assert not [each for each in there.asked if each.host == "token"]
 
 
@@ -386,6 +400,30 @@ async def test_wrong_bytes_are_never_served_whole_nor_kept(there: FakeUpstream, 
     assert relay.files("blobs") == []
     assert (await blob(relay, "library/alpine", Digest.of(layer))).body == layer
     assert (await blob(relay, "library/alpine", Digest.of(b"small"))).body == b"small"
+
+
+async def test_the_file_of_wrong_bytes_is_closed_at_once(there: FakeUpstream, relay: Relay) -> None:
+    def opened() -> list[str]:
+        return [path for path in map(_target, Path("/proc/self/fd").iterdir()) if str(relay.data / "spool") in path]
+
+    there.add_image("library/alpine", "3", layers=(b"small",))
+    await pull(relay, "library/alpine", "3")
+    there.plan["blobs"] += [content(b"other")] * 5
+    gc.disable()
+    try:
+        for _ in range(5):
+            assert (await blob(relay, "library/alpine", Digest.of(b"small"))).status == 403
+        await until(lambda: not relay.files("uploads"))
+        assert opened() == []
+    finally:
+        gc.enable()
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError:  # closed meanwhile
+        return ""
 
 
 async def test_a_wrong_manifest_is_not_served(there: FakeUpstream, relay: Relay) -> None:
@@ -488,13 +526,16 @@ async def test_a_tag_is_asked_for_again_after_a_while_and_answers_though_its_reg
         assert (await pull(relay, "library/alpine", "3")).body == second.content
 
 
-@pytest.mark.parametrize("place", ["ftp://127.0.0.1/", "http://user:x@127.0.0.1/"])
-async def test_redirects_that_are_not_followed(there: FakeUpstream, relay: Relay, place: str) -> None:
+@pytest.mark.parametrize(("place", "why"), UNUSABLE)
+async def test_redirects_that_are_not_followed(there: FakeUpstream, relay: Relay, place: str, why: str) -> None:
     there.add_image("library/alpine", "3")
     await pull(relay, "library/alpine", "3")
     there.plan["blobs"].append(status(307, Location=place))
 
-    assert (await blob(relay, "library/alpine", Digest.of(b"layer"))).error == (403, "DENIED")
+    answer = await blob(relay, "library/alpine", Digest.of(b"layer"))
+
+    assert answer.error == (403, "DENIED")
+    assert answer.message == f"docker.io redirects to an address that cannot be used: {why}"
 
 
 async def test_redirects_in_a_circle(there: FakeUpstream, relay: Relay) -> None:

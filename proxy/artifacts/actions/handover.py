@@ -118,7 +118,8 @@ class Handover:
             session,
             retention=timedelta(days=min(self.retention_days, request.retention_days or self.retention_days)),
             access="read" if request.access == "read" else "write",
-            public_host=request.public_host or (before.public_host if before else ""),
+            public_host=request.public_host
+            or (before.public_host if before and session.is_of_the_run_of(before) else ""),
             repository=request.repository,
             run_id=request.run_id,
             others=others,

@@ -42,15 +42,20 @@ class SessionStore:
         """Refuse what another job of the same attempt has stored, as the store does."""
         return self._store.may_replace(artifact)
 
-    def forget(self) -> None:
-        """Forget what an earlier session has seen."""
+    def forget(self, *, all_of_it: bool = False) -> None:
+        """Forget what an earlier session has seen, and for another run when it expires."""
         self._known = {}
+        if all_of_it:
+            self._expires = {}
 
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts; when the session is over, those that were known before."""
         if not self._is_over():
+            session = self._sessions.current
             try:
                 listed = await self._store.listed()
+                if session is not self._sessions.current:  # it may be of another run, which is listed anew
+                    return listed
                 self._known = {
                     each.id: replace(each, expires=each.expires or self._expires.get(each.id)) for each in listed
                 }

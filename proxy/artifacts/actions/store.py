@@ -60,27 +60,28 @@ class ActionsStore:
         form: Literal["zip", "raw"] = "zip",
         reserved: Path | None = None,
     ) -> None:
-        self.closed = "there is no session"
-        self.any_job = any_job
-        self._storage = storage
-        self._trust = trust
-        self._folder = folder
+        self.closed, self.any_job = "there is no session", any_job
+        self._storage, self._trust, self._folder = storage, trust, folder
         self._raw = form == "raw"
         self._service: ResultsService | None = None
         self._reader: Reader | None = None
         self._tails, self._early = Tails(), EarlyUploads(storage)
         self._reserved = ReservedNames(reserved or folder / "reserved.json")
+        self._forget()
+
+    def _forget(self) -> None:
         self._seen: list[Artifact] = []  # the newest listing
-        self._latest = datetime.fromtimestamp(0, UTC)  # creation of what is known
-        self._has_listed = False
+        self._latest, self._has_listed = datetime.fromtimestamp(0, UTC), False  # creation of what is known
         self._unfinished: set[str] = set()  # names that this relay reserved; some servers list them
         self._used: set[str] = set()  # names that this relay reserved, and has not freed
         self._unlisted: dict[str, Artifact] = {}  # by id; what was stored, and no listing has shown yet
         self._deleted: set[str] = set()  # ids of what a listing may still show
         self._own: dict[str, RemoteFile] = {}  # by id; of what was stored, until somebody opens it
 
-    def open_with(self, service: ResultsService) -> None:
+    def open_with(self, service: ResultsService, *, is_another_run: bool = False) -> None:
         """Use a session, to read and to write, from now on."""
+        if is_another_run:
+            self._forget()
         if self._service and self._service.session.run == service.session.run:
             service.has_artifacts = service.has_artifacts or self._service.has_artifacts
         self._service, self._reader = service, RunReader(service)

@@ -1,8 +1,11 @@
 """What registries ask for, in `WWW-Authenticate`."""
 
 import pytest
+from aiohttp import ClientSession
 
-from proxy.upstreams.tokens import parse_challenges
+from proxy.upstreams.failures import Refused
+from proxy.upstreams.hosts import Remote, Upstreams
+from proxy.upstreams.tokens import Tokens, parse_challenges
 
 HUB = {"realm": "https://auth.docker.io/token", "service": "registry.docker.io", "scope": "repository:a/b:pull,push"}
 
@@ -22,3 +25,15 @@ HUB = {"realm": "https://auth.docker.io/token", "service": "registry.docker.io",
 )
 def test_challenges(headers: list[str], expected: dict[str, dict[str, str]]) -> None:
     assert parse_challenges(headers) == expected
+
+
+async def test_nothing_is_remembered_of_repositories_that_were_refused() -> None:
+    tokens, upstreams = Tokens(ClientSession), Upstreams(["ghcr.io"])
+
+    for number in range(100):
+        remote = upstreams.named(f"ghcr.io/team/app-{number}", "")
+        assert isinstance(remote, Remote)
+        with pytest.raises(Refused):
+            await tokens.renew(remote, "", [])
+
+    assert len(tokens._asking) <= 1
