@@ -95,7 +95,7 @@ def idle(relay: Relay, _: Promises) -> Iterator[None]:
     with connected(relay, "GET /v2/", b"\r\n") as client:
         answer = http.client.HTTPResponse(client)
         answer.begin()
-        assert answer.read() == b"{}"
+        assert json.load(answer) == {}
         yield
         assert client.recv(1) == b""
 
@@ -106,7 +106,7 @@ def kept_alive(relay: Relay, promises: Promises) -> Iterator[None]:
     with connected(relay, "GET /v2/", b"\r\n") as client, stuck_pull(relay, promises):
         answer = http.client.HTTPResponse(client)
         answer.begin()
-        assert answer.read() == b"{}"
+        assert json.load(answer) == {}
         asking = threading.Timer(1, client.sendall, [b"GET /relay/health HTTP/1.1\r\nHost: localhost\r\n\r\n"])
         asking.start()
         yield
