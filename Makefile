@@ -25,11 +25,10 @@ actions-tools: # first, because it needs what only the user can install
 actions-emulator: actions-tools $(BIN)/.ready ## GitHub's artifact service on this machine; prints the environment of a relay
 	$(BIN)/python -m tests.fakes.actions --port $(ACTIONS_PORT) --data $(ACTIONS_DATA)
 
-# The pages of docs/ are read in any locale. Tests with engines wait for a third of their time: one worker more.
+# The pages of docs/ are read in any locale.
 test: export PYTHONUTF8 = 1
 test: $(BIN)/.ready ## all tests that this machine can run; with REQUIRE_TOOLS=1 all of them, and coverage
-	$(BIN)/pytest --maxprocesses 4 --dist worksteal \
-	  $(if $(filter 1,$(REQUIRE_TOOLS)),--numprocesses $(shell expr $$(nproc) + 1) --cov=proxy --cov=config,--numprocesses auto)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(if $(filter 1,$(REQUIRE_TOOLS)),--cov=proxy --cov=config)
 
 check: $(BIN)/.ready ## format, lint, types, import contracts, size of functions and files
 	$(BIN)/ruff format --check .
