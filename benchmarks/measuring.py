@@ -135,11 +135,6 @@ def peak_rss(pid: int) -> int:
     raise Failed(f"process {pid} has no VmHWM")
 
 
-def open_files(pid: int) -> int:
-    """Return how many descriptors a process has."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
 def cpu_seconds(pid: int) -> float:
     """Give the seconds that processors have worked for a process so far, in the kernel too."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
