@@ -1,176 +1,165 @@
-"""What a crowd costs: the time of one fast reader beside it, and memory; the relay beside Debian's docker-registry.
+"""What crowds cost: others beside them, memory and descriptors; the relay beside Debian's docker-registry.
 
-A layer of 50 MiB is pulled by one client alone, and again in each crowd: 200 pulls, 50 pushes, 300 readers that read
-nothing, 100 that read 300 KB/s. All clients are one process, the crowd and the fast one two, so that they share two
-cores with the registry. Every crowd meets a registry that was just started.
+Beside each crowd one client pulls a layer of 50 MiB, a few times, and then four ask for a manifest, one request after
+the other on each connection. The crowd and these clients are two processes, so that they share two cores with the
+registry. Every crowd meets a registry that was just started.
 """
 
 import argparse
-import hashlib
-import socket
-import subprocess
+import statistics
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import repeat, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.measuring import MIB, Failed, Registry, Server, load, mib, noise, peak_rss, relay, table
+from benchmarks.asking import Request, ask
+from benchmarks.crowds import CROWDS, SIZE, at_work
+from benchmarks.many_layers import Image
+from benchmarks.measuring import MANIFEST, MIB, Failed, Registry, Server, load, mib, noise, peak_rss, relay, table
 from benchmarks.registries import docker_registry
+from benchmarks.watching import Descriptors, Watch
 
-_SIZE = 50 * MIB
 _RSS = 150 * MIB
-_GATHER = 3.0  # seconds until a crowd is at work
-_SLOW = 300_000  # bytes per second
-_TICK = 0.1  # seconds between two reads of a slow reader
+_FILES = 256  # descriptors of all but connections
 _SPARE = 0.2  # seconds that a fast reader may lose in a crowd, beside twice its time alone
+_READS = 3  # of the fast reader
+_READING = 10.0  # seconds after which it does not begin again
+_ASKING = 3.0  # seconds of requests for a manifest
+_MANIFEST: Request = ("GET", "/v2/load/manifests/v1", f"Accept: {MANIFEST}\r\n")
 
 
 class Result(NamedTuple):
-    """The time of a fast reader in a crowd, and the most memory of the registry."""
+    """What one registry did in one crowd: seconds, and bytes."""
+
+    reader: float
+    half: float  # of the requests for a manifest were answered within this time
+    slowest: float  # all but 1 %
+    rss: int
+    descriptors: Descriptors
+    was_over: bool  # the crowd had ended before all was measured
+
+
+class Compared(NamedTuple):
+    """A crowd, with the results of all rounds of the relay and of docker-registry."""
 
     crowd: str
-    seconds: float
-    rss: int
-
-
-Member = Callable[[int, str, int, threading.Event], None]
-
-
-def _asked(port: int, digest: str) -> socket.socket:
-    opened = socket.create_connection(("127.0.0.1", port))
-    opened.sendall(f"GET /v2/load/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    return opened
-
-
-def _idle(port: int, digest: str, _: int, over: threading.Event) -> None:
-    """Ask for the layer, and read nothing of it."""
-    with _asked(port, digest):
-        over.wait()
-
-
-def _slow(port: int, digest: str, _: int, over: threading.Event) -> None:
-    """Read 300 KB/s."""
-    with _asked(port, digest) as opened:
-        while not over.wait(_TICK):
-            opened.recv(int(_SLOW * _TICK), socket.MSG_WAITALL)
-
-
-def _pulling(port: int, digest: str, _: int, over: threading.Event) -> None:
-    """Pull the layer once, as fast as it comes."""
-    if not over.is_set():
-        Registry(port, "load").pull(digest)
-
-
-def _pushing(port: int, _: str, number: int, over: threading.Event) -> None:
-    """Push a layer of its own."""
-    if not over.is_set():
-        Registry(port, f"load{number}").push(noise(_SIZE))
-
-
-CROWDS: dict[str, tuple[int, Member]] = {
-    "alone": (0, _idle),
-    "200 pulls": (200, _pulling),
-    "50 pushes": (50, _pushing),
-    "300 that read nothing": (300, _idle),
-    "100 at 300 KB/s": (100, _slow),
-}
+    ours: Sequence[Result]
+    theirs: Sequence[Result]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crowds", nargs="+", choices=CROWDS, default=list(CROWDS), help="all by default")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", help="where the data goes, 6 GiB at most; default: the folder for temporary files")
-    parser.add_argument("--crowd", help=argparse.SUPPRESS)  # this process is one: port, digest, name
     options = parser.parse_args()
-    if options.crowd:
-        return _join(*options.crowd.split(","))
-    print(f"One layer of {mib(_SIZE)}; {load()}\n", flush=True)
-    results: list[list[Result]] = []
-    for start in (relay, docker_registry):
-        with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=options.folder) as data:
-            try:
-                results.append(
-                    [_measured(start, Path(data, f"{number}"), crowd) for number, crowd in enumerate(CROWDS)]
-                )
-            except (Failed, OSError) as error:
-                print(f"{type(error).__name__}: {error}", file=sys.stderr)
-                return 1
-    print(_report(*results), f"\nAt the end: {load()}")
-    return 0 if all(_is_sound(each, results[0][0]) for each in results[0]) else 1
+    print(f"A layer of {mib(SIZE)}, {options.rounds} rounds; {load()}\n", flush=True)
+    measure = partial(_measured, options.folder)
+    try:
+        results = [
+            Compared(
+                crowd,
+                [measure(relay, crowd) for _ in range(options.rounds)],
+                [measure(docker_registry, crowd) for _ in range(options.rounds)],
+            )
+            for crowd in dict.fromkeys(["alone", *options.crowds])
+        ]
+        print(_report(results), flush=True)
+        if "manifest" in options.crowds:
+            print(_of_many_layers(options.folder), flush=True)
+    except (Failed, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(f"\nAt the end: {load()}")
+    return 0 if all(not missed(each, results[0]) for each in results) else 1
 
 
-def _join(port: str, digest: str, name: str) -> int:
-    """Be a crowd until the end of standard input."""
-    over, (count, member) = threading.Event(), CROWDS[name]
-
-    def take_part(number: int) -> None:
-        with suppress(OSError, Failed):
-            member(int(port), digest, number, over)
-
-    for number in range(count):
-        threading.Thread(target=take_part, args=(number,), daemon=True).start()
-    sys.stdin.read()
-    over.set()
-    return 0
-
-
-def _measured(start: Callable[[Path], Server], data: Path, crowd: str) -> Result:
-    """Pull the layer in a crowd."""
-    with start(data) as server:
+def _measured(folder: str | None, start: Callable[[Path], Server], name: str) -> Result:
+    """Measure one registry in one crowd."""
+    with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=folder) as data, start(Path(data)) as server:
         registry = Registry(server.port, "load")
-        layer = registry.push(noise(_SIZE))
+        layer = registry.push(noise(SIZE))
         registry.tag("v1", layer)
         registry.pull(layer[0])
-        command = [sys.executable, "-m", "benchmarks.load", "--crowd", f"{server.port},{layer[0]},{crowd}"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE) as others:
-            time.sleep(_GATHER)
-            began = time.monotonic()
-            with _asked(server.port, layer[0]) as opened:
-                _read(opened)
-            took = time.monotonic() - began
-            others.kill()
-        result = Result(crowd, took, peak_rss(server.pid))
-    print(Path(server.command[0]).name, *result, sep="  ", file=sys.stderr, flush=True)
+        if name == "manifest":
+            Image(server.port).send_layers()
+        with Watch(server.pid) as watch, at_work(server.port, layer[0], name) as crowd:
+            reader = statistics.median(_pulls(registry, layer[0]))
+            end = time.monotonic() + _ASKING
+            asked = ask(server.port, takewhile(lambda _: time.monotonic() < end, repeat(_MANIFEST)), connections=4)
+            was_over = crowd.poll() is not None
+        half, slowest = statistics.median(asked.each), asked.slowest(0.01)
+        result = Result(reader, half, slowest, peak_rss(server.pid), watch.most, was_over)
+    print(Path(server.command[0]).name, name, *result, sep="  ", file=sys.stderr, flush=True)
     return result
 
 
-def _read(opened: socket.socket) -> str:
-    """Read an answer with the whole layer."""
-    left, found = _SIZE, hashlib.sha256()
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += opened.recv(1024)
-    body = head.partition(b"\r\n\r\n")[2]
-    while True:
-        found.update(body)
-        left -= len(body)
-        if not left:
-            return found.hexdigest()
-        if not (body := opened.recv(MIB)):
-            raise Failed(f"{left} bytes of the layer did not come")
+def _pulls(registry: Registry, digest: str) -> Iterator[float]:
+    """Pull a layer a few times, and yield the seconds of each."""
+    end = time.monotonic() + _READING
+    for _ in range(_READS):
+        began = time.monotonic()
+        registry.pull(digest)
+        yield time.monotonic() - began
+        if time.monotonic() > end:
+            break
 
 
-def _is_sound(result: Result, alone: Result) -> bool:
-    return result.rss < _RSS and result.seconds <= 2 * alone.seconds + _SPARE
+def _of_many_layers(folder: str | None) -> str:
+    """Push and pull an image of very many layers, alone."""
+    found = list[dict[str, float]]()
+    for start in (relay, docker_registry):
+        with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=folder) as data, start(Path(data)) as server:
+            image = Image(server.port)
+            with Watch(server.pid) as watch:
+                found.append(image.took())
+            print(f"{start.__name__}: {watch.most}, {mib(peak_rss(server.pid))}", file=sys.stderr, flush=True)
+    ours, theirs = found
+    rows = [(step, f"{seconds:.2f} s", f"{theirs[step]:.2f} s") for step, seconds in ours.items()]
+    return "\n" + table([("an image of 5,000 layers, alone", "image-relay", "docker-registry"), *rows])
 
 
-def _report(ours: Sequence[Result], theirs: Sequence[Result]) -> str:
-    head = ("a fast reader", "image-relay", "peak RSS", "sound", "docker-registry", "peak RSS")
-    rows = [
-        (
-            our.crowd,
-            f"{our.seconds:.2f} s",
-            mib(our.rss),
-            "yes" if _is_sound(our, ours[0]) else "NO",
-            f"{their.seconds:.2f} s",
-            mib(their.rss),
-        )
-        for our, their in zip(ours, theirs, strict=True)
-    ]
-    return table([head, *rows])
+def missed(each: Compared, alone: Compared) -> str:
+    """Return which bounds the relay misses in a crowd."""
+    most = 2 * _median(alone.ours, "reader") + _SPARE
+    missed = {
+        "reader": _median(each.ours, "reader") > most,
+        "p99": _median(each.ours, "slowest") > _median(each.theirs, "slowest"),
+        "RSS": max(result.rss for result in each.ours) >= _RSS,
+        "files": max(result.descriptors.files for result in each.ours) >= _FILES,
+    }
+    return ", ".join(bound for bound, is_missed in missed.items() if is_missed)
+
+
+def _median(results: Sequence[Result], field: str) -> float:
+    return float(statistics.median(getattr(result, field) for result in results))
+
+
+def _report(results: Sequence[Compared]) -> str:
+    head = ("crowd", "registry", "a fast reader", "manifest p50", "p99", "peak RSS", "descriptors", "missed")
+    rows: list[tuple[str, ...]] = [head]
+    for each in results:
+        rows.append(_row(each.crowd, "image-relay", each.ours, missed(each, results[0]) or "-"))
+        rows.append(_row(each.crowd, "docker-registry", each.theirs, ""))
+    return table(rows)
+
+
+def _row(crowd: str, registry: str, results: Sequence[Result], missed: str) -> tuple[str, ...]:
+    over = " (over early)" if CROWDS[crowd].size and any(result.was_over for result in results) else ""
+    return (
+        CROWDS[crowd].title + over,
+        registry,
+        f"{_median(results, 'reader'):.2f} s",
+        f"{1e3 * _median(results, 'half'):.1f} ms",
+        f"{1e3 * _median(results, 'slowest'):.1f} ms",
+        mib(max(result.rss for result in results)),
+        str(max(result.descriptors for result in results)),
+        missed,
+    )
 
 
 if __name__ == "__main__":

@@ -1,148 +1,224 @@
-"""A folder with many repositories and a repository with many tags: how long listings take, and others beside them.
+"""Very many repositories, and one of very many tags: how long listings take, and others beside them.
 
-Then the manifest of an image of very many layers, beside Debian's docker-registry.
+One image is pushed; its archive is then there under all other names too: as copies of the file, or as artifacts of the
+emulator with the same bytes. The relay that lists them has just started, on an empty disk with the Actions store.
 """
 
 import argparse
-import hashlib
-import json
+import shutil
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection
-from itertools import islice, repeat, takewhile
+from itertools import repeat, takewhile
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.asking import Asked, Request, ask
-from benchmarks.measuring import CONFIG, MANIFEST, Failed, Registry, Server, load, manifest, open_files, relay, table
-from benchmarks.registries import docker_registry
+from benchmarks.handover import storage
+from benchmarks.measuring import (
+    MIB,
+    ROOT,
+    Failed,
+    Registry,
+    Server,
+    load,
+    mib,
+    noise,
+    peak_rss,
+    relay,
+    table,
+    without_settings,
+)
+from benchmarks.watching import Watch
+from proxy.artifacts.naming import SUFFIX, Naming
+from proxy.oci.names import Name, Tag
+from tests.fakes.actions.options import Options
+from tests.fakes.actions.threads import in_thread
 
-_LISTINGS = ("/v2/_catalog", "/v2/many/tags/list", "/v2/none/manifests/v1", "/relay/images", "/relay/summary")
-_OTHER: Request = ("GET", "/v2/many/manifests/v1")
+_IMAGES = "/relay/images"
+_LIST = "image-relay list"
+_LISTINGS = ("/v2/_catalog", "/v2/many/tags/list", _IMAGES, "/relay/summary", _LIST)
+_OTHER: Request = ("GET", "/v2/many/manifests/v0")
 _LONGEST = 2.0  # seconds of a listing
 _SLOWEST = 0.1  # seconds of all but 1 % of the other requests
-_MOST = 256  # descriptors
+_MOST = 256  # descriptors that are no connections
+_RSS = 150 * MIB
+_WARM = 200  # requests before the others
+_BETWEEN = 0.5  # seconds between two listings
+_JOIN = 20.0  # seconds in which the emulator has to end
+
+
+class Row(NamedTuple):
+    """How long a listing took, twice, and what others saw meanwhile."""
+
+    listing: str
+    seconds: list[float]
+    others: Asked
+
+    @property
+    def missed(self) -> str:
+        """Which bounds it misses."""
+        slow = [which for which, each in zip(("first", "again"), self.seconds, strict=True) if each >= _LONGEST]
+        return ", ".join([*slow, *(["p99"] if self.others.slowest(0.01) >= _SLOWEST else [])])
+
+    def cells(self) -> tuple[str, ...]:
+        """Write it as a row of the table."""
+        seconds = (f"{each:.2f} s" for each in self.seconds)
+        slowest = f"{1e3 * self.others.slowest(0.01):.0f} ms", f"{max(self.others.each):.2f} s"
+        return self.listing, *seconds, *slowest, self.missed or "-"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repositories", type=int, default=10_000)
-    parser.add_argument("--tags", type=int, default=2_000)
-    parser.add_argument("--layers", type=int, default=5_000)
+    parser.add_argument("--tags", type=int, default=2_000, help="of one repository more")
+    parser.add_argument("--stores", nargs="+", choices=_STORES, default=list(_STORES))
     parser.add_argument("--folder", help="where the data goes; default: the folder for temporary files")
     options = parser.parse_args()
-    print(load(), flush=True)
-    with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=options.folder) as data:
-        is_sound = _listings(Path(data, "many"), options.repositories, options.tags)
-        rows = [("a manifest of many layers", "seconds", "descriptors")]
-        for start in (relay, docker_registry):
-            took, descriptors = _layers(start, Path(data, start.__name__), options.layers)
-            rows.append((start.__name__, f"{took:.2f}", str(descriptors)))
-    print(table(rows), f"\nAt the end: {load()}")
+    names = list(_names(options.repositories, options.tags))
+    print(f"{options.repositories} repositories, and one of {options.tags} tags; {load()}", flush=True)
+    is_sound = True
+    for store in options.stores:
+        with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=options.folder) as data:
+            try:
+                with _STORES[store](Path(data), names) as server:
+                    is_sound = _is_sound(server, store) and is_sound
+            except (Failed, OSError, EOFError, subprocess.SubprocessError) as error:
+                print(f"{type(error).__name__}: {error}", file=sys.stderr)
+                return 1
+    print(f"\nAt the end: {load()}")
     return 0 if is_sound else 1
 
 
-def _listings(data: Path, repositories: int, tags: int) -> bool:
-    with relay(data) as server:
-        registry = Registry(server.port, "many")
-        config, layer = registry.push(iter([CONFIG])), registry.push(iter([b"layer"]))
-        connection = HTTPConnection("127.0.0.1", server.port)
-        began = time.monotonic()
-        for number in range(repositories):
-            name = f"team{number % 100}/app{number}"
-            for blob in (config, layer):
-                _ask(connection, "POST", f"/v2/{name}/blobs/uploads/?mount={blob[0]}&from=many", 201)
-            _ask(connection, "PUT", f"/v2/{name}/manifests/v1", 201, manifest(config, layer))
-        for number in range(tags):
-            _ask(connection, "PUT", f"/v2/many/manifests/v{number}", 201, manifest(config, layer))
-        print(f"{repositories + tags} pushes took {time.monotonic() - began:.0f} s", flush=True)
-        _look(server)
-    with relay(data) as server:
-        rows, is_sound = [["", "first", "again", "p99 of others", "slowest"]], True
-        for path in _LISTINGS:
-            ask(server.port, islice(repeat(_OTHER), 100), connections=4)
-            seconds, others = _beside(server.port, path)
-            slowest = others.slowest(0.01)
-            rows.append(
-                [path, *(f"{each:.2f} s" for each in seconds), f"{1e3 * slowest:.0f} ms", f"{max(others.each):.2f} s"]
-            )
-            is_sound = is_sound and max(seconds) < _LONGEST and slowest < _SLOWEST
-        print(table(rows), flush=True)
-        return is_sound and _look(server) < _MOST
+def _names(repositories: int, tags: int) -> Iterator[str]:
+    """Yield the names of all artifacts but the one that is pushed, `many:v0`."""
+    naming = Naming("image-")
+    for number in range(repositories):
+        yield naming.encode(Name.parse(f"team{number % 100}/app{number}"), Tag.parse("v1"))
+    for number in range(1, tags):
+        yield naming.encode(Name.parse("many"), Tag.parse(f"v{number}"))
 
 
-def _beside(port: int, path: str) -> tuple[list[float], Asked]:
-    """Return how long a listing took, twice, and what other clients saw meanwhile."""
-    over, found = threading.Event(), list[Asked]()
+# Stores that are full
+
+
+@contextmanager
+def _directory(data: Path, names: list[str]) -> Iterator[Server]:
+    """Have a relay whose folder is full."""
+    with relay(data) as server:
+        _push(server)
+    (stored,) = data.glob(f"*{SUFFIX}")
+    for name in names:
+        shutil.copyfile(stored, data / (name + SUFFIX))
+    with relay(data) as server:
+        yield server
+
+
+@contextmanager
+def _actions(data: Path, names: list[str]) -> Iterator[Server]:
+    """Have a relay whose run has all artifacts; the emulator is a process of its own."""
+    (data / "blobs").mkdir()
+    spawned = get_context("spawn")
+    ours, theirs = spawned.Pipe()
+    with storage.prepare(data / "blobs") as blobs:
+        arguments = theirs, data / "emulator", f"http://127.0.0.1:{blobs.port}", names
+        emulator = spawned.Process(target=_emulate, args=arguments, daemon=True)
+        emulator.start()
+        theirs.close()  # so that it is seen here if the process ends
+        options = "--store", "actions", "--artifact-format", "raw"  # a zip has the name of its artifact inside
+        with relay(data / "build", *options, environment=ours.recv()) as server:
+            _push(server)
+        ours.send("full")
+        with relay(data / "test", *options, environment=ours.recv()) as server:
+            yield server
+        ours.send("over")
+        emulator.join(_JOIN)
+
+
+def _emulate(pipe: Connection, folder: Path, origin: str, names: list[str]) -> None:
+    """Serve a run: to a job that pushes one image, and then with all artifacts to another job."""
+    with in_thread(Options(direct=True), folder, origin) as actions:
+        pipe.send(actions.environment(actions.job("build")))
+        pipe.recv()
+        records = actions.ledger.records
+        (stored,) = records
+        records += [replace(stored, id=stored.id + number, name=name) for number, name in enumerate(names, 1)]
+        by_name = {each.name: each for each in records}
+        # The emulator's own search goes through all records, which takes longer than what is measured.
+        actions.ledger.wanted = lambda run, asked: by_name[asked.name]  # type: ignore[method-assign]
+        pipe.send(actions.environment(actions.job("test")))
+        pipe.recv()
+
+
+def _push(server: Server) -> None:
+    registry = Registry(server.port, "many")
+    registry.tag("v0", registry.push(noise(1000)))
+
+
+_STORES: dict[str, Callable[[Path, list[str]], AbstractContextManager[Server]]] = {
+    "directory": _directory,
+    "actions": _actions,
+}
+
+
+# Listings
+
+
+def _is_sound(server: Server, store: str) -> bool:
+    """List all in every way, and print what that took."""
+    with Watch(server.pid) as watch:
+        ask(server.port, repeat(_OTHER, _WARM), connections=4)
+        rows = [_beside(server.port, listing) for listing in _LISTINGS]
+    head = (f"{store} store", "first", "again", "p99 of others", "slowest", "missed")
+    print("", table([head, *(row.cells() for row in rows)]), sep="\n")
+    rss = peak_rss(server.pid)
+    print(f"\n{watch.most.files} descriptors and {watch.most.sockets} connections, {mib(rss)} at most", flush=True)
+    return not any(row.missed for row in rows) and watch.most.files < _MOST and rss < _RSS
+
+
+def _beside(port: int, listing: str) -> Row:
+    """List twice, while other clients ask for a manifest."""
+    over, found, seconds = threading.Event(), list[Asked](), list[float]()
 
     def others() -> None:
-        asked = takewhile(lambda _: not over.is_set(), repeat(_OTHER))
-        found.append(ask(port, asked, connections=4))
+        found.append(ask(port, takewhile(lambda _: not over.is_set(), repeat(_OTHER)), connections=4))
 
-    thread, seconds = threading.Thread(target=others), list[float]()
+    thread = threading.Thread(target=others)
     thread.start()
-    for _ in range(2):
-        connection, began = HTTPConnection("127.0.0.1", port), time.monotonic()
-        connection.request("GET", path)
-        connection.getresponse().read()
-        seconds.append(time.monotonic() - began)
-        time.sleep(0.5)
-    over.set()
-    thread.join()
-    return seconds, found[0]
-
-
-def _layers(start: Callable[[Path], Server], data: Path, count: int) -> tuple[float, int]:
-    """Return how long the manifest of an image of so many layers took, and the most descriptors meanwhile."""
-    with start(data) as server:
-        connection, blobs = HTTPConnection("127.0.0.1", server.port), list[dict[str, object]]()
-        for number in range(count):
-            content = str(number).encode() * 20
-            location = _ask(connection, "POST", "/v2/layers/blobs/uploads/", 202)
-            digest = "sha256:" + hashlib.sha256(content).hexdigest()
-            joined = f"{location}{'&' if '?' in location else '?'}digest={digest}"
-            _ask(connection, "PUT", joined, 201, content, "application/octet-stream")
-            blobs.append(
-                {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": len(content)}
-            )
-
-        config = Registry(server.port, "layers").push(iter([CONFIG]))
-        fields = json.loads(manifest(config, config)) | {"layers": blobs}
-        over, most = threading.Event(), [0]
-
-        def watch() -> None:
-            while not over.wait(0.005):
-                most[0] = max(most[0], open_files(server.pid))
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        began = time.monotonic()
-        _ask(connection, "PUT", "/v2/layers/manifests/v1", 201, json.dumps(fields).encode())
-        took = time.monotonic() - began
+    try:
+        for _ in range(2):
+            began = time.monotonic()
+            (_list if listing == _LIST else _get)(port, listing)
+            seconds.append(time.monotonic() - began)
+            time.sleep(_BETWEEN)
+    finally:
         over.set()
         thread.join()
-        return took, most[0]
+    if not found:
+        raise Failed(f"a request beside {listing} failed")
+    return Row(listing, seconds, found[0])
 
 
-def _look(server: Server) -> int:
-    descriptors = open_files(server.pid)
-    print(f"{descriptors} descriptors", flush=True)
-    return descriptors
-
-
-def _ask(
-    connection: HTTPConnection, method: str, path: str, expected: int, body: bytes = b"", kind: str = MANIFEST
-) -> str:
-    """Send a request, and return the Location of the answer."""
-    path = "/" + path.split("/", 3)[3] if path.startswith("http") else path
-    connection.request(method, path, body, {"Content-Type": kind})
+def _get(port: int, path: str) -> None:
+    connection = HTTPConnection("127.0.0.1", port)
+    connection.request("GET", path)
     answer = connection.getresponse()
     answer.read()
-    if answer.status != expected:
-        raise Failed(f"{method} {path}: {answer.status} instead of {expected}")
-    return answer.headers.get("Location", "")
+    if answer.status != 200:  # noqa: PLR2004 - HTTP's "OK"
+        raise Failed(f"GET {path}: {answer.status}")
+
+
+def _list(port: int, _: str) -> None:
+    command = [sys.executable, "-m", "proxy", "list", "--port", str(port)]
+    subprocess.run(command, check=True, cwd=ROOT, env=without_settings(), stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

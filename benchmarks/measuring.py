@@ -44,7 +44,7 @@ class Server:
         self.command = list(command)
         self.port = port
         self._folder = folder
-        self._environment = {**_without_settings(), **(environment or {})}
+        self._environment = {**without_settings(), **(environment or {})}
         self.started_in = 0.0  # seconds until the first 200 on /v2/
 
     def __enter__(self) -> Self:
@@ -97,8 +97,8 @@ def relay(
     return Server([*before, *command, "--log-level", "warning", *options], port, environment, checkout)
 
 
-def _without_settings() -> dict[str, str]:
-    """Keep the settings of whoever runs the benchmark out of it; byte code is kept, as by every installed relay."""
+def without_settings() -> dict[str, str]:
+    """Return the environment without settings for a relay; byte code is kept, as by every installed relay."""
     without = ("RELAY_", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if not name.startswith(without)}
 
@@ -133,11 +133,6 @@ def peak_rss(pid: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise Failed(f"process {pid} has no VmHWM")
-
-
-def open_files(pid: int) -> int:
-    """Return how many descriptors a process has."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def cpu_seconds(pid: int) -> float:
@@ -179,10 +174,10 @@ class Registry:
         self._ask("PUT", f"{location}{'&' if '?' in location else '?'}digest={digest}", 201)
         return digest, size
 
-    def tag(self, tag: str, layer: tuple[str, int]) -> None:
-        """Push the manifest of an image of one layer, and with it seal the image."""
-        config = self.push(iter([CONFIG]))
-        self._ask("PUT", f"{self._base}/manifests/{tag}", 201, manifest(config, layer), {"Content-Type": MANIFEST})
+    def tag(self, tag: str, *layers: tuple[str, int]) -> None:
+        """Push the manifest of an image, and with it seal the image."""
+        body = manifest(self.push(iter([CONFIG])), *layers)
+        self._ask("PUT", f"{self._base}/manifests/{tag}", 201, body, {"Content-Type": MANIFEST})
 
     def pull(self, digest: str) -> None:
         """Fetch a blob and check it."""
@@ -228,14 +223,14 @@ class Registry:
         return answer
 
 
-def manifest(config: tuple[str, int], layer: tuple[str, int]) -> bytes:
-    """Write the manifest of an image of one layer; both are digest and size."""
+def manifest(config: tuple[str, int], *layers: tuple[str, int]) -> bytes:
+    """Write the manifest of an image; of config and layers it takes digest and size."""
 
     def descriptor(kind: str, blob: tuple[str, int]) -> dict[str, object]:
         return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": blob[0], "size": blob[1]}
 
     fields = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor("config.v1+json", config)}
-    return json.dumps(fields | {"layers": [descriptor("layer.v1.tar+gzip", layer)]}).encode()
+    return json.dumps(fields | {"layers": [descriptor("layer.v1.tar+gzip", each) for each in layers]}).encode()
 
 
 # Figures
