@@ -38,7 +38,7 @@ async def prove(request: web.Request) -> web.Response:
 async def take_session(request: web.Request) -> web.Response:
     """Take a session in; there is no way to get it out again. 200 with a list if something of another run was lost."""
     lost = await request.app[SERVICES].run_change.take_session(await content_of(request))
-    return web.json_response({"lost": [asdict(each) for each in lost]}) if lost else web.Response(status=204)
+    return json_answer({"lost": list(map(asdict, lost))}) if lost else web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def flush(request: web.Request) -> web.Response:

@@ -125,6 +125,7 @@ async def test_what_cannot_be_stored_in_its_run_is_lost_and_the_answer_names_it(
     problem = "the session of this job has expired; push earlier in the job, or split it"
     lost = {"reference": f"app@{pushed.digest}", "run": FIRST, "problem": problem}
     assert (answer.status, answer.json) == (200, {"lost": [lost]})
+    assert answer.body.endswith(b"\n")  # as all answers in JSON
     assert f"app@{pushed.digest} of {FIRST} is lost: {problem}; push it again in that run, by a tag" in caplog.text
     await assert_unknown(relay, pushed)
     assert actions.ledger.records == []
