@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -180,7 +179,7 @@ def test_what_a_cancelled_job_leaves_ends_when_the_runner_ends_its_processes(
         os.kill(pid, signal.SIGKILL)
     while _left():
         time.sleep(0.05)
-    with pytest.raises(URLError, match="refused"):
+    with pytest.raises(OSError, match=r"refused|reset"):  # reset while the kernel still closes what it held
         _health(main)
     left = [path.name for path in temp.iterdir()]
 

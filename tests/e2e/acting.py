@@ -85,10 +85,10 @@ class Acting:
         act, _ = require("act"), require("git")
         self._commit(workflow, files)
         # A runner has none of the images of a workflow before: `docker run` would take them for those of this one.
-        for image in set(
-            self.engine.docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", "localhost:*/*").split()
-        ):
-            self.engine.docker("image", "rm", "--force", image)
+        listed = self.engine.docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", "localhost:*/*")
+        for image in set(listed.split()):
+            if not image.endswith(":<none>"):  # pulled by digest, or replaced: no name leads to it
+                self.engine.docker("image", "rm", "--force", image)
         done = subprocess.run(
             [*self.engine.inside(), act, *self._options(), *options],
             cwd=self._repository,
