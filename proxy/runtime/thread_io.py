@@ -10,7 +10,7 @@ from threading import Semaphore
 from proxy.errors import TarballInvalid
 from proxy.runtime.files import Source
 
-_BATCH = 4 * 1024 * 1024  # bytes that are handed over at once, where they come in smaller chunks
+_BATCH = 2 * 1024 * 1024  # bytes that are handed over at once, where they come in smaller chunks
 _CHUNKS = 1024  # of which that consists, at most: a crowd of one-byte chunks costs 40 bytes each
 _BLOCK = 2 * 1024 * 1024  # bytes that are read at once from something that is read by range
 _MOST = 4 * 1024 * 1024  # bytes of one read, above all of the directory of a zip, which is held in memory
