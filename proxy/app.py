@@ -241,6 +241,7 @@ async def _at_work(services: Services) -> AsyncIterator[None]:
         for work in (
             push.seal_idle(),
             push.superseded.watch(),
+            push.catalog.lingering.watch(),
             services.pulls.watch(),
             services.keeping.watch(),
             services.backend.watch(),

@@ -54,7 +54,7 @@ class Catalog:
         self._opener = Opener(store, naming, limit, self._is_there, folder)
         self._reader = Reader(self._listing, self._opener, naming)
         self._search = Search(self._listing, self._opener, self._reader, naming, is_remote=store.is_remote)
-        self.lingering = ReplacedArchives(limits.replaced_kept)
+        self.lingering = ReplacedArchives(limits.replaced_kept, limits.replaced_most)
 
     @property
     def closed(self) -> str:
@@ -283,7 +283,6 @@ class Catalog:
 
     def _on_listed(self) -> None:
         self._opener.keep(self._listing.is_settled, self._listing.listed)
-        self.lingering.drop_unused()
 
     async def _is_there(self, artifact: Artifact) -> bool:
         """Return whether an artifact that was listed and could not be opened still exists; if not, forget it."""

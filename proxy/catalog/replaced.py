@@ -1,5 +1,6 @@
 """Archives that another one has replaced, and that stay open for as long as somebody pulls from them."""
 
+import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,22 +19,24 @@ class _Held:
 
 
 class ReplacedArchives:
-    """Holds each archive until nobody has asked for it for `kept` seconds."""
+    """Holds each archive until nobody has asked for it for `kept` seconds, and `most` of them: each is an open file."""
 
-    def __init__(self, kept: float) -> None:
+    def __init__(self, kept: float, most: int) -> None:
         self._kept = kept
+        self._most = most
         self._held: list[_Held] = []
 
     def __len__(self) -> int:
         return len(self._held)
 
     def add(self, archives: Iterable[Archive]) -> None:
-        """Hold archives that were replaced now."""
-        self._held += [_Held(each, time.monotonic()) for each in archives]
+        """Hold archives that were replaced now, in the place of those that were not asked for the longest."""
+        held = self._held + [_Held(each, time.monotonic()) for each in archives]
+        self._held = sorted(held, key=lambda each: each.used)[-self._most :]
 
     def find(self, name: Name, digest: Digest) -> Archive | None:
         """Return an archive of a repository that has this content."""
-        self.drop_unused()
+        self._drop_unused()
         for held in self._held:
             if held.archive.name == name and held.archive.has(digest):
                 held.used = time.monotonic()
@@ -42,7 +45,7 @@ class ReplacedArchives:
 
     def forget_root(self, name: Name, root: Digest) -> bool:
         """Forget the archives of a repository that have this root; return whether there were any."""
-        self.drop_unused()
+        self._drop_unused()
         before = len(self._held)
         self._held = [each for each in self._held if (each.archive.name, each.archive.index.root) != (name, root)]
         return len(self._held) < before
@@ -52,7 +55,13 @@ class ReplacedArchives:
         gone = (name, reference)
         self._held = [each for each in self._held if (each.archive.name, each.archive.reference) != gone]
 
-    def drop_unused(self) -> None:
+    async def watch(self) -> None:
+        """Close, again and again, what nobody has asked for lately."""
+        while True:
+            await asyncio.sleep(self._kept / 4)
+            self._drop_unused()
+
+    def _drop_unused(self) -> None:
         """Forget what nobody has asked for lately."""
         since = time.monotonic() - self._kept
         self._held = [each for each in self._held if each.used >= since]

@@ -89,6 +89,7 @@ class Limits:
     listing_fresh: float = 2.0  # for which one listing is good
     index_pieces: int = 200_000  # pieces in the indexes that are kept of a remote store: some 40 MiB of memory
     replaced_kept: float = 60.0  # without a request after which a replaced archive is closed
+    replaced_most: int = 64  # of them that are open at once
 
     # Images whose index comes after its children, under the same tag
     interim: float = 25.0  # after its creation for which an index may take the place of what it names

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -565,3 +566,34 @@ async def test_what_a_pending_manifest_needs_is_not_deleted_while_that_cannot_be
     relay.mend_store()
     assert (await relay.flush()).status == 200
     assert (await relay.get(pushed.digest)).body == pushed.content
+
+
+# What was replaced
+
+
+def still_open(relay: Relay) -> int:
+    """Count the archives that were replaced or removed, and that the relay has open."""
+    found = 0
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            path = str(each.readlink())
+            found += path.startswith(str(relay.data)) and ".tar.zst" in path and path.endswith(" (deleted)")
+    return found
+
+
+@pytest.mark.parametrize("limits", [Limits(replaced_most=5)])
+async def test_of_what_was_replaced_the_newest_is_still_read(relay: Relay) -> None:
+    pushed = [await relay.push_image("v1", layers=[noise(2000 + number)]) for number in range(20)]
+
+    found = [(await relay.get(each.digest)).status for each in pushed]
+
+    assert found == [404] * 14 + [200] * 6
+    assert still_open(relay) == 5
+
+
+@pytest.mark.parametrize("limits", [Limits(replaced_kept=0.1)])
+async def test_what_was_replaced_is_closed_without_any_request(relay: Relay) -> None:
+    for size in range(20):
+        await relay.push_image("v1", layers=[noise(2000 + size)])
+
+    await eventually(lambda: still_open(relay) == 0)
