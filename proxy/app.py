@@ -98,10 +98,7 @@ async def _run(settings: Settings, job: Job, serving: Serving, nonce: bytes) -> 
 
 @asynccontextmanager
 async def serve(
-    settings: Settings,
-    job: Job,
-    limits: Limits = DEFAULT,
-    nonce: bytes = b"",
+    settings: Settings, job: Job, limits: Limits = DEFAULT, nonce: bytes = b""
 ) -> AsyncIterator[tuple[Services, int]]:
     """Serve until the block ends; yield the parts, and the port. Raise CannotListen, StoreUnusable, OSError."""
     with ExitStack() as bound:
@@ -124,12 +121,7 @@ class Reports:
 
 
 @asynccontextmanager
-async def wire(
-    settings: Settings,
-    job: Job,
-    port: int,
-    limits: Limits = DEFAULT,
-) -> AsyncIterator[Services]:
+async def wire(settings: Settings, job: Job, port: int, limits: Limits = DEFAULT) -> AsyncIterator[Services]:
     """Put the parts together and let them work for the block. Raise StoreUnusable, OSError."""
     memory, reports = MemoryBudget(settings.memory_budget), Reports()
     public_host = settings.public_host if "public_host" in settings.model_fields_set else f"localhost:{port}"

@@ -109,9 +109,8 @@ def cut(blob: Blob, most: int) -> Iterator[Blob]:
 
 
 async def _read(blob: Blob, offset: int, stored: int, then: Callable[[Bytes], T]) -> T:
-    at = blob.offset + offset
     try:
-        return await blob.source.read(at, at + stored, then)
+        return await blob.source.read(blob.offset + offset, blob.offset + offset + stored, then)
     except PieceDamaged as error:
         raise _damaged(blob) from error
     except OSError as error:  # of a local or mounted disk
@@ -247,9 +246,20 @@ async def _in_order(
 
 
 async def read_all(blob: Blob) -> bytes:
-    """Return the whole plain content at once; for content that is known to be small, such as manifests."""
-    memory = MemoryBudget(0)
-    return b"".join([b"".join(views) async for views in read_plain(blob, 0, blob.size, memory)])
+    """Return the whole plain content, for content that is known to be small, such as manifests: one thread reads it."""
+
+    def joined(stored: Bytes) -> tuple[bytes, Digest]:
+        plain, view = list[memoryview](), memoryview(stored)
+        for piece in blob.pieces:
+            plain += unframe(view[: piece.stored], piece)
+            view = view[piece.stored :]
+        content = b"".join(plain)
+        proven = blob.digest in blob.findings.verified
+        return content, blob.digest if proven else Digest.of(content, blob.digest.algorithm)
+
+    content, found = await _read(blob, 0, blob.stored, joined)
+    _verify(blob, found)
+    return content
 
 
 async def _plain(blob: Blob, extent: Extent) -> list[memoryview]:
