@@ -1,15 +1,19 @@
 """The action in a job with a service container: what it hands over, to whom, and what it says when it can not."""
 
 import json
+from base64 import b64encode
 
 import pytest
 
+from proxy.oci.digest import Digest
 from tests.action.conftest import Use
 from tests.action.runner import Ended
 from tests.action.stranger import Recorder
+from tests.api.relay import pushed_image
 from tests.e2e.jobs import Jobs
 from tests.e2e.relay import Relay
-from tests.fakes.actions import tokens
+from tests.fakes.actions import kinds, tokens
+from tests.fakes.actions.faults import no_storage_left
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -141,6 +145,47 @@ def test_a_results_service_that_is_not_trusted_is_told_with_the_line_to_add(jobs
     main = _hand_over(jobs, use, relay)
 
     assert f"RELAY_TRUSTED_HOSTS={jobs.actions.origin.removeprefix('http://')}" in main.error
+
+
+def test_what_an_earlier_run_loses_to_this_one_is_told_in_a_warning(jobs: Jobs, use: Use) -> None:
+    secret = "one for all runs"  # noqa: S105
+    trusted = {"RELAY_TRUSTED_HOSTS": jobs.actions.trusted_hosts, "RELAY_SETTLE_SECONDS": "3600"}
+    relay = jobs.start({**trusted, "RELAY_PASSWORD": secret})
+    assert use(relay.port, password=secret).main().status == 0
+    kept = _push_by_digest(relay, secret, b"a layer that is stored")
+    later = jobs.actions.job("build", run=2002)
+    jobs.secrets.add(later.token)
+    environment = {"ACTIONS_RUNTIME_TOKEN": later.token, "GITHUB_RUN_ID": "2002"}
+
+    main = use(relay.port, password=secret, environment=environment).main()
+
+    assert (main.status, main.annotations) == (0, [])
+    assert [each.name for each in jobs.actions.ledger.finished()] == [f"image-app@{kept.replace(':', '+')}"]
+    lost = _push_by_digest(relay, secret, b"a layer that is lost")
+    jobs.actions.plan.play(kinds.CREATE, no_storage_left())
+    third = jobs.actions.job("build", run=3003)
+    jobs.secrets.add(third.token)
+    environment = {"ACTIONS_RUNTIME_TOKEN": third.token, "GITHUB_RUN_ID": "3003"}
+
+    main = use(relay.port, password=secret, environment=environment).main()
+
+    ((level, text),) = main.annotations
+    assert (main.status, level) == (0, "warning")
+    assert text.startswith(f"app@{lost} of run 2002 of {jobs.actions.options.repository} is lost: ")
+    assert "the storage for artifacts is used up" in text
+    assert text.endswith("; push it again in that run, by a tag")
+
+
+def _push_by_digest(relay: Relay, password: str, layer: bytes) -> str:
+    """Push an image without a tag, which is stored later, and return its digest."""
+    config, told = b"{}", {"Authorization": f"Basic {b64encode(f'relay:{password}'.encode()).decode()}"}
+    image = pushed_image(config, layer)
+    for content in (config, layer):
+        path = f"/v2/app/blobs/uploads/?digest={Digest.of(content)}"
+        assert relay.request("POST", path, told, content)[0] == 201
+    headers = {**told, "Content-Type": image.media_type}
+    assert relay.request("PUT", f"/v2/app/manifests/{image.digest}", headers, image.content)[0] == 201
+    return str(image.digest)
 
 
 def test_a_service_with_a_password_needs_it(jobs: Jobs, use: Use) -> None:

@@ -147,6 +147,30 @@ async def test_what_storage_refuses_to_store_is_lost_too(actions: Emulator, rela
     assert actions.ledger.records == []
 
 
+async def test_a_disk_that_fails_while_a_run_is_forgotten_keeps_the_relay_in_that_run(
+    actions: Emulator, relay: Relay
+) -> None:
+    second = actions.job(run=2)
+    pushed = [await relay.push_image(layers=[LAYER, bytes([number])]) for number in range(3)]
+    actions.plan.play(kinds.CREATE, no_storage_left(), times=None)
+    (_, broken, _) = sorted((relay.data / "spool" / "pending").rglob("*"), key=lambda path: path.is_file())[-3:]
+    broken.unlink()
+    broken.mkdir()
+
+    refused = await hand_over(relay, actions, second)
+
+    assert refused.error == (403, "DENIED")
+    assert "cannot write to" in refused.message
+    actions.plan.clear()
+    await relay.push_image("v1", layers=[LAYER])
+    assert (stored_in(actions, actions.job()), stored_in(actions, second)) == (["image-app@v1"], [])
+    broken.rmdir()
+    answer = await hand_over(relay, actions, second)
+    assert {each["reference"] for each in answer.json["lost"]} == {f"app@{each.digest}" for each in pushed}
+    for each in pushed:
+        await assert_unknown(relay, each)
+
+
 async def test_what_a_flush_has_stored_is_not_lost_when_the_session_has_expired(
     actions: Emulator, relay: Relay
 ) -> None:
