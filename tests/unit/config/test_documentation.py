@@ -1,7 +1,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from config.settings import Settings
+from proxy.oci import manifest
+from proxy.registry import image_import
+from proxy.runtime.limits import DEFAULT
+from proxy.spool import sessions, unpack
+from proxy.tarballs import images, streams
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 
@@ -15,3 +22,26 @@ def test_the_page_of_settings_has_every_one_with_its_option_and_default() -> Non
         of_platform = "the platform's user data folder" if name == "RELAY_DATA" else None
         expected.append((name, option, of_platform or (default if default == "none" else f"`{default}`")))
     assert rows == expected
+
+
+_GIB = 2**30
+_BOUNDS = {
+    "a manifest": [f"{manifest.LIMIT // 2**20} MiB", manifest._PARTS],
+    "uploads that are open": [DEFAULT.uploads],
+    "an upload that nobody continues": [sessions._IDLE // 60],
+    "free disk": [f"{DEFAULT.free_disk // _GIB} GiB"],
+    "tarballs that are received at once": [image_import._OPEN, image_import._AT_ONCE],
+    "files, images and names in a tarball": [unpack._MOST_FILES, images._MOST_IMAGES, images._MOST_NAMES],
+    "what a compressed tarball expands to": [f"{streams._HARMLESS // _GIB} GiB", streams._MOST_FOLD],
+    "replaced images that are still read": [DEFAULT.replaced_most],
+    "a client that sends or takes nothing": [int(DEFAULT.body_stall / 60)],
+}
+
+
+@pytest.mark.parametrize("what", _BOUNDS)
+def test_the_page_of_settings_has_the_bounds_of_the_code(what: str) -> None:
+    (bound,) = re.findall(rf"^\| {what} +\| (.+?) +\|", PAGE.read_text(), re.MULTILINE)
+
+    numbers = re.findall(r"\d+(?:,\d{3})*(?: [MG]iB)?", bound)
+
+    assert numbers == [each if isinstance(each, str) else f"{each:,}" for each in _BOUNDS[what]]
