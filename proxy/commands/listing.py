@@ -83,8 +83,11 @@ async def show(place: Place, *, full: bool, patience: float = _PATIENCE) -> None
     rows = [image.row(reference, now, full=full, between=between) for image, reference in entries]
     expiring = any(image.expires for image in images)  # in a folder nothing does
     columns = [name for name in _COLUMNS if expiring or name != "EXPIRES"]
+    if not is_terminal:
+        print("\n".join(_aligned(columns, rows)))
+        return
     console, table = Console(width=_ENDLESS, highlight=False), _table(columns, rows)
-    if not is_terminal or console.measure(table).maximum <= Console().width:
+    if console.measure(table).maximum <= Console().width:
         print("\n".join(_lines(console, table)))
         return
     # too wide: long columns have lines of their own, which the terminal may wrap
@@ -93,6 +96,14 @@ async def show(place: Place, *, full: bool, patience: float = _PATIENCE) -> None
     rest = _lines(console, _table([name for name in columns if name not in own], flat))
     for row, line in zip([dict(zip(columns, columns, strict=True)), *flat], rest, strict=True):
         print(*(row[name] for name in own), line, sep="\n  ")
+
+
+def _aligned(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the lines of a table for programs, of which there may be thousands: a rich table takes 1 ms for each."""
+    lines = [dict(zip(columns, columns, strict=True)), *rows]
+    formats = {name: f"{'>' if name in _RIGHT else '<'}{max(len(line[name]) for line in lines)}" for name in columns}
+    cells = ([format(line[name], formats[name]) for name in columns] for line in lines)
+    return ["  ".join(each).rstrip() for each in cells]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Table:
