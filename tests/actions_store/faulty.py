@@ -23,7 +23,7 @@ from tests.fakes.actions.faults import (
 
 FOR_EVER = 30.0  # seconds; longer than anybody waits here
 IMPATIENT = Timeouts(
-    QUICK, QUICK, AGAIN, connect=2, call=0.6, finalize=0.6, commit=0.6, transfer=2, stall=1, answer=1, **WAITS
+    QUICK, QUICK, AGAIN, connect=2, call=1, finalize=1, commit=1, transfer=2, stall=1, answer=1, **WAITS
 )
 
 CONNECTION: dict[str, Fault] = {

@@ -15,7 +15,7 @@ from tests.registry_harness import noise
 
 LAYER = noise(3 * MIB)
 SOON = 20.0  # seconds; without an end to the tries it would be minutes
-WEARY = replace(IMPATIENT, stall=0.4, answer=0.6, patience=0.5, rest=3600.0)
+WEARY = replace(IMPATIENT, call=0.6, finalize=0.6, commit=0.6, stall=0.4, answer=0.6, patience=0.5, rest=3600.0)
 CALLS = [
     (kind, fault)
     for kind in (kinds.LIST, kinds.SIGN)
@@ -165,7 +165,7 @@ async def test_a_push_whose_bytes_move_takes_as_long_as_it_takes(
     emulate: Emulate, relays: Relays, pause: Fault
 ) -> None:
     actions = emulate()
-    tempo = replace(WEARY, patience=2, answer=2)
+    tempo = replace(WEARY, patience=2, answer=2, commit=2)
     relay = await relays.start(actions, tempo=tempo, upload_concurrency=1)
     actions.plan.play(kinds.PUT_BLOCK, pause, times=None)
 

@@ -1,4 +1,4 @@
-"""Hundreds of pushes and pulls while one request in a hundred, or in ten, goes wrong in some way."""
+"""Many pushes and pulls while one request in a hundred, or in ten, goes wrong in some way."""
 
 import random
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("flavour", "rate", "pushes"),
     [
-        (Flavour.GITHUB, 0.01, 300),
+        (Flavour.GITHUB, 0.01, 120),
         (Flavour.GITHUB, 0.1, 60),
         (Flavour.ACT, 0.05, 40),
         (Flavour.FORGEJO, 0.05, 40),

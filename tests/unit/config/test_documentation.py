@@ -25,7 +25,7 @@ def test_the_page_of_settings_has_every_one_with_its_option_and_default() -> Non
 
 
 _GIB = 2**30
-_BOUNDS = {
+_BOUNDS: dict[str, list[str | int]] = {
     "a manifest": [f"{manifest.LIMIT // 2**20} MiB", manifest._PARTS],
     "uploads that are open": [DEFAULT.uploads],
     "an upload that nobody continues": [sessions._IDLE // 60],
