@@ -114,6 +114,7 @@ class Reader:
         for artifact in artifacts:
             for wanted in meanings(artifact.name):
                 same[wanted].append(artifact)
+        await self._opener.open_together([each[0] if len(each) == 1 else ranked(each)[0] for each in same.values()])
         ready = {wanted: self._at_hand(wanted, each) for wanted, each in same.items()}  # a task for each takes longer
         works = [partial(self.newest, wanted, each) for wanted, each in same.items() if not ready[wanted]]
         found = [*filter(None, ready.values()), *await self.opened(works, ignored)]

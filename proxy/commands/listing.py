@@ -99,7 +99,7 @@ async def show(place: Place, *, full: bool, patience: float = _PATIENCE) -> None
 
 
 def _aligned(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the lines of a table for programs, of which there may be thousands: a rich table takes 1 ms for each."""
+    """Return the lines of a table that a program reads; rich would take a millisecond for each of them."""
     lines = [dict(zip(columns, columns, strict=True)), *rows]
     formats = {name: f"{'>' if name in _RIGHT else '<'}{max(len(line[name]) for line in lines)}" for name in columns}
     cells = ([format(line[name], formats[name]) for name in columns] for line in lines)

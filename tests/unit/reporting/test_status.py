@@ -1,7 +1,11 @@
 """What the report says of images, and of what is not durable."""
 
+import asyncio
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +95,28 @@ async def test_a_damaged_archive_is_listed_all_the_same(desk: Desk) -> None:
     path.write_bytes(content)
 
     assert await platforms(await desk.reopened()) == []
+
+
+async def test_many_archives_are_read_by_few_calls_of_threads(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.push_image(noise(1000))
+    (stored,) = desk.root.glob("*.tar.zst")
+    for number in range(150):
+        shutil.copyfile(stored, desk.root / f"image-app{number}@v1.tar.zst")
+    (desk.root / "image-app7@v1.tar.zst").write_bytes(noise(1000))
+    listing, calls, to_thread = await desk.reopened(), 0, asyncio.to_thread
+
+    async def counted(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return await to_thread(call, *args, **kwargs)
+
+    monkeypatch.setattr(asyncio, "to_thread", counted)
+    rows = await listing.status.images()
+
+    assert len(rows) == 151
+    assert [row["references"] for row in rows if row["state"] == "unreadable"] == [["app7:v1"]]
+    assert [row["platforms"] for row in rows if row["state"] == "durable"] == [["linux/amd64"]] * 150
+    assert calls < 20
 
 
 async def test_what_is_not_durable_is_told(tmp_path: Path) -> None:

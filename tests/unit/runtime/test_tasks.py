@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from proxy.runtime.tasks import Several, TaskSet, run_in_thread
+from proxy.runtime.tasks import Several, TaskSet, run_here, run_in_thread
 from tests.registry_harness import until
 
 
@@ -23,6 +23,39 @@ async def test_a_blocking_call_runs_in_another_thread() -> None:
 async def test_a_failure_comes_back_from_the_thread() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         await run_in_thread(int, "x")
+
+
+async def test_work_that_only_reads_runs_in_the_thread_that_it_was_given_to() -> None:
+    async def where() -> list[int]:
+        return [await run_in_thread(threading.get_ident), await run_in_thread(threading.get_ident)]
+
+    def both() -> tuple[int, list[int]]:
+        return threading.get_ident(), run_here(where())
+
+    thread, used = await run_in_thread(both)
+
+    assert used == [thread, thread]
+    assert threading.get_ident() not in await where()  # the loop goes to threads as ever
+
+
+async def test_work_that_fails_or_waits_for_the_loop_ends_and_the_thread_goes_on() -> None:
+    ended = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            ended.append("waits")
+
+    def each() -> int:
+        with pytest.raises(ValueError, match="on purpose"):
+            run_here(fail())
+        with pytest.raises(RuntimeError, match="waits for the loop"):
+            run_here(waits())
+        return run_here(run_in_thread(int, "11", base=2))
+
+    assert await run_in_thread(each) == 3
+    assert ended == ["waits"]
 
 
 async def test_one_task_that_fails_leaves_the_others_alone() -> None:
