@@ -163,7 +163,7 @@ def encode(index: Index, metadata: int, at: int) -> bytes:
     return start + payload + _TRAILER.pack(lengths, crc32(lengths), VERSION, _MAGIC)
 
 
-def metadata_length(tail: frames.Bytes) -> int:
+def metadata_length(tail: bytes) -> int:
     """Return how many bytes the small members and the index have, by the trailer at the end of `tail`.
 
     Raise ArchiveInvalid if there is no trailer, or one of a newer format.
@@ -172,7 +172,7 @@ def metadata_length(tail: frames.Bytes) -> int:
     return metadata
 
 
-def decode(tail: frames.Bytes, size: int) -> Index:
+def decode(tail: bytes, size: int) -> Index:
     """Return the index of a file of `size` bytes, by its last bytes, at least `metadata_length`.
 
     Raise ArchiveInvalid if it is damaged, contradictory or beyond a limit.
@@ -201,7 +201,7 @@ def decode(tail: frames.Bytes, size: int) -> Index:
     return index
 
 
-def _trailer(tail: frames.Bytes) -> tuple[int, int, int]:
+def _trailer(tail: bytes) -> tuple[int, int, int]:
     """Return the length of all metadata, that of the compressed index, and the CRC-32 of the latter."""
     if len(tail) < _TRAILER.size:
         raise ArchiveInvalid("too short to be an archive of image-relay")

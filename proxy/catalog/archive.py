@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +14,8 @@ from proxy.artifacts.ranking import order
 from proxy.blob import Blob, Verification
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, parse_label
-from proxy.runtime.files import Bytes, Source
+from proxy.runtime.files import Source
+from proxy.runtime.tasks import run_in_thread
 
 LEAST_COPIED = 1024 * 1024  # bytes; sending less is as fast as asking the storage to copy it
 
@@ -130,13 +130,8 @@ async def read(store: ArtifactStore, naming: Naming, artifact: Artifact, folder:
 async def _index(source: Source) -> Index:
     """Read the index at the end of an archive: in one read, or in a second one if the metadata are larger."""
     size = source.size
-
-    def decoded(tail: Bytes) -> Index | int:
-        """Return the index, or the length of the metadata if there are more than were read."""
-        length = metadata_length(tail)
-        return decode(tail, size) if length <= len(tail) else length
-
-    found = await source.read(max(0, size - TAIL), size, decoded)
-    if isinstance(found, int):
-        found = await source.read(max(0, size - found), size, partial(decode, size=size))
-    return found
+    tail = await source.read(max(0, size - TAIL), size, bytes)
+    length = metadata_length(tail)
+    if length > len(tail):
+        tail = await source.read(max(0, size - length), size, bytes)
+    return await run_in_thread(decode, tail, size)

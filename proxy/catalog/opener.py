@@ -75,6 +75,7 @@ class Opener:
         self._problems: dict[str, Problem] = {}  # by the id of the artifact
         self._clearings = 0  # so far
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._together = asyncio.Lock()
 
     async def open(self, artifact: Artifact) -> Archive | None:
         """Return an archive; None if it is gone, is none, or is unfinished. Raise UnreadableArtifact, StoreExpired."""
@@ -90,12 +91,18 @@ class Opener:
 
     async def open_together(self, artifacts: Sequence[Artifact]) -> None:
         """Open artifacts of a local store, many in one thread; those that fail are left to `open`, which says why."""
-        new = [each for each in artifacts if each.id not in self.archives and each.id not in self._problems]
-        clearings = self._clearings
-        for start in range(0, 0 if self._store.is_remote else len(new), _TOGETHER):
-            for archive in await run_in_thread(self._readable, new[start : start + _TOGETHER]):
-                if clearings == self._clearings and archive.artifact.id not in self.archives:
-                    self.archives.put(archive.artifact.id, archive)
+        if self._store.is_remote:
+            return
+        async with self._together:  # who comes meanwhile finds them open
+            new = [each for each in artifacts if each.id not in self.archives and each.id not in self._problems]
+            clearings = self._clearings
+            for start in range(0, len(new), _TOGETHER):
+                found = await run_in_thread(self._readable, new[start : start + _TOGETHER])
+                if clearings != self._clearings:
+                    return
+                for each in found:
+                    if each.artifact.id not in self.archives and each.artifact.id not in self._opening:
+                        self.archives.put(each.artifact.id, each)
 
     def _readable(self, artifacts: Sequence[Artifact]) -> list[Archive]:
         found = []

@@ -114,15 +114,16 @@ class Reader:
         for artifact in artifacts:
             for wanted in meanings(artifact.name):
                 same[wanted].append(artifact)
-        await self._opener.open_together([each[0] if len(each) == 1 else ranked(each)[0] for each in same.values()])
-        ready = {wanted: self._at_hand(wanted, each) for wanted, each in same.items()}  # a task for each takes longer
+        newest = {wanted: each[0] if len(each) == 1 else ranked(each)[0] for wanted, each in same.items()}
+        await self._opener.open_together(list(newest.values()))
+        ready = {wanted: self._at_hand(wanted, each) for wanted, each in newest.items()}  # a task for each takes longer
         works = [partial(self.newest, wanted, each) for wanted, each in same.items() if not ready[wanted]]
         found = [*filter(None, ready.values()), *await self.opened(works, ignored)]
         return sorted(found, key=lambda archive: order(archive.artifact), reverse=True)
 
-    def _at_hand(self, wanted: str, artifacts: list[Artifact]) -> Archive | None:
+    def _at_hand(self, wanted: str, newest: Artifact) -> Archive | None:
         """Return what `newest` returns, if that is open already."""
-        archive = self._archives.get((artifacts[0] if len(artifacts) == 1 else ranked(artifacts)[0]).id)
+        archive = self._archives.get(newest.id)
         return archive if archive and self.encoded(archive) == wanted else None
 
     async def newest(self, wanted: str, artifacts: Iterable[Artifact]) -> Archive | None:

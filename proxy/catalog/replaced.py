@@ -12,10 +12,11 @@ from proxy.oci.names import Name, Tag
 
 @dataclass(slots=True)
 class _Held:
-    """An archive, and when somebody last asked for it (monotonic seconds)."""
+    """An archive, when it was replaced or somebody last asked for it (monotonic seconds), and whether somebody did."""
 
     archive: Archive
     used: float
+    asked: bool = False
 
 
 class ReplacedArchives:
@@ -30,16 +31,16 @@ class ReplacedArchives:
         return len(self._held)
 
     def add(self, archives: Iterable[Archive]) -> None:
-        """Hold archives that were replaced now, in the place of those that were not asked for the longest."""
+        """Hold archives that were replaced now. If there are too many, those go first that nobody has asked for."""
         held = self._held + [_Held(each, time.monotonic()) for each in archives]
-        self._held = sorted(held, key=lambda each: each.used)[-self._most :]
+        self._held = sorted(held, key=lambda each: (each.asked, each.used))[-self._most :]
 
     def find(self, name: Name, digest: Digest) -> Archive | None:
         """Return an archive of a repository that has this content."""
         self._drop_unused()
         for held in self._held:
             if held.archive.name == name and held.archive.has(digest):
-                held.used = time.monotonic()
+                held.used, held.asked = time.monotonic(), True
                 return held.archive
         return None
 

@@ -1,13 +1,14 @@
 """Manifests that were served, at hand in memory for as long as nothing changes: engines ask for one again and again."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from proxy.blob import Blob
 from proxy.catalog.catalog import Catalog
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
+from proxy.runtime.files import Held
 
 _MOST = 256  # manifests
 _LARGEST = 16 * 1024  # bytes of one; a manifest of 80 layers
@@ -42,7 +43,8 @@ class Answers:
         """Hold a manifest if it is in an archive; `version` is that of the catalog before it was looked up."""
         if version is None or len(content) > _LARGEST or not self.catalog.holds(name, blob):
             return
-        self._held[name, reference] = _Answer(blob, content, version)
+        here = replace(blob, source=Held(content), offset=0)  # not the file: it may be replaced
+        self._held[name, reference] = _Answer(here, content, version)
         self._held.move_to_end((name, reference))
         if len(self._held) > _MOST:
             self._held.popitem(last=False)

@@ -121,8 +121,12 @@ class Status:
         """Return all images with sizes in bytes: durable ones, unreadable artifacts, and what is not durable yet."""
         catalog, with_id = self.lookup.catalog, self.backend.has_artifact_ids
         archives = await catalog.all_archives()
-        await self._look_into(archives)
-        listed = [(await self.durable(each)).fields(with_id=with_id) for each in archives]
+        inside = await self._known(archives)
+        durable = [
+            Durable(each, *inside[_key(each)]) if _key(each) in inside else await self.durable(each)
+            for each in archives
+        ]
+        listed = [each.fields(with_id=with_id) for each in durable]
         for problem in catalog.unreadable():
             artifact = problem.artifact
             known = catalog.reference_of(artifact)  # which the name of an artifact says
@@ -152,14 +156,17 @@ class Status:
         self._remember(archive, found)
         return Durable(archive, *found)
 
-    async def _look_into(self, archives: Sequence[Archive]) -> None:
-        """Read what `durable` returns of archives on this machine, many in one thread; what fails is left to that."""
-        new = [each for each in archives if each.source.is_local and _key(each) not in self._read]
+    async def _known(self, archives: Sequence[Archive]) -> dict[tuple[Name, Digest], _Inside]:
+        """Return what is known of archives, and what can be read of those on this machine, many in one thread."""
+        known = {key: self._read[key] for key in map(_key, archives) if key in self._read}
+        new = list({_key(each): each for each in archives if each.source.is_local and _key(each) not in known}.values())
         for start in range(0, len(new), _TOGETHER):
             some = new[start : start + _TOGETHER]
             for archive, found in zip(some, await run_in_thread(self._insides, some), strict=True):
                 if found:
+                    known[_key(archive)] = found
                     self._remember(archive, found)
+        return known
 
     def _insides(self, archives: Sequence[Archive]) -> list[_Inside | None]:
         found: list[_Inside | None] = []
@@ -176,7 +183,7 @@ class Status:
         self._read[_key(archive)] = found
 
     async def _inside(self, archive: Archive, elsewhere: Lookup | None) -> _Inside | None:
-        """Return the platforms and the kind of an image; None if that is not in the archive, nor found `elsewhere`."""
+        """Return the platforms and the kind of an image; None if they are not inside, nor to be found `elsewhere`."""
         root = archive.blob(archive.index.root)
         if root is None or not root.media_type:
             return None

@@ -594,6 +594,7 @@ async def test_of_what_was_replaced_the_newest_is_still_read(relay: Relay) -> No
 @pytest.mark.parametrize("limits", [Limits(replaced_kept=0.1)])
 async def test_what_was_replaced_is_closed_without_any_request(relay: Relay) -> None:
     for size in range(20):
-        await relay.push_image("v1", layers=[noise(2000 + size)])
+        pushed = await relay.push_image("v1", layers=[noise(2000 + size)])
+        assert (await relay.get(pushed.digest)).body == pushed.content
 
     await eventually(lambda: still_open(relay) == 0)

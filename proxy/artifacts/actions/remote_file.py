@@ -211,7 +211,7 @@ class RemoteFile:
         if stop == self.size and stop - start <= NEAR + TAIL:  # the metadata: whoever wants them wants them again
             metadata = await self._stored(self._start + start, self._start + stop, bytes)
             self._tails.keep(self, metadata)
-            return await run_in_thread(then, metadata)
+            return then(metadata)
         return await self._stored(self._start + start, self._start + stop, then)
 
     async def _stored(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:

@@ -29,7 +29,7 @@ _BOUNDS: dict[str, list[str | int]] = {
     "a manifest": [f"{manifest.LIMIT // 2**20} MiB", manifest._PARTS],
     "uploads that are open": [DEFAULT.uploads],
     "an upload that nobody continues": [sessions._IDLE // 60],
-    "free disk": [f"{DEFAULT.free_disk // _GIB} GiB"],
+    "free disk when an upload begins": [f"{DEFAULT.free_disk // _GIB} GiB"],
     "tarballs that are received at once": [image_import._OPEN, image_import._AT_ONCE],
     "files, images and names in a tarball": [unpack._MOST_FILES, images._MOST_IMAGES, images._MOST_NAMES],
     "what a compressed tarball expands to": [f"{streams._HARMLESS // _GIB} GiB", streams._MOST_FOLD],
