@@ -5,7 +5,7 @@ import { EngineAbsent, EngineError, platform, probe, stream } from "./engine.mjs
 import { Refused, Unanswered } from "./relay.mjs"
 import { Failure, group, log } from "./runner.mjs"
 
-const LOOK = 2_000 // milliseconds between two looks for an image; the relay lists its run as often
+const PAUSES = [2_000, 4_000, 8_000, 15_000] // milliseconds between two looks for an image, at each of which the relay lists its run
 const TELL = 30_000 // milliseconds between two lines that say what is awaited
 
 /** Wait until every image is there; Failure with the relay's reason when the time is over. */
@@ -13,13 +13,14 @@ export async function wait(relay, references, seconds) {
   const end = Date.now() + seconds * 1000
   for (const each of references) {
     let told = Date.now()
-    while (!(await relay.has(each))) {
-      if (Date.now() >= end) throw new Failure(await tooLate(relay, each, seconds))
+    for (let looks = 0; !(await relay.has(each)); looks++) {
+      const left = end - Date.now()
+      if (left <= 0) throw new Failure(await tooLate(relay, each, seconds))
       if (Date.now() - told >= TELL) {
         log(`waiting for ${each.text}`)
         told = Date.now()
       }
-      await new Promise((resolve) => setTimeout(resolve, LOOK))
+      await new Promise((resolve) => setTimeout(resolve, Math.min(left, PAUSES[Math.min(looks, PAUSES.length - 1)])))
     }
     log(`${each.text} is there`)
   }

@@ -26,7 +26,7 @@ await run(async () => {
 })
 
 /**
- * Flush, write the summary, and collect what went wrong for one annotation; gives what could not be stored. A later use only
+ * Flush, delete, write the summary, and collect what went wrong for one annotation; gives what could not be stored. A later use only
  * deletes what it is asked to: the first one, whose end comes last, does the rest for all.
  */
 async function finish(relay, notes) {
@@ -34,9 +34,10 @@ async function finish(relay, notes) {
   const deletion = JSON.parse(recall("delete") || '{"images":[]}')
   try {
     const failed = isFirst || deletion.images.length ? await relay.flush() : []
+    const kept = await deleteImages(relay, deletion, input("status"))
     if (recall("summary") === "true") await writeSummary(relay)
     if (isFirst) await tellRefusals(relay, notes)
-    notes.push(...(await deleteImages(relay, deletion, input("status"))))
+    notes.push(...kept)
     return isFirst ? failed.map((each) => `${each.reference}: ${each.problem}`) : []
   } catch (error) {
     if (!(error instanceof Unanswered || error instanceof Refused)) throw error

@@ -141,10 +141,8 @@ def _images(facts: Facts) -> Iterator[str]:
         archives = counted(volume.count, "archive") + ("" if volume.count == 1 else ", replaced ones too")
         kept_there = f"{format_size(volume.size)} are kept in {place}: {archives}."
         if volume.byte_hours is not None:
-            so_far, daily = volume.byte_hours / _GB, 24 * volume.size / _GB  # in the unit of the bill
-            kept_there += (
-                f" So far that was {so_far:.2g} GB-hours; each day until they are deleted or expire adds {daily:.2g}."
-            )
+            so_far, daily = _gb_hours(volume.byte_hours), _gb_hours(24 * volume.size)
+            kept_there += f" So far that was {so_far} GB-hours; each day until they are deleted or expire adds {daily}."
         yield kept_there
     pulls, loads = [row.pull_lines for row in copied], [row.load_lines for row in copied]
     for title, commands in ((facts.readers, pulls), ("On your machine", loads)):
@@ -191,6 +189,11 @@ def _table_of(rows: Sequence[Row], place: str, *, with_digest: bool) -> str:
     }
     kept = {name: cells for name, cells in columns.items() if any(cells)}
     return _table(list(kept), [[cell or _NOTHING for cell in cells] for cells in zip(*kept.values(), strict=True)])
+
+
+def _gb_hours(byte_hours: float) -> str:
+    """Write what is billed in its unit."""
+    return f"{byte_hours / _GB:,.2f}" if byte_hours >= _GB / 100 else "less than 0.01"
 
 
 def _before(count: int, noun: str, what: str) -> str:

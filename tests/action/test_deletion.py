@@ -33,6 +33,9 @@ def test_images_are_deleted_when_their_last_job_has_succeeded(jobs: Jobs, relay:
     assert (post.status, post.annotations) == (0, [])
     assert "deleted app:v1" in post.said
     assert _names(jobs) == ["image-app@v2"]
+    assert "app:v1" in post.summary
+    assert "docker pull localhost:5000/app:v1" not in post.summary  # that is over
+    assert "docker pull localhost:5000/app:v2" in post.summary
 
 
 @pytest.mark.parametrize("status", ["failure", "cancelled", ""])

@@ -226,7 +226,17 @@ def test_the_first_line_is_the_result(facts: Facts, told: str) -> None:
         (
             Volume(1, 200_000_000, 50_000_000.0),
             "190.7 MiB are kept in artifacts of this run: 1 archive. So far that was 0.05 GB-hours; each day until "
-            "they are deleted or expire adds 4.8.",
+            "they are deleted or expire adds 4.80.",
+        ),
+        (
+            Volume(2, 60_000_000_000, 1_234_500_000_000.0),
+            "55.9 GiB are kept in artifacts of this run: 2 archives, replaced ones too. So far that was 1,234.50 "
+            "GB-hours; each day until they are deleted or expire adds 1,440.00.",
+        ),
+        (
+            Volume(1, 2_000_000, 100.0),
+            "1.9 MiB are kept in artifacts of this run: 1 archive. So far that was less than 0.01 GB-hours; each day "
+            "until they are deleted or expire adds 0.05.",
         ),
     ],
 )
