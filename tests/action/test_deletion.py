@@ -51,13 +51,14 @@ def test_images_of_a_job_that_failed_are_kept_for_another_try(status: str, jobs:
     assert _names(jobs) == ["image-app@v1"]
 
 
+@pytest.mark.parametrize("status", ["failure", "cancelled"])
 def test_the_last_job_of_a_run_deletes_everything_whatever_became_of_the_others(
-    jobs: Jobs, relay: Relay, use: Use
+    status: str, jobs: Jobs, relay: Relay, use: Use
 ) -> None:
     step = use(relay.port, delete="*", delete_if="always")
     _pushed(step, relay, "v1", "v2")
 
-    step.status = "failure"
+    step.status = status
     post = step.post()
 
     assert (post.status, post.annotations) == (0, [])

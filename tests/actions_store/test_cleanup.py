@@ -7,7 +7,7 @@ import pytest
 from proxy.runtime.limits import Limits
 from tests.actions_store.foreign_images import store
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import MIB, Pushed, Relay, eventually, pushed_index
+from tests.api.relay import MIB, Pushed, Relay, described, document, eventually, pushed_image, pushed_index
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer, Delay
@@ -19,13 +19,19 @@ FLAVOURS = list(Flavour)
 
 
 async def fill(relay: Relay, long: int = 40) -> dict[str, Pushed]:
-    """Push what a run has at its end: a tag three times, an index, a digest alone, a signature, a long name."""
+    """Push what a run has at its end: a tag thrice, an index, a digest alone, a signature, a cache, a long name."""
     for number in range(2):
         await relay.push_image("ci", layers=[f"layer {number}".encode()])
     moved = await relay.push_image("ci", layers=[b"the newest"])
     children = [await relay.push_image(layers=[f"child {number}".encode()]) for number in range(2)]
     both = await relay.push(pushed_index(*(each.descriptor() for each in children)), "both")
     alone = await relay.push_image(name="alone")
+    signature = pushed_image(b"{}", b"signed", subject=moved.descriptor())
+    for content in (b"{}", b"signed"):
+        await relay.push_blob(content)
+    await relay.push(signature, f"sha256-{moved.digest.hex}")
+    cache = described(b"{}", "application/vnd.buildkit.cacheconfig.v0")
+    await relay.push(document(config=cache, layers=[described(b"signed")]), "cache")
     await relay.push_image("v1", name="a/" + "long/" * long + "name")
     assert (await relay.flush()).status == 200
     return {"moved": moved, "both": both, "alone": alone}
@@ -60,7 +66,7 @@ async def test_at_the_end_of_a_run_nothing_of_ours_is_left(emulate: Emulate, rel
     removed, kept = await asked(last, "all")
 
     assert kept == {}
-    assert len(before) == 6
+    assert len(before) == 8
     assert removed == before
     assert await ours(actions, relays) == []
     assert (await last.get("ci")).status == 404
