@@ -21,7 +21,7 @@ CONFIG = b'{"os":"linux","architecture":"amd64"}'
 PATIENCE = 0.3  # seconds until a relay answers
 CLIENT = 20 * PATIENCE  # seconds without a head after which a client gives up: a busy machine is slow as well
 HOPS = 9  # redirects that a client follows
-SLOW = Delay(2 * PATIENCE)  # the most that a relay waits for a call, to its own patience
+SLOW = Delay(1.5 * PATIENCE)  # four such calls of a push take six redirects, which leaves some for a busy machine
 LIMITS = Limits(first_answer=PATIENCE, listing_fresh=0.0, prefetch_wait=PATIENCE / 5)
 IMAGE = pushed_image(CONFIG, LAYER)
 ROOT, CONTENT, TYPED = str(IMAGE.digest), IMAGE.content, {"Content-Type": IMAGE.media_type}
