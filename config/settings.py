@@ -123,8 +123,8 @@ class Settings(BaseModel):
     )
     run_id: str | None = Field(
         None,
-        description="number of another workflow run whose images are served, read-only; needs GITHUB_TOKEN with "
-        "actions: read, and GITHUB_REPOSITORY",
+        description="number of another workflow run whose images are served, and can be deleted; needs GITHUB_TOKEN "
+        "with actions: read, or write to delete, and GITHUB_REPOSITORY",
     )
     from_: Annotated[tuple[str, ...] | None, _if_text(_parse_runs)] = Field(
         None,

@@ -212,7 +212,7 @@ def make_app(settings: Settings, services: Services, nonce: bytes = b"") -> web.
         as_oci_errors,
         services.shutdown.middleware,
         *guards,
-        access.open_for(backend.closed),
+        access.open_for(backend.closed, backend.undeletable),
         read_repository,
     ]
     app = web.Application(middlewares=middlewares, client_max_size=LIMIT)

@@ -97,16 +97,17 @@ def _password_in(header: str) -> bytes:
         return b""
 
 
-def open_for(closed: Callable[[], str]) -> Middleware:
+def open_for(closed: Callable[[], str], undeletable: Callable[[], str]) -> Middleware:
     """Refuse what changes something while there is a reason to; flushing only makes durable what was accepted before.
 
-    `closed` gives the reason, or nothing. A session may be handed over at any time: that has rules of its own.
+    `closed` gives the reason, or nothing; for deletions `undeletable` does. A session may be handed over at any time:
+    that has rules of its own.
     """
 
     @web.middleware
     async def check_method(request: web.Request, handler: Handler) -> web.StreamResponse:
         changes = request.method not in _READING and request.path not in {_FLUSH, _SESSION}
-        if changes and (reason := closed()):
+        if changes and (reason := undeletable() if request.method == "DELETE" else closed()):
             raise Denied(reason)
         return await handler(request)
 

@@ -237,7 +237,11 @@ class ArtifactStore(Protocol):
 
     @property
     def closed(self) -> str:
-        """Why nothing can be stored or deleted now; empty where it can."""
+        """Why nothing can be stored now; empty where it can."""
+
+    @property
+    def undeletable(self) -> str:
+        """Why nothing can be deleted now; empty where it can."""
 
     def may_replace(self, artifact: Artifact) -> bool:
         """May this relay put something else under the reference of an artifact that somebody stored?"""

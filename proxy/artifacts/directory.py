@@ -36,7 +36,7 @@ class DirectoryStore:
 
     overwrites = True
     is_remote = False
-    closed = ""
+    closed = undeletable = ""
     rereading = Rereading(Policy(attempts=1), rest=2.0)  # what is read here does not change on its way
 
     def __init__(self, root: Path) -> None:

@@ -113,7 +113,10 @@ class ActionsBackend:
             return None
         api = GitHubApi(self._storage.http, job.github_token, self._storage.timeouts, self._storage.events)
         reader = RestReader(api, run, another=another, trust_forks=self._settings.trust_forks)
-        self._store.read_with(reader, _READS_ANOTHER_RUN if another else self._store.closed)
+        if another:
+            self._store.read_with(reader, _READS_ANOTHER_RUN, "")
+        else:
+            self._store.read_with(reader, self._store.closed, self._store.undeletable)
         _log.info("GITHUB_TOKEN reads the images of %s", run)
         return reader
 
@@ -182,13 +185,21 @@ class ActionsBackend:
         return BackendStatus(ready, state, session.expires if session else None, others=others)
 
     def closed(self) -> str:
-        """Return why nothing can be pushed or deleted now; empty where it can."""
+        """Return why nothing can be pushed now; empty where it can."""
+        return self._refusal() or self.catalog.closed
+
+    def undeletable(self) -> str:
+        """Return why nothing can be deleted now; empty where it can."""
+        return self._refusal() or self.catalog.undeletable
+
+    def _refusal(self) -> str:
+        """Return why this relay only serves images."""
         if self._settings.access == "read":
             return READ_ONLY
         if self._handover.is_read_only:
             return _READ_BY_ACTION
         has_none = self._sessions.current is None and not self._settings.run_id
-        return no_session(self._job.action) if has_none else self.catalog.closed
+        return no_session(self._job.action) if has_none else ""
 
     def missing_message(self, wanted: str, there: str) -> str:
         """Say that a reference is not in the run, and why that may be."""

@@ -90,7 +90,10 @@ class Backend(Protocol):
         """Return whether the store can be used now."""
 
     def closed(self) -> str:
-        """Return why nothing can be pushed or deleted now; empty where it can."""
+        """Return why nothing can be pushed now; empty where it can."""
+
+    def undeletable(self) -> str:
+        """Return why nothing can be deleted now; empty where it can."""
 
     def missing_message(self, wanted: str, there: str) -> str:
         """Say that a reference is not there, and what is; `there` is empty where nothing is."""

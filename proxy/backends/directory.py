@@ -39,8 +39,12 @@ class DirectoryBackend:
         return BackendStatus()
 
     def closed(self) -> str:
-        """Return why nothing can be pushed or deleted now; empty where it can."""
+        """Return why nothing can be pushed now; empty where it can."""
         return READ_ONLY if self._is_read_only else self.catalog.closed
+
+    def undeletable(self) -> str:
+        """Return why nothing can be deleted now; empty where it can."""
+        return READ_ONLY if self._is_read_only else self.catalog.undeletable
 
     def missing_message(self, wanted: str, there: str) -> str:
         """Say that a reference is not there, and what is."""

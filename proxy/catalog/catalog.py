@@ -58,8 +58,13 @@ class Catalog:
 
     @property
     def closed(self) -> str:
-        """Why nothing can be stored or deleted now; empty if it can."""
+        """Why nothing can be stored now; empty if it can."""
         return self._store.closed
+
+    @property
+    def undeletable(self) -> str:
+        """Why nothing can be deleted now; empty if it can."""
+        return self._store.undeletable
 
     def version(self, *, fresh: bool) -> int | None:
         """Return a number that is another one after each change; None if it is to be `fresh`, and has to be listed."""

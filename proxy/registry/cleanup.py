@@ -68,8 +68,8 @@ class Cleanup:
         return [await self._remove(each.artifact, dry_run=dry_run) for each in [*older, *inside]]
 
     def _check_open(self) -> None:
-        if closed := self.lookup.catalog.closed:
-            raise Denied(closed)
+        if reason := self.lookup.catalog.undeletable:
+            raise Denied(reason)
 
     async def _remove(self, artifact: Artifact, *, dry_run: bool) -> Removal:
         """Remove one artifact if it is one of ours."""

@@ -148,6 +148,7 @@ async def test_a_health_check_needs_no_password() -> None:
 
 
 CLOSED = "nothing can be pushed now"
+KEPT = "images of another run stay"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ CLOSED = "nothing can be pushed now"
     ],
 )
 async def test_a_relay_that_is_closed_still_answers_what_changes_nothing(method: str, path: str) -> None:
-    async with behind(access.open_for(lambda: CLOSED)) as client:
+    async with behind(access.open_for(lambda: CLOSED, lambda: KEPT)) as client:
         assert (await client.ask(method, path))[0] == 200
 
 
@@ -173,19 +174,25 @@ async def test_a_relay_that_is_closed_still_answers_what_changes_nothing(method:
         ("PUT", "/v2/app/manifests/v1"),
         ("POST", "/v2/app/blobs/uploads/"),
         ("PATCH", "/v2/app/blobs/uploads/1"),
-        ("DELETE", "/v2/app/manifests/v1"),
         ("PUT", "/relay/images/app:v1"),
         ("PROPFIND", "/v2/"),
     ],
 )
 async def test_a_relay_that_is_closed_refuses_every_change_and_says_why(method: str, path: str) -> None:
-    async with behind(access.open_for(lambda: CLOSED)) as client:
+    async with behind(access.open_for(lambda: CLOSED, str)) as client:
         assert await client.ask(method, path) == (403, "", CLOSED)
+        assert (await client.ask("DELETE"))[0] == 200
+
+
+async def test_a_relay_may_refuse_deletions_alone() -> None:
+    async with behind(access.open_for(str, lambda: KEPT)) as client:
+        assert await client.ask("DELETE", "/v2/app/manifests/v1") == (403, "", KEPT)
+        assert (await client.ask("PUT"))[0] == 200
 
 
 async def test_a_relay_that_is_open_again_takes_changes() -> None:
     reasons = [CLOSED, ""]
 
-    async with behind(access.open_for(lambda: reasons.pop(0))) as client:
+    async with behind(access.open_for(lambda: reasons.pop(0), str)) as client:
         assert (await client.ask("PUT"))[0] == 403
         assert (await client.ask("PUT"))[0] == 200

@@ -17,7 +17,7 @@ class MemoryStore:
 
     overwrites = False
     is_remote = False
-    closed = ""
+    closed = undeletable = ""
     rereading = Rereading(Policy(attempts=1), rest=0.0)
 
     def __init__(self, room: int = 1 << 40) -> None:

@@ -8,6 +8,7 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 COMPOSED = {  # of parts; other tests see them whole
     "is not here: image-relay has no session",
     'GITHUB_TOKEN cannot read artifacts: give the job "permissions: {actions: read}"',
+    'GITHUB_TOKEN cannot delete artifacts: give the job "permissions: {actions: write}"',
     "is not a setting of image-relay; did you mean",
     "RELAY_RUN_ID needs GITHUB_REPOSITORY and GITHUB_TOKEN",
     "RELAY_FROM=triggering needs a job of a workflow with on: workflow_run",

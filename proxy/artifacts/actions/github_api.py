@@ -64,12 +64,18 @@ class GitHubApi:
 
     async def get(self, url: URL) -> Answer:
         """Ask until there is an answer that another try would not change; StoreRefused if there is none."""
+        return await self._ask("GET", url)
 
+    async def delete(self, url: URL) -> Answer:
+        """Delete what is there, as `get` asks: who tries again may be told that it is not there any more."""
+        return await self._ask("DELETE", url)
+
+    async def _ask(self, method: str, url: URL) -> Answer:
         async def tried(is_probe: bool) -> Answer:
             return await retry(
                 replace(self.timeouts.calls, attempts=1) if is_probe else self.timeouts.calls,
                 self._random,
-                partial(self._get_once, url),
+                partial(self._ask_once, method, url),
                 lambda fault: _log.info("GitHub's API: %s", fault),
                 lambda: self.events.emit(Retried(_SERVICE)),
                 Patience(self.timeouts.patience),
@@ -90,14 +96,14 @@ class GitHubApi:
             )
         return wait
 
-    async def _get_once(self, url: URL) -> Answer:
+    async def _ask_once(self, method: str, url: URL) -> Answer:
         await asyncio.sleep(self._keep_limit())
         token = (bearer(self.token),)
         timeout = aiohttp.ClientTimeout(total=self.timeouts.call, sock_connect=self.timeouts.connect)
         try:
-            with self.events.call(_SERVICE, "GET") as call:
-                async with self.http.get(
-                    url, headers=_HEADERS, timeout=timeout, allow_redirects=False, middlewares=token
+            with self.events.call(_SERVICE, method) as call:
+                async with self.http.request(
+                    method, url, headers=_HEADERS, timeout=timeout, allow_redirects=False, middlewares=token
                 ) as response:
                     call.status = response.status
                     body = await read_bounded(response, self.largest)

@@ -16,7 +16,7 @@ from proxy.artifacts.base import StoreRefused
 T = TypeVar("T", bound=BaseModel)
 
 ABSENT = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-_PERMISSION = 'give the job "permissions: {actions: read}"'
+_PERMISSION = 'give the job "permissions: {{actions: {}}}"'
 
 
 def as_text(value: object) -> str:
@@ -39,7 +39,7 @@ async def document(api: GitHubApi, kind: type[T], url: URL, what: object) -> T:
     """Return the document at a URL, which describes `what`. Raise StoreRefused."""
     answer = await api.get(url)
     if answer.status in ABSENT:
-        raise StoreRefused(f"GitHub knows no {what}, or GITHUB_TOKEN cannot see it: {_PERMISSION}")
+        raise StoreRefused(f"GitHub knows no {what}, or GITHUB_TOKEN cannot see it: {_PERMISSION.format('read')}")
     check(answer)
     fields = json_object(answer.body)
     if answer.status != HTTPStatus.OK or fields is None:
@@ -53,11 +53,12 @@ async def document(api: GitHubApi, kind: type[T], url: URL, what: object) -> T:
         raise StoreRefused("GitHub's API listed artifacts in a way that makes no sense; try again later") from None
 
 
-def check(answer: Answer) -> None:
+def check(answer: Answer, *, of_deletion: bool = False) -> None:
     """Raise StoreRefused for an answer that is none."""
     if answer.status == HTTPStatus.UNAUTHORIZED:
         raise StoreRefused("GitHub does not accept GITHUB_TOKEN, or no longer does: it expires with its job")
     if answer.status == HTTPStatus.FORBIDDEN:
-        raise StoreRefused(f"GITHUB_TOKEN cannot read artifacts: {_PERMISSION}")
+        verb, access = ("delete", "write") if of_deletion else ("read", "read")
+        raise StoreRefused(f"GITHUB_TOKEN cannot {verb} artifacts: {_PERMISSION.format(access)}")
     if answer.status >= HTTPStatus.BAD_REQUEST:
         raise StoreRefused(f"GitHub's API refused ({answer.status})")

@@ -1,4 +1,4 @@
-"""Artifacts of a run through GitHub's REST API, read-only: what `GITHUB_TOKEN` with `actions: read` gives.
+"""Artifacts of a run through GitHub's REST API, with `GITHUB_TOKEN`: read with `actions: read`, deleted with `write`.
 
 The redirect to the bytes is followed by hand, without the token: storage refuses it, and should not have it. Answers
 come from outside: what is missing in them, or of another kind than documented, is told, never believed.
@@ -145,6 +145,17 @@ class RestReader:
         except ValueError:
             raise StoreRefused(f"GitHub gave no address for the bytes of an artifact ({answer.status})") from None
         return url
+
+    async def delete(self, artifact: Artifact) -> bool:
+        """Delete an artifact, which takes `actions: write`, and return whether it was there; StoreRefused."""
+        run = await self.introduce()
+        answer = await self.api.delete(run.path("artifacts", artifact.id))
+        was_there = answer.status not in ABSENT
+        if was_there:
+            check(answer, of_deletion=True)
+        async with self._turn:
+            self._listed = [each for each in self._listed if each.id != artifact.id]
+        return was_there
 
     async def _pages(self, run: Run) -> tuple[list[Artifact], bool]:
         """Return the artifacts, and whether all pages speak of as many."""

@@ -1,11 +1,11 @@
-"""Which artifacts there are, and where their bytes are: what the Actions store asks of a run."""
+"""Which artifacts there are, where their bytes are, and their deletion: what the Actions store asks of a run."""
 
 from typing import Protocol
 
 from yarl import URL
 
 from proxy.artifacts.actions.results import Listed, NoSuchArtifact, ResultsService
-from proxy.artifacts.base import Artifact
+from proxy.artifacts.base import Artifact, ArtifactGone
 
 
 class Reader(Protocol):
@@ -16,6 +16,25 @@ class Reader(Protocol):
 
     async def sign(self, artifact: Artifact) -> URL:
         """Give a URL that is good for some minutes; NoSuchArtifact."""
+
+    async def delete(self, artifact: Artifact) -> bool:
+        """Delete an artifact, and return whether it was there. Raise StoreRefused."""
+
+
+class NoReader:
+    """Reads nothing, while there is no run to read."""
+
+    async def listed(self) -> list[Artifact]:
+        """List nothing."""
+        return []
+
+    async def sign(self, artifact: Artifact) -> URL:
+        """Raise ArtifactGone."""
+        raise ArtifactGone(artifact.name)
+
+    async def delete(self, _: Artifact) -> bool:
+        """Delete nothing."""
+        return False
 
 
 class RunReader:
@@ -34,6 +53,11 @@ class RunReader:
         if not run:
             raise NoSuchArtifact(artifact.name)
         return await self._service.sign(run, job, artifact.name)
+
+    async def delete(self, artifact: Artifact) -> bool:
+        """Delete an artifact, by the ids of the job that stored it, and its name."""
+        run, _, job = artifact.owner.partition(":")
+        return await self._service.delete(run, job, artifact.name)
 
 
 def artifact_of(found: Listed) -> Artifact:

@@ -27,8 +27,13 @@ class SessionStore:
 
     @property
     def closed(self) -> str:
-        """Why nothing can be stored or deleted now; empty where it can."""
+        """Why nothing can be stored now; empty where it can."""
         return EXPIRED if self._is_over() else self._store.closed
+
+    @property
+    def undeletable(self) -> str:
+        """Why nothing can be deleted now; empty where it can."""
+        return EXPIRED if self._is_over() else self._store.undeletable
 
     def _is_over(self) -> bool:
         return self._sessions.state is State.EXPIRED

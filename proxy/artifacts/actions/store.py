@@ -23,8 +23,8 @@ from proxy.artifacts.actions.name_claim import NameClaim
 from proxy.artifacts.actions.remote_file import Link, RemoteFile, Tails
 from proxy.artifacts.actions.reserved_names import ReservedNames
 from proxy.artifacts.actions.results import Created, Listed, NoSuchArtifact, ResultsService
-from proxy.artifacts.actions.run_reader import Reader, RunReader, artifact_of
-from proxy.artifacts.actions.trusted_hosts import TrustedHosts, Untrusted
+from proxy.artifacts.actions.run_reader import NoReader, Reader, RunReader, artifact_of
+from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.base import (
     NOBODYS,
     Artifact,
@@ -46,8 +46,7 @@ _TWINS = 8  # artifacts of one name, made by a finish that was repeated; a delet
 class ActionsStore:
     """Artifacts of one workflow run; empty and closed until a session opens it."""
 
-    overwrites = False
-    is_remote = True
+    overwrites, is_remote = False, True
     kept = 100  # of its own artifacts that are held open for their first reader
 
     def __init__(
@@ -60,11 +59,12 @@ class ActionsStore:
         form: Literal["zip", "raw"] = "zip",
         reserved: Path | None = None,
     ) -> None:
-        self.closed, self.any_job = "there is no session", any_job
+        self.closed = self.undeletable = "there is no session"
+        self.any_job = any_job
         self._storage, self._trust, self._folder = storage, trust, folder
         self._raw = form == "raw"
         self._service: ResultsService | None = None
-        self._reader: Reader | None = None
+        self._reader: Reader = NoReader()
         self._tails, self._early = Tails(), EarlyUploads(storage)
         self._reserved = ReservedNames(reserved or folder / "reserved.json")
         self._forget()
@@ -85,12 +85,12 @@ class ActionsStore:
         if self._service and self._service.session.run == service.session.run:
             service.has_artifacts = service.has_artifacts or self._service.has_artifacts
         self._service, self._reader = service, RunReader(service)
-        self.closed, self._has_listed = "", False
+        self.closed, self.undeletable, self._has_listed = "", "", False
         self._reserved.begin(service.session.owner)
 
-    def read_with(self, reader: Reader, closed: str) -> None:
-        """Read through something else; `closed` is what a push is told."""
-        self._reader, self.closed = reader, closed
+    def read_with(self, reader: Reader, closed: str, undeletable: str) -> None:
+        """Read through something else; the texts are what a push and a deletion are told."""
+        self._reader, self.closed, self.undeletable = reader, closed, undeletable
 
     def may_replace(self, artifact: Artifact) -> bool:
         """Refuse what another job of the same attempt has stored; a later attempt replaces what an earlier one did."""
@@ -115,7 +115,7 @@ class ActionsStore:
 
     async def _all(self) -> list[Artifact]:
         """List what is there, also what this relay has begun and is not sure of."""
-        found = await self._reader.listed() if self._reader else []
+        found = await self._reader.listed()
         self._latest = max([self._latest, *(each.created for each in found)])
         self._has_listed = True
         for each in found:
@@ -147,29 +147,23 @@ class ActionsStore:
         return artifact.id in {each.id for each in await self.listed()}
 
     async def _sign(self, artifact: Artifact) -> URL:
-        if self._reader:
-            return self._checked(await self._reader.sign(artifact))
-        raise ArtifactGone(artifact.name)
+        return self._checked(await self._reader.sign(artifact))
 
     def _checked(self, url: URL) -> URL:
-        try:
-            self._trust.check_signed(url, self._service.session.origin if self._service else None)
-        except Untrusted as error:
-            raise StoreRefused(str(error)) from None
+        self._trust.check_signed(url, self._service.session.origin if self._service else None)
         return url
 
     async def delete(self, artifact: Artifact) -> None:
         """Delete an artifact; one that is not there any more is no error."""
-        service = self._writing()
+        reader = self._deleting()
         if artifact.id in self._deleted:  # its name may be another one's by now
             return
         self._own.pop(artifact.id, None)
-        run, _, job = artifact.owner.partition(":")
         for _ in range(_TWINS):
             is_listed = artifact.id in {each.id for each in await self._all()}
-            if not is_listed and not (run and artifact.finalized):  # its name may be another one's by now
+            if not is_listed and not (artifact.owner and artifact.finalized):  # its name may be another one's by now
                 break
-            if await service.delete(run, job, artifact.name):  # a listing that lags may lack it
+            if await reader.delete(artifact):  # a listing that lags may lack it
                 self._unlisted.pop(artifact.id, None)
             elif not is_listed:
                 break
@@ -179,6 +173,11 @@ class ActionsStore:
             self._deleted.add(artifact.id)
             self._used.discard(artifact.name)
         self._seen = [each for each in self._seen if each.id != artifact.id]
+
+    def _deleting(self) -> Reader:
+        if self.undeletable:
+            raise StoreRefused(self.undeletable)
+        return self._reader
 
     def _writing(self) -> ResultsService:
         if self._service is None or self.closed:

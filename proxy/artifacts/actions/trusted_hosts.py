@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from yarl import URL
 
+from proxy.artifacts.base import StoreRefused
+
 _LABELS = r"((?!xn--)[a-z0-9-]{1,63}\.)+"  # what is longer, or not ASCII, may not even be a name
 _RESULTS = re.compile(_LABELS + r"(actions\.githubusercontent|ghe)\.com")
 _API = re.compile(r"api\.github\.com|" + _LABELS + r"ghe\.com")
@@ -16,7 +18,7 @@ _STORAGE = re.compile(_LABELS + r"blob\.core\.windows\.net")
 _HTTPS = 443  # the port at which GitHub's hosts are trusted
 
 
-class Untrusted(Exception):
+class Untrusted(StoreRefused):
     """A host that nobody vouches for; the message says how to."""
 
 

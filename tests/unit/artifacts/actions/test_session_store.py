@@ -73,6 +73,7 @@ async def test_what_was_listed_stays_listed_when_the_session_has_expired(
 
     assert await session_store.listed() == [first, second]
     assert session_store.closed.startswith("the session of this job has expired")
+    assert session_store.undeletable == session_store.closed
 
 
 async def test_a_service_that_takes_the_token_no_longer_ends_the_session(
@@ -109,7 +110,7 @@ async def test_any_other_refusal_is_passed_on_and_ends_nothing(
         await session_store.put("image-app@v1", Bytes(b"ours"))
 
     assert sessions.state is State.ACTIVE
-    assert session_store.closed == store.closed
+    assert (session_store.closed, session_store.undeletable) == (store.closed, store.undeletable)
 
 
 async def test_another_session_sees_nothing_of_what_was_known_before(

@@ -239,10 +239,15 @@ async def test_what_reads_otherwise_may_take_its_place(closed: ActionsStore) -> 
         async def sign(self, artifact: Artifact) -> URL:
             return URL(f"https://elsewhere.example/{artifact.id}")
 
-    closed.read_with(Other(), "read-only")
+        async def delete(self, _: Artifact) -> bool:
+            return True
+
+    closed.read_with(Other(), "read-only", "kept")
 
     assert await closed.listed() == [SOME]
     assert closed.closed == "read-only"
+    with pytest.raises(StoreRefused, match="kept"):
+        await closed.delete(SOME)
     with pytest.raises(StoreRefused, match="is not trusted"):
         await closed.open(SOME)
 
