@@ -304,16 +304,9 @@ def test_what_was_asked_for_is_not_replaced_by_something_else(
     assert _left() == []
 
 
-_UV = """#!{python}
-import subprocess, sys
-from pathlib import Path
-arguments = sys.argv[1:]
-if arguments != ["--version"]:
-    Path(__file__).with_name("asked").write_text(" ".join(arguments))
-    at = arguments.index("--python")
-    del arguments[at : at + 2]
-    arguments.remove("--no-cache")
-    sys.exit(subprocess.run([sys.executable, "-m", *arguments]).returncode)
+_UV = """#!/bin/sh
+[ "$*" = --version ] || echo "$*" >"${{0%/*}}/asked"
+exec {uv} "$@"
 """
 
 
@@ -321,7 +314,7 @@ def test_uv_installs_where_it_is_there_and_keeps_nothing_that_others_could_chang
     start: Callable[..., Step], tmp_path: Path
 ) -> None:
     uv = tmp_path / "bin" / "uv"
-    uv.write_text(_UV.format(python=sys.executable))
+    uv.write_text(_UV.format(uv=Path(sys.executable).with_name("uv")))
     uv.chmod(0o755)
     step = start()
 
@@ -332,4 +325,4 @@ def test_uv_installs_where_it_is_there_and_keeps_nothing_that_others_could_chang
     assert re.search(r"packages for cpython 3\.\d+ by uv", main.said)
     assert asked.startswith("pip install --quiet --no-cache --target ")
     assert "--require-hashes --only-binary :all: --no-deps" in asked
-    assert asked.endswith("--no-index")
+    assert asked.endswith("--no-index\n")

@@ -25,7 +25,7 @@ WAITS: dict[str, Any] = {
     "again": (0.02, 0.06),
     "rest": 0.1,
 }
-HASTY = Timeouts(QUICK, QUICK, AGAIN, connect=5, call=2, finalize=2, commit=5, transfer=5, stall=0.5, answer=2, **WAITS)
+HASTY = Timeouts(QUICK, QUICK, AGAIN, connect=5, call=5, finalize=5, commit=5, transfer=5, stall=3, answer=5, **WAITS)
 
 
 class Listener(Relay):

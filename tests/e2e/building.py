@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.e2e.bridged import Bridged
@@ -50,12 +51,16 @@ def build_relay(engine: Bridged, folder: Path, reference: str) -> str:
     return reference
 
 
-def python_job(engine: Bridged, folder: Path, reference: str) -> tuple[str, Path]:
-    """Make an image in which jobs run that has a Python too; return it, and a folder of wheels for that."""
+def python_job(engine: Bridged, folder: Path, reference: str, *, uv: bool) -> tuple[str, Path]:
+    """Make an image for jobs that has a Python too, with `uv` that as well; return it, and a folder of wheels."""
     job, base = import_root(engine, "job", JOB), import_root(engine, "base", BASE)
     context, wheels = folder / "python-job", folder / "wheels"
     context.mkdir()
     (context / "Dockerfile").write_text(f"FROM {base} AS base\nFROM {job}\nCOPY --from=base /usr /usr\n")
+    if uv:
+        shutil.copy(Path(sys.executable).with_name("uv"), context)
+        with (context / "Dockerfile").open("a") as file:
+            file.write("COPY uv /usr/bin/\n")
     engine.docker("build", "--quiet", "--network", "none", "--tag", reference, str(context))
     command = [str(ROOT / "tools" / "download-wheels"), str(wheels), str(TOOLS / "base")]
     run(command, {**engine.toolbox.env(), **_registry_settings()})

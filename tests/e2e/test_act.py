@@ -1,6 +1,7 @@
 """The examples under a real runner: act, with real jobs in containers, and nothing of our own in the way."""
 
 import json
+import re
 import secrets
 from pathlib import Path
 from textwrap import dedent
@@ -139,7 +140,7 @@ def test_a_push_without_the_action_fails_and_says_what_to_do(acting: Acting) -> 
 
 
 def test_jobs_without_an_image_of_the_relay_have_it_as_a_process(bridged: Bridged, tmp_path: Path) -> None:
-    image, wheels = building.python_job(bridged, tmp_path, "python-job")
+    image, wheels = building.python_job(bridged, tmp_path, "python-job", uv=False)
     acting = Acting(bridged, tmp_path, wheels, image)
     token, workflow = secrets.token_hex(16), acting.example("migrate.yml")
     for job in workflow["jobs"].values():
@@ -158,7 +159,7 @@ def test_jobs_without_an_image_of_the_relay_have_it_as_a_process(bridged: Bridge
 
 def test_what_github_is_asked_to_run_passes_here_but_for_what_only_github_has(bridged: Bridged, tmp_path: Path) -> None:
     """Left out are the facts, which the emulator is asked for, and a job of the official action, which is not here."""
-    image, wheels = building.python_job(bridged, tmp_path, "python-job")
+    image, wheels = building.python_job(bridged, tmp_path, "python-job-with-uv", uv=True)
     building.import_busybox(bridged, "busybox", tmp_path)
     acting = Acting(bridged, tmp_path, wheels, image)
     workflow = workflows.read(ROOT / ".github" / "workflows" / "github.yml")
@@ -166,12 +167,14 @@ def test_what_github_is_asked_to_run_passes_here_but_for_what_only_github_has(br
     for job in jobs.values():
         if "strategy" in job:
             job["strategy"]["max-parallel"] = 1
+    jobs["pull"]["strategy"]["matrix"]["runner"] = ["ubuntu-latest"]  # all of them are one image here
     jobs["cleanup"]["needs"].remove("official")
 
     ran = acting.run_own({"name": "github", "on": "push", "jobs": jobs})
 
     assert ran.status == 0
     assert sorted(jobs) == ["cleanup", "merge", "no-engine", "pull", "push", "save"]
-    assert ran.said.count("the relay is a process of this job") == 9
+    assert ran.said.count("the relay is a process of this job") == 7
+    assert len(re.findall(r"packages for cpython \S+ by uv", ran.said)) == 7
     assert "hello:ci is there" in ran.said
     assert list(ran.artifacts.glob("*/image-*")) == []
