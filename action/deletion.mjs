@@ -22,6 +22,8 @@ async function deleteImage(relay, image) {
     return kept.map((each) => `kept ${each.reference || each.artifact}: ${each.reason}`)
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    return error.status === 404 ? [] : [`delete: ${image}: ${error.message}`]
+    if (error.status !== 404) return [`delete: ${image}: ${error.message}`]
+    log(`nothing to delete: ${error.message}`) // another job may have, or the name is mistyped
+    return []
   }
 }

@@ -32,6 +32,7 @@ def test_images_are_deleted_when_their_last_job_has_succeeded(jobs: Jobs, relay:
 
     assert (post.status, post.annotations) == (0, [])
     assert "deleted app:v1" in post.said
+    assert "nothing to delete: app:never is not in this run (it has: app:v2)" in post.said
     assert _names(jobs) == ["image-app@v2"]
     assert "app:v1" in post.summary
     assert "docker pull localhost:5000/app:v1" not in post.summary  # that is over
@@ -63,6 +64,20 @@ def test_the_last_job_of_a_run_deletes_everything_whatever_became_of_the_others(
 
     assert (post.status, post.annotations) == (0, [])
     assert _names(jobs) == []
+
+
+def test_what_is_kept_of_everything_is_told_with_its_reason(jobs: Jobs, relay: Relay, use: Use) -> None:
+    step = use(relay.port, delete="*")
+    _pushed(step, relay, "v1", "v2")
+    jobs.actions.plan.play("DeleteArtifact", Answer(400, "{}", "application/json"))
+
+    post = step.post()
+
+    assert post.status == 0
+    ((level, text),) = post.annotations
+    assert level == "warning"
+    (left,) = _names(jobs)
+    assert f"kept {left.removeprefix('image-').replace('@', ':')}: the artifact service refused" in text
 
 
 def test_what_cannot_be_deleted_is_told_and_fails_nothing(jobs: Jobs, relay: Relay, use: Use) -> None:

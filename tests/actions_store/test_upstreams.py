@@ -49,6 +49,11 @@ async def test_a_private_image_is_fetched_once_for_all_jobs(
     listed = (await second.ask("GET", "/v2/_catalog")).json["repositories"]
     assert listed == ["upstream/docker.io/library/alpine"]
 
+    removed = (await second.ask("DELETE", "/relay/images?all")).json["removed"]
+    assert [each["reference"] for each in removed] == [f"{KEPT}:3"]
+    last = await relays.start(actions, actions.job("last"))
+    assert (await last.ask("GET", "/v2/_catalog")).json["repositories"] == []
+
 
 async def test_what_an_earlier_run_has_kept_of_a_registry_is_not_what_it_has_now(
     emulate: Emulate, relays: Relays
