@@ -31,7 +31,7 @@ from proxy.catalog.opener import Opener
 from proxy.catalog.reader import Reader
 from proxy.catalog.replaced import ReplacedArchives
 from proxy.catalog.search import Search
-from proxy.catalog.volume import Volume, volume_of
+from proxy.catalog.volume import Usage, Volume
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.runtime.files import Source
@@ -46,7 +46,7 @@ class Catalog:
     ) -> None:
         self.is_remote = store.is_remote
         self.may_replace = store.may_replace
-        self._store = store
+        self._store, self._usage = store, Usage(store)
         self._naming = naming
         self._limits = limits
         self._listing = Listing(store, self._on_listed, limits.listing_fresh)
@@ -209,9 +209,9 @@ class Catalog:
         return await self._opener.open(artifact)
 
     async def volume(self) -> Volume:
-        """Return how much storage all images use, replaced ones too."""
+        """Return how much storage all images use, replaced ones too, and how much those have used that were deleted."""
         opened = {each.artifact.id: each.size for each in self._reader.held()}
-        return volume_of(await self.ours(), opened, self._store.now() if self._store.is_remote else None)
+        return self._usage.volume(await self.ours(), opened)
 
     async def tagged_names(self) -> list[tuple[Name, Tag]]:
         """Return every tag, by name and the newest first, by the names of artifacts alone: none is opened."""
@@ -235,6 +235,7 @@ class Catalog:
 
     def forget_all(self) -> None:
         """Forget everything: from now on the store is that of another run."""
+        self._usage.forget()
         self._listing.clear()
         self.lingering.clear()
         self._opener.clear()
@@ -283,6 +284,7 @@ class Catalog:
         """Delete one artifact, and no other of its reference."""
         await self._opener.pin([artifact])
         await self._store.delete(artifact)
+        self._usage.delete(artifact)
         self._opener.forget(artifact.id)
         self._listing.remove(artifact)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from proxy.artifacts.base import Artifact
+from proxy.artifacts.base import Artifact, ArtifactStore
 
 _HOUR = 3600.0  # seconds
 
@@ -18,11 +18,30 @@ class Volume:
     byte_hours: float | None = None
 
 
-def volume_of(artifacts: Sequence[Artifact], opened: Mapping[str, int], now: datetime | None) -> Volume:
-    """Add artifacts up; `opened` has the true sizes of some, by id: act lists the sizes of folders."""
-    sizes = [max(each.size, opened.get(each.id, 0)) for each in artifacts]
-    if now is None:
-        return Volume(len(sizes), sum(sizes))
-    ages = [max(0.0, (now - each.created).total_seconds()) for each in artifacts]
-    spent = sum(size * age / _HOUR for size, age in zip(sizes, ages, strict=True))
-    return Volume(len(sizes), sum(sizes), spent)
+class Usage:
+    """Adds up the artifacts of a store, and what those have used that were deleted here."""
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+        self._before = 0.0  # byte hours
+
+    def delete(self, artifact: Artifact) -> None:
+        """Take note that an artifact is deleted now: it uses no more."""
+        self._before += _byte_hours(artifact.size, artifact, self._store.now())
+
+    def forget(self) -> None:
+        """Forget what was deleted: it was in another run."""
+        self._before = 0.0
+
+    def volume(self, artifacts: Sequence[Artifact], opened: Mapping[str, int]) -> Volume:
+        """Add artifacts up; `opened` has the true sizes of some, by id: act lists the sizes of folders."""
+        sizes = [max(each.size, opened.get(each.id, 0)) for each in artifacts]
+        if not self._store.is_remote:
+            return Volume(len(sizes), sum(sizes))
+        now = self._store.now()
+        spent = sum(_byte_hours(size, each, now) for size, each in zip(sizes, artifacts, strict=True))
+        return Volume(len(sizes), sum(sizes), self._before + spent)
+
+
+def _byte_hours(size: int, artifact: Artifact, now: datetime) -> float:
+    return size * max(0.0, (now - artifact.created).total_seconds()) / _HOUR

@@ -137,13 +137,8 @@ def _images(facts: Facts) -> Iterator[str]:
     if more := facts.more + len(facts.rows) - len(shown):
         yield f"{_before(more, 'more image', 'handled')}; `GET /relay/images` lists all that are there."
     place, moved = facts.place, facts.moved
-    if (volume := facts.volume) and volume.count:
-        archives = counted(volume.count, "archive") + ("" if volume.count == 1 else ", replaced ones too")
-        kept_there = f"{format_size(volume.size)} are kept in {place}: {archives}."
-        if volume.byte_hours is not None:
-            so_far, daily = _gb_hours(volume.byte_hours), _gb_hours(24 * volume.size)
-            kept_there += f" So far that was {so_far} GB-hours; each day until they are deleted or expire adds {daily}."
-        yield kept_there
+    if facts.volume:
+        yield from _kept(facts.volume, place)
     pulls, loads = [row.pull_lines for row in copied], [row.load_lines for row in copied]
     for title, commands in ((facts.readers, pulls), ("On your machine", loads)):
         if any(commands):
@@ -161,6 +156,17 @@ def _images(facts: Facts) -> Iterator[str]:
         yield "<details><summary>Where the bytes went</summary>"
         yield "\n".join(["```mermaid", "flowchart LR", *drawn, "```"])
         yield "</details>"
+
+
+def _kept(volume: Volume, place: str) -> Iterator[str]:
+    """Yield what all images of a place use, if they use any."""
+    so_far = "" if volume.byte_hours is None else f" So far that was {_gb_hours(volume.byte_hours)} GB-hours"
+    if volume.count:
+        archives = counted(volume.count, "archive") + ("" if volume.count == 1 else ", replaced ones too")
+        daily = so_far and f"{so_far}; each day until they are deleted or expire adds {_gb_hours(24 * volume.size)}."
+        yield f"{format_size(volume.size)} are kept in {place}: {archives}.{daily}"
+    elif volume.byte_hours:
+        yield f"Nothing is kept in {place} any more.{so_far}."
 
 
 def _table_of(rows: Sequence[Row], place: str, *, with_digest: bool) -> str:

@@ -64,6 +64,7 @@ def test_the_last_job_of_a_run_deletes_everything_whatever_became_of_the_others(
 
     assert (post.status, post.annotations) == (0, [])
     assert _names(jobs) == []
+    assert "Nothing is kept in artifacts of this run any more. So far that was less than 0.01 GB-hours." in post.summary
 
 
 def test_what_is_kept_of_everything_is_told_with_its_reason(jobs: Jobs, relay: Relay, use: Use) -> None:

@@ -238,6 +238,10 @@ def test_the_first_line_is_the_result(facts: Facts, told: str) -> None:
             "1.9 MiB are kept in artifacts of this run: 1 archive. So far that was less than 0.01 GB-hours; each day "
             "until they are deleted or expire adds 0.05.",
         ),
+        (
+            Volume(0, 0, 50_000_000.0),
+            "Nothing is kept in artifacts of this run any more. So far that was 0.05 GB-hours.",
+        ),
     ],
 )
 def test_the_sum_of_all_images_is_a_paragraph_below_the_table(volume: Volume, told: str) -> None:
