@@ -1,7 +1,9 @@
 """The steps of examples that act cannot run, as they are written: with real engines, and a registry for ghcr.io."""
 
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from tests.e2e import recipes
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
 from tests.e2e.recipes import Kitchen
-from tests.e2e.relay import Relay
+from tests.e2e.relay import DIRECTORY, Relay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -70,6 +72,23 @@ def test_a_promoted_image_has_no_attestation_and_the_digest_that_was_tested(
     kept = [each["digest"] for each in promoted.get("manifests", [])] or [elsewhere.digest("app", "latest")]
     assert len(tested) == 2
     assert kept == [each["digest"] for each in tested if each["platform"]["os"] == "linux"]
+
+
+def test_a_job_that_starts_with_the_build_runs_what_that_has_built(kitchen: Kitchen) -> None:
+    (inputs,) = [step["with"] for step in recipes.steps("at-once", "test") if "with" in step]
+    (build,), (test,) = commands("at-once", "build"), commands("at-once", "test")
+    kitchen.relay.kill()
+    kitchen.relay = Relay(kitchen.relay.data, environment={**DIRECTORY, "RELAY_WAIT": inputs["wait-pull"]})
+    kitchen.relay.start()
+
+    run = f"said=$({test.strip().removesuffix(' ./test')})"
+    with ThreadPoolExecutor() as threads:
+        testing = threads.submit(kitchen.cook, f'{run}\necho "said=$said" >>"$GITHUB_OUTPUT"')
+        while "app:ci is not there yet: a pull waits for it" not in kitchen.relay.log:
+            assert not testing.done(), testing.result()
+            time.sleep(0.05)
+        kitchen.cook(build)
+        assert testing.result() == {"said": kitchen.token}
 
 
 def test_each_job_has_a_cache_and_the_last_builds_nothing_that_is_in_one(kitchen: Kitchen, docker28: Engine) -> None:
