@@ -124,6 +124,12 @@ class CorruptDownload(ArchiveInvalid):
         super().__init__("what came is not what was stored")
 
 
+def refuse(reason: str) -> None:
+    """Raise StoreRefused if there is a reason to."""
+    if reason:
+        raise StoreRefused(reason)
+
+
 class UnreadableArtifact(StoreRefused):
     """An artifact is listed, and nothing can be made of what was read of it; `problem` says why, and what to do.
 

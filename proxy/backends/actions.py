@@ -112,11 +112,9 @@ class ActionsBackend:
             _log.warning("GITHUB_TOKEN is not used: GITHUB_REPOSITORY and GITHUB_RUN_ID do not say what to read")
             return None
         api = GitHubApi(self._storage.http, job.github_token, self._storage.timeouts, self._storage.events)
-        reader = RestReader(api, run, another=another, trust_forks=self._settings.trust_forks)
-        if another:
-            self._store.read_with(reader, _READS_ANOTHER_RUN, "")
-        else:
-            self._store.read_with(reader, self._store.closed, self._store.undeletable)
+        undeletable = "" if another else self._store.undeletable
+        reader = RestReader(api, run, another, self._settings.trust_forks, undeletable=undeletable)
+        self._store.read_with(reader, _READS_ANOTHER_RUN if another else self._store.closed)
         _log.info("GITHUB_TOKEN reads the images of %s", run)
         return reader
 

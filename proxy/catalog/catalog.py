@@ -235,10 +235,8 @@ class Catalog:
 
     def forget_all(self) -> None:
         """Forget everything: from now on the store is that of another run."""
-        self._usage.forget()
-        self._listing.clear()
-        self.lingering.clear()
-        self._opener.clear()
+        for part in (self._usage, self._listing, self.lingering, self._opener):
+            part.clear()
 
     def begin(self, name: Name, tag: Tag, others: Callable[[], Awaitable[Sequence[Archive]]]) -> Ahead | None:
         """Begin to send content that is still coming, for an archive that is then `put`, if the store can do that.
@@ -283,8 +281,10 @@ class Catalog:
     async def remove(self, artifact: Artifact) -> None:
         """Delete one artifact, and no other of its reference."""
         await self._opener.pin([artifact])
+        archive = self._opener.archives.get(artifact.id)
         await self._store.delete(artifact)
-        self._usage.delete(artifact)
+        if self.has(artifact):  # else somebody else was faster, or it was of the run before
+            self._usage.delete(artifact, archive.size if archive else artifact.size)
         self._opener.forget(artifact.id)
         self._listing.remove(artifact)
 

@@ -11,11 +11,15 @@ _HOUR = 3600.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """How many artifacts hold images, their bytes together, and bytes times hours up to now; None where none bills."""
+    """How many artifacts hold images, their bytes together, and bytes times hours up to now; None where none bills.
+
+    `deleted`: the bytes times hours that others had used, until they were deleted here.
+    """
 
     count: int
     size: int
     byte_hours: float | None = None
+    deleted: float = 0.0
 
 
 class Usage:
@@ -23,15 +27,15 @@ class Usage:
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
-        self._before = 0.0  # byte hours
+        self._deleted = 0.0  # byte hours
 
-    def delete(self, artifact: Artifact) -> None:
-        """Take note that an artifact is deleted now: it uses no more."""
-        self._before += _byte_hours(artifact.size, artifact, self._store.now())
+    def delete(self, artifact: Artifact, size: int) -> None:
+        """Take note that an artifact of so many bytes is deleted now: it uses no more."""
+        self._deleted += _byte_hours(size, artifact, self._store.now())
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Forget what was deleted: it was in another run."""
-        self._before = 0.0
+        self._deleted = 0.0
 
     def volume(self, artifacts: Sequence[Artifact], opened: Mapping[str, int]) -> Volume:
         """Add artifacts up; `opened` has the true sizes of some, by id: act lists the sizes of folders."""
@@ -40,7 +44,7 @@ class Usage:
             return Volume(len(sizes), sum(sizes))
         now = self._store.now()
         spent = sum(_byte_hours(size, each, now) for size, each in zip(sizes, artifacts, strict=True))
-        return Volume(len(sizes), sum(sizes), self._before + spent)
+        return Volume(len(sizes), sum(sizes), spent, self._deleted)
 
 
 def _byte_hours(size: int, artifact: Artifact, now: datetime) -> float:

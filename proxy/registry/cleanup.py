@@ -73,8 +73,9 @@ class Cleanup:
 
     async def _remove(self, artifact: Artifact, *, dry_run: bool) -> Removal:
         """Remove one artifact if it is one of ours."""
-        archive = await self._opened(artifact)
         known = self.lookup.catalog.reference_of(artifact)
+        refusal = "" if dry_run else self.lookup.catalog.undeletable  # which a deletion before may have found out
+        archive = refusal or await self._opened(artifact)
         if not isinstance(archive, Archive):
             return Removal(label(*known) if known else "", artifact.name, artifact.size, kept=archive)
         reference = label(archive.name, archive.reference)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TypeVar
 
-from proxy.events import Answered, Called, Event, Pulled, RunChanged, SentGzip, Stored, Unchanged
+from proxy.events import Answered, Called, Deleted, Event, Pulled, RunChanged, SentGzip, Stored, Unchanged
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -76,6 +76,7 @@ class History:
 
     moved: Moved = field(default_factory=Moved)
     forgotten: int = 0
+    deleted: int = 0  # images
     gzip: int = 0  # bytes of layers that a build has compressed, in the push that had most of them
     most_images: int = field(default=1000, kw_only=True)  # remembered; older ones are forgotten
     _images: OrderedDict[str, ImageActivity] = field(default_factory=OrderedDict)
@@ -110,6 +111,8 @@ class History:
                 self.gzip = max(self.gzip, event.size)
             case Called(service="storage"):
                 self.moved.fetched += event.received
+            case Deleted():
+                self.deleted += len(event.references)
             case Answered():
                 self._answer(event)
             case RunChanged():
@@ -132,7 +135,7 @@ class History:
 
     def _clear(self) -> None:
         """Forget all: it was about another run."""
-        self.moved, self.forgotten, self.gzip = Moved(), 0, 0
+        self.moved, self.forgotten, self.deleted, self.gzip = Moved(), 0, 0, 0
         self._images.clear()
         self._refused.clear()
         self._challenged.clear()

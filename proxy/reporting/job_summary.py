@@ -28,7 +28,7 @@ class JobSummary:
         handled, pushed = self.report.history.images(self.pulls.under_way()), self.report.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
         backend, catalog, volume = self.report.backend, self.report.lookup.catalog, None
-        if handled:
+        if handled or self.report.history.deleted:
             with suppress(RegistryError):
                 volume = await catalog.volume()
         return write(
@@ -38,6 +38,7 @@ class JobSummary:
                 rows=[await self._row(each) for each in handled[-_IMAGES:]],
                 more=self.report.history.forgotten + max(0, len(handled) - _IMAGES),
                 volume=volume,
+                deleted=self.report.history.deleted,
                 moved=self.report.history.moved,
                 gzip=self.report.history.gzip,
                 run=status.fields() if (status := backend.status()).is_another_run else {},

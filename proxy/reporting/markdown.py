@@ -78,6 +78,7 @@ class Facts:
     rows: Sequence[Row] = ()
     more: int = 0  # images that are not among the rows
     volume: Volume | None = None
+    deleted: int = 0
     moved: Moved = field(default_factory=Moved)
     gzip: int = 0
     run: Mapping[str, object] = field(default_factory=dict)
@@ -90,7 +91,8 @@ class Facts:
 
 def write(facts: Facts) -> str:
     """Return the summary, with the result in its first line; empty if nothing has happened."""
-    if not (facts.rows or facts.pending or facts.failed or facts.unreadable or facts.missing or facts.refused):
+    seen = (facts.rows, facts.deleted, facts.pending, facts.failed, facts.unreadable, facts.missing, facts.refused)
+    if not any(seen):
         return ""
     happened = [  # the worst first
         (len(facts.failed), "image", "not stored"),
@@ -98,6 +100,7 @@ def write(facts: Facts) -> str:
         (len(facts.unreadable), "artifact", "that cannot be read"),
         (sum(row.pushed for row in facts.rows), "image", "pushed"),
         (sum(row.pulled_in is not None for row in facts.rows), "image", "pulled"),
+        (facts.deleted, "image", "deleted"),
         (facts.more, "more image", "handled before"),
         (len(facts.missing), "tag", "asked for in vain"),
         (len(facts.refused), "request", "refused"),
@@ -130,6 +133,7 @@ def write(facts: Facts) -> str:
 def _images(facts: Facts) -> Iterator[str]:
     """Yield the table of images, the commands that fetch them, and a picture of the bytes."""
     if not facts.rows:
+        yield from _kept(facts.volume, facts.place)
         return
     shown, copied = facts.rows[-_ROWS:], facts.rows[-_LINES:]
     without = [row for row in shown if row not in copied or not row.pull_lines]
@@ -137,8 +141,7 @@ def _images(facts: Facts) -> Iterator[str]:
     if more := facts.more + len(facts.rows) - len(shown):
         yield f"{_before(more, 'more image', 'handled')}; `GET /relay/images` lists all that are there."
     place, moved = facts.place, facts.moved
-    if facts.volume:
-        yield from _kept(facts.volume, place)
+    yield from _kept(facts.volume, place)
     pulls, loads = [row.pull_lines for row in copied], [row.load_lines for row in copied]
     for title, commands in ((facts.readers, pulls), ("On your machine", loads)):
         if any(commands):
@@ -158,15 +161,20 @@ def _images(facts: Facts) -> Iterator[str]:
         yield "</details>"
 
 
-def _kept(volume: Volume, place: str) -> Iterator[str]:
-    """Yield what all images of a place use, if they use any."""
-    so_far = "" if volume.byte_hours is None else f" So far that was {_gb_hours(volume.byte_hours)} GB-hours"
+def _kept(volume: Volume | None, place: str) -> Iterator[str]:
+    """Yield what all images of a place use, and what deleted ones have used."""
+    if volume is None:
+        return
+    deleted = f" What this job has deleted had used {_gb_hours(volume.deleted)} GB-hours." if volume.deleted else ""
     if volume.count:
         archives = counted(volume.count, "archive") + ("" if volume.count == 1 else ", replaced ones too")
-        daily = so_far and f"{so_far}; each day until they are deleted or expire adds {_gb_hours(24 * volume.size)}."
-        yield f"{format_size(volume.size)} are kept in {place}: {archives}.{daily}"
-    elif volume.byte_hours:
-        yield f"Nothing is kept in {place} any more.{so_far}."
+        used = ""
+        if volume.byte_hours is not None:
+            so_far, daily = _gb_hours(volume.byte_hours), _gb_hours(24 * volume.size)
+            used = f" So far that was {so_far} GB-hours; each day until they are deleted or expire adds {daily}."
+        yield f"{format_size(volume.size)} are kept in {place}: {archives}.{used}{deleted}"
+    elif deleted:
+        yield f"Nothing is kept in {place} any more.{deleted}"
 
 
 def _table_of(rows: Sequence[Row], place: str, *, with_digest: bool) -> str:

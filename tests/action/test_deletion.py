@@ -64,7 +64,7 @@ def test_the_last_job_of_a_run_deletes_everything_whatever_became_of_the_others(
 
     assert (post.status, post.annotations) == (0, [])
     assert _names(jobs) == []
-    assert "Nothing is kept in artifacts of this run any more. So far that was less than 0.01 GB-hours." in post.summary
+    assert "Nothing is kept in artifacts of this run any more. What this job has deleted had used " in post.summary
 
 
 def test_what_is_kept_of_everything_is_told_with_its_reason(jobs: Jobs, relay: Relay, use: Use) -> None:
@@ -79,6 +79,19 @@ def test_what_is_kept_of_everything_is_told_with_its_reason(jobs: Jobs, relay: R
     assert level == "warning"
     (left,) = _names(jobs)
     assert f"kept {left.removeprefix('image-').replace('@', ':')}: the artifact service refused" in text
+
+
+def test_a_job_that_only_cleans_up_says_what_it_has_deleted(jobs: Jobs, relay: Relay, use: Use) -> None:
+    _pushed(use(relay.port), relay, "v1", "v2")
+    relay.kill()
+    relay.start()
+    last = use(relay.port, delete="*", delete_if="always")
+    assert last.main().status == 0
+
+    post = last.post()
+
+    assert post.summary.startswith("### image-relay: 2 images deleted")
+    assert "Nothing is kept in artifacts of this run any more. What this job has deleted had used " in post.summary
 
 
 def test_what_cannot_be_deleted_is_told_and_fails_nothing(jobs: Jobs, relay: Relay, use: Use) -> None:

@@ -10,7 +10,7 @@ from tests.api.relay import Answer, Pushed, Relay
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer as Failing
-from tests.fakes.actions.faults import Fault, Reset
+from tests.fakes.actions.faults import Fault, Reset, rate_limited
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.rest import READ_TOKEN, WRITE_TOKEN
 
@@ -57,7 +57,7 @@ async def test_a_tag_is_deleted_with_its_older_versions_and_nothing_else(emulate
     assert names(actions) == OTHERS
 
 
-async def test_all_images_of_the_run_are_deleted_by_one_request_each(emulate: Emulate, relays: Relays) -> None:
+async def test_all_images_of_the_run_are_deleted_by_two_requests_each(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     await filled(actions, relays)
     relay = await reading(actions, relays)
@@ -73,6 +73,8 @@ async def test_all_images_of_the_run_are_deleted_by_one_request_each(emulate: Em
     ]
     assert names(actions) == OTHERS
     assert actions.traffic.calls[kinds.REST_DELETE] == 3
+    assert actions.traffic.calls[kinds.REST_ZIP] == 3
+    assert actions.traffic.calls[kinds.REST_RUN] == 1
     assert actions.traffic.total(kinds.DELETE, kinds.LIST) == 0
 
 
@@ -94,14 +96,56 @@ async def test_a_token_that_only_reads_is_told_what_to_change(emulate: Emulate, 
     before = names(actions)
 
     answer: Answer = await relay.ask("DELETE", path)
+    asked = actions.traffic.total(*kinds.REST)
     everything = await relay.ask("DELETE", "/relay/images?all")
 
-    assert answer.error == (403, "DENIED")
-    assert answer.message == NOT_ALLOWED
-    assert everything.json["removed"] == []
-    assert {each["reason"] for each in everything.json["kept"]} >= {NOT_ALLOWED}
+    for each in (answer, everything):
+        assert each.error == (403, "DENIED")
+        assert each.message == NOT_ALLOWED
+    assert actions.traffic.total(*kinds.REST) == asked  # nothing would change
     assert names(actions) == before
     assert (await relay.get("v1")).body == pushed["v1"].content
+
+
+async def test_of_everything_the_first_refusal_is_the_reason_for_all(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await filled(actions, relays)
+    relay, before = await reading(actions, relays, READ_TOKEN), names(actions)
+
+    answer = await relay.ask("DELETE", "/relay/images?all")
+
+    assert answer.json["removed"] == []
+    assert [each["reason"] for each in answer.json["kept"]] == [NOT_ALLOWED] * 3
+    assert actions.traffic.calls[kinds.REST_DELETE] == 1
+    assert names(actions) == before
+
+
+HIDDEN = Failing(404, '{"message": "Not Found"}', "application/json")
+MOVED = Failing(301, '{"message": "Moved Permanently"}', "application/json")
+SECONDARY = Failing(403, '{"message": "You have exceeded a secondary rate limit."}', "application/json")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (HIDDEN, NOT_ALLOWED),
+        (MOVED, "GitHub's API refused (301)"),
+        (SECONDARY, "accepts no more requests from this repository for 1 min (rate limit)"),
+        (rate_limited(3600), "accepts no more requests from this repository for 60 min (rate limit)"),
+        (Failing(401), "GitHub does not accept GITHUB_TOKEN, or no longer does"),
+    ],
+)
+async def test_what_is_not_deleted_is_not_said_to_be(emulate: Emulate, relays: Relays, fault: Fault, said: str) -> None:
+    actions = emulate()
+    await filled(actions, relays)
+    relay, before = await reading(actions, relays), names(actions)
+    actions.plan.play(kinds.REST_DELETE, fault)
+
+    answer = await relay.ask("DELETE", "/relay/images/app:v2")
+
+    assert answer.error == (403, "DENIED")
+    assert said in answer.message
+    assert names(actions) == before
 
 
 async def test_nothing_is_deleted_in_a_run_of_a_fork(emulate: Emulate, relays: Relays) -> None:

@@ -27,6 +27,7 @@ from proxy.runtime.transport import FAILURES, in_words, is_unreachable
 
 _log = logging.getLogger(__name__)
 _SERVICE = "api"  # in the events
+_SECONDARY = 60.0  # seconds
 _PATIENCE = 20.0  # seconds; a rate limit that ends later is told, not waited for: clients give up after 30
 _HEADERS = {
     "Accept": "application/vnd.github+json",
@@ -113,7 +114,7 @@ class GitHubApi:
         except FAILURES as error:
             raise RetryableError(in_words(error), unreachable=is_unreachable(error)) from None
         answer = Answer(response.status, response.headers, body)
-        if answer.status in _LIMITING and (wait := _limit(answer.headers)) is not None:
+        if answer.status in _LIMITING and (wait := _limit(answer)) is not None:
             self._blocked_until = time.time() + wait
             raise RetryableError("it accepts no more requests", self._keep_limit())
         if answer.status != HTTPStatus.FORBIDDEN and is_retryable(answer.status):
@@ -121,11 +122,15 @@ class GitHubApi:
         return answer
 
 
-def _limit(headers: Mapping[str, str]) -> float | None:
-    """Give the seconds until a rate limit ends; None where a refusal is about something else."""
+def _limit(answer: Answer) -> float | None:
+    """Give the seconds until a rate limit ends; None where a refusal is about something else.
+
+    A secondary limit, as for many deletions, may come without a time, and is over in a minute at the earliest.
+    """
+    headers = answer.headers
     after, reset = headers.get("Retry-After", ""), headers.get("x-ratelimit-reset", "")
     if _SECONDS.fullmatch(after):
         return float(after)
     if headers.get("x-ratelimit-remaining") == "0" and _SECONDS.fullmatch(reset):
         return max(float(reset) - time.time(), 1.0)
-    return None
+    return _SECONDARY if b"rate limit" in answer.body.lower() else None

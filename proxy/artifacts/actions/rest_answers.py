@@ -16,7 +16,9 @@ from proxy.artifacts.base import StoreRefused
 T = TypeVar("T", bound=BaseModel)
 
 ABSENT = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+NOT_ALLOWED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _PERMISSION = 'give the job "permissions: {{actions: {}}}"'
+UNDELETABLE = f"GITHUB_TOKEN cannot delete artifacts: {_PERMISSION.format('write')}"
 
 
 def as_text(value: object) -> str:
@@ -58,7 +60,7 @@ def check(answer: Answer, *, of_deletion: bool = False) -> None:
     if answer.status == HTTPStatus.UNAUTHORIZED:
         raise StoreRefused("GitHub does not accept GITHUB_TOKEN, or no longer does: it expires with its job")
     if answer.status == HTTPStatus.FORBIDDEN:
-        verb, access = ("delete", "write") if of_deletion else ("read", "read")
-        raise StoreRefused(f"GITHUB_TOKEN cannot {verb} artifacts: {_PERMISSION.format(access)}")
-    if answer.status >= HTTPStatus.BAD_REQUEST:
+        unreadable = f"GITHUB_TOKEN cannot read artifacts: {_PERMISSION.format('read')}"
+        raise StoreRefused(UNDELETABLE if of_deletion else unreadable)
+    if answer.status >= (HTTPStatus.MULTIPLE_CHOICES if of_deletion else HTTPStatus.BAD_REQUEST):
         raise StoreRefused(f"GitHub's API refused ({answer.status})")

@@ -16,12 +16,22 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictIn
 from yarl import URL
 
 from proxy.artifacts.actions.github_api import GitHubApi
-from proxy.artifacts.actions.rest_answers import ABSENT, Text, as_text, check, document, or_none
+from proxy.artifacts.actions.rest_answers import (
+    ABSENT,
+    NOT_ALLOWED,
+    UNDELETABLE,
+    Text,
+    as_text,
+    check,
+    document,
+    or_none,
+)
 from proxy.artifacts.actions.rest_runs import Head, NewestRun, NoRun, Run, head_of, newest
 from proxy.artifacts.actions.results import NoSuchArtifact
-from proxy.artifacts.base import Artifact, StoreRefused
+from proxy.artifacts.base import Artifact, StoreRefused, refuse
 
 _log = logging.getLogger(__name__)
+_BETWEEN_DELETIONS = 1.0  # seconds; GitHub asks for it where there are many
 _LISTINGS = 3  # of a run whose artifacts change while its pages are read
 
 
@@ -71,7 +81,8 @@ class RestReader:
 
     `another`: the run is not ours. Then nothing is read before it is known to be made of this repository's own code,
     unless `trust_forks`: whoever opens a pull request can make a run. A newest run is looked for once, and then stays
-    the same. `kept`: the seconds for which one listing is good; of at most `pages` pages, of `page` artifacts each.
+    the same. `undeletable`: why nothing is deleted here, also if that was found out. `kept`: the seconds for which one
+    listing is good; of at most `pages` pages, of `page` artifacts each.
     """
 
     api: GitHubApi
@@ -79,6 +90,7 @@ class RestReader:
     another: bool = False
     trust_forks: bool = False
     head: Head | None = None
+    undeletable: str = field(default="", kw_only=True)
     kept: float = field(default=10.0, kw_only=True)
     page: int = field(default=100, kw_only=True)  # the most that one request gives
     pages: int = field(default=100, kw_only=True)
@@ -86,6 +98,8 @@ class RestReader:
     _listed_at: float = float("-inf")
     _no_run: str = ""  # why there was no run
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _deleting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _next_deletion: float = float("-inf")
 
     async def listed(self) -> list[Artifact]:
         """Give the artifacts of the run that have not expired, of all its attempts; StoreRefused."""
@@ -149,13 +163,22 @@ class RestReader:
     async def delete(self, artifact: Artifact) -> bool:
         """Delete an artifact, which takes `actions: write`, and return whether it was there; StoreRefused."""
         run = await self.introduce()
-        answer = await self.api.delete(run.path("artifacts", artifact.id))
-        was_there = answer.status not in ABSENT
-        if was_there:
+        refuse(self.undeletable)
+        async with self._deleting:
+            await asyncio.sleep(self._next_deletion - time.monotonic())
+            answer = await self.api.delete(run.path("artifacts", artifact.id))
+            self._next_deletion = time.monotonic() + _BETWEEN_DELETIONS
+        if answer.status in ABSENT:
+            self._listed_at = float("-inf")
+            refuse(UNDELETABLE if artifact.id in {each.id for each in await self.listed()} else "")
+            return False
+        try:
             check(answer, of_deletion=True)
-        async with self._turn:
-            self._listed = [each for each in self._listed if each.id != artifact.id]
-        return was_there
+        except StoreRefused as error:
+            self.undeletable = str(error) if answer.status in NOT_ALLOWED else ""
+            raise
+        self._listed = [each for each in self._listed if each.id != artifact.id]
+        return True
 
     async def _pages(self, run: Run) -> tuple[list[Artifact], bool]:
         """Return the artifacts, and whether all pages speak of as many."""

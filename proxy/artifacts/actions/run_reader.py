@@ -7,9 +7,15 @@ from yarl import URL
 from proxy.artifacts.actions.results import Listed, NoSuchArtifact, ResultsService
 from proxy.artifacts.base import Artifact, ArtifactGone
 
+NO_SESSION = "there is no session"
+
 
 class Reader(Protocol):
     """Access to finished artifacts: through the results service, or the REST API."""
+
+    @property
+    def undeletable(self) -> str:
+        """Why nothing can be deleted; empty where it can."""
 
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts."""
@@ -23,6 +29,8 @@ class Reader(Protocol):
 
 class NoReader:
     """Reads nothing, while there is no run to read."""
+
+    undeletable = NO_SESSION
 
     async def listed(self) -> list[Artifact]:
         """List nothing."""
@@ -39,6 +47,8 @@ class NoReader:
 
 class RunReader:
     """Reads the artifacts of a run through the results service."""
+
+    undeletable = ""
 
     def __init__(self, service: ResultsService) -> None:
         self._service = service

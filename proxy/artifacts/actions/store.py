@@ -23,7 +23,7 @@ from proxy.artifacts.actions.name_claim import NameClaim
 from proxy.artifacts.actions.remote_file import Link, RemoteFile, Tails
 from proxy.artifacts.actions.reserved_names import ReservedNames
 from proxy.artifacts.actions.results import Created, Listed, NoSuchArtifact, ResultsService
-from proxy.artifacts.actions.run_reader import NoReader, Reader, RunReader, artifact_of
+from proxy.artifacts.actions.run_reader import NO_SESSION, NoReader, Reader, RunReader, artifact_of
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.base import (
     NOBODYS,
@@ -34,6 +34,7 @@ from proxy.artifacts.base import (
     Contested,
     Ownership,
     StoreRefused,
+    refuse,
 )
 from proxy.artifacts.naming import SUFFIX
 from proxy.runtime.limits import Rereading
@@ -59,8 +60,7 @@ class ActionsStore:
         form: Literal["zip", "raw"] = "zip",
         reserved: Path | None = None,
     ) -> None:
-        self.closed = self.undeletable = "there is no session"
-        self.any_job = any_job
+        self.closed, self.any_job = NO_SESSION, any_job
         self._storage, self._trust, self._folder = storage, trust, folder
         self._raw = form == "raw"
         self._service: ResultsService | None = None
@@ -85,12 +85,17 @@ class ActionsStore:
         if self._service and self._service.session.run == service.session.run:
             service.has_artifacts = service.has_artifacts or self._service.has_artifacts
         self._service, self._reader = service, RunReader(service)
-        self.closed, self.undeletable, self._has_listed = "", "", False
+        self.closed, self._has_listed = "", False
         self._reserved.begin(service.session.owner)
 
-    def read_with(self, reader: Reader, closed: str, undeletable: str) -> None:
-        """Read through something else; the texts are what a push and a deletion are told."""
-        self._reader, self.closed, self.undeletable = reader, closed, undeletable
+    def read_with(self, reader: Reader, closed: str) -> None:
+        """Read through something else; `closed` is what a push is told."""
+        self._reader, self.closed = reader, closed
+
+    @property
+    def undeletable(self) -> str:
+        """Why nothing can be deleted now; empty where it can."""
+        return self._reader.undeletable
 
     def may_replace(self, artifact: Artifact) -> bool:
         """Refuse what another job of the same attempt has stored; a later attempt replaces what an earlier one did."""
@@ -155,7 +160,7 @@ class ActionsStore:
 
     async def delete(self, artifact: Artifact) -> None:
         """Delete an artifact; one that is not there any more is no error."""
-        reader = self._deleting()
+        refuse(self.undeletable)
         if artifact.id in self._deleted:  # its name may be another one's by now
             return
         self._own.pop(artifact.id, None)
@@ -163,7 +168,7 @@ class ActionsStore:
             is_listed = artifact.id in {each.id for each in await self._all()}
             if not is_listed and not (artifact.owner and artifact.finalized):  # its name may be another one's by now
                 break
-            if await reader.delete(artifact):  # a listing that lags may lack it
+            if await self._reader.delete(artifact):  # a listing that lags may lack it
                 self._unlisted.pop(artifact.id, None)
             elif not is_listed:
                 break
@@ -173,11 +178,6 @@ class ActionsStore:
             self._deleted.add(artifact.id)
             self._used.discard(artifact.name)
         self._seen = [each for each in self._seen if each.id != artifact.id]
-
-    def _deleting(self) -> Reader:
-        if self.undeletable:
-            raise StoreRefused(self.undeletable)
-        return self._reader
 
     def _writing(self) -> ResultsService:
         if self._service is None or self.closed:

@@ -31,11 +31,11 @@ def test_what_is_there_uses_its_size_in_each_hour() -> None:
 def test_what_was_deleted_has_used_what_it_had_by_then() -> None:
     store = Clock()
     usage, store.hours = Usage(store), 2
-    usage.delete(FIRST)
+    usage.delete(FIRST, 1000)
     store.hours = 5
 
-    assert usage.volume([SECOND], {}) == Volume(1, 10, 2050.0)
-    usage.forget()
+    assert usage.volume([SECOND], {}) == Volume(1, 10, 50.0, deleted=2000.0)
+    usage.clear()
     assert usage.volume([SECOND], {}) == Volume(1, 10, 50.0)
 
 

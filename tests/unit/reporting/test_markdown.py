@@ -239,8 +239,13 @@ def test_the_first_line_is_the_result(facts: Facts, told: str) -> None:
             "until they are deleted or expire adds 0.05.",
         ),
         (
-            Volume(0, 0, 50_000_000.0),
-            "Nothing is kept in artifacts of this run any more. So far that was 0.05 GB-hours.",
+            Volume(1, 2_000_000, 100.0, 50_000_000.0),
+            "1.9 MiB are kept in artifacts of this run: 1 archive. So far that was less than 0.01 GB-hours; each day "
+            "until they are deleted or expire adds 0.05. What this job has deleted had used 0.05 GB-hours.",
+        ),
+        (
+            Volume(0, 0, 0.0, 50_000_000.0),
+            "Nothing is kept in artifacts of this run any more. What this job has deleted had used 0.05 GB-hours.",
         ),
     ],
 )

@@ -301,7 +301,7 @@ async def test_a_run_of_a_fork_is_read_only_by_who_trusts_it(
     reader, artifact = reading("2", another=True), (await reading("2").listed())[0]
     actions.traffic.reset()
 
-    for asking in (reader.listed, reader.introduce, lambda: reader.sign(artifact)):
+    for asking in (reader.listed, reader.introduce, lambda: reader.sign(artifact), lambda: reader.delete(artifact)):
         with pytest.raises(StoreRefused) as refused:
             await asking()
         assert refused.value.message.startswith("run 2 of octo/relay comes from ")

@@ -233,6 +233,8 @@ async def test_a_deletion_that_changes_nothing_ends(emulate: Emulate, tmp_path: 
 
 async def test_what_reads_otherwise_may_take_its_place(closed: ActionsStore) -> None:
     class Other:
+        undeletable = "kept"
+
         async def listed(self) -> list[Artifact]:
             return [SOME]
 
@@ -242,7 +244,7 @@ async def test_what_reads_otherwise_may_take_its_place(closed: ActionsStore) -> 
         async def delete(self, _: Artifact) -> bool:
             return True
 
-    closed.read_with(Other(), "read-only", "kept")
+    closed.read_with(Other(), "read-only")
 
     assert await closed.listed() == [SOME]
     assert closed.closed == "read-only"
