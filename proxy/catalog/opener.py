@@ -35,11 +35,11 @@ from proxy.catalog.archive import Archive, read
 from proxy.catalog.cache import ArchiveCache
 from proxy.errors import ContentDamaged, RegistryError
 from proxy.runtime.files import LocalFile
-from proxy.runtime.tasks import run_here, run_in_thread
+from proxy.runtime.tasks import run_in_thread, run_many
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
-_TOGETHER = 50  # artifacts that one thread opens without a pause, which takes some 10 ms
+_FAILURES = (ArtifactGone, ArchiveInvalid, StoreRefused, RegistryError, OSError)  # to open an artifact
 _CHECKED = TAIL + OVERHEAD  # bytes of an artifact that is read as a whole and compared with its digest
 
 
@@ -96,21 +96,13 @@ class Opener:
         async with self._together:  # who comes meanwhile finds them open
             new = [each for each in artifacts if each.id not in self.archives and each.id not in self._problems]
             clearings = self._clearings
-            for start in range(0, len(new), _TOGETHER):
-                found = await run_in_thread(self._readable, new[start : start + _TOGETHER])
+            open_one = partial(read, self._store, self._naming, folder=self._folder)
+            async for found in run_many(open_one, new, _FAILURES):
                 if clearings != self._clearings:
                     return
-                for each in found:
-                    if each.artifact.id not in self.archives and each.artifact.id not in self._opening:
-                        self.archives.put(each.artifact.id, each)
-
-    def _readable(self, artifacts: Sequence[Artifact]) -> list[Archive]:
-        found = []
-        for each in artifacts:
-            with suppress(ArtifactGone, ArchiveInvalid, StoreRefused, RegistryError, OSError, RuntimeError):
-                if archive := run_here(read(self._store, self._naming, each, self._folder)):
-                    found.append(archive)
-        return found
+                for artifact, archive in found:
+                    if archive and artifact.id not in self.archives and artifact.id not in self._opening:
+                        self.archives.put(artifact.id, archive)
 
     async def _opened(self, artifact: Artifact, known: Problem | None) -> Archive | None:
         clearings = self._clearings

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from proxy.backends.backend import Backend
 from proxy.blob import read_all
@@ -17,14 +18,13 @@ from proxy.registry.push import Push
 from proxy.registry.push_state import State
 from proxy.reporting.copyable import Kind, kind_of
 from proxy.reporting.history import History, Refusal
-from proxy.runtime.tasks import run_here, run_in_thread
+from proxy.runtime.tasks import run_many
 from proxy.text import format_time, safe_text
 from proxy.version import version
 
 _VERSION = version()  # looked up once: that reads files
 _REMEMBERED = 20_000  # images that are read once
 _NO_PLATFORM = "unknown/unknown"  # of an attestation of BuildKit
-_TOGETHER = 50  # images that one thread looks into without a pause, which takes some 10 ms
 _Inside = tuple[list[str], Kind]  # the platforms and the kind of an image
 
 
@@ -160,22 +160,12 @@ class Status:
         """Return what is known of archives, and what can be read of those on this machine, many in one thread."""
         known = {key: self._read[key] for key in map(_key, archives) if key in self._read}
         new = list({_key(each): each for each in archives if each.source.is_local and _key(each) not in known}.values())
-        for start in range(0, len(new), _TOGETHER):
-            some = new[start : start + _TOGETHER]
-            for archive, found in zip(some, await run_in_thread(self._insides, some), strict=True):
+        async for some in run_many(partial(self._inside, elsewhere=None), new, (RegistryError, OSError)):
+            for archive, found in some:
                 if found:
                     known[_key(archive)] = found
                     self._remember(archive, found)
         return known
-
-    def _insides(self, archives: Sequence[Archive]) -> list[_Inside | None]:
-        found: list[_Inside | None] = []
-        for each in archives:
-            inside = None
-            with suppress(RegistryError, OSError, RuntimeError):
-                inside = run_here(self._inside(each, None))
-            found.append(inside)
-        return found
 
     def _remember(self, archive: Archive, found: _Inside) -> None:
         if len(self._read) >= _REMEMBERED and _key(archive) not in self._read:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -10,8 +10,10 @@ from itertools import islice
 from typing import Any, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
+K = TypeVar("K")
 T = TypeVar("T")
 
+_TOGETHER = 50  # small works that one thread does without a pause, which takes some 10 ms
 _SLOW = 1.0  # seconds without an end after which more works begin
 
 
@@ -47,6 +49,25 @@ def run_here(work: Coroutine[Any, Any, T]) -> T:
         _HERE.runs = False
         work.close()
     raise RuntimeError("it waits for the loop")
+
+
+async def run_many(
+    work: Callable[[K], Coroutine[Any, Any, T]], items: Sequence[K], failures: tuple[type[Exception], ...]
+) -> AsyncGenerator[list[tuple[K, T]]]:
+    """Do work that `run_here` can do for each of the items, many in one thread; yield what came of some, in order.
+
+    Those for which it fails in one of these ways, or waits for the loop, are left out.
+    """
+
+    def some(chosen: Sequence[K]) -> list[tuple[K, T]]:
+        done = []
+        for each in chosen:
+            with suppress(*failures, RuntimeError):
+                done.append((each, run_here(work(each))))
+        return done
+
+    for start in range(0, len(items), _TOGETHER):
+        yield await run_in_thread(some, items[start : start + _TOGETHER])
 
 
 async def run_in_dedicated_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

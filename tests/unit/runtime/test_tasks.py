@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from proxy.runtime.tasks import Several, TaskSet, run_here, run_in_thread
+from proxy.runtime.tasks import Several, TaskSet, run_here, run_in_thread, run_many
 from tests.registry_harness import until
 
 
@@ -36,6 +36,26 @@ async def test_work_that_only_reads_runs_in_the_thread_that_it_was_given_to() ->
 
     assert used == [thread, thread]
     assert threading.get_ident() not in await where()  # the loop goes to threads as ever
+
+
+async def test_of_many_works_those_that_fail_or_wait_for_the_loop_are_left_out() -> None:
+    threads = set[int]()
+
+    async def double(number: int) -> int:
+        threads.add(await run_in_thread(threading.get_ident))
+        if number == 7:
+            raise ValueError("on purpose")
+        if number == 60:
+            await asyncio.sleep(0)
+        return 2 * number
+
+    batches = [batch async for batch in run_many(double, range(120), (ValueError,))]
+
+    assert [each for batch in batches for each in batch] == [(i, 2 * i) for i in range(120) if i not in {7, 60}]
+    assert len(batches) == 3  # between which the loop does something else
+    assert threading.get_ident() not in threads
+    with pytest.raises(ValueError, match="on purpose"):
+        [batch async for batch in run_many(double, [7], (KeyError,))]
 
 
 async def test_work_that_fails_or_waits_for_the_loop_ends_and_the_thread_goes_on() -> None:
