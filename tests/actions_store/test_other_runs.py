@@ -102,12 +102,18 @@ async def test_a_good_run_is_found_behind_five_hundred_of_forks(emulate: Emulate
     assert actions.traffic.calls[kinds.REST_RUNS] == 6  # it is looked for once
 
 
+@pytest.mark.parametrize("others", [0, 30])
 @pytest.mark.parametrize("source", [MAIN, "7"])
 async def test_a_pull_takes_three_requests_to_the_api_and_the_next_one_none(
-    emulate: Emulate, relays: Relays, source: str
+    emulate: Emulate, relays: Relays, source: str, others: int
 ) -> None:
     actions = emulate()
+    writer = await relays.start(actions, actions.job(run=7))
+    for number in range(others):  # of this repository, of others, and an older version of the tag
+        await writer.push_image("v1" if number == 10 else f"other-{number}", name=f"app{number % 2 or ''}")
     await good_run(actions, relays, 7, "v1", layers=LAYERS)
+    await writer.push_image("last")
+    actions.traffic.reset()
     for number in range(2000, 2600):
         ended(actions.runs.attempt_of(number, 1), "failure")
     relay = await start(actions, relays, source)

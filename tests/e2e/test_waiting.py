@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import Toolbox
+from tests.e2e.engines import Engine
 from tests.e2e.images import Image
 from tests.e2e.push_pull_clients import COURIERS
 from tests.e2e.relay import DIRECTORY, Relay
@@ -82,6 +83,19 @@ def test_podman_waits_for_an_image(
         toolbox,
         image("several-layers"),
         lambda reference: toolbox.newer("podman", *root, "pull", "--tls-verify=false", reference),
+    )
+
+
+def test_containerd_waits_for_an_image(
+    patient: Relay, toolbox: Toolbox, image: Callable[[str], Image], docker28: Engine
+) -> None:
+    ctr = ["ctr", "--address", f"{docker28.folder}/exec/containerd/containerd.sock", "--namespace", "waiting"]
+
+    _pulled_before_it_is_pushed(
+        patient,
+        toolbox,
+        image("several-layers"),
+        lambda reference: toolbox.newer(*ctr, "images", "pull", "--plain-http", reference),
     )
 
 
