@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _fail(*sentences: str, status: int = 1) -> NoReturn:
     from proxy.text import safe_text
 
+    sys.stdout.flush()  # what was done comes before what was not
     for sentence in sentences:
         print(f"image-relay: {safe_text(sentence)}", file=sys.stderr)
     sys.exit(status)

@@ -270,5 +270,8 @@ class ArtifactStore(Protocol):
         They stay readable as long as the source is held; in a store elsewhere, until somebody deletes the artifact.
         """
 
-    async def delete(self, artifact: Artifact) -> None:
-        """Remove an artifact; one that is not there any more is no error. StoreRefused if it stays."""
+    async def delete(self, artifact: Artifact) -> bool:
+        """Remove an artifact, and return whether this did; one that is gone already is no error.
+
+        StoreRefused if it stays.
+        """

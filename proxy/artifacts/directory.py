@@ -132,18 +132,20 @@ class DirectoryStore:
             raise ArtifactGone(artifact.name)
         return opened
 
-    async def delete(self, artifact: Artifact) -> None:
-        """Remove the file, if it still is the one that was listed."""
+    async def delete(self, artifact: Artifact) -> bool:
+        """Remove the file, if it still is the one that was listed; return whether it was."""
         try:
-            await run_in_thread(self._remove, artifact)
+            return await run_in_thread(self._remove, artifact)
         except OSError as error:
             raise StoreRefused(trouble(self._root, error)) from error
 
-    def _remove(self, artifact: Artifact) -> None:
+    def _remove(self, artifact: Artifact) -> bool:
         path = self._root / _file(artifact)
         with suppress(FileNotFoundError):
             if artifact.id in {_id(identity(path.stat()), path.name), f"?/{path.name}"}:
                 path.unlink()
+                return True
+        return False
 
 
 def _artifact(file: str, status: os.stat_result) -> Artifact:

@@ -18,6 +18,7 @@ from proxy.oci.names import Name, Tag, escape, unescape
 
 SUFFIX = ".tar.zst"  # of the file in an artifact, or in a folder
 HIGHEST = 99_999_999  # N that counts: what is one more can still be read off a name
+_NAMES = 2**17  # whose parts are remembered: every request looks at every name of the listing
 _LIMIT = 200  # characters; the artifact service takes 256, and `~N` has to fit
 _HASH = 32  # hexadecimal digits, 128 bits
 _NUMBERED = re.compile(r"(.*)~([1-9][0-9]{0,8})")
@@ -64,7 +65,7 @@ class Naming:
         return plain.startswith(self.prefix) and len(plain) == _LIMIT and plain[-_HASH - 1] == "="
 
 
-@lru_cache(maxsize=16384)  # every request looks at every name of the listing
+@lru_cache(maxsize=_NAMES)
 def _decode(naming: Naming, artifact: str) -> tuple[Name, Tag | Digest] | None:
     plain = numbered(artifact).plain
     name, _, what = plain.removeprefix(naming.prefix).partition("@")
@@ -77,14 +78,14 @@ def _decode(naming: Naming, artifact: str) -> tuple[Name, Tag | Digest] | None:
     return decoded if naming.encode(*decoded) == plain else None
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=_NAMES)
 def numbered(artifact: str) -> Numbered:
     """Part `~N` from the name of an artifact."""
     match = _NUMBERED.fullmatch(artifact)
     return Numbered(match[1], int(match[2])) if match else Numbered(artifact, 1)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=_NAMES)
 def meanings(artifact: str) -> tuple[str, ...]:
     """Say for which encoded references an artifact may answer, the likelier one first.
 

@@ -109,11 +109,12 @@ class ActionsBackend:
         if not job.github_token:
             return None
         if run is None:
-            _log.warning("GITHUB_TOKEN is not used: GITHUB_REPOSITORY and GITHUB_RUN_ID do not say what to read")
+            if self._set_others is None:
+                _log.warning("GITHUB_TOKEN is not used: GITHUB_REPOSITORY and GITHUB_RUN_ID do not say what to read")
             return None
         api = GitHubApi(self._storage.http, job.github_token, self._storage.timeouts, self._storage.events)
-        undeletable = "" if another else self._store.undeletable
-        reader = RestReader(api, run, another, self._settings.trust_forks, undeletable=undeletable)
+        closed = "" if another else self._store.undeletable
+        reader = RestReader(api, run, another, self._settings.trust_forks, closed=closed)
         self._store.read_with(reader, _READS_ANOTHER_RUN if another else self._store.closed)
         _log.info("GITHUB_TOKEN reads the images of %s", run)
         return reader

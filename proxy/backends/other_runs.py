@@ -49,7 +49,7 @@ class OtherRuns:
         _log.info("what this run does not have is read from: %s", ", ".join(map(str, sources.runs)))
 
     def _open(self, api: GitHubApi, run: Run | NewestRun) -> OtherRun:
-        reader = RestReader(api, run, another=True, trust_forks=self._trust_forks, undeletable=_READ_ONLY, kept=_KEPT)
+        reader = RestReader(api, run, another=True, trust_forks=self._trust_forks, closed=_READ_ONLY, kept=_KEPT)
         store = ActionsStore(self._storage, self._trust, self._folder)
         store.read_with(reader, _READ_ONLY)
         return OtherRun(Catalog(store, self._naming, self._folder, self._limits), lambda: str(reader.run))

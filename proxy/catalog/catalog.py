@@ -49,7 +49,7 @@ class Catalog:
         self._store, self._usage = store, Usage(store)
         self._naming = naming
         self._limits = limits
-        self._listing = Listing(store, self._on_listed, limits.listing_fresh)
+        self._listing = Listing(store, self._on_listed, limits.listing_fresh, limits.listing_late)
         limit = limits.index_pieces if store.is_remote else math.inf  # a local archive may be replaced: it is kept open
         self._opener = Opener(store, naming, limit, self._is_there, folder)
         self._reader = Reader(self._listing, self._opener, naming)
@@ -278,15 +278,16 @@ class Catalog:
                 await self.remove(artifact)
         self.lingering.forget_reference(name, reference)
 
-    async def remove(self, artifact: Artifact) -> None:
-        """Delete one artifact, and no other of its reference."""
+    async def remove(self, artifact: Artifact) -> bool:
+        """Delete one artifact, and no other of its reference; return whether this did, and nobody before."""
         await self._opener.pin([artifact])
         archive = self._opener.archives.get(artifact.id)
-        await self._store.delete(artifact)
-        if self.has(artifact):  # else somebody else was faster, or it was of the run before
+        done = await self._store.delete(artifact)
+        if done and self.has(artifact):  # else it was of the run before
             self._usage.delete(artifact, archive.size if archive else artifact.size)
         self._opener.forget(artifact.id)
         self._listing.remove(artifact)
+        return done
 
     def _on_listed(self) -> None:
         self._opener.keep(self._listing.is_settled, self._listing.listed)

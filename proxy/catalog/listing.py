@@ -3,34 +3,40 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Container
+from contextlib import suppress
 from typing import TypeVar
 
-from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore
+from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, StoreRefused
 from proxy.artifacts.naming import meanings, numbered
 from proxy.catalog.archive import Archive
 
 T = TypeVar("T")
 
 _UNSEEN = 600.0  # seconds for which a listing may lack what this relay has stored
+_ASKED = 10.0  # seconds until the store is asked again for what a listing lacks
 _LACKED = 60.0  # seconds for which it may lack what an earlier one had
 _LOOKS = 3  # before an answer is given although artifacts keep vanishing
 
 
 class Listing:
-    """What is in one store; `renewed` is called after each new listing, which is good for `fresh` seconds."""
+    """What is in one store; `renewed` is called after each new listing, which is good for `fresh` seconds.
 
-    def __init__(self, store: ArtifactStore, renewed: Callable[[], None], fresh: float) -> None:
+    What was stored here and is not listed `late` seconds after may be deleted: the store is asked.
+    """
+
+    def __init__(self, store: ArtifactStore, renewed: Callable[[], None], fresh: float, late: float) -> None:
         self.listed: dict[str, Artifact] = {}  # by artifact id
         self.foreign: list[Artifact] = []
         self._same: dict[str, dict[str, Artifact]] = {}  # by encoded reference, and by artifact id
         self.version = 0  # of `listed`: another one after each change
         self._store = store
         self._renewed = renewed
-        self._fresh = fresh
+        self._fresh, self._late = fresh, late
         self._listed_at = float("-inf")
         self._lock = asyncio.Lock()
         self._changes = 0  # made by this relay so far
         self._stored: dict[str, float] = {}  # by artifact id: when this relay stored what no listing has shown yet
+        self._asked: dict[str, float] = {}  # by artifact id: when the store is asked again for those
         self._own: set[str] = set()  # ids of what this relay stored
         self._lacked: dict[str, float] = {}  # by artifact id: since when listings lack what they had
         self._vanished = 0  # artifacts that were listed, and then gone
@@ -42,6 +48,8 @@ class Listing:
                 return
             while True:  # until this relay changed nothing meanwhile, which the listing might lack
                 changes, found = self._changes, await self._store.listed()
+                if self._store.is_remote:
+                    await self._forget_deleted({artifact.id for artifact in found})
                 if changes == self._changes:
                     break
             listed = {artifact.id: artifact for artifact in found if not artifact.foreign}
@@ -49,6 +57,24 @@ class Listing:
             self._replace(self._lagging(listed) | listed if self._store.is_remote else listed)
             self._listed_at = time.monotonic()
             self._renewed()
+
+    async def _forget_deleted(self, listed: Container[str]) -> None:
+        """Ask for what this relay has stored and no listing has shown: it is late, or another job has deleted it."""
+        now = time.monotonic()
+        for key, at in list(self._stored.items()):
+            if key in listed or now < max(at + self._late, self._asked.get(key, 0.0)):
+                continue
+            self._asked[key] = now + _ASKED
+            with suppress(StoreRefused, OSError):
+                if not await self._exists(self.listed[key]):
+                    self.forget(self.listed[key])
+
+    async def _exists(self, artifact: Artifact) -> bool:
+        try:
+            await self._store.open(artifact)
+        except ArtifactGone:
+            return False
+        return True
 
     def _replace(self, listed: dict[str, Artifact]) -> None:
         """Take note of a new listing, and of what it changes."""
@@ -109,11 +135,7 @@ class Listing:
             await self.refresh()
         if artifact.id not in self._lacked and (since is None or time.monotonic() - since < self._fresh):
             return True
-        try:
-            await self._store.open(artifact)
-        except ArtifactGone:
-            return False
-        return True
+        return await self._exists(artifact)
 
     def has_just_stored(self, wanted: str) -> bool:
         """Return whether this relay stored an encoded reference a moment ago, in a remote store that was listed."""
@@ -156,7 +178,7 @@ class Listing:
         self.version += 1
         for wanted in meanings(artifact.name):
             self._same.get(wanted, {}).pop(artifact.id, None)
-        for table in (self.listed, self._stored, self._lacked):
+        for table in (self.listed, self._stored, self._asked, self._lacked):
             table.pop(artifact.id, None)
 
     def expire(self) -> None:
@@ -168,6 +190,6 @@ class Listing:
         self.expire()
         self.foreign = []
         self.version += 1
-        for table in (self.listed, self._same, self._stored, self._own, self._lacked):
+        for table in (self.listed, self._same, self._stored, self._asked, self._own, self._lacked):
             table.clear()
         self._changes += 1

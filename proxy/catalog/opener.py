@@ -89,12 +89,17 @@ class Opener:
                 raise known.error.afresh()
             return await self._opened(artifact, known)
 
+    def _new(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
+        return [each for each in artifacts if each.id not in self.archives and each.id not in self._problems]
+
     async def open_together(self, artifacts: Sequence[Artifact]) -> None:
         """Open artifacts of a local store, many in one thread; those that fail are left to `open`, which says why."""
         if self._store.is_remote:
             return
+        if not self._new(artifacts):
+            return
         async with self._together:  # who comes meanwhile finds them open
-            new = [each for each in artifacts if each.id not in self.archives and each.id not in self._problems]
+            new = self._new(artifacts)
             clearings = self._clearings
             open_one = partial(read, self._store, self._naming, folder=self._folder)
             async for found in run_many(open_one, new, _FAILURES):

@@ -1,6 +1,7 @@
 """Remove what nobody needs any more: storage of artifacts is billed by the hour, and deleting them stops that."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.artifacts.base import Artifact, StoreExpired, UnreadableArtifact
@@ -43,7 +44,7 @@ class Cleanup:
         if not dry_run:
             self._check_open()
             await self.push.flush()
-        done = [await self._remove(each, dry_run=dry_run) for each in await self.lookup.catalog.ours()]
+        done = await self._removed(await self._ours(), dry_run=dry_run)
         pushed = self.push.pushed()
         return done + [Removal(label(each.name, each.reference), "", 0, each.problem or _UNDER_WAY) for each in pushed]
 
@@ -54,7 +55,7 @@ class Cleanup:
         """
         if not dry_run:
             self._check_open()
-        opened = [await self._opened(each) for each in await self.lookup.catalog.ours()]
+        opened = [await self._opened(each) for each in await self._ours()]
         same = defaultdict[tuple[Name, Tag | Digest], dict[str, Archive]](dict)
         for archive in opened:
             if isinstance(archive, Archive):
@@ -65,25 +66,37 @@ class Cleanup:
             (tagged if isinstance(reference, Tag) else untagged).append(newest)
             older += reversed(replaced)  # the oldest first: at no moment does another one answer
         inside = [each for each in untagged if any(_has_all_of(whole, each) for whole in tagged)]
-        return [await self._remove(each.artifact, dry_run=dry_run) for each in [*older, *inside]]
+        return await self._removed([each.artifact for each in [*older, *inside]], dry_run=dry_run)
+
+    async def _ours(self) -> list[Artifact]:
+        """List anew what this program stored: another job may have pushed a moment ago."""
+        self.lookup.catalog.forget_listing()
+        return await self.lookup.catalog.ours()
+
+    async def _removed(self, artifacts: Sequence[Artifact], *, dry_run: bool) -> list[Removal]:
+        done = [await self._remove(each, dry_run=dry_run) for each in artifacts]
+        return [each for each in done if each]
 
     def _check_open(self) -> None:
         if reason := self.lookup.catalog.undeletable:
             raise Denied(reason)
 
-    async def _remove(self, artifact: Artifact, *, dry_run: bool) -> Removal:
-        """Remove one artifact if it is one of ours."""
+    async def _remove(self, artifact: Artifact, *, dry_run: bool) -> Removal | None:
+        """Remove one artifact if it is one of ours; return None if somebody else has."""
         known = self.lookup.catalog.reference_of(artifact)
         refusal = "" if dry_run else self.lookup.catalog.undeletable  # which a deletion before may have found out
         archive = refusal or await self._opened(artifact)
         if not isinstance(archive, Archive):
+            if not self.lookup.catalog.has(artifact):
+                return None
             return Removal(label(*known) if known else "", artifact.name, artifact.size, kept=archive)
         reference = label(archive.name, archive.reference)
         if not dry_run:
             try:
                 async with self.push.lock(archive.name, archive.reference):
                     await self.push.sealer.seal_dependents(archive.name, archive)
-                    await self.lookup.catalog.remove(artifact)
+                    if not await self.lookup.catalog.remove(artifact):
+                        return None
             except StoreExpired:
                 raise
             except Denied as error:

@@ -1,6 +1,7 @@
 """Images that are not needed any more: all of a run, or what was replaced; and nothing that somebody else stored."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -254,3 +255,67 @@ async def test_what_another_job_has_deleted_answers_no_more_by_digest_once_the_r
 
     assert (await reader.get("v1")).status == 404
     assert (await reader.get(pushed.digest)).status == 404
+
+
+async def test_two_jobs_that_clean_up_at_once_have_each_image_once_and_keep_none(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    writer = await relays.start(actions)
+    for number in range(6):
+        await writer.push_image(f"v{number}")
+    both = [await relays.start(actions, actions.job(each)) for each in "ab"]
+    actions.plan.play(kinds.GET_RANGE, Delay(0.3), times=4)
+
+    done = await asyncio.gather(*(asked(each, "all") for each in both), asked(both[0], "all"))
+
+    assert names(actions) == []
+    assert sorted(name for removed, _ in done for name in removed) == [f"image-app@v{number}" for number in range(6)]
+    assert [kept for _, kept in done] == [{}] * 3
+    told = [(await each.ask("GET", "/relay/summary")).body.decode() for each in both]
+    assert sum(int(number) for text in told for number in re.findall(r"(\d+) images? deleted", text)) == 6
+
+
+async def test_what_was_pushed_a_moment_before_goes_too(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    writer, last = await relays.start(actions), await relays.start(actions, actions.job("last"))
+    await writer.push_image("v1")
+    assert (await last.get("v1")).status == 200
+    await writer.push_image("v2")
+
+    removed, kept = await asked(last, "all")
+
+    assert (removed, kept) == (["image-app@v1", "image-app@v2"], {})
+    assert names(actions) == []
+
+
+@pytest.mark.parametrize("which", ["all", "superseded"])
+async def test_a_name_that_is_another_image_by_now_is_not_deleted(emulate: Emulate, relays: Relays, which: str) -> None:
+    actions = emulate()
+    writer, last = await relays.start(actions), await relays.start(actions, actions.job("last"))
+    for layer in (b"one", b"two"):
+        await writer.push_image("v1", layers=[layer])
+    await writer.push_image("other", name="web")
+    actions.plan.play(kinds.GET_RANGE, Delay(1.0), skip=2)  # of the third that it reads
+    cleaning = asyncio.create_task(asked(last, which))
+    await eventually(lambda: actions.traffic.calls[kinds.GET_RANGE] >= 3)
+    assert (await writer.ask("DELETE", "/relay/images/app:v1")).status == 200
+    pushed = await writer.push_image("v1", layers=[b"three"])
+
+    _, kept = await cleaning
+
+    assert kept == {}
+    assert (await pulled(await relays.start(actions, actions.job("look")), "v1"))["manifest"] == pushed.content
+
+
+async def test_what_was_deleted_is_told_though_it_is_not_listed_after(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    relay = await relays.start(actions)
+    await relay.push_image("v1")
+    assert (await relay.get("v1")).status == 200
+    actions.plan.play(kinds.LIST, Answer(503), times=8, skip=2)  # beginning with the one after the deletion
+
+    removed, kept = await asked(relay, "all")
+
+    assert names(actions) == []
+    assert (removed, kept) == (["image-app@v1"], {})

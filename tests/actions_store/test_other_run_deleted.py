@@ -10,7 +10,7 @@ from tests.api.relay import Answer, Pushed, Relay
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer as Failing
-from tests.fakes.actions.faults import Fault, Reset, rate_limited
+from tests.fakes.actions.faults import Fault, Reset, edge_page, rate_limited
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.rest import READ_TOKEN, WRITE_TOKEN
 
@@ -130,6 +130,7 @@ SECONDARY = Failing(403, '{"message": "You have exceeded a secondary rate limit.
     [
         (HIDDEN, NOT_ALLOWED),
         (MOVED, "GitHub's API refused (301)"),
+        (edge_page(200), "GitHub's API refused (200)"),
         (SECONDARY, "accepts no more requests from this repository for 1 min (rate limit)"),
         (rate_limited(3600), "accepts no more requests from this repository for 60 min (rate limit)"),
         (Failing(401), "GitHub does not accept GITHUB_TOKEN, or no longer does"),

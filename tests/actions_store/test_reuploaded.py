@@ -10,6 +10,7 @@ import pytest
 
 from proxy.archive.container import wrap
 from proxy.artifacts.naming import SUFFIX
+from proxy.runtime.limits import Limits
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import MIB, Pushed, Relay, pushed_index
@@ -109,3 +110,20 @@ async def test_a_zip_of_something_else_is_named(emulate: Emulate, relays: Relays
     assert answer.error == (403, "DENIED")
     assert answer.message.startswith("image-app@v1 cannot be read: ")
     assert "push it again" in answer.message
+
+
+async def test_who_stored_an_image_does_not_show_it_for_ever_after_another_job_has_deleted_it(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    relays.limits = Limits(listing_fresh=0.0, listing_late=0.0)
+    writer, other = await relays.start(actions), await relays.start(actions, actions.job("test"))
+    await writer.push_image("v1")
+    assert (await other.ask("DELETE", "/relay/images/app:v1")).status == 200
+
+    head = await writer.ask("HEAD", "/v2/app/manifests/v1")  # which a client takes for a reason to send nothing
+
+    assert head.status == 404
+    assert (await writer.ask("GET", "/relay/images")).json["images"] == []
+    await writer.push_image("v1")
+    assert len(actions.ledger.records) == 1

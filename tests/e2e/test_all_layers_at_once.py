@@ -68,7 +68,7 @@ def test_of_artifacts(jobs: Jobs, content: Callable[[int], Iterator[bytes]]) -> 
 
 def _pushed(relay: Relay, content: Callable[[int], Iterator[bytes]]) -> list[Descriptor]:
     """Push all layers at once, then their manifest."""
-    began = Barrier(LAYERS)
+    began = Barrier(LAYERS, timeout=_PATIENCE)
 
     def push(_: int) -> Descriptor:
         began.wait()
@@ -84,7 +84,7 @@ def _pull(relay: Relay, layers: list[Descriptor]) -> None:
     """Pull all layers at once, and check each."""
     manifest = json.loads(relay.read("/v2/app/manifests/v1"))
     assert [each["digest"] for each in manifest["layers"]] == [each["digest"] for each in layers]
-    began = Barrier(LAYERS)
+    began = Barrier(LAYERS, timeout=_PATIENCE)
 
     def pull(layer: Descriptor) -> str:
         began.wait()

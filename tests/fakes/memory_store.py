@@ -58,8 +58,8 @@ class MemoryStore:
             raise ArtifactGone(artifact.name)
         return Held(self._held[artifact.id][1])
 
-    async def delete(self, artifact: Artifact) -> None:
-        self._held.pop(artifact.id, None)
+    async def delete(self, artifact: Artifact) -> bool:
+        return self._held.pop(artifact.id, None) is not None
 
 
 class Bytes:

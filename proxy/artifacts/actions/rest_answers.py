@@ -16,7 +16,6 @@ from proxy.artifacts.base import StoreRefused
 T = TypeVar("T", bound=BaseModel)
 
 ABSENT = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-NOT_ALLOWED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _PERMISSION = 'give the job "permissions: {{actions: {}}}"'
 UNDELETABLE = f"GITHUB_TOKEN cannot delete artifacts: {_PERMISSION.format('write')}"
 
@@ -62,5 +61,5 @@ def check(answer: Answer, *, of_deletion: bool = False) -> None:
     if answer.status == HTTPStatus.FORBIDDEN:
         unreadable = f"GITHUB_TOKEN cannot read artifacts: {_PERMISSION.format('read')}"
         raise StoreRefused(UNDELETABLE if of_deletion else unreadable)
-    if answer.status >= (HTTPStatus.MULTIPLE_CHOICES if of_deletion else HTTPStatus.BAD_REQUEST):
+    if answer.status >= HTTPStatus.BAD_REQUEST or (of_deletion and answer.status != HTTPStatus.NO_CONTENT):
         raise StoreRefused(f"GitHub's API refused ({answer.status})")

@@ -10,7 +10,8 @@ import logging
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from http import HTTPStatus
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictInt, WrapValidator
 from yarl import URL
@@ -18,7 +19,6 @@ from yarl import URL
 from proxy.artifacts.actions.github_api import GitHubApi
 from proxy.artifacts.actions.rest_answers import (
     ABSENT,
-    NOT_ALLOWED,
     UNDELETABLE,
     Text,
     as_text,
@@ -31,6 +31,7 @@ from proxy.artifacts.actions.results import NoSuchArtifact
 from proxy.artifacts.base import Artifact, StoreRefused, refuse
 
 _log = logging.getLogger(__name__)
+_REFUSED = 10.0  # seconds for which a refusal to delete holds for all
 _BETWEEN_DELETIONS = 1.0  # seconds; GitHub asks for it where there are many
 _LISTINGS = 3  # of a run whose artifacts change while its pages are read
 
@@ -81,16 +82,17 @@ class RestReader:
 
     `another`: the run is not ours. Then nothing is read before it is known to be made of this repository's own code,
     unless `trust_forks`: whoever opens a pull request can make a run. A newest run is looked for once, and then stays
-    the same. `undeletable`: why nothing is deleted here, also if that was found out. `kept`: the seconds for which one
+    the same. `closed`: why nothing is ever deleted here. `kept`: the seconds for which one
     listing is good; of at most `pages` pages, of `page` artifacts each.
     """
 
+    by_name: ClassVar[bool] = False
     api: GitHubApi
     run: Run | NewestRun
     another: bool = False
     trust_forks: bool = False
     head: Head | None = None
-    undeletable: str = field(default="", kw_only=True)
+    closed: str = field(default="", kw_only=True)
     kept: float = field(default=10.0, kw_only=True)
     page: int = field(default=100, kw_only=True)  # the most that one request gives
     pages: int = field(default=100, kw_only=True)
@@ -100,6 +102,8 @@ class RestReader:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _deleting: asyncio.Lock = field(default_factory=asyncio.Lock)
     _next_deletion: float = float("-inf")
+    _refusal: str = ""  # of a deletion
+    _refused_until: float = float("-inf")
 
     async def listed(self) -> list[Artifact]:
         """Give the artifacts of the run that have not expired, of all its attempts; StoreRefused."""
@@ -163,22 +167,31 @@ class RestReader:
     async def delete(self, artifact: Artifact) -> bool:
         """Delete an artifact, which takes `actions: write`, and return whether it was there; StoreRefused."""
         run = await self.introduce()
-        refuse(self.undeletable)
         async with self._deleting:
+            refuse(self.undeletable)
             await asyncio.sleep(self._next_deletion - time.monotonic())
-            answer = await self.api.delete(run.path("artifacts", artifact.id))
-            self._next_deletion = time.monotonic() + _BETWEEN_DELETIONS
-        if answer.status in ABSENT:
-            self._listed_at = float("-inf")
-            refuse(UNDELETABLE if artifact.id in {each.id for each in await self.listed()} else "")
-            return False
-        try:
-            check(answer, of_deletion=True)
-        except StoreRefused as error:
-            self.undeletable = str(error) if answer.status in NOT_ALLOWED else ""
-            raise
+            try:
+                done = await self._delete(run.path("artifacts", artifact.id))
+            except StoreRefused as error:  # most probably the next one would be refused, too
+                self._refusal, self._refused_until = str(error), time.monotonic() + _REFUSED
+                raise
+            finally:
+                self._next_deletion = time.monotonic() + _BETWEEN_DELETIONS
         self._listed = [each for each in self._listed if each.id != artifact.id]
+        return done
+
+    async def _delete(self, url: URL) -> bool:
+        answer = await self.api.delete(url)
+        if answer.status in ABSENT:  # it is gone, or hidden from who may not change it
+            refuse(UNDELETABLE if (await self.api.get(url)).status == HTTPStatus.OK else "")
+            return False
+        check(answer, of_deletion=True)
         return True
+
+    @property
+    def undeletable(self) -> str:
+        """Why nothing can be deleted: for ever, or for a moment since a deletion was refused."""
+        return self.closed or (self._refusal if time.monotonic() < self._refused_until else "")
 
     async def _pages(self, run: Run) -> tuple[list[Artifact], bool]:
         """Return the artifacts, and whether all pages speak of as many."""

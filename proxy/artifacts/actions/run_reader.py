@@ -1,17 +1,23 @@
 """Which artifacts there are, where their bytes are, and their deletion: what the Actions store asks of a run."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from yarl import URL
 
 from proxy.artifacts.actions.results import Listed, NoSuchArtifact, ResultsService
-from proxy.artifacts.base import Artifact, ArtifactGone
+from proxy.artifacts.base import Artifact, ArtifactGone, StoreRefused
 
+_TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 NO_SESSION = "there is no session"
 
 
 class Reader(Protocol):
     """Access to finished artifacts: through the results service, or the REST API."""
+
+    @property
+    def by_name(self) -> bool:
+        """Whether a deletion is one of a name, not of an id."""
 
     @property
     def undeletable(self) -> str:
@@ -30,6 +36,7 @@ class Reader(Protocol):
 class NoReader:
     """Reads nothing, while there is no run to read."""
 
+    by_name = False
     undeletable = NO_SESSION
 
     async def listed(self) -> list[Artifact]:
@@ -48,6 +55,7 @@ class NoReader:
 class RunReader:
     """Reads the artifacts of a run through the results service."""
 
+    by_name = True
     undeletable = ""
 
     def __init__(self, service: ResultsService) -> None:
@@ -68,6 +76,43 @@ class RunReader:
         """Delete an artifact, by the ids of the job that stored it, and its name."""
         run, _, job = artifact.owner.partition(":")
         return await self._service.delete(run, job, artifact.name)
+
+
+async def delete_by_name(
+    reader: Reader,
+    artifact: Artifact,
+    listed: Callable[[], Awaitable[list[Artifact]]],
+    unlisted: dict[str, Artifact],
+) -> bool:
+    """Delete an artifact by its name, until it is not `listed`; return whether that did anything.
+
+    A listing that lags may lack it. One that has its name with another id tells that it is gone, and its name another
+    one's by now. `unlisted` has by id what no listing has shown yet. Raise StoreRefused if it stays.
+    """
+    done = False
+    for _ in range(_TWINS):
+        try:
+            found = await listed()
+        except StoreRefused:
+            if done:  # it need not be seen
+                return True
+            raise
+        is_listed = artifact.id in {each.id for each in found}
+        if not is_listed and (done or _is_gone(artifact, found)):
+            return done
+        if await reader.delete(artifact):
+            unlisted.pop(artifact.id, None)
+            done = True
+        elif not is_listed and artifact.id not in unlisted:
+            return done
+    if not done:
+        raise StoreRefused(f"the artifact service does not know {artifact.name} yet; delete it again in a minute")
+    return True
+
+
+def _is_gone(artifact: Artifact, found: Sequence[Artifact]) -> bool:
+    """Return whether an artifact that is not found has gone; if not, the listing may lack it."""
+    return not (artifact.owner and artifact.finalized) or artifact.name in {each.name for each in found}
 
 
 def artifact_of(found: Listed) -> Artifact:

@@ -93,7 +93,8 @@ class SessionStore:
         """Give access to the bytes; ArtifactGone if they are not there any more."""
         return await self._store.open(artifact)
 
-    async def delete(self, artifact: Artifact) -> None:
-        """Remove an artifact; one that is not there any more is no error."""
-        await self._store.delete(artifact)
+    async def delete(self, artifact: Artifact) -> bool:
+        """Remove an artifact, and return whether this did; one that is gone already is no error."""
+        done = await self._store.delete(artifact)
         self._known.pop(artifact.id, None)
+        return done

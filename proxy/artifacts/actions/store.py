@@ -23,7 +23,7 @@ from proxy.artifacts.actions.name_claim import NameClaim
 from proxy.artifacts.actions.remote_file import Link, RemoteFile, Tails
 from proxy.artifacts.actions.reserved_names import ReservedNames
 from proxy.artifacts.actions.results import Created, Listed, NoSuchArtifact, ResultsService
-from proxy.artifacts.actions.run_reader import NO_SESSION, NoReader, Reader, RunReader, artifact_of
+from proxy.artifacts.actions.run_reader import NO_SESSION, NoReader, Reader, RunReader, artifact_of, delete_by_name
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.base import (
     NOBODYS,
@@ -41,7 +41,6 @@ from proxy.runtime.limits import Rereading
 
 _log = logging.getLogger(__name__)
 _UPLOADS = 3  # of one push to Azure that have tried long enough
-_TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
 
 
 class ActionsStore:
@@ -158,26 +157,21 @@ class ActionsStore:
         self._trust.check_signed(url, self._service.session.origin if self._service else None)
         return url
 
-    async def delete(self, artifact: Artifact) -> None:
-        """Delete an artifact; one that is not there any more is no error."""
+    async def delete(self, artifact: Artifact) -> bool:
+        """Delete an artifact, and return whether this did; one that is gone already is no error."""
         refuse(self.undeletable)
-        if artifact.id in self._deleted:  # its name may be another one's by now
-            return
+        if artifact.id in self._deleted:
+            return False
         self._own.pop(artifact.id, None)
-        for _ in range(_TWINS):
-            is_listed = artifact.id in {each.id for each in await self._all()}
-            if not is_listed and not (artifact.owner and artifact.finalized):  # its name may be another one's by now
-                break
-            if await self._reader.delete(artifact):  # a listing that lags may lack it
-                self._unlisted.pop(artifact.id, None)
-            elif not is_listed:
-                break
-        if artifact.id in self._unlisted:
-            raise StoreRefused(f"the artifact service does not know {artifact.name} yet; delete it again in a minute")
-        if artifact.finalized:  # else id and name may be given again
+        if self._reader.by_name:
+            done = await delete_by_name(self._reader, artifact, self._all, self._unlisted)
+        else:
+            done = await self._reader.delete(artifact)
+        if done and artifact.finalized:  # else id and name may be given again
             self._deleted.add(artifact.id)
             self._used.discard(artifact.name)
         self._seen = [each for each in self._seen if each.id != artifact.id]
+        return done
 
     def _writing(self) -> ResultsService:
         if self._service is None or self.closed:

@@ -325,11 +325,11 @@ class PushEvents(MemoryStore):
         self.deleted: list[str] = []
         self.patience = 99
 
-    async def delete(self, artifact: Artifact) -> None:
+    async def delete(self, artifact: Artifact) -> bool:
         if len(self.deleted) == self.patience:
             raise OSError("the other side has hung up")
         self.deleted.append(artifact.name)
-        await super().delete(artifact)
+        return await super().delete(artifact)
 
 
 async def test_the_oldest_artifact_of_a_tag_is_deleted_first_so_that_none_resurfaces(tmp_path: Path) -> None:
@@ -376,9 +376,9 @@ class Overtaken(DirectoryStore):
         await self.listing.wait()
         return found
 
-    async def delete(self, artifact: Artifact) -> None:
+    async def delete(self, artifact: Artifact) -> bool:
         await self.deleting.wait()
-        await super().delete(artifact)
+        return await super().delete(artifact)
 
 
 class Whole(Bytes):
