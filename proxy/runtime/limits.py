@@ -87,9 +87,7 @@ class Limits:
 
     # Catalog
     listing_fresh: float = 2.0  # for which one listing is good
-    listing_late: float = (
-        30.0  # until what was stored, and is not listed, is asked for: another job may have deleted it
-    )
+    listing_late: float = 30.0  # after which the store is asked for what was stored here and is not listed
     index_pieces: int = 200_000  # pieces in the indexes that are kept of a remote store: some 40 MiB of memory
     replaced_kept: float = 60.0  # without a request after which a replaced archive is closed
     replaced_most: int = 64  # of them that are open at once

@@ -27,7 +27,7 @@ from proxy.runtime.transport import FAILURES, in_words, is_unreachable
 
 _log = logging.getLogger(__name__)
 _SERVICE = "api"  # in the events
-_SECONDARY = 60.0  # seconds
+_SECONDARY = 60.0  # seconds for which a secondary rate limit lasts that does not say how long
 _PATIENCE = 20.0  # seconds; a rate limit that ends later is told, not waited for: clients give up after 30
 _HEADERS = {
     "Accept": "application/vnd.github+json",

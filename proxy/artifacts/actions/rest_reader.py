@@ -82,8 +82,8 @@ class RestReader:
 
     `another`: the run is not ours. Then nothing is read before it is known to be made of this repository's own code,
     unless `trust_forks`: whoever opens a pull request can make a run. A newest run is looked for once, and then stays
-    the same. `closed`: why nothing is ever deleted here. `kept`: the seconds for which one
-    listing is good; of at most `pages` pages, of `page` artifacts each.
+    the same. `closed`: why nothing is ever deleted here. `kept`: the seconds for which one listing is good; of at most
+    `pages` pages, of `page` artifacts each.
     """
 
     by_name: ClassVar[bool] = False
