@@ -17,15 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictIn
 from yarl import URL
 
 from proxy.artifacts.actions.github_api import GitHubApi
-from proxy.artifacts.actions.rest_answers import (
-    ABSENT,
-    UNDELETABLE,
-    Text,
-    as_text,
-    check,
-    document,
-    or_none,
-)
+from proxy.artifacts.actions.rest_answers import ABSENT, UNDELETABLE, Text, as_text, check, document, or_none
 from proxy.artifacts.actions.rest_runs import Head, NewestRun, NoRun, Run, head_of, newest
 from proxy.artifacts.actions.results import NoSuchArtifact
 from proxy.artifacts.base import Artifact, StoreRefused, refuse
@@ -126,8 +118,7 @@ class RestReader:
             elif self.another and self.head is None:
                 self.head = await head_of(self.api, run)
                 _log.info("images come from %s, made of %s", run, self.head)
-        if self.refusal:
-            raise StoreRefused(self.refusal)
+        refuse(self.refusal)
         return run
 
     async def _newest(self, wanted: NewestRun) -> Run:
