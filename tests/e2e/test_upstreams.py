@@ -1,20 +1,19 @@
 """Real clients that use the relay as a mirror (RELAY_UPSTREAMS) of a real registry with token authentication."""
 
-import json
 import re
 import secrets
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.buildkit import buildkit
 from tests.e2e.clients import ClientError, Toolbox
 from tests.e2e.engines import Docker20, Docker28, Docker28Graph, Engine
 from tests.e2e.images import Image
+from tests.e2e.mirror_clients import Containerd, Dockerd, mirrored_builder, mirrored_engine
 from tests.e2e.relay import DIRECTORY, Relay
 from tests.fakes.distribution import PASSWORD, USER, Distribution, distribution
 
@@ -51,21 +50,8 @@ def mirror(registry: Distribution, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module", params=[Docker20, Docker28, Docker28Graph], ids=lambda kind: str(kind.name))
 def engine(request: pytest.FixtureRequest, mirror: Relay, toolbox: Toolbox) -> Iterator[Engine]:
-    """An engine with the relay as its `registry-mirrors`, and no way to Docker Hub."""
-    kind: type[Engine] = request.param
-
-    class Mirrored(kind):  # type: ignore[misc,valid-type] # each engine in turn
-        name = f"m{kind.name}"
-
-        def settings(self) -> dict[str, object]:
-            return {**super().settings(), "registry-mirrors": [f"http://127.0.0.1:{mirror.port}"]}
-
-    started = Mirrored(toolbox)
-    started.start()
-    try:
+    with mirrored_engine(request.param, toolbox, f"127.0.0.1:{mirror.port}") as started:
         yield started
-    finally:
-        started.stop()
 
 
 @dataclass
@@ -84,8 +70,7 @@ class Upstream:
     def stored(self, image: Image, folder: str) -> str:
         """Push an image to the registry under a new name, and return that name."""
         name = f"{folder}/app-{secrets.token_hex(4)}"
-        login = ["--dest-creds", f"{USER}:{PASSWORD}", "--dest-tls-verify=false"]
-        self.toolbox.host("skopeo", "copy", "--all", *login, image.source, f"docker://{self.registry.host}/{name}:v1")
+        self.registry.store(image.source, f"{name}:v1", self.toolbox)
         return name
 
     def pulled_twice(self, what: str, pull: Callable[[], None], drop: Callable[[], object]) -> None:
@@ -116,15 +101,10 @@ def upstream(registry: Distribution, mirror: Relay, toolbox: Toolbox) -> Upstrea
 def test_dockerd_with_registry_mirrors(
     engine: Engine, upstream: Upstream, image: Callable[[str], Image], kind: str, folder: str
 ) -> None:
-    wanted = image(kind)
+    wanted, client = image(kind), Dockerd(engine)
     name = upstream.stored(wanted, folder).removeprefix("library/")
-
-    def pull() -> None:
-        assert engine.pull(f"{name}:v1") == wanted.digest
-        assert engine.run(f"{name}:v1") == wanted.token
-
-    upstream.pulled_twice(f"{engine.name} {name}", pull, lambda: engine.docker("rmi", "-f", f"{name}:v1"))
-    engine.docker("rmi", "-f", f"{name}:v1")
+    upstream.pulled_twice(f"{engine.name} {name}", partial(client.pull, name, wanted), partial(client.drop, name))
+    client.drop(name)
     assert engine.pull(f"{name}@{wanted.digest}") == wanted.digest
     assert engine.run(f"{name}@{wanted.digest}") == wanted.token
 
@@ -168,29 +148,11 @@ def test_buildkit_of_the_engine_builds_from_the_mirror(
 def test_buildkit_with_mirrors(
     upstream: Upstream, toolbox: Toolbox, image: Callable[[str], Image], host: str, folder: str
 ) -> None:
-    wanted, relay = image("attested-index"), upstream.mirror.host
+    wanted = image("attested-index")
     name = upstream.stored(wanted, folder)
-    mirrors = f'[registry."{host}"]\n  mirrors = ["{relay}"]\n[registry."{relay}"]\n  http = true\n'
-    with buildkit(toolbox, mirrors) as builder:
-        built = builder.folder / "built.tar"
-        (builder.folder / "Dockerfile").write_text(f"FROM {host}/{name}:v1\nLABEL built=yes\n")
-
-        def build() -> None:
-            builder.build(builder.folder, built)
-            with tarfile.open(built) as archive:
-                names = {each.removeprefix("blobs/").replace("/", ":") for each in archive.getnames()}
-            assert layers(wanted) <= names
-
-        upstream.pulled_twice(f"buildkitd {host}/{name}", build, builder.prune)
-
-
-def layers(image: Image) -> set[str]:
-    """Return the digests of the layers of the linux/amd64 image in an index."""
-    blobs = image.layout / "blobs"
-    index = json.loads(blobs.joinpath(*image.digest.split(":")).read_bytes())
-    (near,) = [each for each in index["manifests"] if each["platform"]["architecture"] == "amd64"]
-    manifest = json.loads(blobs.joinpath(*near["digest"].split(":")).read_bytes())
-    return {each["digest"] for each in manifest["layers"]}
+    with mirrored_builder(toolbox, upstream.mirror.host, host) as client:
+        what = f"buildkitd {host}/{name}"
+        upstream.pulled_twice(what, partial(client.pull, name, wanted), partial(client.drop, name))
 
 
 @pytest.mark.parametrize("kind", ["several-layers", "attested-index"])
@@ -198,28 +160,10 @@ def layers(image: Image) -> set[str]:
 def test_containerd_with_hosts_toml(
     docker28: Engine, upstream: Upstream, image: Callable[[str], Image], kind: str, folder: str
 ) -> None:
-    wanted, toolbox, relay = image(kind), docker28.toolbox, upstream.mirror.host
+    wanted, client = image(kind), Containerd(docker28, upstream.mirror.host)
     name = upstream.stored(wanted, folder)
-    hosts = toolbox.work / f"hosts-{secrets.token_hex(4)}" / "ghcr.io"
-    hosts.mkdir(parents=True)
-    (hosts / "hosts.toml").write_text(
-        f'server = "https://ghcr.io"\n[host."http://{relay}"]\n  capabilities = ["pull", "resolve"]\n'
-    )
-    reference = f"ghcr.io/{name}:v1"
-
-    def ctr(*arguments: str) -> str:
-        address = str(docker28.folder / "exec" / "containerd" / "containerd.sock")
-        return toolbox.newer("ctr", "--address", address, "--namespace", "mirror", *arguments)
-
-    def pull() -> None:
-        ctr("images", "pull", "--local", "--hosts-dir", str(hosts.parent), reference)
-        assert wanted.digest in ctr("images", "list")
-
-    def drop() -> None:
-        ctr("images", "rm", "--sync", reference)
-
-    upstream.pulled_twice(f"ctr {name}", pull, drop)
-    drop()
+    upstream.pulled_twice(f"ctr {name}", partial(client.pull, name, wanted), partial(client.drop, name))
+    client.drop(name)
 
 
 def test_skopeo_names_the_registry_in_the_path(

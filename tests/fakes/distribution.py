@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from tests.e2e.clients import Toolbox
 from tests.e2e.relay import free_port
 from tests.machine import require
 
@@ -101,6 +102,11 @@ class Distribution:
             assert time.monotonic() < deadline
             assert self._process.poll() is None
             time.sleep(0.05)
+
+    def store(self, source: str, name: str, toolbox: Toolbox) -> None:
+        """Copy an image, with all its platforms, to a name and tag below the registry."""
+        login = ["--dest-creds", f"{USER}:{PASSWORD}", "--dest-tls-verify=false"]
+        toolbox.host("skopeo", "copy", "--all", *login, source, f"docker://{self.host}/{name}")
 
     def _answers(self) -> bool:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
