@@ -314,6 +314,21 @@ async def test_layers_of_another_run_are_copied_inside_the_storage_and_belong_to
     await stored_alone(actions, relays, image, *LAYERS, own)
 
 
+async def test_layers_of_another_run_are_copied_from_another_account_of_the_storage(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate(elsewhere=True)
+    await good_run(actions, relays, 7, layers=LAYERS)
+    actions.options.elsewhere = False
+    relay = await start(actions, relays)
+
+    image, own = await push_on_top(relay, actions)
+
+    assert actions.traffic.calls[kinds.COPY_BLOCK] == 2
+    assert actions.traffic.received[kinds.PUT_BLOCK] < 2.1 * MIB
+    await stored_alone(actions, relays, image, *LAYERS, own)
+
+
 async def test_where_the_storage_copies_nothing_the_relay_sends_the_layers(emulate: Emulate, relays: Relays) -> None:
     actions = emulate(copies=False)
     await good_run(actions, relays, 7, layers=LAYERS)

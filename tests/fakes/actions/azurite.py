@@ -1,12 +1,15 @@
 """Azurite as a child process: started on a free port, in memory or on disk, and ended with its parent's `with`."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.fakes.actions import sas
 
 _INSTALLER = Path(__file__).parents[3] / "tools" / "install-actions-emulator"
 TOOLS = Path(subprocess.check_output([str(_INSTALLER), "--where"], text=True).strip())  # noqa: S603 - it knows alone
@@ -32,6 +35,7 @@ def running(log: Path, location: Path | None = None) -> Iterator[str]:
         process = subprocess.Popen(  # noqa: S603 - our own installation
             [*command, *storage],
             cwd=log.parent,
+            env=os.environ | {"AZURITE_ACCOUNTS": ";".join(f"{name}:{key}" for name, key in sas.KEYS.items())},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -27,7 +27,7 @@ from tests.fakes.actions.playing import player
 from tests.fakes.actions.rest import READ_TOKEN, Rest
 from tests.fakes.actions.runs import Run, Runs
 from tests.fakes.actions.sas import Issued
-from tests.fakes.actions.storage import BlobStorage
+from tests.fakes.actions.storage import BlobStorage, elsewhere
 from tests.fakes.actions.traffic import Traffic
 from tests.fakes.actions.twirp import BASE, Twirp
 from tests.fakes.actions.violations import Violations
@@ -85,7 +85,8 @@ class Emulator:
     @property
     def trusted_hosts(self) -> str:
         """The hosts of the results service and of the signed URLs."""
-        hosts = [origin.partition("://")[2] for origin in (self.origin, self.blob_origin) if origin]
+        origins = (self.origin, self.blob_origin, elsewhere(self.blob_origin))
+        hosts = [origin.partition("://")[2] for origin in origins if origin]
         return ",".join(dict.fromkeys(hosts))
 
     def expire_urls(self) -> None:
@@ -141,7 +142,7 @@ async def _add_github(
     emulator: Emulator, application: web.Application, azurite: str, stack: AsyncExitStack
 ) -> BlobStorage:
     session = await stack.enter_async_context(_session())
-    storage = BlobStorage(session, azurite, emulator.issued)
+    storage = BlobStorage(emulator.options, session, azurite, emulator.issued)
     await storage.create()
     stack.push_async_callback(storage.drop)
     results = GitHubResults(emulator.options, emulator.ledger, storage)

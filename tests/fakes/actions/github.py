@@ -61,6 +61,7 @@ class GitHubResults:
         mime_type = _mime_type(asked)
         run_job = f"{asked.run}/workflow-job-run-{asked.job}"
         blob = f"{run_job}/artifacts/{secrets.token_hex(32)}.{_EXTENSIONS[mime_type]}"
+        self._storage.reserve(blob)
         self._ledger.reserve(asked, blob, mime_type, self._expiry(asked))
         return {"ok": True, "signed_upload_url": self._storage.sign(blob, "cw", self._options.upload_lifetime)}
 

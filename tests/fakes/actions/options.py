@@ -37,6 +37,7 @@ class Options:
     copies: bool = True  # whether blob storage copies from one blob to another; if not, it cannot verify the source
     direct: bool = False  # whether signed URLs lead to the storage itself, past counters, faults and checks
     direct_origin: str = ""  # where they lead then, if the storage has another way in, such as TLS
+    elsewhere: bool = False  # whether new artifacts are stored in another account, which has a host of its own
     listed_after: float = 0.0  # how long a finalized artifact stays unseen
     id_at_finalize: bool = False  # whether an id is given at Finalize, or at Create
     created_at_finalize: bool = False  # whether `created_at` is the time of Finalize, or of Create

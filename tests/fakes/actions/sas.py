@@ -1,7 +1,7 @@
 """Signed URLs for Azurite, and the memory of all signed URLs that were issued.
 
-The account and its key are the published ones of the emulator; the strings to sign are those of the documentation of
-the service SAS and of the account SAS, version 2020-12-06.
+The first account and its key are the published ones of the emulator; the strings to sign are those of the documentation
+of the service SAS and of the account SAS, version 2020-12-06.
 """
 
 import base64
@@ -12,8 +12,11 @@ import time
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
-ACCOUNT = "devstoreaccount1"
-_KEY = base64.b64decode("Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==")
+ACCOUNT, OTHER_ACCOUNT = "devstoreaccount1", "elsewhere1"
+KEYS = {
+    ACCOUNT: "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+    OTHER_ACCOUNT: base64.b64encode(b"the key of the other account").decode(),
+}
 _VERSION = "2020-12-06"
 _SKEW = 5  # seconds; a URL is valid since shortly before it was made
 _PROTOCOLS = "https,http"  # the real one says https; Azurite serves http
@@ -38,14 +41,16 @@ class Issued:
         self._ends = dict.fromkeys(self._ends, -math.inf)
 
 
-def sign_blob(path: str, permissions: str, lifetime: float, overrides: dict[str, str] | None = None) -> tuple[str, str]:
+def sign_blob(
+    account: str, path: str, permissions: str, lifetime: float, overrides: dict[str, str] | None = None
+) -> tuple[str, str]:
     """Return the query for a blob (`container/name`), and the signature in it; overrides are `rscd`, `rsct` and kin."""
     start, end = _times(lifetime)
     given = overrides or {}
     responses = [given.get(name, "") for name in ("rscc", "rscd", "rsce", "rscl", "rsct")]
-    resource = f"/blob/{ACCOUNT}/{path}"
+    resource = f"/blob/{account}/{path}"
     fields = [permissions, start, end, resource, "", "", _PROTOCOLS, _VERSION, "b", "", "", *responses]
-    signature = _signature("\n".join(fields))
+    signature = _signature(account, "\n".join(fields))
     query = {
         **given,
         "se": end,
@@ -59,10 +64,10 @@ def sign_blob(path: str, permissions: str, lifetime: float, overrides: dict[str,
     return urlencode(query, quote_via=quote, safe=""), signature
 
 
-def sign_account(permissions: str, lifetime: float) -> str:
+def sign_account(account: str, permissions: str, lifetime: float) -> str:
     """Return the query that lets the emulator itself make and drop containers."""
     start, end = _times(lifetime)
-    fields = [ACCOUNT, permissions, "b", "c", start, end, "", _PROTOCOLS, _VERSION, "", ""]
+    fields = [account, permissions, "b", "c", start, end, "", _PROTOCOLS, _VERSION, "", ""]
     query = {
         "sv": _VERSION,
         "ss": "b",
@@ -71,7 +76,7 @@ def sign_account(permissions: str, lifetime: float) -> str:
         "st": start,
         "se": end,
         "spr": _PROTOCOLS,
-        "sig": _signature("\n".join(fields)),
+        "sig": _signature(account, "\n".join(fields)),
     }
     return urlencode(query, quote_via=quote, safe="")
 
@@ -85,5 +90,5 @@ def _text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _signature(text: str) -> str:
-    return base64.b64encode(hmac.digest(_KEY, text.encode(), hashlib.sha256)).decode()
+def _signature(account: str, text: str) -> str:
+    return base64.b64encode(hmac.digest(base64.b64decode(KEYS[account]), text.encode(), hashlib.sha256)).decode()

@@ -1,13 +1,15 @@
-"""One container in Azurite, as the results service itself sees it: past the proxy, with the account's rights."""
+"""A container in each account of Azurite, as the results service sees it: past the proxy, with an account's rights."""
 
 import hashlib
 import secrets
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from tests.fakes.actions import sas
+from tests.fakes.actions.options import Options
 
 _OWN_LIFETIME = 300.0  # seconds
 _CHUNK = 256 * 1024  # bytes
@@ -16,35 +18,50 @@ _CHUNK = 256 * 1024  # bytes
 class BlobStorage:
     """Blobs by name, and signed URLs for others."""
 
-    def __init__(self, session: aiohttp.ClientSession, azurite: str, issued: sas.Issued) -> None:
+    def __init__(self, options: Options, session: aiohttp.ClientSession, azurite: str, issued: sas.Issued) -> None:
+        self._options = options
         self._session = session
         self._azurite = azurite
         self._issued = issued
         self.container = f"actions-results-{secrets.token_hex(4)}"
         self.public_origin = azurite  # of the URLs that are handed out; the proxy puts its own
 
+        self._elsewhere = set[str]()  # the blobs of the other account
+
     async def create(self) -> None:
-        await self._container("PUT", "c", 201)
+        await self._containers("PUT", "c", 201)
 
     async def drop(self) -> None:
-        await self._container("DELETE", "d", 202)
+        await self._containers("DELETE", "d", 202)
 
-    async def _container(self, method: str, permissions: str, expected: int) -> None:
-        query = f"restype=container&{sas.sign_account(permissions, _OWN_LIFETIME)}"
-        url = URL(f"{self._azurite}/{sas.ACCOUNT}/{self.container}?{query}", encoded=True)
-        async with self._session.request(method, url) as answer:
-            if answer.status != expected:
-                raise RuntimeError(f"Azurite answered {answer.status}: {await answer.text()}")
+    async def _containers(self, method: str, permissions: str, expected: int) -> None:
+        for account in sas.KEYS:
+            query = f"restype=container&{sas.sign_account(account, permissions, _OWN_LIFETIME)}"
+            url = URL(f"{self._azurite}/{account}/{self.container}?{query}", encoded=True)
+            async with self._session.request(method, url) as answer:
+                if answer.status != expected:
+                    raise RuntimeError(f"Azurite answered {answer.status}: {await answer.text()}")
+
+    def reserve(self, blob: str) -> None:
+        """Give a new blob its place: the account that the options tell now."""
+        if self._options.elsewhere:
+            self._elsewhere.add(blob)
 
     def sign(self, blob: str, permissions: str, lifetime: float, overrides: dict[str, str] | None = None) -> str:
-        """Make a URL for somebody outside."""
-        query, signature = sas.sign_blob(f"{self.container}/{blob}", permissions, lifetime, overrides)
+        """Make a URL for somebody outside; each account has a host of its own."""
+        place, signature = self._place(blob, permissions, lifetime, overrides)
         self._issued.remember(signature, lifetime)
-        return f"{self.public_origin}/{sas.ACCOUNT}/{self.container}/{quote(blob)}?{query}"
+        origin = elsewhere(self.public_origin) if blob in self._elsewhere else self.public_origin
+        return f"{origin}/{place}"
+
+    def _place(self, blob: str, *signed: Any) -> tuple[str, str]:
+        """Return what follows the origin in the signed URL of a blob, and its signature."""
+        account = sas.OTHER_ACCOUNT if blob in self._elsewhere else sas.ACCOUNT
+        query, signature = sas.sign_blob(account, f"{self.container}/{blob}", *signed)
+        return f"{account}/{self.container}/{quote(blob)}?{query}", signature
 
     def _own(self, blob: str, permissions: str) -> URL:
-        query, _ = sas.sign_blob(f"{self.container}/{blob}", permissions, _OWN_LIFETIME)
-        return URL(f"{self._azurite}/{sas.ACCOUNT}/{self.container}/{quote(blob)}?{query}", encoded=True)
+        return URL(f"{self._azurite}/{self._place(blob, permissions, _OWN_LIFETIME)[0]}", encoded=True)
 
     async def size(self, blob: str) -> int | None:
         """Return the length of a blob; None while no block list was committed."""
@@ -62,3 +79,8 @@ class BlobStorage:
     async def delete(self, blob: str) -> None:
         async with self._session.delete(self._own(blob, "d")):
             pass  # a blob that was never committed is not there
+
+
+def elsewhere(origin: str) -> str:
+    """Return the origin of the other account: the same proxy by another name."""
+    return origin.replace("127.0.0.1", "localhost")
