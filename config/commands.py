@@ -1,7 +1,7 @@
 """The commands and their options. No dependency is imported here, so that a health check starts in an instant."""
 
-import math
-from argparse import ArgumentParser, Namespace
+import re
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -14,12 +14,20 @@ class Command(NamedTuple):
     arguments: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
+def parse_time(text: str) -> float:
+    """Return the seconds of a time such as `90`, `90s`, `10m` or `1h`. Raise ValueError."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([smh]?)", text.strip().lower())
+    if not match:
+        raise ValueError("should be a time such as 90s, 10m or 1h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 def seconds(text: str) -> float:
-    """Return a time to wait; argparse shows the name of this function where that fails."""
-    read = float(text)
-    if not 0 <= read < math.inf:
-        raise ValueError
-    return read
+    """Return the seconds of a time. Raise ArgumentTypeError, whose text argparse shows."""
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text[:40]!r} {error}") from None
 
 
 PLACE = {
@@ -64,8 +72,8 @@ COMMANDS = {
             "--timeout": {
                 "type": seconds,
                 "default": 300.0,
-                "metavar": "SECONDS",
-                "help": "how long to wait for them; 300 by default",
+                "metavar": "TIME",
+                "help": "how long to wait for them, such as 90s or 10m; 5m by default",
             },
         },
     ),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, Se
 from pydantic.fields import FieldInfo
 
 from config import address
+from config.commands import parse_time
 
 PREFIX = "RELAY_"
 TRIGGERING = "triggering"  # the run that triggered this one (`on: workflow_run`)
@@ -29,14 +30,6 @@ def _if_text(parse: Callable[[str], object]) -> BeforeValidator:
 
 
 _AnyCase = _if_text(str.lower)
-
-
-def _parse_span(text: str) -> float:
-    """Return the seconds of a time such as `90`, `90s`, `10m` or `1h`. Raise ValueError."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([smh]?)", text.strip().lower())
-    if not match:
-        raise ValueError("should be a time such as 90s, 10m or 1h")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def _parse_runs(text: str) -> tuple[str, ...]:
@@ -155,7 +148,7 @@ class Settings(BaseModel):
         description="seconds without a request after which a manifest pushed only by digest becomes an artifact or "
         "file of its own; long enough for the tag that usually follows",
     )
-    wait: Annotated[float, _if_text(_parse_span)] = Field(
+    wait: Annotated[float, _if_text(parse_time)] = Field(
         0,
         ge=0,
         le=21600,

@@ -158,8 +158,8 @@ class Unsupported(RegistryError):
     code, status = "UNSUPPORTED", 405
 
 
-class ParameterUnknown(Unsupported):
-    """A request has a parameter that would be ignored."""
+class ParameterInvalid(Unsupported):
+    """A request has a parameter that would be ignored, or one with a value that there is not."""
 
     status = 400
 

@@ -13,7 +13,7 @@ from proxy.api.client_line import has_left
 from proxy.api.json_answer import json_answer
 from proxy.api.params import ORIGIN, chunks_of, is_own_alone, parameters
 from proxy.api.services import SERVICES
-from proxy.errors import NameInvalid, RegistryError, TagInvalid, Unsupported
+from proxy.errors import NameInvalid, ParameterInvalid, RegistryError, TagInvalid
 from proxy.oci.names import Name, Tag
 from proxy.oci.references import Reference
 from proxy.registry.image_export import Compression, Tarball, Wanted
@@ -134,7 +134,7 @@ async def _tarball(request: web.Request) -> Tarball:
     query, wanted = request.query, _wanted(request)
     compression = _COMPRESSIONS.get(query.get("compression", "zstd"))
     if compression is None:
-        raise Unsupported(f"?compression= is one of {', '.join(_COMPRESSIONS)}")
+        raise ParameterInvalid(f"?compression= is one of {', '.join(_COMPRESSIONS)}")
     for each in wanted:
         request.app[SERVICES].push.touch(each.name)
     choice = None

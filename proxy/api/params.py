@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 
 from proxy.api.keys import REPOSITORY
 from proxy.api.services import SERVICES
-from proxy.errors import DigestInvalid, PaginationNumberInvalid, ParameterUnknown, Stalled
+from proxy.errors import DigestInvalid, PaginationNumberInvalid, ParameterInvalid, Stalled
 from proxy.oci.digest import Digest, hashing
 from proxy.oci.names import Name, Tag, is_path, parse_reference, split_host
 from proxy.oci.references import repository_below
@@ -128,7 +128,7 @@ async def upload_of(request: web.Request) -> AsyncIterator[bytes]:
 
 
 def parameters(*known: str) -> Callable[[Handler], Handler]:
-    """Let a handler refuse what the query has besides these: a misspelt one would be ignored (ParameterUnknown)."""
+    """Let a handler refuse what the query has besides these: a misspelt one would be ignored (ParameterInvalid)."""
 
     def checked(handler: Handler) -> Handler:
         async def check(request: web.Request) -> web.StreamResponse:
@@ -136,7 +136,7 @@ def parameters(*known: str) -> Callable[[Handler], Handler]:
                 near = get_close_matches(name.lower(), known, n=1)
                 there = f"there are ?{', ?'.join(known)}" if known else "there are none"
                 advice = f"did you mean ?{near[0]}" if near else there
-                raise ParameterUnknown(f"?{name[:40]} is not a parameter here; {advice}")
+                raise ParameterInvalid(f"?{name[:40]} is not a parameter here; {advice}")
             return await handler(request)
 
         return check

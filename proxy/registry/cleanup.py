@@ -45,7 +45,7 @@ class Cleanup:
             self._check_open()
             await self.push.flush()
         done = await self._removed(await self._ours(), dry_run=dry_run)
-        pushed = self.push.pushed()
+        pushed = [each for each in self.push.pushed() if not each.is_refused]
         return done + [Removal(label(each.name, each.reference), "", 0, each.problem or _UNDER_WAY) for each in pushed]
 
     async def superseded(self, *, dry_run: bool = False) -> list[Removal]:
@@ -66,23 +66,26 @@ class Cleanup:
             (tagged if isinstance(reference, Tag) else untagged).append(newest)
             older += reversed(replaced)  # the oldest first: at no moment does another one answer
         inside = [each for each in untagged if any(_has_all_of(whole, each) for whole in tagged)]
-        return await self._removed([each.artifact for each in [*older, *inside]], dry_run=dry_run)
+        return await self._removed([each.artifact for each in [*older, *inside]], dry_run=dry_run, by_digest=True)
 
     async def _ours(self) -> list[Artifact]:
         """List anew what this program stored: another job may have pushed a moment ago."""
         self.lookup.catalog.forget_listing()
         return await self.lookup.catalog.ours()
 
-    async def _removed(self, artifacts: Sequence[Artifact], *, dry_run: bool) -> list[Removal]:
-        done = [await self._remove(each, dry_run=dry_run) for each in artifacts]
+    async def _removed(self, artifacts: Sequence[Artifact], *, dry_run: bool, by_digest: bool = False) -> list[Removal]:
+        done = [await self._remove(each, dry_run=dry_run, by_digest=by_digest) for each in artifacts]
         return [each for each in done if each]
 
     def _check_open(self) -> None:
         if reason := self.lookup.catalog.undeletable:
             raise Denied(reason)
 
-    async def _remove(self, artifact: Artifact, *, dry_run: bool) -> Removal | None:
-        """Remove one artifact if it is one of ours; return None if somebody else has."""
+    async def _remove(self, artifact: Artifact, *, dry_run: bool, by_digest: bool) -> Removal | None:
+        """Remove one artifact if it is one of ours; return None if somebody else has.
+
+        It is told `by_digest` where its tag is another image's by now.
+        """
         known = self.lookup.catalog.reference_of(artifact)
         refusal = "" if dry_run else self.lookup.catalog.undeletable  # which a deletion before may have found out
         archive = refusal or await self._opened(artifact)
@@ -90,7 +93,7 @@ class Cleanup:
             if not self.lookup.catalog.has(artifact):
                 return None
             return Removal(label(*known) if known else "", artifact.name, artifact.size, kept=archive)
-        reference = label(archive.name, archive.reference)
+        reference = label(archive.name, archive.index.root if by_digest else archive.reference)
         if not dry_run:
             try:
                 async with self.push.lock(archive.name, archive.reference):

@@ -146,7 +146,8 @@ class Lookup:
             blob = await self.elsewhere.find(name, reference)
         if blob is None or blob.media_type is None:
             missing, others = await self.missing(name, reference), "" if own else self.elsewhere.describe()
-            raise ManifestUnknown(missing.message + (f" Nor is it in {others}." if others else ""))
+            end = "" if missing.message.endswith("?") else "."
+            raise ManifestUnknown(missing.message + (f"{end} Nor is it in {others}." if others else ""))
         return blob
 
     async def missing(self, name: Name, reference: Tag | Digest) -> ManifestUnknown:

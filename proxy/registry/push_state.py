@@ -82,6 +82,11 @@ class Pushed:
     problem: str = ""
     takes: frozenset[Digest] = frozenset()  # digests that a tag takes along into the artifact it is getting
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing is left of it: pushed by tag, and not stored, as the client was told."""
+        return self.state is State.FAILED and isinstance(self.reference, Tag)
+
     def advance(self, event: Event, *, problem: str = "", takes: Iterable[Digest] = ()) -> None:
         """Go to the next state. Raise Impossible."""
         self.state = after(self.state, event)

@@ -68,6 +68,7 @@ class PullWait:
     def _after(self, key: tuple[Name, Tag], error: ManifestUnknown | StoreRefused) -> ManifestUnknown | StoreRefused:
         now = time.monotonic()
         self._in_vain = {each: until for each, until in self._in_vain.items() if until > now} | {key: now + _TOLD}
+        _log.info("%s did not appear within %s (RELAY_WAIT)", label(*key), format_duration(self.seconds))
         if not isinstance(error, ManifestUnknown):
             return error
         return ManifestUnknown(f"{error.message} It did not appear within {format_duration(self.seconds)} (RELAY_WAIT)")

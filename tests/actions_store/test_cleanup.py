@@ -212,6 +212,28 @@ async def test_what_newer_pushes_replaced_goes_and_every_tag_answers_as_before(
     assert await asked(tidy, "superseded") == ([], {})
 
 
+async def test_what_was_replaced_is_named_by_its_digest(emulate: Emulate, relays: Relays) -> None:
+    relay = await relays.start(emulate())
+    replaced = await relay.push_image("ci", layers=[b"old"])
+    await relay.push_image("ci", layers=[b"new"])
+
+    for query in ({"dry-run": ""}, {}):
+        answer = await relay.ask("DELETE", "/relay/images", params={"superseded": "", **query})
+        assert [each["reference"] for each in answer.json["removed"]] == [f"app@{replaced.digest}"]
+
+
+async def test_a_push_that_was_refused_leaves_nothing_to_delete(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await (await relays.start(actions)).push_image("v1", layers=[b"of another job"])
+    relay = await relays.start(actions, actions.job("late"))
+    image = pushed_image(b"{}", b"too late")
+    for content in (b"{}", b"too late"):
+        await relay.push_blob(content)
+    assert (await relay.put("v1", image.content, image.media_type)).status == 403
+
+    assert await asked(relay, "all") == (["image-app@v1"], {})
+
+
 async def test_a_digest_that_is_inside_of_a_tag_is_kept_once(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     relay = await relays.start(actions)

@@ -89,7 +89,7 @@ async def test_a_client_is_redirected_to_itself_while_it_waits(emulate: Emulate,
 
 
 async def test_when_time_is_up_the_refusal_says_so_and_nobody_waits_again_at_once(
-    emulate: Emulate, relays: Relays
+    emulate: Emulate, relays: Relays, caplog: pytest.LogCaptureFixture
 ) -> None:
     relays.limits = QUICK
     actions = emulate()
@@ -104,6 +104,7 @@ async def test_when_time_is_up_the_refusal_says_so_and_nobody_waits_again_at_onc
     assert "it has: app:v2" in refused.message
     assert refused.message.endswith("It did not appear within 0.50 s (RELAY_WAIT)")
     assert {each.status for each in again} == {404}
+    assert caplog.text.count("app:v1 did not appear within 0.50 s (RELAY_WAIT)\n") == 1
     assert time.monotonic() - began < 6 * 0.5
 
 

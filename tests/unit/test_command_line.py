@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 
 from config.address import Found
-from config.commands import COMMANDS
+from config.commands import COMMANDS, parse
+from config.settings import Settings
 from proxy.api import access
 from proxy.api.errors import as_oci_errors
 from proxy.api.server import bind_all, listen
@@ -632,8 +633,14 @@ async def test_what_is_no_relay_gets_and_gives_no_image(
     assert file.exists() == (name == "save")
 
 
-@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
-async def test_a_time_to_wait_is_a_number(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert await command("wait", "app:v1", f"--timeout={seconds}") == 2
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "soon", "5 minutes", ""])
+async def test_a_time_to_wait_has_a_unit_or_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await command("wait", "app:v1", f"--timeout={text}") == 2
 
-    assert "invalid" in capsys.readouterr().err
+    assert f"{text!r} should be a time such as 90s, 10m or 1h" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5 s", 1.5), ("10M", 600), ("1h", 3600)])
+def test_a_time_to_wait_is_read_as_in_settings(text: str, seconds: float) -> None:
+    assert parse("wait", ["app:v1", "--timeout", text]).timeout == seconds
+    assert Settings(data=Path("x"), wait=text).wait == seconds

@@ -16,7 +16,7 @@ from config.commands import parse
         ("save", ["--file", "x.tar", "app:dev=app:v1"], "; write app:v1 alone"),
         ("delete", ["*"], "* is not an image; to delete all images use --all"),
         ("delete", ["app:v1", "*"], "to delete all images use --all"),
-        ("wait", ["app:v1", "--timeout", "-1"], "invalid seconds value"),
+        ("wait", ["app:v1", "--timeout", "-1"], "should be a time such as 90s"),
     ],
 )
 def test_mistakes_end_with_advice(
