@@ -1,9 +1,9 @@
-// What the process needs of Python's packages: exactly the files of the lock, in a folder of this job.
+// What the process needs: the relay's own code, and of Python's packages exactly the files of the lock, in a folder of this job.
 //
 // Nothing is built, so no code of a package runs. An index, or a certificate, of the environment is honoured: the hashes
 // say what may come from there.
 
-import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { execute } from "./command.mjs"
 import { findPython } from "./python.mjs"
@@ -14,7 +14,7 @@ const WHEELS = join(import.meta.dirname, "..", "wheels") // as tools/download-wh
 const LIMIT = 5 * 60_000 // milliseconds to get them
 const COMMON = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--requirement"]
 export const OF_COMMANDS = ["aiodocker", "markdown-it-py", "mdurl", "pygments", "rich"] // a relay that serves needs none of these
-export const ROOT = join(import.meta.dirname, "..") // where the relay's own code is
+const ROOT = join(import.meta.dirname, "..") // where the relay's own code is
 const PIP = { // what people may have set for themselves
   PIP_REQUIRE_VIRTUALENV: "0",
   PIP_USER: "0",
@@ -22,22 +22,22 @@ const PIP = { // what people may have set for themselves
   PIP_ROOT_USER_ACTION: "ignore",
 }
 
-/** Install them below a folder of this job; gives the Python that they are for, and where they are. */
+/** Put both below a folder of this job; gives the Python that they are for, and where they are. */
 export async function install(folder) {
   const uv = (await execute("uv", ["--version"])).status === 0
   const python = await findPython(uv)
-  const packages = join(folder, "packages")
+  const [code, packages] = [join(folder, "code"), join(folder, "packages")]
   const begun = Date.now()
   const lock = writeLock(folder)
   const how = uv ? withUv(python, packages, lock) : await withPip(python, folder, packages, lock)
   const options = { environment: how.environment, cwd: folder, limit: LIMIT }
-  const [{ status, out, said }] = await Promise.all([execute(how.program, how.args, options), compile(python, folder)])
+  const [{ status, out, said }] = await Promise.all([execute(how.program, how.args, options), compile(python, code)])
   if (status !== 0) {
     group("what the installation said", `${out}\n${said}`.split("\n"))
     throw new Failure(`the packages of the relay cannot be installed: ${telling(said)}. ${remedy()}`)
   }
   log(`packages for ${python.name} by ${uv ? "uv" : "pip"} in ${((Date.now() - begun) / 1000).toFixed(1)} s`)
-  return { python: python.path, packages }
+  return { python: python.path, code, packages }
 }
 
 /** Write the part of the lock that is needed; gives the path. */
@@ -48,15 +48,16 @@ function writeLock(folder) {
   return path
 }
 
-/** Give the options with which Python leaves byte code in the folder of this job, whoever else has the action's. */
-export function bytecode(folder) {
-  return ["-X", `pycache_prefix=${join(folder, "bytecode")}`]
-}
-
-/** Make byte code of our own meanwhile, which takes a second; what is not made here is made at the start. */
-async function compile(python, folder) {
-  const ours = ["proxy", "config"].map((name) => join(ROOT, name))
-  await execute(python.path, ["-I", "-S", ...bytecode(folder), "-m", "compileall", "-q", ...ours], { limit: LIMIT })
+/**
+ * Copy our own code meanwhile, and make its byte code, which takes a second. Python would leave that beside the action's files,
+ * which others may have too; and given another place for byte code, it would make that of its own library anew.
+ */
+async function compile(python, code) {
+  const filter = (path) => !path.endsWith("__pycache__")
+  for (const name of ["proxy", "config", "pyproject.toml"]) {
+    cpSync(join(ROOT, name), join(code, name), { recursive: true, filter })
+  }
+  await execute(python.path, ["-I", "-S", "-m", "compileall", "-q", code], { limit: LIMIT })
 }
 
 /** uv keeps unpacked packages in its cache, and checks them no more: other jobs of the machine could change them. */

@@ -6,7 +6,7 @@ import { once } from "node:events"
 import { closeSync, openSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { isAlive, startOf } from "./alive.mjs"
-import { bytecode, install, ROOT } from "./packages.mjs"
+import { install } from "./packages.mjs"
 import * as records from "./record.mjs"
 import { Relay, Unanswered, Refused } from "./relay.mjs"
 import { Failure, group, log } from "./runner.mjs"
@@ -33,8 +33,8 @@ export async function start(inputs, password, known) {
   const folder = records.folderOf(inputs.matrix)
   records.make(folder)
   known(folder)
-  const { python, packages } = await install(folder)
-  const child = launch(inputs, folder, python, packages)
+  const { python, code, packages } = await install(folder)
+  const child = launch(inputs, folder, python, [code, packages])
   const identity = { pid: child.pid, started: child.pid && startOf(child.pid) }
   records.write(folder, identity)
   const nonce = randomBytes(32).toString("hex")
@@ -76,9 +76,9 @@ function place({ port, environment }) {
   return { alias: "image-relay", addresses: [], started: true, environment, port, url: `http://127.0.0.1:${port}`, registry }
 }
 
-function launch(inputs, folder, python, packages) {
+function launch(inputs, folder, python, paths) {
   const said = openSync(join(folder, "log"), "a", 0o600)
-  const args = ["-I", "-S", ...bytecode(folder), "-c", BOOT, ROOT, packages]
+  const args = ["-I", "-S", "-c", BOOT, ...paths]
   const own = { RELAY_PORT: String(inputs.port), RELAY_DATA: join(folder, "data") }
   const env = { ...pick(process.env, KEPT), ...settings(inputs), ...own }
   const child = spawn(python, args, { cwd: folder, env, detached: true, stdio: ["pipe", "pipe", said] })

@@ -266,6 +266,7 @@ def test_without_an_index_the_wheels_beside_the_action_do(
     assert "the packages of the relay cannot be installed" in missing.error
     assert "Set PIP_INDEX_URL" in missing.error
     assert (main.status, post.status) == (0, 0)
+    assert not list(published.rglob("__pycache__")), "the files of the action may be those of other jobs too"
 
 
 def test_a_file_that_is_not_the_one_of_the_lock_is_not_installed(
