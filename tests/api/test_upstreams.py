@@ -16,6 +16,7 @@ from proxy.oci.digest import Digest
 from proxy.runtime.limits import DEFAULT, Policy
 from tests.api.relay import CONFIG, MIB, Answer, Relay, described, document, pushed_image, pushed_index, running
 from tests.fakes.upstream import TOKEN, FakeUpstream, broken, content, status, upstream
+from tests.fakes.upstream import Answer as Planned
 from tests.registry_harness import noise, until
 
 LIMITS = replace(DEFAULT, upstream=Policy(attempts=3, first=0.01, longest=0.01))
@@ -370,7 +371,85 @@ async def test_a_token_server_that_cannot_be_used(there: FakeUpstream, relay: Re
     assert not [each for each in there.asked if each.host == "token"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (content(b"{}", "application/json"), "the token server of docker.io gives no token (200)"),
+        (content(b'{"token": 5}', "application/json"), "the token server of docker.io gives no token (200)"),
+        (content(b'{"token": "a\\r\\nb"}', "application/json"), "the token server of docker.io gives no token (200)"),
+        (content(b"<html>", "text/html"), "the token server of docker.io gives no token (200)"),
+        (status(404), "the token server of docker.io gives no token (404)"),
+        (status(403), "docker.io refuses team/app without a login"),
+    ],
+    ids=["nothing", "a number", "two lines", "a page", "404", "403"],
+)
+async def test_a_token_server_that_gives_no_token(there: FakeUpstream, relay: Relay, answer: Planned, why: str) -> None:
+    image = there.add_image("team/app", "v1")
+    there.plan["token"].append(answer)
+
+    refused = await pull(relay, "team/app", "v1")
+
+    assert refused.error == (403, "DENIED")
+    assert refused.message.startswith(why)
+    assert (await pull(relay, "team/app", "v1")).body == image.content
+
+
+async def test_those_who_need_a_token_at_once_cause_one_request_for_it(there: FakeUpstream, relay: Relay) -> None:
+    there.add_image("team/app", "v1", "v2")
+
+    answers = await asyncio.gather(*(pull(relay, "team/app", tag) for tag in ("v1", "v2")))
+
+    assert [each.status for each in answers] == [200, 200]
+    assert len([each for each in there.asked if each.host == "token"]) == 1
+
+
 # Upstreams that fail
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (status(403), "docker.io refuses team/app without a login"),
+        (status(418), "docker.io answered 418 when it was asked for team/app"),
+        (broken(b"{", 100), "docker.io broke off ("),
+    ],
+)
+async def test_an_answer_that_is_no_image(there: FakeUpstream, relay: Relay, answer: Planned, why: str) -> None:
+    image = there.add_image("team/app", "v1")
+    there.plan["manifests"].append(answer)
+
+    refused = await pull(relay, "team/app", "v1")
+
+    assert refused.error == (403, "DENIED")
+    assert refused.message.startswith(why)
+    assert (await pull(relay, "team/app", "v1")).body == image.content
+
+
+async def test_a_limit_that_is_short_and_comes_again_and_again_is_told(there: FakeUpstream, relay: Relay) -> None:
+    image = there.add_image("team/app", "v1")
+    there.plan["manifests"] += [status(429, Retry_After="0")] * 3
+
+    told = await pull(relay, "team/app", "v1")
+
+    assert told.error == (429, "TOOMANYREQUESTS")
+    assert told.headers["Retry-After"] == "1"
+    assert (await pull(relay, "team/app", "v1")).body == image.content
+
+
+async def test_a_rest_that_begins_elsewhere_is_not_taken(there: FakeUpstream, relay: Relay) -> None:
+    layer = noise(5 * MIB)
+    there.add_image("team/app", "v1", layers=(layer,))
+    await pull(relay, "team/app", "v1")
+
+    async def elsewhere(_: web.Request) -> web.StreamResponse:
+        headers = {"Content-Range": f"bytes 5-{len(layer) - 1}/{len(layer)}"}
+        return web.Response(status=206, body=layer[5:], headers=headers)
+
+    there.plan["blobs"] += [broken(layer[: 3 * MIB], len(layer)), elsewhere]
+
+    with pytest.raises(ClientPayloadError):
+        await blob(relay, "team/app", Digest.of(layer))
+    assert (await blob(relay, "team/app", Digest.of(layer))).body == layer
 
 
 async def test_a_tag_that_is_nowhere(there: FakeUpstream, relay: Relay) -> None:

@@ -33,11 +33,11 @@ _OVER_4_GIB = 4 * 1024 + 1  # MiB
 
 @pytest.fixture
 def on_disk(tmp_path: Path) -> Iterator[Jobs]:
-    """The jobs of a run whose artifacts are too large for memory."""
+    """The jobs of a run whose artifacts are too large for memory, and for what counts what storage is asked for."""
     require_tools()
     with (
         azurite_process.running(tmp_path / "azurite.log", tmp_path / "azurite") as origin,
-        in_thread(Options(whole_read_limit=None), tmp_path / "emulator", origin) as actions,
+        in_thread(Options(direct=True), tmp_path / "emulator", origin) as actions,
         Jobs(actions, tmp_path) as jobs,
     ):
         yield jobs

@@ -168,16 +168,23 @@ def test_an_attestation_is_not_an_image_to_load() -> None:
     assert listed(shelf, attestation) is None
 
 
+_EMPTY, _CACHE = "application/vnd.oci.empty.v1+json", "application/vnd.buildkit.cacheconfig.v0"
+_ABSENT = "a layer of it is not here, but at an address of others"
+
+
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "obstacle"),
     [
-        pytest.param({"config": {"mediaType": "application/vnd.oci.empty.v1+json"}}, id="artifact"),
-        pytest.param({"config": {"mediaType": "application/vnd.buildkit.cacheconfig.v0"}}, id="cache"),
-        pytest.param({"config": {"mediaType": CONFIG}, "layers": [FOREIGN]}, id="foreign layer"),
-        pytest.param({"layers": [LAYER]}, id="no config"),
+        pytest.param({"config": {"mediaType": _EMPTY}}, f"config type {_EMPTY}", id="artifact"),
+        pytest.param({"config": {"mediaType": _CACHE}}, f"config type {_CACHE}", id="cache"),
+        pytest.param({"config": {"mediaType": CONFIG}, "layers": [FOREIGN]}, _ABSENT, id="foreign layer"),
+        pytest.param(
+            {"config": {"mediaType": CONFIG}, "layers": ["text/plain"]}, "layer type text/plain", id="no layer"
+        ),
+        pytest.param({"layers": [LAYER]}, "it has no config", id="no config"),
     ],
 )
-def test_what_is_no_whole_image_is_not_listed_for_graph_stores(fields: Fields) -> None:
+def test_what_is_no_whole_image_is_not_listed_for_graph_stores(fields: Fields, obstacle: str) -> None:
     shelf = Shelf()
     absent = str(Digest.of(b"absent"))
     whole: Fields = {}
@@ -191,6 +198,8 @@ def test_what_is_no_whole_image_is_not_listed_for_graph_stores(fields: Fields) -
 
     assert "manifest.json" not in found
     assert json.loads(found["index.json"])["manifests"][0]["digest"] == str(root)
+    manifests = {digest: held.manifest for digest, held in shelf.contents.items() if held.manifest}
+    assert loading.obstacle(root, manifests, shelf.contents) == obstacle
 
 
 def test_an_old_buildkit_cache_is_kept_with_its_blobs_for_children() -> None:
