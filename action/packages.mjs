@@ -3,7 +3,7 @@
 // Nothing is built, so no code of a package runs. An index, or a certificate, of the environment is honoured: the hashes
 // say what may come from there.
 
-import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { execute } from "./command.mjs"
 import { findPython } from "./python.mjs"
@@ -53,11 +53,18 @@ function writeLock(folder) {
  * which others may have too; and given another place for byte code, it would make that of its own library anew.
  */
 async function compile(python, code) {
-  const filter = (path) => !path.endsWith("__pycache__")
-  for (const name of ["proxy", "config", "pyproject.toml"]) {
-    cpSync(join(ROOT, name), join(code, name), { recursive: true, filter })
-  }
+  mkdirSync(code)
+  for (const name of ["proxy", "config", "pyproject.toml"]) copy(join(ROOT, name), join(code, name))
   await execute(python.path, ["-I", "-S", "-m", "compileall", "-q", code], { limit: LIMIT })
+}
+
+/** Copy what a file or a folder has, but not who may change it: at the end all of it has to go. */
+function copy(from, to) {
+  if (!statSync(from).isDirectory()) return writeFileSync(to, readFileSync(from))
+  mkdirSync(to)
+  for (const name of readdirSync(from)) {
+    if (name !== "__pycache__") copy(join(from, name), join(to, name))
+  }
 }
 
 /** uv keeps unpacked packages in its cache, and checks them no more: other jobs of the machine could change them. */

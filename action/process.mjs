@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process"
 import { createHmac, randomBytes } from "node:crypto"
 import { once } from "node:events"
-import { closeSync, openSync, readFileSync, rmSync } from "node:fs"
+import { closeSync, openSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { isAlive, startOf } from "./alive.mjs"
 import { install } from "./packages.mjs"
@@ -126,14 +126,14 @@ function refusal({ taken, problem }, port, folder) {
 export async function stop(folder) {
   const record = records.read(folder)
   if (!record) {
-    rmSync(folder, { recursive: true, force: true }) // it never ran
+    records.remove(folder) // it never ran
     return []
   }
   const early = record.nonce && !isAlive(record)
   const notes = early ? ["the relay's process ended before the end of the job; its log is in that of this step"] : []
   await end(record)
   showLog(folder)
-  rmSync(folder, { recursive: true, force: true })
+  records.remove(folder)
   return notes
 }
 

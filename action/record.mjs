@@ -13,9 +13,14 @@ export function folderOf(matrix, environment = process.env) {
   return join(environment.RUNNER_TEMP || tmpdir(), `image-relay-${jobKey(matrix, environment)}`)
 }
 
+/** Remove it with all that is in it. What a step has begun that was killed may be writing to it for a moment. */
+export function remove(folder) {
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
+}
+
 /** Make it anew. */
 export function make(folder) {
-  if (isThere(folder)) rmSync(folder, { recursive: true, force: true })
+  if (isThere(folder)) remove(folder)
   mkdirSync(folder, { mode: 0o700 })
   chmodSync(folder, 0o700) // whatever the mask of this user is
 }

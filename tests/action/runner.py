@@ -7,6 +7,7 @@ of the runner are read back. Nothing of the caller's environment reaches a step 
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from tests.machine import require_node
+from tests.machine import require, require_node
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 100.0  # for one step; one may install the relay
@@ -69,19 +70,23 @@ class Step:
     exported: dict[str, str] = field(default_factory=dict)  # variables that all steps of the job have
     status: str = "success"  # of the job, when a stage begins
 
-    def main(self) -> Ended:
-        return self._run("main")
+    def main(self, cancelled: tuple[float, signal.Signals] | None = None) -> Ended:
+        """Run the step, to its end or until a signal ends it after so many seconds."""
+        after = (
+            [require("timeout"), "--foreground", "--signal", cancelled[1].name, str(cancelled[0])] if cancelled else []
+        )
+        return self._run("main", after)
 
     def post(self) -> Ended:
         return self._run("post")
 
-    def _run(self, stage: str) -> Ended:
+    def _run(self, stage: str, after: Sequence[str] = ()) -> Ended:
         self.folder.mkdir(parents=True, exist_ok=True)
         files = {name: self.folder / f"{stage}-{name.lower()}" for name in ("OUTPUT", "STATE", "STEP_SUMMARY", "ENV")}
         for path in files.values():
             path.touch()
         done = subprocess.run(  # noqa: S603
-            [*self.before, require_node(), str(ROOT / manifest()["runs"][stage])],
+            [*self.before, *after, require_node(), str(ROOT / manifest()["runs"][stage])],
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(self.folder),

@@ -192,6 +192,21 @@ def test_what_a_cancelled_job_leaves_ends_when_the_runner_ends_its_processes(
     assert (_left(), list(temp.iterdir())) == ([], [])
 
 
+@pytest.mark.parametrize("after", [0.5, 1.5])
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+def test_a_job_that_is_cancelled_while_it_installs_leaves_nothing(
+    start: Callable[..., Step], temp: Path, after: float, ended_by: signal.Signals
+) -> None:
+    step = start()
+
+    cut = step.main(cancelled=(after, ended_by))
+    post = step.post()
+
+    assert cut.status != 0
+    assert (post.status, post.annotations) == (0, [])
+    assert (_left(), list(temp.iterdir())) == ([], [])
+
+
 def test_a_port_that_is_taken_at_one_address_alone_is_not_used(start: Callable[..., Step]) -> None:
     require_ipv6()
     port = free_port()
@@ -247,7 +262,7 @@ def test_a_later_use_that_the_running_process_cannot_follow_is_told(start: Calla
 
 
 def test_without_an_index_the_wheels_beside_the_action_do(
-    start: Callable[..., Step], wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Step], wheels: Path, temp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published = tmp_path / "published"
     for name in ("action", "proxy", "config"):
@@ -259,13 +274,21 @@ def test_without_an_index_the_wheels_beside_the_action_do(
 
     missing = start(environment=nowhere).main()
     shutil.copytree(wheels, published / "wheels")
+    for path in (published, *published.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o222)  # whoever has the action's files may be somebody else
     step = start(environment=nowhere)
-    main, post = step.main(), step.post()
+    main = step.main()
+    copied = list(temp.rglob("*"))
+    unremovable = [path for path in copied if path.is_dir() and not path.stat().st_mode & 0o200]
+    post = step.post()
 
     assert missing.status == 1
     assert "the packages of the relay cannot be installed" in missing.error
     assert "Set PIP_INDEX_URL" in missing.error
     assert (main.status, post.status) == (0, 0)
+    assert unremovable == []
+    assert len([path for path in copied if path.suffix == ".pyc"]) > 100
+    assert list(temp.iterdir()) == []
     assert not list(published.rglob("__pycache__")), "the files of the action may be those of other jobs too"
 
 
