@@ -72,13 +72,13 @@ def is_retryable(status: int, body: str = "") -> bool:
     return status in _AGAIN or status >= 520 or (status == 403 and _QUOTA not in body)  # noqa: PLR2004 - HTTP
 
 
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Read `Retry-After` (RFC 9110, 10.2.3) in seconds; 0 where it is absent or makes no sense."""
+def retry_after(headers: Mapping[str, str], absent: float = 0.0, longest: float = _LONGEST_ASKED) -> float:
+    """Read `Retry-After` (RFC 9110, 10.2.3) in seconds; `absent` where it is, or makes no sense."""
     text = headers.get("Retry-After", "")
     if text.isascii() and text.isdigit():
-        return min(float(text), _LONGEST_ASKED)
+        return min(float(text), longest)
     until = moment(text)
-    return max(0.0, min((until - datetime.now(UTC)).total_seconds(), _LONGEST_ASKED)) if until else 0.0
+    return max(0.0, min((until - datetime.now(UTC)).total_seconds(), longest)) if until else absent
 
 
 def moment(text: str) -> datetime | None:

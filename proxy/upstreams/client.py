@@ -27,7 +27,7 @@ from proxy.oci.names import Tag
 from proxy.runtime.limits import UPSTREAMS, Policy
 from proxy.runtime.transport import FAILURES, in_words
 from proxy.text import counted, format_duration
-from proxy.upstreams.failures import UpstreamFailed, WrongBytes
+from proxy.upstreams.failures import Limited, UpstreamFailed, WrongBytes, limited
 from proxy.upstreams.hosts import AddressUnusable, Remote
 from proxy.upstreams.tokens import SERVICE, Tokens, authorization, refusal
 
@@ -37,13 +37,8 @@ _HEADERS = {"User-Agent": "image-relay", "Accept-Encoding": "identity"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOPS = 5
 _PATIENCE = 20.0  # seconds; a rate limit that ends later is told, not waited for
-_LIMITED = 60.0  # seconds for which a registry is left alone that does not say how long
-_SECONDS = re.compile(r"[0-9]{1,9}")
+_PROGRESS = 1024 * 1024  # bytes after which a layer may break off as often as before
 _LENGTH = re.compile(r"[0-9]{1,18}")
-
-
-class Limited(RetryableError):
-    """A registry accepts no more requests for a short time."""
 
 
 class UpstreamClient:
@@ -108,7 +103,8 @@ class UpstreamClient:
 
         Raise BlobUnknown, UpstreamFailed, TooManyRequests. Use it within `contextlib.aclosing`.
         """
-        at, waits = 0, self._policy.backoff(self._random)
+        at = reached = 0
+        waits = self._policy.backoff(self._random)
         while True:
             headers = {"Range": f"bytes={at}-"} if at else {}
             try:
@@ -126,6 +122,8 @@ class UpstreamClient:
                             yield fresh
                     return
             except FAILURES as error:
+                if at - reached >= _PROGRESS:
+                    reached, waits = at, self._policy.backoff(self._random)
                 wait = next(waits, None)
                 if wait is None:
                     raise UpstreamFailed(
@@ -170,6 +168,8 @@ class UpstreamClient:
                 response.release()
                 await self._tokens.renew(remote, sent, response.headers.getall("WWW-Authenticate", []))
                 response = await self._followed(remote, method, url, headers, self._tokens.current(remote))
+            held.callback(response.release)
+            self._check(remote, what, response)
         except aiohttp.ClientConnectorCertificateError as error:
             raise UpstreamFailed(
                 f"{remote.upstream.host} gives no answer: the certificate of {error.host} is not trusted; "
@@ -177,8 +177,11 @@ class UpstreamClient:
             ) from None
         except FAILURES as error:
             raise RetryableError(in_words(error)) from None
-        held.callback(response.release)
-        return self._checked(remote, what, response)
+        except Limited as limit:
+            self._limited[remote.upstream.host] = time.monotonic() + limit.wait
+            self._limit_left(remote)  # if that is long, it is told and not waited for
+            raise
+        return response
 
     async def _followed(
         self, remote: Remote, method: str, url: URL, headers: dict[str, str], authorized: str
@@ -203,10 +206,10 @@ class UpstreamClient:
                 raise UpstreamFailed(f"{host} redirects to an address that cannot be used: {why}") from None
         raise UpstreamFailed(f"{host} redirects in a circle")
 
-    def _checked(self, remote: Remote, what: str, response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+    def _check(self, remote: Remote, what: str, response: aiohttp.ClientResponse) -> None:
         host, status = remote.upstream.host, response.status
         if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-            return response
+            return
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             kind, _, reference = what.partition("/")
             if kind == "blobs":
@@ -216,10 +219,7 @@ class UpstreamClient:
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise refusal(remote)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            after = response.headers.get("Retry-After", "")
-            wait = float(after) if _SECONDS.fullmatch(after) else _LIMITED
-            self._limited[host] = time.monotonic() + wait
-            raise Limited("accepts no more requests", self._limit_left(remote))
+            raise limited(response.headers)
         if is_retryable(status):
             raise RetryableError(f"it answered {status}")
         raise UpstreamFailed(f"{host} answered {status} when it was asked for {remote.path}")

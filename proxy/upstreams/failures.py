@@ -1,6 +1,12 @@
 """Why an upstream did not give what it was asked for."""
 
+from collections.abc import Mapping
+
+from proxy.artifacts.retry import RetryableError, retry_after
 from proxy.errors import Denied
+
+_LIMITED = 60.0  # seconds for which a registry is left alone that does not say how long
+_LONGEST = 86_400.0  # seconds, whatever it says
 
 
 class UpstreamFailed(Denied):
@@ -13,3 +19,12 @@ class Refused(UpstreamFailed):
 
 class WrongBytes(UpstreamFailed):
     """What an upstream sent is not what it was asked for."""
+
+
+class Limited(RetryableError):
+    """A registry, or its token server, accepts no more requests for some time."""
+
+
+def limited(headers: Mapping[str, str]) -> Limited:
+    """Return the error for an answer that there were too many requests."""
+    return Limited("accepts no more requests", retry_after(headers, _LIMITED, _LONGEST))

@@ -18,7 +18,7 @@ import aiohttp
 from proxy.artifacts.actions.http import json_object, read_bounded
 from proxy.artifacts.retry import RetryableError, is_retryable
 from proxy.events import EventBus
-from proxy.upstreams.failures import Refused, UpstreamFailed
+from proxy.upstreams.failures import Refused, UpstreamFailed, limited
 from proxy.upstreams.hosts import AddressUnusable, Remote
 
 SERVICE = "upstream"  # in the events
@@ -98,6 +98,8 @@ class Tokens:
                 call.status = response.status
                 body = await read_bounded(response, _LARGEST) or b""
                 call.received = len(body)
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise limited(response.headers)
         if response.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise refusal(remote)
         if response.status != HTTPStatus.OK and is_retryable(response.status):

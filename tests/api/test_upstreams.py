@@ -5,6 +5,8 @@ import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -536,6 +538,27 @@ async def test_a_layer_that_breaks_off_goes_on_where_it_was(
     assert len(there.requests("blobs")) == 2
 
 
+async def test_a_layer_may_break_off_as_often_as_it_gets_on(there: FakeUpstream, relay: Relay) -> None:
+    layer = noise(10 * MIB)
+    there.add_image("library/alpine", "3", layers=(layer,))
+    await pull(relay, "library/alpine", "3")
+
+    async def two_more(request: web.Request) -> web.StreamResponse:
+        start = request.http_range.start or 0
+        response = web.StreamResponse(status=206 if start else 200)
+        response.headers["Content-Range"] = f"bytes {start}-{len(layer) - 1}/{len(layer)}"
+        response.content_length = len(layer) - start
+        await response.prepare(request)
+        await response.write(layer[start : start + 2 * MIB])
+        assert request.transport
+        request.transport.close()
+        return response
+
+    there.plan["blobs"] += [two_more] * 4
+
+    assert (await blob(relay, "library/alpine", Digest.of(layer))).body == layer
+
+
 async def test_a_layer_that_breaks_off_again_and_again_is_cut_off(there: FakeUpstream, relay: Relay) -> None:
     layer = noise(5 * MIB)
     there.add_image("library/alpine", "3", layers=(layer,))
@@ -558,6 +581,32 @@ async def test_a_rate_limit_is_told_and_kept(there: FakeUpstream, relay: Relay) 
     assert 3590 <= int(answers[2].headers["Retry-After"]) <= 3600
     assert "docker.io accepts no more requests" in answers[0].message
     assert len(there.asked) == 1
+
+
+@pytest.mark.parametrize("kind", ["manifests", "token"])
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [
+        ("3600", 3600),
+        (format_datetime(datetime.now(UTC) + timedelta(hours=12), usegmt=True), 12 * 3600),
+        ("9" * 30, 86_400),
+        ("soon", 60),
+        ("-5", 60),
+        ("", 60),
+    ],
+    ids=["seconds", "date", "for ever", "a word", "before now", "nothing"],
+)
+async def test_a_rate_limit_of_the_registry_or_its_token_server_is_passed_on(
+    there: FakeUpstream, relay: Relay, kind: str, after: str, seconds: int
+) -> None:
+    there.add_image("library/alpine", "3")
+    there.plan[kind].append(status(429, Retry_After=after))
+
+    answers = [await pull(relay, "library/alpine", "3") for _ in range(2)]
+
+    assert [each.error for each in answers] == [(429, "TOOMANYREQUESTS")] * 2
+    assert int(answers[1].headers["Retry-After"]) == pytest.approx(seconds, abs=120 if seconds > 3600 else 5)
+    assert len([each for each in there.asked if each.host == "registry"]) == 1
 
 
 async def test_a_short_rate_limit_is_waited_for(there: FakeUpstream, relay: Relay) -> None:
