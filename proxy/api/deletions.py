@@ -21,7 +21,7 @@ async def one(request: web.Request) -> web.Response:
     name, wanted = reference.name(services.backend.public_host), reference.wanted
     if "dry-run" not in request.query:
         await services.deletion.manifest(name, wanted)
-    elif not await services.lookup.catalog.resolve_tag(name, wanted):
+    elif not await services.deletion.has(name, wanted):
         raise await services.lookup.missing(name, wanted)
     return _told([Removal(label(name, wanted), "", 0)])
 

@@ -28,6 +28,7 @@ class Deletion:
         store or the disk refuses.
         """
         gone = list[Tag | Digest]()
+        self.lookup.catalog.forget_listing()  # another job may have pushed a moment ago
         with self._refusals():
             try:
                 if isinstance(reference, Digest):
@@ -44,6 +45,18 @@ class Deletion:
             if isinstance(reference, Digest) and (parent := await self.lookup.catalog.find(name, reference)):
                 raise Unsupported(f"{reference} is part of {label(parent.name, parent.reference)}; delete that")
         raise await self.lookup.missing(name, reference)
+
+    async def has(self, name: Name, reference: Tag | Digest) -> bool:
+        """Return whether there is something of a reference that `manifest` would delete."""
+        catalog = self.lookup.catalog
+        catalog.forget_listing()
+        if await catalog.resolve_tag(name, reference):
+            return True
+        if isinstance(reference, Tag):
+            return False
+        is_pending = reference in self.lookup.spool.pending.get(name, {})
+        roots = (each.index.root for each in await catalog.archives_in(name))
+        return is_pending or reference in roots or bool(await catalog.replaced(name, reference))
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -73,6 +86,7 @@ class Deletion:
                     for each in await self.lookup.catalog.versions(name, reference):
                         await self.push.sealer.seal_dependents(name, each)
             await self.lookup.catalog.delete(name, reference)
+            self.push.forget_refused(name, reference)
             return True
 
     async def _removed(self, name: Name, digest: Digest) -> AsyncIterator[Tag | Digest]:
@@ -89,8 +103,9 @@ class Deletion:
         for archive in await catalog.replaced(name, digest):
             async with self.push.lock(archive.name, archive.reference):  # another archive answers for its tag by now
                 await self.push.sealer.seal_dependents(archive.name, archive)
-                await catalog.remove(archive.artifact)
-            yield digest
+                is_removed = await catalog.remove(archive.artifact)
+            if is_removed:
+                yield digest
         if catalog.lingering.forget_root(name, digest):
             yield digest
 

@@ -152,6 +152,11 @@ class Push:
         self._table.forget(name, digest)
         return True
 
+    def forget_refused(self, name: Name, reference: Tag | Digest) -> None:
+        """Forget what was refused under a tag that is deleted."""
+        if isinstance(reference, Tag):
+            self._table.forget(name, reference)
+
     def pending(self) -> list[Pushed]:
         """Return what was pushed by digest and is in no artifact yet."""
         return [

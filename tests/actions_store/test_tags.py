@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from proxy.runtime.limits import Limits
+from proxy.runtime.limits import Limits, Timeouts
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import MIB, eventually, pushed_index
 from tests.fakes.actions import kinds
@@ -14,6 +14,43 @@ from tests.fakes.actions.options import Flavour
 from tests.registry_harness import noise
 
 FLAVOURS = list(Flavour)
+
+
+@pytest.mark.parametrize("size", [10, 5000])
+async def test_a_tag_that_was_deleted_and_pushed_again_is_found_at_once_by_who_knows_the_listing_before(
+    emulate: Emulate, relays: Relays, size: int
+) -> None:
+    """The new artifact has the name of the old one, by which its bytes are asked for."""
+    actions = emulate()
+    writer = await relays.start(actions)
+    await writer.push_image("v1", layers=[noise(1000)])
+    reader = await relays.start(actions, actions.job("deploy"), tempo=Timeouts())
+    assert (await reader.get("other")).status == 404
+    assert (await writer.ask("DELETE", "/v2/app/manifests/v1")).status == 202
+    newer = await writer.push_image("v1", layers=[noise(size)])
+
+    async with asyncio.timeout(10):  # patience with an answer that is wrong takes a minute
+        answer = await reader.get("v1")
+
+    assert answer.body == newer.content
+
+
+@pytest.mark.parametrize("by_digest", [True, False])
+async def test_what_another_job_pushed_a_moment_before_is_deleted_too(
+    emulate: Emulate, relays: Relays, by_digest: bool
+) -> None:
+    actions = emulate()
+    writer = await relays.start(actions)
+    first = await writer.push_image("v1", layers=[b"first"])
+    other = await relays.start(actions, actions.job("deploy"), overwrite="run")
+    assert (await other.get("other")).status == 404
+    await writer.push_image("v1", layers=[b"second"])
+    await writer.push(first, "v1")
+
+    deleted = await other.ask("DELETE", f"/v2/app/manifests/{first.digest if by_digest else 'v1'}")
+
+    assert deleted.status == 202
+    assert (await (await relays.start(actions, actions.job("after"))).get("v1")).status == 404
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

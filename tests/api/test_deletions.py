@@ -79,6 +79,18 @@ async def test_what_is_no_reference_is_refused(relay: Relay, image: str) -> None
 # The commands
 
 
+@pytest.mark.parametrize("pending", [True, False])
+async def test_a_dry_run_tells_of_a_digest_what_a_deletion_does(relay: Relay, pending: bool) -> None:
+    image = await relay.push_image(*([] if pending else ["v1"]))
+    path = f"/relay/images/app@{image.digest}"
+
+    for query in ("?dry-run", "?dry-run", ""):
+        answer = await relay.ask("DELETE", path + query)
+        assert [each["reference"] for each in answer.json["removed"]] == [f"app@{image.digest}"]
+    for query in ("?dry-run", ""):
+        assert (await relay.ask("DELETE", path + query)).error == (404, "MANIFEST_UNKNOWN")
+
+
 async def test_images_are_deleted_one_by_one_until_one_is_not_there(relay: Relay, command: Command) -> None:
     await relay.push_image("v1", "v2", "v3")
 

@@ -51,6 +51,7 @@ class Reading:
         self._loop = asyncio.get_running_loop()
         self._patience = Patience(storage.timeouts.patience)
         self._strange = 0  # answers that were none to a range
+        self._other = ""  # how many bytes the whole has by an answer that said something else than is known
 
     async def read(self, then: Callable[[Bytes], T]) -> T:
         """Read the range, going on where a broken answer ended, and return what `then` makes of it in a thread.
@@ -101,10 +102,14 @@ class Reading:
 
     def _check_range(self, response: "Response", first: int) -> None:
         place, _, total = response.headers.get("Content-Range", "").partition("/")
-        if response.status != HTTPStatus.PARTIAL_CONTENT or place != f"bytes {first}-{self._stop - 1}":
-            self._doubt(response)
-        if total not in {"*", str(self._total or total)}:
+        is_range = response.status == HTTPStatus.PARTIAL_CONTENT
+        if is_range and total not in {"", "*", str(self._total or total)}:
+            if total == self._other:  # not once by mistake: its name is that of another artifact by now
+                raise Changed
+            self._other = total
             raise RetryableError(f"an answer is of {safe_text(total)} bytes, the artifact has {self._total}")
+        if not is_range or place != f"bytes {first}-{self._stop - 1}":
+            self._doubt(response)
         if (_length(response) or 0) > self._stop - first:
             raise RetryableError("an answer has more bytes than were asked for")
 
