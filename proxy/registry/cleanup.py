@@ -100,6 +100,8 @@ class Cleanup:
                     await self.push.sealer.seal_dependents(archive.name, archive)
                     if not await self.lookup.catalog.remove(artifact):
                         return None
+                    if not by_digest:
+                        self.push.forget_refused(archive.name, archive.reference)
             except StoreExpired:
                 raise
             except Denied as error:

@@ -54,7 +54,7 @@ class JobSummary:
         """Return the row of an image, with what its archive says if its reference still leads to it."""
         backend, catalog = self.report.backend, self.report.lookup.catalog
         name, reference = parse_label(image.reference)
-        known = None
+        known, is_there = None, bool(image.origin)
         with suppress(RegistryError):
             if isinstance(reference, Digest):
                 archive = await catalog.find_cached(name, reference)
@@ -62,6 +62,8 @@ class JobSummary:
                 archive = await catalog.resolve_tag(name, reference)
             if archive and (isinstance(reference, Digest) or str(archive.index.root) == image.digest):
                 known = await self.report.durable(archive)
+            if not (image.pushed or is_there):  # it may be deleted by now
+                is_there = bool(known or await self.report.lookup.external.resolve(name, reference))
         sent = None if image.stored_in is None else image.new + image.reused
         kind = known.kind if known else await self._kind(name, image)
         pull = pull_command(kind, backend.public_host, name, reference) if kind else ""
@@ -79,7 +81,7 @@ class JobSummary:
             stored_in=image.stored_in,
             pulled_in=image.pulled_in,
             expires=expires.strftime("%Y-%m-%d %H:%M UTC") if expires else "",
-            pull=pull if known or not image.pushed else "",
+            pull=pull if known or is_there else "",
             load=load_commands(known.kind, backend.by_hand(known.archive.artifact.name), name, image.digest)
             if known
             else (),

@@ -115,7 +115,7 @@ def write(facts: Facts) -> str:
     failed, unreadable = (
         [f"{code(what)}: {code(why)}" for what, why in each] for each in (facts.failed, facts.unreadable)
     )
-    parts += _list("**Not stored**, and tried again with the next push", failed)
+    parts += _list("**Not stored**", failed)
     parts += _list("Not stored yet", [code(each) for each in facts.pending])
     parts += _list("**Cannot be read**, and tried again with the next pull", unreadable)
     parts += _list("Asked for, and not there", [code(each.message or each.path) for each in facts.missing])

@@ -222,6 +222,27 @@ async def test_what_was_replaced_is_named_by_its_digest(emulate: Emulate, relays
         assert [each["reference"] for each in answer.json["removed"]] == [f"app@{replaced.digest}"]
 
 
+@pytest.mark.parametrize("path", ["/relay/images/app:v1", "/relay/images?all="])
+async def test_the_summary_shows_how_to_pull_nothing_that_was_deleted(
+    emulate: Emulate, relays: Relays, path: str
+) -> None:
+    actions = emulate()
+    writer = await relays.start(actions)
+    await writer.push_image("v1")
+    relay = await relays.start(actions, actions.job("last"))
+    await pulled(relay, "v1")
+    assert "docker pull" in (await relay.ask("GET", "/relay/summary")).body.decode()
+
+    assert (await relay.ask("DELETE", path)).status in {200, 202}
+
+    assert "docker pull" not in (await relay.ask("GET", "/relay/summary")).body.decode()
+    await writer.push_image("v1", layers=[b"newer"])
+    await asyncio.sleep(0.1)
+    relay = await relays.start(actions, actions.job("after"))
+    await pulled(relay, "v1")
+    assert "docker pull" in (await relay.ask("GET", "/relay/summary")).body.decode()
+
+
 async def test_a_push_that_was_refused_leaves_nothing_to_delete(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     await (await relays.start(actions)).push_image("v1", layers=[b"of another job"])
@@ -231,7 +252,10 @@ async def test_a_push_that_was_refused_leaves_nothing_to_delete(emulate: Emulate
         await relay.push_blob(content)
     assert (await relay.put("v1", image.content, image.media_type)).status == 403
 
+    assert "failed" in (await relay.ask("GET", "/relay/images")).body.decode()
+
     assert await asked(relay, "all") == (["image-app@v1"], {})
+    assert "failed" not in (await relay.ask("GET", "/relay/images")).body.decode()
 
 
 async def test_a_digest_that_is_inside_of_a_tag_is_kept_once(emulate: Emulate, relays: Relays) -> None:

@@ -344,7 +344,7 @@ def test_what_is_not_stored_and_what_was_refused_is_told_without_images_too() ->
     )
 
     assert written.startswith("### image-relay: 1 image not stored, 1 image not stored yet, 1 request refused\n")
-    assert "**Not stored**, and tried again with the next push:\n\n- `app:b`: `the disk is full`\n" in written
+    assert "**Not stored**:\n\n- `app:b`: `the disk is full`\n" in written
     assert "\nNot stored yet:\n\n- `app:a`\n" in written
     assert cells(written)[1] == ["PUT /v2/app/manifests/v1", "-", "the client left before the answer", "2"]
     assert "mermaid" not in written
