@@ -588,7 +588,7 @@ async def test_a_rate_limit_is_told_and_kept(there: FakeUpstream, relay: Relay) 
     ("after", "seconds"),
     [
         ("3600", 3600),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=12), usegmt=True), 12 * 3600),
+        (timedelta(hours=12), 12 * 3600),
         ("9" * 30, 86_400),
         ("soon", 60),
         ("-5", 60),
@@ -597,15 +597,17 @@ async def test_a_rate_limit_is_told_and_kept(there: FakeUpstream, relay: Relay) 
     ids=["seconds", "date", "for ever", "a word", "before now", "nothing"],
 )
 async def test_a_rate_limit_of_the_registry_or_its_token_server_is_passed_on(
-    there: FakeUpstream, relay: Relay, kind: str, after: str, seconds: int
+    there: FakeUpstream, relay: Relay, kind: str, after: str | timedelta, seconds: int
 ) -> None:
     there.add_image("library/alpine", "3")
+    if isinstance(after, timedelta):
+        after = format_datetime(datetime.now(UTC) + after, usegmt=True)
     there.plan[kind].append(status(429, Retry_After=after))
 
     answers = [await pull(relay, "library/alpine", "3") for _ in range(2)]
 
     assert [each.error for each in answers] == [(429, "TOOMANYREQUESTS")] * 2
-    assert int(answers[1].headers["Retry-After"]) == pytest.approx(seconds, abs=120 if seconds > 3600 else 5)
+    assert int(answers[1].headers["Retry-After"]) == pytest.approx(seconds, abs=30)
     assert len([each for each in there.asked if each.host == "registry"]) == 1
 
 
