@@ -100,7 +100,13 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser(prog=f"image-relay {command}", description=known.about, allow_abbrev=False)
     for name, details in {**known.arguments, **PLACE}.items():
         parser.add_argument(name, **details)
-    chosen = parser.parse_args(arguments)
+    chosen, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        from difflib import get_close_matches  # noqa: PLC0415 - a health check needs none
+
+        option = unknown[0].partition("=")[0]
+        near = get_close_matches(option, {*known.arguments, *PLACE}, n=1) if option.startswith("-") else []
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {near[0]}?' if near else ''}")
     if command == "delete" and bool(chosen.references) == chosen.all:
         parser.error("name the images to delete, or use --all, but not both")
     if command == "delete" and "*" in chosen.references:

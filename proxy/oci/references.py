@@ -36,6 +36,8 @@ class Reference:
         """Parse a reference, not the id of an image; raise NameInvalid, TagInvalid or DigestInvalid."""
         if is_id(text):
             raise NameInvalid(f"{text[:19]}… is the id of an image; write its name, such as app:v1")
+        if "://" in text:
+            raise NameInvalid(f"{text[:80]!r} is a URL, not an image name; leave out what is before the host")
         host, rest = split_host(text)
         tagged, at, digest = rest.partition("@")
         path, colon, tag = tagged.partition(":")

@@ -16,6 +16,11 @@ from config.commands import parse
         ("save", ["--file", "x.tar", "app:dev=app:v1"], "; write app:v1 alone"),
         ("delete", ["*"], "* is not an image; to delete all images use --all"),
         ("delete", ["app:v1", "*"], "to delete all images use --all"),
+        ("list", ["--prot", "5001"], "unrecognized arguments: --prot 5001; did you mean --port?"),
+        ("wait", ["app:v1", "--timout=2s"], "did you mean --timeout?"),
+        ("load", ["app:v1", "--platfrom", "linux/arm64"], "did you mean --platform?"),
+        ("delete", ["app:v1", "--dryrun"], "did you mean --dry-run?"),
+        ("list", ["app:v1"], "unrecognized arguments: app:v1\n"),
         ("wait", ["app:v1", "--timeout", "-1"], "should be a time such as 90s"),
     ],
 )
