@@ -95,7 +95,8 @@ def parse_upstreams(text: str) -> tuple[str, ...]:
     given: dict[str, str] = {}
     for word in filter(None, (part.strip() for part in text.lower().split(","))):
         host, equals, address = word.partition("=")
-        if not _PLACE.fullmatch(host) or (equals and not _PLACE.fullmatch(address)):
+        is_named = host == "localhost" or not {".", ":"}.isdisjoint(host)  # else names of images have it as a folder
+        if not (is_named and _PLACE.fullmatch(host)) or (equals and not _PLACE.fullmatch(address)):
             raise ValueError(f"{word[:60]!r} is not a registry; write for example docker.io,ghcr.io")
         given[host] = word
     return tuple(given.values())

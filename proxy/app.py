@@ -89,7 +89,8 @@ async def _run(settings: Settings, job: Job, serving: Serving, nonce: bytes) -> 
         _log.info("image-relay serves %s, images in %s", backend.public_host, backend.location)
         if not backend.closed():
             image = f"{backend.public_host}/app:v1"
-            _log.info("to push to it: docker tag app:v1 %s && docker push %s", image, image)
+            first = f"docker login {backend.public_host} && " if settings.password else ""
+            _log.info("to push to it: %sdocker tag app:v1 %s && docker push %s", first, image, image)
         await asked.wait()
         _log.info("stopping: what is pending is stored first")
     _log.info("stopped")

@@ -549,7 +549,10 @@ async def test_serve_runs_until_it_is_asked_to_stop_and_says_what_it_does(tmp_pa
     assert serving.returncode == 0
     assert f"image-relay serves localhost:{port}, images in {tmp_path / 'a'}\n".encode() in b"".join([*lines, rest])
     image = f"localhost:{port}/app:v1"
-    assert f"to push to it: docker tag app:v1 {image} && docker push {image}\n".encode() in b"".join([*lines, rest])
+    assert (
+        f"to push to it: docker login localhost:{port} && docker tag app:v1 {image} && docker push {image}\n".encode()
+        in b"".join([*lines, rest])
+    )
     assert rest.endswith(b"INFO    stopped\n")
     assert (
         b"settings: RELAY_PORT=%b RELAY_DATA=%b RELAY_PASSWORD=set" % (port.encode(), bytes(tmp_path / "a")) in lines[0]

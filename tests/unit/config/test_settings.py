@@ -195,6 +195,7 @@ def test_what_makes_sense_is_accepted(field: str, value: object) -> None:
         ("compression_level", "22", "less than or equal to 19"),
         ("upstreams", "https://ghcr.io", "'https://ghcr.io' is not a registry; write for example docker.io,ghcr.io"),
         ("upstreams", "ghcr.io=", "is not a registry"),
+        ("upstreams", "docker", "'docker' is not a registry; write for example docker.io,ghcr.io"),
         ("upstream_auth", "ghcr.io=user", "should be HOST=USER:PASSWORD"),
         ("upstream_auth", "ghcr.io=user:secret", "has a login for a registry that is not in RELAY_UPSTREAMS"),
         ("wait", "soon", "such as 90s, 10m or 1h"),
