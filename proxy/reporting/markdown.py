@@ -102,7 +102,7 @@ def write(facts: Facts) -> str:
         (sum(row.pulled_in is not None for row in facts.rows), "image", "pulled"),
         (facts.deleted, "image", "deleted"),
         (facts.more, "more image", "handled before"),
-        (len(facts.missing), "tag", "asked for in vain"),
+        (len(facts.missing), "tag", "not found"),
         (len(facts.refused), "request", "refused"),
     ]
     result = ", ".join(f"{counted(count, noun)} {what}" for count, noun, what in happened if count)
