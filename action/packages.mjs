@@ -15,7 +15,10 @@ const LIMIT = 5 * 60_000 // milliseconds to get them
 const COMMON = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--requirement"]
 export const OF_COMMANDS = ["aiodocker", "markdown-it-py", "mdurl", "pygments", "rich"] // a relay that serves needs none of these
 const ROOT = join(import.meta.dirname, "..") // where the relay's own code is
-const PIP = { // what people may have set for themselves
+const SOURCES = ["INDEX_URL", "EXTRA_INDEX_URL", "FIND_LINKS", "NO_INDEX", "TRUSTED_HOST", "CERT", "CLIENT_CERT", "PROXY", "KEYRING_PROVIDER"]
+const PATIENCE = ["TIMEOUT", "DEFAULT_TIMEOUT", "RETRIES", "RESUME_RETRIES", "CACHE_DIR", "NO_CACHE_DIR", "CONFIG_FILE"]
+const HONOURED = new Set([...SOURCES, ...PATIENCE].map((name) => `PIP_${name}`)) // of what people may have set for themselves
+const PIP = { // whatever they have set in a file of pip's
   PIP_REQUIRE_VIRTUALENV: "0",
   PIP_USER: "0",
   PIP_DISABLE_PIP_VERSION_CHECK: "1",
@@ -86,7 +89,8 @@ async function withPip(python, folder, packages, lock) {
   }
   const target = ["--target", packages, ...platforms(python.glibc)]
   const args = ["-I", "-m", "pip", "install", "--quiet", "--no-compile", ...target, ...COMMON, lock, ...beside()]
-  return { program, args, environment: PIP }
+  const others = Object.keys(process.env).filter((name) => name.startsWith("PIP_") && !HONOURED.has(name))
+  return { program, args, environment: { ...Object.fromEntries(others.map((name) => [name, undefined])), ...PIP } }
 }
 
 /**

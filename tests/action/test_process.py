@@ -292,6 +292,15 @@ def test_without_an_index_the_wheels_beside_the_action_do(
     assert not list(published.rglob("__pycache__")), "the files of the action may be those of other jobs too"
 
 
+def test_what_people_have_set_for_their_own_packages_changes_nothing(start: Callable[..., Step]) -> None:
+    own = {"PREFIX": "/nowhere", "ROOT": "/nowhere", "CONSTRAINT": "/nowhere", "DRY_RUN": "1", "NO_BINARY": ":all:"}
+    step = start(environment={f"PIP_{name}": value for name, value in own.items()})
+
+    main, post = step.main(), step.post()
+
+    assert (main.status, post.status) == (0, 0)
+
+
 def test_a_file_that_is_not_the_one_of_the_lock_is_not_installed(
     start: Callable[..., Step], wheels: Path, tmp_path: Path
 ) -> None:
