@@ -258,6 +258,9 @@ class ArtifactStore(Protocol):
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts, in no particular order; StoreRefused where that cannot be told."""
 
+    def expire(self) -> None:
+        """Forget what was listed, if that is kept: what comes next is to be the newest."""
+
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store a file, whole or not at all; durable when it returns. StoreRefused if it cannot be.
 

@@ -59,6 +59,9 @@ class DirectoryStore:
         """Return all artifacts, in no particular order; raise StoreRefused if the folder cannot be read."""
         return await run_in_thread(self._scan)
 
+    def expire(self) -> None:
+        """Do nothing: each listing is new."""
+
     def _scan(self) -> list[Artifact]:
         try:
             with os.scandir(self._root) as entries:

@@ -183,6 +183,7 @@ class Listing:
 
     def expire(self) -> None:
         """List the store anew before the next answer."""
+        self._store.expire()
         self._listed_at = float("-inf")
 
     def clear(self) -> None:

@@ -78,6 +78,19 @@ async def test_all_images_of_the_run_are_deleted_by_two_requests_each(emulate: E
     assert actions.traffic.total(kinds.DELETE, kinds.LIST) == 0
 
 
+@pytest.mark.parametrize("path", ["/relay/images?all", "/relay/images/app:v3"])
+async def test_what_was_pushed_since_the_last_look_is_deleted_too(emulate: Emulate, relays: Relays, path: str) -> None:
+    actions = emulate()
+    await filled(actions, relays)
+    relay = await reading(actions, relays)
+    assert (await relay.get("v3")).status == 404
+    await (await relays.start(actions, actions.job(run=NUMBER))).push_image("v3")
+
+    assert (await relay.ask("DELETE", path)).status == 200
+
+    assert not [each for each in names(actions) if each.startswith("image-app@v3")]
+
+
 async def test_a_push_is_refused_all_the_same(emulate: Emulate, relays: Relays) -> None:
     actions = emulate()
     await filled(actions, relays)

@@ -34,6 +34,9 @@ class MemoryStore:
     async def listed(self) -> list[Artifact]:
         return [artifact for artifact, _ in self._held.values()]
 
+    def expire(self) -> None:
+        """Do nothing: each listing is new."""
+
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         free = self._reserve(name)
         content = bytearray()

@@ -109,6 +109,10 @@ class RestReader:
                 self._listed_at = time.monotonic()
             return list(self._listed)
 
+    def expire(self) -> None:
+        """Ask for a new listing next."""
+        self._listed_at = float("-inf")
+
     async def introduce(self) -> Run:
         """Return the run, once it is known what another one was made of; StoreRefused if it is not to be read."""
         async with self._turn:

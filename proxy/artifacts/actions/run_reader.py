@@ -26,6 +26,9 @@ class Reader(Protocol):
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts."""
 
+    def expire(self) -> None:
+        """Ask for a new listing next."""
+
     async def sign(self, artifact: Artifact) -> URL:
         """Give a URL that is good for some minutes; NoSuchArtifact."""
 
@@ -42,6 +45,9 @@ class NoReader:
     async def listed(self) -> list[Artifact]:
         """List nothing."""
         return []
+
+    def expire(self) -> None:
+        """Do nothing."""
 
     async def sign(self, artifact: Artifact) -> URL:
         """Raise ArtifactGone."""
@@ -64,6 +70,9 @@ class RunReader:
     async def listed(self) -> list[Artifact]:
         """Give all finished artifacts, of earlier attempts too where the service shows them."""
         return [artifact_of(each) for each in await self._service.listed()]
+
+    def expire(self) -> None:
+        """Do nothing: each listing is new."""
 
     async def sign(self, artifact: Artifact) -> URL:
         """Give a URL that is good for some minutes; the service wants the ids of the job that stored the artifact."""

@@ -68,6 +68,10 @@ class SessionStore:
                 self._sessions.note_refusal()
         return list(self._known.values())
 
+    def expire(self) -> None:
+        """Ask for a new listing next."""
+        self._store.expire()
+
     def begin(self, name: str, look: Callable[[], Awaitable[frozenset[Piece]]]) -> Ahead | None:
         """Begin an upload that `put` under this name goes on with."""
         return self._store.begin(name, look) if isinstance(self._store, SendsAhead) and not self.closed else None

@@ -117,6 +117,10 @@ class ActionsStore:
         owner = self._service.session.owner if self._service else ""
         return [each for each in await self._all() if each.name not in self._unfinished or each.owner != owner]
 
+    def expire(self) -> None:
+        """Ask for a new listing next."""
+        self._reader.expire()
+
     async def _all(self) -> list[Artifact]:
         """List what is there, also what this relay has begun and is not sure of."""
         found = await self._reader.listed()

@@ -241,6 +241,9 @@ async def test_what_reads_otherwise_may_take_its_place(closed: ActionsStore) -> 
         async def listed(self) -> list[Artifact]:
             return [SOME]
 
+        def expire(self) -> None:
+            pass
+
         async def sign(self, artifact: Artifact) -> URL:
             return URL(f"https://elsewhere.example/{artifact.id}")
 
