@@ -11,6 +11,8 @@ from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label, parse_label, parse_reference
 
 NAME = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
+WORD, CAPITALS = r"[a-z0-9]+(-+[a-z0-9]+)*", r"(?=[0-9-]*[A-Z])[A-Z0-9]+(-+[A-Z0-9]+)*"
+HOST = rf"({WORD}(\.{WORD})+(:[0-9]+)?|{WORD}:[0-9]+|{CAPITALS})"  # of another registry, in the case that names have
 TAG = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
 
 SEPARATORS = (".", "_", "__", "-", "---", "/")  # what the grammar allows between letters and digits
@@ -30,7 +32,7 @@ def test_what_the_grammar_makes_is_a_name(text: str) -> None:
 
 @given(st.text(alphabet="aA0._-/ \n\u0430:@", max_size=12))
 def test_a_name_is_what_the_grammar_makes(text: str) -> None:
-    if re.fullmatch(NAME, text):
+    if re.fullmatch(rf"({HOST}/)?{NAME}", text):
         assert str(Name.parse(text)) == text
     else:
         with pytest.raises(NameInvalid):
