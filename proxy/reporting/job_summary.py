@@ -62,8 +62,8 @@ class JobSummary:
                 archive = await catalog.resolve_tag(name, reference)
             if archive and (isinstance(reference, Digest) or str(archive.index.root) == image.digest):
                 known = await self.report.durable(archive)
-            if not (image.pushed or is_there):  # it may be deleted by now
-                is_there = bool(known or await self.report.lookup.external.resolve(name, reference))
+            if not (known or is_there or image.pushed):  # it may be deleted by now
+                is_there = await self.report.lookup.external.resolve(name, reference) is not None
         sent = None if image.stored_in is None else image.new + image.reused
         kind = known.kind if known else await self._kind(name, image)
         pull = pull_command(kind, backend.public_host, name, reference) if kind else ""

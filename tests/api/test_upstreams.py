@@ -373,29 +373,6 @@ async def test_a_token_server_that_cannot_be_used(there: FakeUpstream, relay: Re
     assert not [each for each in there.asked if each.host == "token"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "why"),
-    [
-        (content(b"{}", "application/json"), "the token server of docker.io gives no token (200)"),
-        (content(b'{"token": 5}', "application/json"), "the token server of docker.io gives no token (200)"),
-        (content(b'{"token": "a\\r\\nb"}', "application/json"), "the token server of docker.io gives no token (200)"),
-        (content(b"<html>", "text/html"), "the token server of docker.io gives no token (200)"),
-        (status(404), "the token server of docker.io gives no token (404)"),
-        (status(403), "docker.io refuses team/app without a login"),
-    ],
-    ids=["nothing", "a number", "two lines", "a page", "404", "403"],
-)
-async def test_a_token_server_that_gives_no_token(there: FakeUpstream, relay: Relay, answer: Planned, why: str) -> None:
-    image = there.add_image("team/app", "v1")
-    there.plan["token"].append(answer)
-
-    refused = await pull(relay, "team/app", "v1")
-
-    assert refused.error == (403, "DENIED")
-    assert refused.message.startswith(why)
-    assert (await pull(relay, "team/app", "v1")).body == image.content
-
-
 async def test_those_who_need_a_token_at_once_cause_one_request_for_it(there: FakeUpstream, relay: Relay) -> None:
     there.add_image("team/app", "v1", "v2")
 
@@ -408,17 +385,29 @@ async def test_those_who_need_a_token_at_once_cause_one_request_for_it(there: Fa
 # Upstreams that fail
 
 
+NOTHING_GIVEN = "the token server of docker.io gives no token"
+
+
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("kind", "answer", "why"),
     [
-        (status(403), "docker.io refuses team/app without a login"),
-        (status(418), "docker.io answered 418 when it was asked for team/app"),
-        (broken(b"{", 100), "docker.io broke off ("),
+        ("token", content(b"{}", "application/json"), f"{NOTHING_GIVEN} (200)"),
+        ("token", content(b'{"token": 5}', "application/json"), f"{NOTHING_GIVEN} (200)"),
+        ("token", content(b'{"token": "a\\r\\nb"}', "application/json"), f"{NOTHING_GIVEN} (200)"),
+        ("token", content(b"<html>", "text/html"), f"{NOTHING_GIVEN} (200)"),
+        ("token", status(404), f"{NOTHING_GIVEN} (404)"),
+        ("token", status(403), "docker.io refuses team/app without a login"),
+        ("manifests", status(403), "docker.io refuses team/app without a login"),
+        ("manifests", status(418), "docker.io answered 418 when it was asked for team/app"),
+        ("manifests", broken(b"{", 100), "docker.io broke off ("),
     ],
+    ids=["nothing", "a number", "two lines", "a page", "no 404", "no 403", "403", "418", "broken"],
 )
-async def test_an_answer_that_is_no_image(there: FakeUpstream, relay: Relay, answer: Planned, why: str) -> None:
+async def test_what_is_no_token_or_no_image_is_told_and_then_forgotten(
+    there: FakeUpstream, relay: Relay, kind: str, answer: Planned, why: str
+) -> None:
     image = there.add_image("team/app", "v1")
-    there.plan["manifests"].append(answer)
+    there.plan[kind].append(answer)
 
     refused = await pull(relay, "team/app", "v1")
 

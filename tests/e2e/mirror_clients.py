@@ -11,6 +11,18 @@ from tests.e2e.buildkit import BuildKit, buildkit
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Docker28, Engine
 from tests.e2e.images import Image
+from tests.e2e.relay import DIRECTORY
+from tests.fakes.distribution import PASSWORD, USER
+
+
+def mirroring(registry: str) -> dict[str, str]:
+    """Return the environment of a relay that has a registry for Docker Hub and for ghcr.io, with a login for both."""
+    hosts = ("docker.io", "ghcr.io")
+    return {
+        **DIRECTORY,
+        "RELAY_UPSTREAMS": ",".join(f"{host}={registry}" for host in hosts),
+        "RELAY_UPSTREAM_AUTH": "\n".join(f"{host}={USER}:{PASSWORD}" for host in hosts),
+    }
 
 
 class MirrorClient(Protocol):

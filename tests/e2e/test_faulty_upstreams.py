@@ -13,10 +13,10 @@ import pytest
 
 from tests.e2e.clients import ClientError, Toolbox
 from tests.e2e.images import Image, several_layers
-from tests.e2e.mirror_clients import MirrorClient, mirror_client
-from tests.e2e.relay import DIRECTORY, Relay
+from tests.e2e.mirror_clients import MirrorClient, mirror_client, mirroring
+from tests.e2e.relay import Relay
 from tests.fakes.between import Between, Fault, between, cut, flipped, limited, of_blobs, once, slow, unavailable
-from tests.fakes.distribution import PASSWORD, USER, Distribution, distribution
+from tests.fakes.distribution import Distribution, distribution
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -47,13 +47,7 @@ def mirrored(
 ) -> Iterator[Mirrored]:
     folder = tmp_path_factory.mktemp("registry")
     with distribution(folder) as registry, between(registry.port) as proxy:
-        hosts = ("docker.io", "ghcr.io")
-        environment = {
-            **DIRECTORY,
-            "RELAY_UPSTREAMS": ",".join(f"{host}={proxy.host}" for host in hosts),
-            "RELAY_UPSTREAM_AUTH": "\n".join(f"{host}={USER}:{PASSWORD}" for host in hosts),
-        }
-        relay = Relay(folder / "data", environment=environment)
+        relay = Relay(folder / "data", environment=mirroring(proxy.host))
         relay.start()
         try:
             with mirror_client(request.param, toolbox, relay.host) as client:

@@ -13,9 +13,9 @@ import pytest
 from tests.e2e.clients import ClientError, Toolbox
 from tests.e2e.engines import Docker20, Docker28, Docker28Graph, Engine
 from tests.e2e.images import Image
-from tests.e2e.mirror_clients import Containerd, Dockerd, mirrored_builder, mirrored_engine
-from tests.e2e.relay import DIRECTORY, Relay
-from tests.fakes.distribution import PASSWORD, USER, Distribution, distribution
+from tests.e2e.mirror_clients import Containerd, Dockerd, mirrored_builder, mirrored_engine, mirroring
+from tests.e2e.relay import Relay
+from tests.fakes.distribution import PASSWORD, Distribution, distribution
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -31,14 +31,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]
 @pytest.fixture(scope="module")
 def mirror(registry: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
     """A relay that has the registry for Docker Hub and for ghcr.io, with a login for both."""
-    relay = Relay(
-        tmp_path_factory.mktemp("mirror") / "data",
-        environment={
-            **DIRECTORY,
-            "RELAY_UPSTREAMS": f"docker.io={registry.host},ghcr.io={registry.host}",
-            "RELAY_UPSTREAM_AUTH": f"docker.io={USER}:{PASSWORD}\nghcr.io={USER}:{PASSWORD}",
-        },
-    )
+    relay = Relay(tmp_path_factory.mktemp("mirror") / "data", environment=mirroring(registry.host))
     relay.start()
     try:
         yield relay
