@@ -6,19 +6,23 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e import forked
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 PUBLIC_HOST = "localhost:5000"  # as on a runner, whatever port a test has
 DIRECTORY = {"RELAY_STORE": "directory"}
 
-_START_SECONDS = 50.0  # it takes half of one on an idle machine
+_START_SECONDS = 50.0  # it takes a tenth of one on an idle machine
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.01
+_UNTOUCHED_KIB = 11 * 1024  # pages of libraries that a forked process has not read itself
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json",
@@ -38,7 +42,7 @@ class Relay:
         self.answers: list[bytes] = []  # to what tests asked, if it was an error
         self.port = 0
         self._log = data.with_name(f"{data.name}.log")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: BaseProcess | None = None
 
     @property
     def host(self) -> str:
@@ -53,23 +57,15 @@ class Relay:
         assert self._process is None, "it is running already"
         self.data.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        command = [sys.executable, "-m", "proxy", "serve", "--port", str(self.port)]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--data", str(self.data), *self.options],
-                cwd=Path(__file__).parents[2],
-                env=_environment(self.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        arguments = ["serve", "--port", str(self.port), "--data", str(self.data), *self.options]
+        self._process = forked.start(arguments, _environment(self.environment), self._log)
         deadline = time.monotonic() + _START_SECONDS
         while not self._alive():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if not self._process.is_alive() or time.monotonic() > deadline:
                 self.kill()
                 raise AssertionError(f"the relay did not start:\n{self.log[-4000:]}")
             time.sleep(_POLL_SECONDS)
-        assert self._process.poll() is None, "another server answers on this port"
+        assert self._process.is_alive(), "another server answers on this port"
 
     def _alive(self) -> bool:
         try:
@@ -79,13 +75,13 @@ class Relay:
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.is_alive()
 
     def kill(self) -> None:
         """End it as a service container ends: without warning."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.join()
             self._process = None
 
     def stop(self) -> int:
@@ -96,21 +92,24 @@ class Relay:
     def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send it a signal."""
         assert self._process is not None, "it is not running"
-        self._process.send_signal(number)
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
 
     def ended(self, seconds: float) -> int:
         """Wait until it has ended by itself, for so many seconds, and return its exit status."""
         assert self._process is not None, "it is not running"
-        status = self._process.wait(seconds)
+        self._process.join(seconds)
+        status = self._process.exitcode
+        assert status is not None, f"it still runs after {seconds:g} s"
         self._process = None
         return status
 
     def rss_peak_kib(self) -> int:
-        """Return the largest resident memory since the start."""
+        """Return the largest resident memory since the start, with all that a process that is not forked would have."""
         assert self._process is not None, "it is not running"
         found = _PEAK.search(Path(f"/proc/{self._process.pid}/status").read_text())
         assert found, "the kernel tells no peak"
-        return int(found[1])
+        return int(found[1]) + _UNTOUCHED_KIB
 
     def archives(self) -> list[Path]:
         return sorted(self.data.rglob("*.tar.zst"))
