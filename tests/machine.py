@@ -9,6 +9,8 @@ import shutil
 import socket
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -69,6 +71,17 @@ def raise_open_files() -> None:
     """Let this process have as many open files as tests need at most, or as many as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(OPEN_FILES, hard)), hard))
+
+
+@contextmanager
+def open_files_left(count: int) -> Iterator[None]:
+    """Let this process open so many more files at most, for the block."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + count, limits[1]))  # noqa: PTH208
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def require_open_files() -> None:

@@ -4,7 +4,6 @@ After the first byte of an answer no error can be sent any more. Then the connec
 half a layer for a whole one.
 """
 
-import errno
 import logging
 import socket
 import struct
@@ -17,6 +16,7 @@ from aiohttp.typedefs import Handler
 from proxy.api.json_answer import json_answer
 from proxy.api.keys import MESSAGE, UNANSWERED
 from proxy.errors import RegistryError, StillUnderWay
+from proxy.runtime.files import exhaustion
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ _CODES = {  # of failures that aiohttp finds by itself; any other is UNSUPPORTED
     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "RANGE_INVALID",
 }
 _QUIET = frozenset({401, 404})  # clients ask before they log in or push: nothing is wrong then
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
 
 
@@ -37,7 +36,8 @@ async def as_oci_errors(request: web.Request, handler: Handler) -> web.StreamRes
     An unexpected error is logged with its traceback and answered by 500 `UNKNOWN`, without its message.
     """
     try:
-        return await handler(request)
+        with exhaustion():
+            return await handler(request)
     except RegistryError as error:
         again = {"Location": request.path_qs} if isinstance(error, StillUnderWay) else {}
         return _failed(request, error.status, error.code, error.message, again | error.headers)
@@ -93,9 +93,6 @@ def _unforeseen(request: web.Request, error: Exception) -> web.Response:
         request[UNANSWERED] = True
         error.__traceback__ = None  # asyncio keeps the error in a cycle, and with it the piece that was being sent
         return web.Response()
-    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
-        message = "the relay has too many files open; raise its limit (ulimit -n), or do less at once, and try again"
-        return _failed(request, 429, "TOOMANYREQUESTS", message, {"Retry-After": "5"})
     _log.error("%s failed", _what(request), exc_info=error)
     return _answer(request, 500, "UNKNOWN", "this is a fault of image-relay; its log says more", {})
 

@@ -19,7 +19,7 @@ from aiofiles.os import makedirs
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
 from proxy.artifacts.layout_folder import LayoutFolder
 from proxy.artifacts.naming import SUFFIX
-from proxy.runtime.files import LocalFile, NewFile, Source, identity, trouble
+from proxy.runtime.files import LocalFile, NewFile, Source, exhaustion, identity, trouble
 from proxy.runtime.limits import Policy, Rereading
 from proxy.runtime.tasks import run_in_thread
 from proxy.tarballs.choice import TARBALLS
@@ -64,7 +64,7 @@ class DirectoryStore:
 
     def _scan(self) -> list[Artifact]:
         try:
-            with os.scandir(self._root) as entries:
+            with exhaustion(), os.scandir(self._root) as entries:
                 there = [each for each in entries if not each.name.startswith(".")]
                 folders = [each.name for each in there if each.is_dir(follow_symlinks=False)]
         except FileNotFoundError:  # somebody has tidied up

@@ -8,7 +8,7 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import TypeVar
 
-from proxy.runtime.files import Bytes
+from proxy.runtime.files import Bytes, exhaustion
 from proxy.runtime.tasks import run_in_thread
 
 T = TypeVar("T")
@@ -47,7 +47,8 @@ class LayoutFolder:
                 if isinstance(content, bytes):
                     found += content[first:last]
                 elif first < last:
-                    descriptor = os.open(content, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                    with exhaustion():
+                        descriptor = os.open(content, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
                     try:
                         found += os.pread(descriptor, last - first, first)
                     finally:

@@ -16,7 +16,7 @@ from proxy.archive.index import ArchiveInvalid
 from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, MayBeInside, StoreRefused, UnreadableArtifact
 from proxy.blob import Blob
 from proxy.catalog.archive import Archive
-from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError
+from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError, TooManyRequests
 from proxy.events import NotStored, Unchanged
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
@@ -97,6 +97,8 @@ class Sealer:
         except _TROUBLES as error:
             problem = trouble(self.lookup.spool.root, error) if isinstance(error, OSError) else str(error)
             self._fail(pushed, problem)
+            if isinstance(error, TooManyRequests):
+                raise
             verb = "" if isinstance(error, TagTaken) else "was not stored: "
             raise Denied(f"{label(name, reference)} {verb}{problem}") from error
         except Exception:
@@ -165,11 +167,12 @@ class Sealer:
                 archive = await catalog.put(name, reference, progress, claim)
             archive.findings.verified.update(body.proven())
             self.superseded.follow(archive)
+            await run_in_thread(tree.blobs.clear)  # closes their files, which would be kept open beyond their removal
             await self._claim(name, tree.contents)
             self.events.stored(archive, reused, body.size, time.monotonic() - began)
             return archive
         finally:
-            await run_in_thread(tree.blobs.clear)  # closes their files
+            await run_in_thread(tree.blobs.clear)
 
     async def _has_more(self, name: Name, before: Archive, manifest: Manifest) -> bool:
         """Return whether a repository now has content that an archive lacks: an index may precede its children."""

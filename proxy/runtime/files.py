@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
-from proxy.errors import ContentDamaged
+from proxy.errors import ContentDamaged, TooManyRequests
 from proxy.runtime.tasks import run_in_thread
 
 T = TypeVar("T")
@@ -42,11 +42,24 @@ class Source(Protocol):
         """
 
 
+@contextmanager
+def exhaustion() -> Iterator[None]:
+    """Raise TooManyRequests where this process, or the machine, has too many files open."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.EMFILE, errno.ENFILE}:
+            raise
+        message = "the relay has too many files open; raise its limit (ulimit -n), or do less at once, and try again"
+        raise TooManyRequests(message, {"Retry-After": "5"}) from error
+
+
 class _Descriptor:
     """An open file, closed when nobody holds this object any more."""
 
     def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with exhaustion():
+            self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self.number)
 
 
@@ -147,7 +160,8 @@ class NewFile:
 
     def __init__(self, path: Path) -> None:
         self._alone = threading.Lock()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with exhaustion():
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._close = weakref.finalize(self, os.close, self._descriptor)
 
     @contextmanager

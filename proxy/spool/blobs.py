@@ -5,14 +5,13 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from proxy.archive.index import Entry
 from proxy.blob import Blob, Verification
-from proxy.errors import ContentDamaged
+from proxy.errors import ContentDamaged, TooManyRequests
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name
 from proxy.runtime.files import LocalFile
@@ -238,7 +237,11 @@ class Blobs:
 def _remove(files: Iterable[tuple[Path, LocalFile | None]]) -> None:
     """Remove files, which whoever reads them still can. Blocks."""
     for path, file in files:
-        if file:
-            with suppress(ContentDamaged):  # it is gone already
+        try:
+            if file:
                 file.pin()
+        except ContentDamaged:  # it is gone already
+            pass
+        except TooManyRequests:  # so many are read, and open: `_tidy` removes it later
+            continue
         path.unlink(missing_ok=True)

@@ -9,14 +9,15 @@ from pathlib import Path
 from proxy.errors import Denied, RegistryError
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, escape, unescape
-from proxy.runtime.files import trouble
+from proxy.runtime.files import exhaustion, trouble
 
 
 @contextmanager
 def disk_troubles(root: Path) -> Iterator[None]:
-    """Raise DENIED for an error of the disk within the block."""
+    """Raise Denied for an error of the disk within the block, TooManyRequests for too many open files."""
     try:
-        yield
+        with exhaustion():
+            yield
     except ConnectionError:
         raise  # of the client, who may come back
     except OSError as error:

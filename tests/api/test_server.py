@@ -2,17 +2,15 @@ import asyncio
 import errno
 import gzip
 import logging
-import resource
 import socket
 import ssl
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
 
 from proxy.api.server import Bind, CannotListen, PortTaken, bind, bind_all, listen
-from tests.machine import require_ipv6
+from tests.machine import open_files_left, require_ipv6
 
 BOTH = ("127.0.0.1", "::1")
 
@@ -281,11 +279,9 @@ async def test_an_application_that_can_not_start_gives_the_port_back() -> None:
 async def test_without_a_descriptor_left_connections_wait_and_the_log_says_so_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with listen(echo(), bind_all(["127.0.0.1"], 0)) as port:
         with socket.socket() as client, ExitStack() as taken:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 20, hard))
-            try:
+            with open_files_left(20):
                 with suppress(OSError):
                     while True:
                         taken.enter_context(socket.socket())
@@ -293,8 +289,6 @@ async def test_without_a_descriptor_left_connections_wait_and_the_log_says_so_on
                 await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
                 while "new connections wait" not in caplog.text:  # noqa: ASYNC110 - a log has no event
                     await asyncio.sleep(0.01)
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             taken.close()
             await asyncio.get_running_loop().sock_sendall(client, b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
             answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 100), 10)

@@ -23,7 +23,7 @@ from proxy.artifacts.actions.blocks import BLOCK, Part, Sent
 from proxy.artifacts.actions.name_claim import NameClaim
 from proxy.artifacts.actions.results import Created
 from proxy.artifacts.base import Body, Indexed, Stretch
-from proxy.errors import RegistryError
+from proxy.errors import RegistryError, TooManyRequests
 from proxy.oci.digest import Digest
 from proxy.runtime.files import LocalFile
 from proxy.runtime.memory import ReadAhead
@@ -178,7 +178,7 @@ class EarlyUpload:
     def _cut(self, path: Path, file: _Growing) -> None:
         """Make a block of the pieces that are in none, unless too many wait already."""
         if not self._ended and self._waiting.qsize() < _WAITING and self._count < _MOST:
-            with suppress(OSError):  # too many open files
+            with suppress(OSError, TooManyRequests):  # too many open files
                 block = _Block(path, file.offset, file.count, tuple(file.pieces), file.first)
                 self._loop.call_soon_threadsafe(self._waiting.put_nowait, (block, file.opened(path)))
                 self._count += 1

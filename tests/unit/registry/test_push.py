@@ -13,7 +13,14 @@ import pytest
 
 from proxy.artifacts.base import NOBODYS, Artifact, Body, Claim
 from proxy.artifacts.directory import DirectoryStore
-from proxy.errors import Denied, ManifestBlobUnknown, ManifestInvalid, ManifestUnknown, StillUnderWay
+from proxy.errors import (
+    Denied,
+    ManifestBlobUnknown,
+    ManifestInvalid,
+    ManifestUnknown,
+    StillUnderWay,
+    TooManyRequests,
+)
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest, parse
 from proxy.oci.names import Name, Tag
@@ -22,6 +29,7 @@ from proxy.registry.push_state import State
 from proxy.runtime.limits import Limits
 from tests.fakes.faulty_stores import MoodyStore
 from tests.fakes.memory_store import MemoryStore
+from tests.machine import open_files_left
 from tests.registry_harness import (
     APP,
     CONFIG,
@@ -35,6 +43,7 @@ from tests.registry_harness import (
     image,
     index,
     noise,
+    plain,
     until,
 )
 
@@ -69,6 +78,42 @@ def states(desk: Desk) -> list[State]:
 
 
 # By tag
+
+
+async def test_an_image_of_many_layers_is_stored_with_few_open_files(desk: Desk) -> None:
+    layers = [noise(100, number) for number in range(300)]
+    manifest = await desk.prepare(*layers)
+
+    with open_files_left(150):
+        await desk.put(manifest, V1)
+
+    assert set(await desk.pull(V1)) == {manifest.digest, *manifest.named}
+    assert desk.files() == []
+
+
+async def test_what_others_read_while_it_is_stored_needs_no_file_that_cannot_be_opened(desk: Desk) -> None:
+    layers = [noise(100, number) for number in range(300)]
+    manifest = await desk.prepare(*layers)
+    read = [await desk.spool.find(Digest.of(layer)) for layer in layers]
+
+    with open_files_left(150):
+        await desk.put(manifest, V1)
+
+    assert set(await desk.pull(V1)) == {manifest.digest, *manifest.named}
+    assert [await plain(blob) for blob in read if blob] == layers
+    await desk.spool.sweep()
+    assert desk.files() == []
+
+
+async def test_without_a_file_to_open_a_push_is_to_be_tried_again(desk: Desk) -> None:
+    manifest = await desk.prepare(b"layer")
+
+    with open_files_left(0), pytest.raises(TooManyRequests, match="too many files open") as refused:
+        await desk.put(manifest, V1)
+
+    assert refused.value.headers == {"Retry-After": "5"}
+    await desk.put(manifest, V1)
+    assert set(await desk.pull(V1)) == {manifest.digest, *manifest.named}
 
 
 async def test_a_push_by_tag_is_durable_when_it_is_answered(desk: Desk) -> None:
