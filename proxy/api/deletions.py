@@ -6,24 +6,23 @@ from proxy.api.json_answer import json_answer
 from proxy.api.params import parameters
 from proxy.api.services import SERVICES
 from proxy.errors import NameInvalid, Unsupported
-from proxy.oci.names import label
 from proxy.oci.references import Reference
-from proxy.registry.cleanup import Removal
+from proxy.registry.deletion import Removal
 
 
 @parameters("dry-run")
 async def one(request: web.Request) -> web.Response:
-    """Delete what a tag or a digest names, replaced versions included; with `?dry-run` only say what that is."""
+    """Delete what a tag or a digest names, replaced versions included; with `?dry-run` only say what that is.
+
+    A tag with a digest names the tag, if it has that digest.
+    """
     services = request.app[SERVICES]
     if (image := request.match_info["image"]) == "*":
         raise NameInvalid("to delete all images: DELETE /relay/images?all")
     reference = Reference.parse(image)
-    name, wanted = reference.name(services.backend.public_host), reference.wanted
-    if "dry-run" not in request.query:
-        await services.deletion.manifest(name, wanted)
-    elif not await services.deletion.has(name, wanted):
-        raise await services.lookup.missing(name, wanted)
-    return _told([Removal(label(name, wanted), "", 0)])
+    name = reference.name(services.backend.public_host)
+    named = (reference.tag, reference.digest) if reference.tag else (reference.wanted, None)
+    return _told(await services.deletion.manifest(name, *named, dry_run="dry-run" in request.query))
 
 
 @parameters("all", "superseded", "dry-run")

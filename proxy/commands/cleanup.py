@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from proxy.commands.relay import CommandFailed, Place, RelayClient, path_of
+from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient, path_of
 from proxy.text import format_size, safe_text
 
 
@@ -26,10 +26,16 @@ class _Removals(BaseModel):
 
 
 async def delete(place: Place, references: Sequence[str], *, dry_run: bool) -> None:
-    """Delete images. Raise CommandFailed at the first one that cannot be deleted; those before it are gone."""
+    """Delete images. Raise CommandFailed with why some cannot be deleted, once all others are gone."""
+    refused = list[str]()
     async with RelayClient(place) as relay:
         for reference in references:
-            await _remove(relay, path_of(reference), {}, dry_run=dry_run)
+            try:
+                await _remove(relay, path_of(reference), {}, dry_run=dry_run)
+            except Refused as error:
+                refused.append(str(error))
+    if refused:
+        raise CommandFailed(*refused)
 
 
 async def remove(place: Place, which: Literal["all", "superseded"], *, dry_run: bool) -> None:

@@ -51,8 +51,9 @@ def _delete(place: Place, chosen: Namespace) -> Work:
 
     if chosen.all:
         return cleanup.remove(place, "all", dry_run=chosen.dry_run)
-    references = [str(images.read(text)) for text in chosen.references]
-    return cleanup.delete(place, references, dry_run=chosen.dry_run)
+    for text in chosen.references:
+        images.read(text)
+    return cleanup.delete(place, list(dict.fromkeys(chosen.references)), dry_run=chosen.dry_run)
 
 
 def _prune(place: Place, chosen: Namespace) -> Work:

@@ -11,22 +11,13 @@ from proxy.errors import Denied
 from proxy.events import Deleted
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
+from proxy.registry.deletion import Removal, remove_archive
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
 
 _NOT_OURS = "it is unfinished, or it is not an image that image-relay stored"
 _ZIPPED = "actions/upload-artifact stored it"
 _UNDER_WAY = "it is still being pushed"
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """An artifact that was removed, or would be: the image in it, its bytes, and why it was kept if it was."""
-
-    reference: str
-    artifact: str
-    stored: int
-    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +87,10 @@ class Cleanup:
         reference = label(archive.name, archive.index.root if by_digest else archive.reference)
         if not dry_run:
             try:
-                async with self.push.lock(archive.name, archive.reference):
-                    await self.push.sealer.seal_dependents(archive.name, archive)
-                    if not await self.lookup.catalog.remove(artifact):
-                        return None
-                    if not by_digest:
-                        self.push.forget_refused(archive.name, archive.reference)
+                if not await remove_archive(self.lookup, self.push, archive):
+                    return None
+                if not by_digest:
+                    self.push.forget_refused(archive.name, archive.reference)
             except StoreExpired:
                 raise
             except Denied as error:

@@ -2,16 +2,27 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.artifacts.base import StoreRefused, UnreadableArtifact
-from proxy.errors import BlobUnknown, Denied, Unsupported
+from proxy.catalog.archive import Archive
+from proxy.errors import BlobUnknown, Denied, ManifestUnknown, Unsupported
 from proxy.events import BlobDeleted, Deleted
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
 from proxy.registry.lookup import Lookup
 from proxy.registry.push import Push
-from proxy.runtime.files import trouble
+from proxy.spool.paths import disk_troubles
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What was removed, or would be: the image, its artifact and bytes if it has one, and why it was kept if it was."""
+
+    reference: str
+    artifact: str
+    stored: int
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,93 +32,87 @@ class Deletion:
     lookup: Lookup
     push: Push
 
-    async def manifest(self, name: Name, reference: Tag | Digest) -> None:
-        """Delete a tag, or every archive that has a manifest as its root, replaced ones included.
+    async def manifest(
+        self, name: Name, reference: Tag | Digest, root: Digest | None = None, *, dry_run: bool = False
+    ) -> list[Removal]:
+        """Delete a tag, if it has this root or none is given, or every archive that has a manifest as its root.
 
-        Raise ManifestUnknown, which says what is there instead, Unsupported for a mere child of an index, Denied if the
-        store or the disk refuses.
+        Return what that is, without the replaced versions of a tag, which are deleted too. Raise ManifestUnknown, which
+        says what is there instead, Unsupported for a mere child of an index, Denied if the store or the disk refuses.
         """
-        gone = list[Tag | Digest]()
+        done = list[Removal]()
         self.lookup.catalog.forget_listing()  # another job may have pushed a moment ago
         with self._refusals():
             try:
                 if isinstance(reference, Digest):
-                    async for each in self._removed(name, reference):
-                        gone.append(each)
-                elif await self._remove(name, reference):
-                    gone.append(reference)
+                    async for each in self._removed(name, reference, dry_run=dry_run):
+                        done.append(each)
+                else:
+                    done += await self._remove(name, reference, root, dry_run=dry_run)
             finally:  # what was removed before a failure is gone all the same
-                if gone:
-                    labels = tuple(dict.fromkeys(label(name, each) for each in gone))
+                if done and not dry_run:
+                    labels = tuple(dict.fromkeys(each.reference for each in done))
                     self.push.events.bus.emit(Deleted(labels, label(name, reference)))
-            if gone:
-                return
+            if done:
+                return done
             if isinstance(reference, Digest) and (parent := await self.lookup.catalog.find(name, reference)):
                 raise Unsupported(f"{reference} is part of {label(parent.name, parent.reference)}; delete that")
+        if root and (other := await self.lookup.catalog.resolve_tag(name, reference)):
+            raise ManifestUnknown(f"{label(name, reference)} is {other.index.root}, which was not deleted")
         raise await self.lookup.missing(name, reference)
-
-    async def has(self, name: Name, reference: Tag | Digest) -> bool:
-        """Return whether there is something of a reference that `manifest` would delete."""
-        catalog = self.lookup.catalog
-        catalog.forget_listing()
-        if await catalog.resolve_tag(name, reference):
-            return True
-        if isinstance(reference, Tag):
-            return False
-        is_pending = reference in self.lookup.spool.pending.get(name, {})
-        roots = (each.index.root for each in await catalog.archives_in(name))
-        return is_pending or reference in roots or bool(await catalog.replaced(name, reference))
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
         """Raise Denied for what the store or the disk refuses within the block."""
         try:
-            yield
+            with disk_troubles(self.lookup.spool.root):
+                yield
         except StoreRefused as error:
             raise Denied(str(error)) from error
-        except OSError as error:
-            raise Denied(trouble(self.lookup.spool.root, error)) from error
 
-    async def _remove(self, name: Name, reference: Tag | Digest, root: Digest | None = None) -> bool:
-        """Remove the archive that answers for a reference, if it has this root or none is given; return whether it did.
+    async def _remove(
+        self, name: Name, reference: Tag | Digest, root: Digest | None = None, *, dry_run: bool
+    ) -> list[Removal]:
+        """Remove the archive that answers for a reference, if it has this root or none is given; return it.
 
         An archive that cannot be read is removed too, unless its root matters.
         """
+        removal = Removal(label(name, reference), "", 0)
         async with self.push.lock(name, reference):
             try:
                 archive = await self.lookup.catalog.resolve_tag(name, reference)
-            except UnreadableArtifact:
+            except UnreadableArtifact as error:
                 if root:
                     raise
+                removal = replace(removal, artifact=error.artifact.name, stored=error.artifact.size)
             else:
                 if archive is None or root not in {None, archive.index.root}:
-                    return False
-                if any(self.lookup.spool.pending.values()):
+                    return []
+                removal = replace(removal, artifact=archive.artifact.name, stored=archive.size)
+                if any(self.lookup.spool.pending.values()) and not dry_run:
                     for each in await self.lookup.catalog.versions(name, reference):
                         await self.push.sealer.seal_dependents(name, each)
-            await self.lookup.catalog.delete(name, reference)
-            self.push.forget_refused(name, reference)
-            return True
+            if not dry_run:
+                await self.lookup.catalog.delete(name, reference)
+                self.push.forget_refused(name, reference)
+            return [removal]
 
-    async def _removed(self, name: Name, digest: Digest) -> AsyncIterator[Tag | Digest]:
-        """Remove everything that has a manifest as its root, and yield each reference once it is gone."""
-        catalog = self.lookup.catalog
+    async def _removed(self, name: Name, digest: Digest, *, dry_run: bool) -> AsyncIterator[Removal]:
+        """Remove everything that has a manifest as its root, and yield each once it is gone."""
+        catalog, itself = self.lookup.catalog, Removal(label(name, digest), "", 0)
         async with self.push.lock(name, digest):
-            if await self.push.drop_pending(name, digest):
-                yield digest
-        if await self._remove(name, digest):
-            yield digest
-        for archive in await catalog.archives_in(name):
-            if archive.index.root == digest and await self._remove(name, archive.reference, digest):
-                yield archive.reference
+            is_pending = digest in self.lookup.spool.pending.get(name, {})
+            if is_pending and (dry_run or await self.push.drop_pending(name, digest)):
+                yield itself
+        tags = [each.reference for each in await catalog.archives_in(name) if each.index.root == digest]
+        for reference in dict.fromkeys([digest, *tags]):
+            for each in await self._remove(name, reference, None if reference == digest else digest, dry_run=dry_run):
+                yield each
         for archive in await catalog.replaced(name, digest):
-            async with self.push.lock(archive.name, archive.reference):  # another archive answers for its tag by now
-                await self.push.sealer.seal_dependents(archive.name, archive)
-                is_removed = await catalog.remove(archive.artifact)
-            if is_removed:
-                yield digest
-        if catalog.lingering.forget_root(name, digest):
-            yield digest
+            if dry_run or await remove_archive(self.lookup, self.push, archive):
+                yield replace(itself, artifact=archive.artifact.name, stored=archive.size)
+        if not dry_run and catalog.lingering.forget_root(name, digest):
+            yield itself
 
     async def blob(self, name: Name, digest: Digest) -> None:
         """Delete a blob. Raise BlobUnknown, Unsupported if it is in an artifact or a pending manifest names it."""
@@ -128,3 +133,10 @@ class Deletion:
         with self._refusals():
             await spool.unlink(name, [digest])
         self.push.events.bus.emit(BlobDeleted(label(name, digest)))
+
+
+async def remove_archive(lookup: Lookup, push: Push, archive: Archive) -> bool:
+    """Remove one archive, once what needs its content is stored; return whether this did, and nobody before."""
+    async with push.lock(archive.name, archive.reference):
+        await push.sealer.seal_dependents(archive.name, archive)
+        return await lookup.catalog.remove(archive.artifact)

@@ -27,8 +27,28 @@ async def test_an_image_is_deleted_by_the_name_that_people_know_it_by(relay: Rel
 
     removed = await relay.ask("DELETE", f"/relay/images/localhost:{relay.port}/app")
 
-    assert removed.json == {"removed": [{"reference": "app:latest", "artifact": "", "stored": 0}], "kept": []}
+    (gone,), kept = removed.json["removed"], removed.json["kept"]
+    assert (gone.pop("stored") > 0, gone, kept) == (
+        True,
+        {"reference": "app:latest", "artifact": "image-app@latest"},
+        [],
+    )
     assert relay.artifacts() == ["image-app@v1.tar.zst"]
+
+
+async def test_of_a_tag_with_a_digest_no_other_tag_is_deleted(relay: Relay, command: Command) -> None:
+    pushed = await relay.push_image("v1", "latest")
+    other = await relay.push_image("v2", layers=[b"other"])
+
+    assert await command("delete", f"app:v1@{other.digest}") == (
+        1,
+        [],
+        f"image-relay: app:v1 is {pushed.digest}, which was not deleted\n",
+    )
+    status, lines, _ = await command("delete", f"app:v1@{pushed.digest}")
+
+    assert (status, [line.partition(" (")[0] for line in lines]) == (0, ["deleted app:v1"])
+    assert relay.artifacts() == ["image-app@latest.tar.zst", "image-app@v2.tar.zst"]
 
 
 async def test_a_digest_takes_every_tag_of_it_along(relay: Relay) -> None:
@@ -81,26 +101,31 @@ async def test_what_is_no_reference_is_refused(relay: Relay, image: str) -> None
 
 @pytest.mark.parametrize("pending", [True, False])
 async def test_a_dry_run_tells_of_a_digest_what_a_deletion_does(relay: Relay, pending: bool) -> None:
-    image = await relay.push_image(*([] if pending else ["v1"]))
+    image = await relay.push_image(*([] if pending else ["v1", "v2"]))
     path = f"/relay/images/app@{image.digest}"
+    expected = [(f"app@{image.digest}", "")] if pending else [("app:v1", "image-app@v1"), ("app:v2", "image-app@v2")]
 
     for query in ("?dry-run", "?dry-run", ""):
         answer = await relay.ask("DELETE", path + query)
-        assert [each["reference"] for each in answer.json["removed"]] == [f"app@{image.digest}"]
+        assert sorted((each["reference"], each["artifact"]) for each in answer.json["removed"]) == expected
     for query in ("?dry-run", ""):
         assert (await relay.ask("DELETE", path + query)).error == (404, "MANIFEST_UNKNOWN")
 
 
-async def test_images_are_deleted_one_by_one_until_one_is_not_there(relay: Relay, command: Command) -> None:
+@pytest.mark.parametrize("option", [(), ("--dry-run",)])
+async def test_all_images_that_are_there_are_deleted(relay: Relay, command: Command, option: tuple[str, ...]) -> None:
     await relay.push_image("v1", "v2", "v3")
 
-    status, lines, complaint = await command("delete", "app:v1", "app:v0", "app:v2")
+    status, lines, complaint = await command("delete", "app:v1", "app:v0", "app:v2", "app:v1", "app:v9", *option)
 
-    assert (status, lines) == (1, ["deleted app:v1"])
-    assert complaint == (
-        "image-relay: app:v0 is not here (there is: app:v3, app:v2); another tag, or not pushed yet?\n"
-    )
-    assert relay.artifacts() == ["image-app@v2.tar.zst", "image-app@v3.tar.zst"]
+    verb = "would delete" if option else "deleted"
+    assert (status, [line.partition(" (")[0] for line in lines]) == (1, [f"{verb} app:v1", f"{verb} app:v2"])
+    assert [line.partition(" (")[0] for line in complaint.splitlines()] == [
+        "image-relay: app:v0 is not here",
+        "image-relay: app:v9 is not here",
+    ]
+    there = ["image-app@v1.tar.zst", "image-app@v2.tar.zst", "image-app@v3.tar.zst"]
+    assert relay.artifacts() == (there if option else there[2:])
 
 
 async def test_everything_is_deleted_after_a_look_at_what_that_is(relay: Relay, command: Command) -> None:
