@@ -24,7 +24,7 @@ from proxy.oci.names import Name, Tag, label
 from proxy.registry.lookup import Lookup
 from proxy.registry.push_events import PushEvents
 from proxy.registry.push_state import Event, Pushed, PushTable, State
-from proxy.registry.sealing import body_of, gather, present
+from proxy.registry.sealing import body_of, find_child, gather, present
 from proxy.registry.singleflight import SingleFlight
 from proxy.registry.superseded import Superseded
 from proxy.registry.tag_rules import TagTaken, answers, whose
@@ -176,13 +176,14 @@ class Sealer:
 
     async def _has_more(self, name: Name, before: Archive, manifest: Manifest) -> bool:
         """Return whether a repository now has content that an archive lacks: an index may precede its children."""
-        waiting = [manifest]
+        waiting, is_listed = [manifest], False
         while waiting:
             parent = waiting.pop()
             for digest in parent.named - before.index.blobs.keys():
                 with suppress(MayBeInside):
-                    if await self.lookup.find(name, digest):
+                    if await find_child(self.lookup, name, digest, anew=not is_listed):
                         return True
+                is_listed = True
             inner = [blob for child in parent.children if (blob := before.blob(child.digest)) and blob.media_type]
             waiting += [child for each in inner if (child := await self.lookup.parsed(each)).is_index]
         return False

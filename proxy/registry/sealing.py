@@ -144,9 +144,8 @@ async def gather(
         for descriptor in parent.children:
             if descriptor.digest in tree.blobs:
                 continue
-            blob = await lookup.find(
-                name, descriptor.digest
-            )  # raises if in doubt: better no artifact than a hollow one
+            # raises if in doubt: better no artifact than a hollow one
+            blob = await find_child(lookup, name, descriptor.digest, anew=not tree.missing)
             if blob is None:
                 tree.missing[descriptor.digest] = descriptor
                 continue
@@ -154,6 +153,15 @@ async def gather(
             tree.add(blob, child)
             waiting.extend([child] if child else [])
     return tree
+
+
+async def find_child(lookup: Lookup, name: Name, digest: Digest, *, anew: bool) -> Blob | None:
+    """Return what an index names, if it is there: also in a new listing, since another job may have just pushed it."""
+    blob = await lookup.find(name, digest)
+    if blob is None and anew:
+        lookup.catalog.forget_listing()
+        blob = await lookup.find(name, digest)
+    return blob
 
 
 async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | None:

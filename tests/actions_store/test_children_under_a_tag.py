@@ -222,3 +222,26 @@ async def test_what_the_service_does_not_let_go_of_fails_no_flush(emulate: Emula
     assert (await writer.flush()).status == 200
 
     assert names(actions) == ["image-app@v1", "image-app@v1~2"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_what_another_job_pushed_a_moment_ago_is_inside_of_an_index(
+    emulate: Emulate, relays: Relays, again: bool
+) -> None:
+    actions = emulate()
+    relays.limits = Limits()  # as users have it: a listing answers for two seconds
+    one, other = await relays.start(actions), await relays.start(actions, actions.job("deploy"))
+    first, second = (await children(one))[0], (await children(other))[1]
+    await put(one, first, "", "amd64")
+    both = pushed_index(first.descriptor(), second.descriptor())
+    if again:
+        await put(one, both, "", "all")
+    assert (await one.get(second.digest)).status == 404
+
+    await put(other, second, "", "arm64")
+    await put(one, both, "", "all")
+
+    assert (await other.ask("DELETE", "/v2/app/manifests/arm64")).status == 202
+    last = await relays.start(actions, actions.job("late"))
+    assert await whole(last, "all") == both.content
+    assert await whole(last, second.digest) == second.content
