@@ -32,7 +32,6 @@ class Keeping:
     push: Push
     closed: Callable[[], str]
     is_wanted: bool
-    _done: set[Mirrored] = field(default_factory=set)
     _tasks: TaskSet = field(default_factory=TaskSet)
 
     async def watch(self) -> None:
@@ -49,34 +48,34 @@ class Keeping:
         """Stop storing what was pulled so far, and forget that it was: the next pull is one of another run."""
         self.mirror.forget_pulls()
         await self._tasks.cancel_all()
-        self._done.clear()
 
     async def keep_pulled(self) -> None:
-        """Store what was pulled since the last time; a failure is logged, and not tried again."""
+        """Store what was pulled since the last time; a failure is logged, and the next pull is the next try."""
         for each in self.mirror.pulled():
             name = kept_name(each.remote)
-            if name is None or each in self._done:
-                continue
-            self._done.add(each)
             try:
-                await self.keep(name, each)
+                archive = await self.push.catalog.resolve_tag(name, each.tag) if name else None
+                kept = archive.index.blobs.keys() if archive and archive.index.root == each.root else set[Digest]()
+                if name and not kept >= set(each.images):
+                    await self.keep(name, each)
             except (RegistryError, OSError) as error:
                 reason = error.message if isinstance(error, RegistryError) else error.strerror or "the disk failed"
                 _log.warning("%s is not kept: %s", label(each.remote.name, each.tag), safe_text(reason))
+            finally:
+                self.mirror.forget_pull(each)
 
     async def keep(self, name: Name, pulled: Mirrored) -> None:
         """Store an image in a repository, with what of it is not here yet. Raise RegistryError, OSError."""
         for digest in pulled.images:
             image = await self._manifest(pulled, digest)
-            for descriptor in image.blobs:
-                if descriptor.may_be_absent:
-                    continue
+            for descriptor in (each for each in image.blobs if not each.may_be_absent):
                 blob = await self.mirror.blob(pulled.remote, descriptor.digest)
                 if not isinstance(blob, Blob):
                     await blob.finished.wait()
-                if await self.push.spool.find(descriptor.digest) is None:
+                if await self.push.spool.find(descriptor.digest):
+                    await self.push.spool.link(name, descriptor.digest)
+                elif await self.push.lookup.find(name, descriptor.digest, own=True) is None:
                     raise Denied("the cache has no room for it (RELAY_SPOOL_LIMIT)")
-                await self.push.spool.link(name, descriptor.digest)
             if digest != pulled.root:
                 await self.push.hold(name, digest, image)
         root, is_stored = await self._manifest(pulled, pulled.root), False

@@ -76,7 +76,11 @@ class Mirror:
         """Return a manifest. Raise ManifestUnknown, UpstreamFailed, TooManyRequests."""
         if self.kept and (name := kept_name(remote)):
             with suppress(ManifestUnknown, Denied):
-                return await self.kept.manifest(name, reference, own=True)  # an earlier run has an earlier image
+                blob = await self.kept.manifest(name, reference, own=True)  # an earlier run has an earlier image
+                if isinstance(reference, Tag) and (manifest := await self.kept.parsed(blob)).is_index:
+                    self._hold(remote, blob.digest, manifest)  # of the platforms that it lacks here, more may be kept
+                    self._resolved(remote, reference, blob.digest)
+                return blob
         while True:
             with suppress(StillUnderWay):  # told to the client by whoever waits for this
                 find = partial(self._find, remote, reference)
@@ -111,6 +115,11 @@ class Mirror:
             raise WrongBytes(f"{remote.upstream.host} sent no manifest that can be served: {error.message}") from error
         algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
         digest = Digest.of(content, algorithm)
+        self._hold(remote, digest, manifest)
+        self._resolved(remote, reference, digest)
+        return manifest, digest
+
+    def _hold(self, remote: Remote, digest: Digest, manifest: Manifest) -> None:
         self._manifests[remote, digest] = manifest
         self._manifests.move_to_end((remote, digest))
         size = sum(len(each.content) for each in self._manifests.values())
@@ -118,8 +127,6 @@ class Mirror:
             forgotten, oldest = self._manifests.popitem(last=False)
             self._wanted.pop(forgotten, None)
             size -= len(oldest.content)
-        self._resolved(remote, reference, digest)
-        return manifest, digest
 
     def _resolved(self, remote: Remote, reference: Tag | Digest, digest: Digest) -> None:
         if isinstance(reference, Tag):
@@ -164,6 +171,11 @@ class Mirror:
     def forget_pulls(self) -> None:
         """Forget what was pulled, but not what upstreams have told."""
         self._wanted.clear()
+
+    def forget_pull(self, pulled: Mirrored) -> None:
+        """Forget that a tag was pulled, until it is pulled again."""
+        for digest in pulled.images:
+            self._wanted.pop((pulled.remote, digest), None)
 
     def pulled(self) -> list[Mirrored]:
         """Return the tags that were pulled, and of which nothing is asked any more."""

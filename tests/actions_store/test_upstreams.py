@@ -6,7 +6,9 @@ import pytest
 
 from proxy.oci.digest import Digest
 from tests.actions_store.relays import Relays
-from tests.api.relay import MIB, Relay, eventually
+from tests.api.relay import MIB, Relay, eventually, pushed_index
+from tests.fakes.actions import kinds
+from tests.fakes.actions.faults import no_storage_left
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.fakes.actions.rest import READ_TOKEN
@@ -19,10 +21,11 @@ KEPT = "upstream/docker.io/library/alpine"
 
 async def pull(relay: Relay, reference: object, *layers: bytes) -> bytes:
     """Pull a manifest and some layers of an image of Docker Hub, and return the manifest."""
+    manifest = (await relay.ask("GET", f"/v2/library/alpine/manifests/{reference}{HUB}")).body
     for layer in layers:
         found = await relay.ask("GET", f"/v2/library/alpine/blobs/{Digest.of(layer)}{HUB}")
         assert found.body == layer
-    return (await relay.ask("GET", f"/v2/library/alpine/manifests/{reference}{HUB}")).body
+    return manifest
 
 
 @pytest.mark.parametrize("flavour", list(Flavour))
@@ -53,6 +56,55 @@ async def test_a_private_image_is_fetched_once_for_all_jobs(
     assert [each["reference"] for each in removed] == [f"{KEPT}:3"]
     last = await relays.start(actions, actions.job("last"))
     assert (await last.ask("GET", "/v2/_catalog")).json["repositories"] == []
+
+
+async def test_each_job_adds_the_platforms_that_it_pulls(
+    emulate: Emulate, relays: Relays, caplog: pytest.LogCaptureFixture
+) -> None:
+    actions, shared = emulate(), noise(MIB)
+    layers = {architecture: noise(MIB, architecture) for architecture in ("amd64", "arm64", "riscv64")}
+    async with upstream() as there:
+        asking: dict[str, Any] = {"upstreams": (f"docker.io={there.host}",), "upstream_keep": True}
+        images = {
+            each: there.add_image("library/alpine", layers=(shared, layer), architecture=each)
+            for each, layer in layers.items()
+        }
+        index = there.add("library/alpine", pushed_index(*(each.descriptor() for each in images.values())), "3")
+        for number, (architecture, image) in enumerate(images.items(), 1):
+            relay = await relays.start(actions, actions.job(architecture), **asking)
+            assert await pull(relay, "3") == index.content
+            assert await pull(relay, image.digest, shared, layers[architecture]) == image.content
+            await eventually(lambda: caplog.text.count(f"stored {KEPT}:3") == number)  # noqa: B023
+        fetched = len(there.asked)
+        last = await relays.start(actions, actions.job("last"), **asking)
+
+        assert await pull(last, "3") == index.content
+        for architecture, image in images.items():
+            assert await pull(last, image.digest, shared, layers[architecture]) == image.content
+        assert len(there.asked) == fetched
+    assert f"{KEPT}:3 is stored already" not in caplog.text
+
+
+async def test_what_was_deleted_or_could_not_be_kept_is_kept_when_it_is_pulled_again(
+    emulate: Emulate, relays: Relays, caplog: pytest.LogCaptureFixture
+) -> None:
+    actions, layer = emulate(), noise(MIB)
+    async with upstream() as there:
+        image = there.add_image("library/alpine", "3", layers=(layer,))
+        relay = await relays.start(
+            actions, upstreams=(f"docker.io={there.host}",), upstream_keep=True, spool_limit=16 * MIB
+        )
+        for number in (1, 2):
+            assert await pull(relay, "3", layer) == image.content
+            await eventually(lambda: caplog.text.count(f"stored {KEPT}:3") == number)  # noqa: B023
+            assert (await relay.ask("DELETE", f"/relay/images/{KEPT}:3")).status == 200
+        actions.plan.play(kinds.CREATE, no_storage_left())
+
+        await pull(relay, "3", layer)
+        await eventually(lambda: "library/alpine:3 is not kept" in caplog.text)
+        await pull(relay, "3", layer)
+
+        await eventually(lambda: caplog.text.count(f"stored {KEPT}:3") == 3)
 
 
 async def test_what_an_earlier_run_has_kept_of_a_registry_is_not_what_it_has_now(

@@ -55,9 +55,11 @@ class FakeUpstream:
             self.contents[f"{path}/blobs/{Digest.of(blob)}"] = blob, "application/octet-stream"
         return manifest
 
-    def add_image(self, path: str, *tags: str, layers: tuple[bytes, ...] = (b"layer",)) -> Pushed:
+    def add_image(
+        self, path: str, *tags: str, layers: tuple[bytes, ...] = (b"layer",), architecture: str = "amd64"
+    ) -> Pushed:
         """Let it have an image of these layers."""
-        config = b'{"os":"linux","architecture":"amd64"}'
+        config = f'{{"os":"linux","architecture":"{architecture}"}}'.encode()
         return self.add(path, pushed_image(config, *layers), *tags, blobs=(config, *layers))
 
     def requests(self, kind: str = "") -> list[str]:
