@@ -6,6 +6,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from proxy.api.blob_response import Sending
+from proxy.api.conditions import check, etag, wanted_range
 from proxy.api.deadline import within
 from proxy.api.params import ORIGIN, digest_of, name_of
 from proxy.api.ranges import requested
@@ -22,6 +23,7 @@ from proxy.runtime.files import Held
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer with a blob, or a range of it."""
     name, blob, span = await within(request, partial(_found, request))
+    check(request, blob.digest)
     start, stop = span or (0, blob.size)
     origin = blob.origin if isinstance(blob, Blob) else split_host(name.text)[0]
     headers = {
@@ -29,7 +31,7 @@ async def get(request: web.Request) -> web.StreamResponse:
         "Content-Length": str(stop - start),
         "Docker-Content-Digest": str(blob.digest),
         "Accept-Ranges": "bytes",
-        "ETag": f'"{blob.digest}"',
+        "ETag": etag(blob.digest),
         **({ORIGIN: origin} if origin else {}),
     }
     if span:
@@ -64,7 +66,7 @@ async def _found(request: web.Request) -> tuple[Name, Blob | Arrival, tuple[int,
         if known:
             return name, Blob(digest_of(request), await mirror.size(remote, digest_of(request)), (), Held(b"")), None
         blob = await mirror.blob(remote, digest_of(request))
-    span = requested(request.headers.get("Range"), blob.size)
+    span = None if known else requested(wanted_range(request, blob.digest), blob.size)
     if known or span:
         return name, blob, span
     if isinstance(blob, Arrival):

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from aiohttp import web
 from multidict import CIMultiDict
 
+from proxy.api.conditions import check, etag
 from proxy.api.deadline import within
 from proxy.api.params import ORIGIN, address_of, content_of, name_of, reference_of, tags_parameter
 from proxy.api.services import SERVICES
@@ -38,10 +39,11 @@ async def get(request: web.Request) -> web.Response:
         "Content-Type": blob.media_type or "",
         "Content-Length": str(blob.size),
         "Docker-Content-Digest": str(blob.digest),
-        "ETag": f'"{blob.digest}"',
+        "ETag": etag(blob.digest),
         "X-Content-Type-Options": "nosniff",  # whoever pushed it has chosen the type
         **({ORIGIN: blob.origin} if blob.origin else {}),
     }
+    check(request, blob.digest)
     if content is None or request.method == "HEAD":
         services.pulls.resolve(name, reference, blob.digest)
         return web.Response(headers=headers)

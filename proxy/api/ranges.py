@@ -14,10 +14,10 @@ _CHUNK = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]{1,19
 def requested(header: str | None, size: int) -> tuple[int, int] | None:
     """Return the [start, stop) that a `Range` selects from content of `size` bytes; None for all of it.
 
-    Other units are ignored, as RFC 9110 wants. Raise RangeInvalid for several ranges, or one outside the content.
+    Other units and several ranges are ignored, as RFC 9110, 14.2 allows. Raise RangeInvalid for what is not inside.
     """
     unit, equals, spans = (header or "").partition("=")
-    if not equals or unit.strip().lower() != "bytes":
+    if not equals or unit.strip().lower() != "bytes" or "," in spans:
         return None
     match = _RANGE.fullmatch(spans)
     first, last = match.groups() if match else ("", "")
@@ -26,7 +26,7 @@ def requested(header: str | None, size: int) -> tuple[int, int] | None:
     else:
         start, stop = max(size - int(last or "0"), 0), size
     if start >= stop:
-        raise RangeInvalid(f"no single range within {size} bytes", {"Content-Range": f"bytes */{size}"})
+        raise RangeInvalid(f"no range within {size} bytes", {"Content-Range": f"bytes */{size}"})
     return start, stop
 
 
