@@ -45,7 +45,7 @@ RUN set -eu; \
     mkdir --parents --mode=1777 /image/data
 
 FROM ${BASE}
-ARG VERSION=0.1.0
+ARG VERSION=1.0.0
 ARG REVISION=
 ARG SOURCE=https://github.com/OWNER/image-relay
 ARG ACTION=

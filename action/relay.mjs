@@ -3,7 +3,7 @@
 
 import { Agent, request as httpRequest } from "node:http"
 
-export const VERSION = "0.1.0" // of the action, and of the image that it starts
+export const VERSION = "1.0.0" // of the action, and of the image that it starts
 
 const PROBE = 3_000 // milliseconds for a relay on this machine to say that it is one
 const LIMIT = 4 * 1024 * 1024 // bytes of an answer that is held; a summary has one at most

@@ -322,7 +322,7 @@ def test_a_file_that_is_not_the_one_of_the_lock_is_not_installed(
     [
         ({"mode": "container"}, "none can be started without Docker"),
         ({"image": "localhost:1/team/relay:v1"}, "none can be started without Docker"),
-        ({"image": "ghcr.io/OWNER/image-relay:0.1.0"}, "OWNER stands for whoever publishes it"),
+        ({"image": "ghcr.io/OWNER/image-relay:1.0.0"}, "OWNER stands for whoever publishes it"),
         ({"image": "relay:v1", "mode": "process"}, "image is for a container, and mode says process"),
         ({"mode": "proces"}, "mode is 'proces'; it should be auto or container or process"),
     ],

@@ -53,7 +53,7 @@ def test_what_the_action_itself_was_refused_is_no_second_complaint(relay: Relay,
     (first,) = _used(use, relay, times=1)
     missing = use(relay.port, wait="app:v1", wait_seconds="0")
     failed = missing.main()
-    relay.request("PUT", "/relay/images/app:v1", {"User-Agent": "image-relay-action/0.1.0"}, b"")  # by a save
+    relay.request("PUT", "/relay/images/app:v1", {"User-Agent": "image-relay-action/1.0.0"}, b"")  # by a save
 
     posts = _ended([first, missing])
 

@@ -119,7 +119,7 @@ def bridged(toolbox: Toolbox) -> Iterator[Bridged]:
 @pytest.fixture(scope="session")
 def relay_image(bridged: Bridged, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image of this relay, in the engine that publishes ports."""
-    return building.build_relay(bridged, tmp_path_factory.mktemp("image"), f"{building.RELAY}:0.1.0")
+    return building.build_relay(bridged, tmp_path_factory.mktemp("image"), f"{building.RELAY}:1.0.0")
 
 
 def _running(engine: _Engine) -> Iterator[_Engine]:

@@ -44,7 +44,7 @@ def remote(toolbox: Toolbox) -> Iterator[Remote]:
 
 @pytest.fixture(scope="module")
 def remote_image(remote: Remote, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return building.build_relay(remote, tmp_path_factory.mktemp("remote"), f"{building.RELAY}:0.1.0")
+    return building.build_relay(remote, tmp_path_factory.mktemp("remote"), f"{building.RELAY}:1.0.0")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.e2e.steps import Use, containers, session
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
-_IMAGE = f"{RELAY}:0.1.0"
+_IMAGE = f"{RELAY}:1.0.0"
 _NETWORK = "github_network_5f3759df"
 
 

@@ -55,7 +55,7 @@ def test_what_the_project_adds_to_its_base_is_small_and_says_what_it_is(bridged:
     assert config["User"] == "10001:10001"
     assert config["Volumes"] is None
     assert config["Labels"]["org.opencontainers.image.title"] == "image-relay"
-    assert config["Labels"]["org.opencontainers.image.version"] == "0.1.0"
+    assert config["Labels"]["org.opencontainers.image.version"] == "1.0.0"
 
 
 def test_the_image_has_nothing_that_installs_or_tests(bridged: Bridged, relay_image: str) -> None:
