@@ -16,7 +16,7 @@ class Command(NamedTuple):
 
 def parse_time(text: str) -> float:
     """Return the seconds of a time such as `90`, `90s`, `10m` or `1h`. Raise ValueError."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([smh]?)", text.strip().lower())
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([smh]?)", text.strip().lower())
     if not match:
         raise ValueError("should be a time such as 90s, 10m or 1h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
@@ -63,6 +63,7 @@ COMMANDS = {
             "references": {"metavar": "REF[=LOCAL]", "nargs": "+", "help": _REF},
             "--file": {"help": _WRITTEN},
             "--platform": {"help": _PLATFORM},
+            "--force": {"action": "store_true", "help": "replace the file if it is there already"},
         },
     ),
     "wait": Command(
@@ -88,10 +89,20 @@ COMMANDS = {
     "prune": Command("Delete replaced versions, and untagged images that a tag contains.", _DRY_RUN),
     "health": Command(
         "Exit with 0 if the relay answers, else with 1.",
-        {"--slow-probe": {"type": float, "default": 0.0, "metavar": "SECONDS", "help": _SLOW_PROBE}},
+        {"--slow-probe": {"type": seconds, "default": 0.0, "metavar": "TIME", "help": _SLOW_PROBE}},
     ),
     "help": Command("Show this text. Each command has its own --help."),
 }
+# What people type because other programs call it so.
+MEANT = {
+    **dict.fromkeys(("pull", "get", "download"), "load"),
+    **dict.fromkeys(("push", "put", "upload"), "save"),
+    **dict.fromkeys(("rm", "rmi", "remove"), "delete"),
+    **dict.fromkeys(("ls", "images", "ps"), "list"),
+    **dict.fromkeys(("run", "start", "up"), "serve"),
+}
+_ALIKE = 0.75  # of two options, one of which is misspelt
+_MEANT_OPTIONS = dict.fromkeys(("-o", "--output", "-i", "--input", "-f"), "--file")
 
 
 def parse(command: str, arguments: Sequence[str]) -> Namespace:
@@ -102,11 +113,7 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
         parser.add_argument(name, **details)
     chosen, unknown = parser.parse_known_args(arguments)
     if unknown:
-        from difflib import get_close_matches  # noqa: PLC0415 - a health check needs none
-
-        option = unknown[0].partition("=")[0]
-        near = get_close_matches(option, {*known.arguments, *PLACE}, n=1) if option.startswith("-") else []
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {near[0]}?' if near else ''}")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_advice(command, unknown[0].partition('=')[0])}")
     if command == "delete" and bool(chosen.references) == chosen.all:
         parser.error("name the images to delete, or use --all, but not both")
     if command == "delete" and "*" in chosen.references:
@@ -114,8 +121,22 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
     if command == "save" and not chosen.references and chosen.file is None:
         parser.error("name an image to send, or a tarball with --file")
     if command == "save" and len(chosen.references) > 1 and chosen.file is not None:
-        parser.error("a tarball goes under one name, or under those that are in it")
+        parser.error("give one name for the tarball, or none to keep the names that are in it")
     if command == "save" and chosen.file is not None and any("=" in each for each in chosen.references):
         target = chosen.references[0].partition("=")[2] or "REF"
         parser.error(f"= does not go with --file, since a file has no name in the engine; write {target} alone")
     return chosen
+
+
+def _advice(command: str, argument: str) -> str:
+    """Return what may have been meant by an argument that a command does not have."""
+    from difflib import get_close_matches  # noqa: PLC0415 - a health check needs none
+
+    options = {*COMMANDS[command].arguments, *PLACE}
+    if not argument.startswith("-"):
+        return f"; {command} takes no names" + ("; to delete an image use delete" if command == "prune" else "")
+    if argument == "--password":
+        return "; set RELAY_PASSWORD instead"
+    meant = _MEANT_OPTIONS.get(argument)
+    near = [meant] if meant in options else get_close_matches(argument, options, n=1, cutoff=_ALIKE)
+    return f"; did you mean {near[0]}?" if near else ""

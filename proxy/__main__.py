@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from config.address import ENVIRONMENT, Found, ensure_home, find_relay, unreached
-from config.commands import COMMANDS, parse
+from config.commands import COMMANDS, MEANT, parse
 from proxy import collecting
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if command not in COMMANDS:
         from difflib import get_close_matches
 
-        near = get_close_matches(command, COMMANDS, n=1)
+        near = [MEANT[command]] if command in MEANT else get_close_matches(command, COMMANDS, n=1)
         advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}; serve is the default"
         _fail(f"there is no command {command[:40]!r}; {advice}", status=2)
     if command == "help":
-        command, arguments = "serve", ["--help"]
+        command, arguments = arguments[0] if arguments and arguments[0] in COMMANDS else "serve", ["--help"]
     collecting.pause()  # until all is imported
     try:
         {"serve": _serve, "health": _health}.get(command, partial(_ask, command))(arguments)

@@ -72,13 +72,14 @@ def password(secret: str, public_host: Callable[[], str]) -> Middleware:
     @web.middleware
     async def check_password(request: web.Request, handler: Handler) -> web.StreamResponse:
         header = request.headers.get("Authorization", "")
-        is_known = hmac.compare_digest(_password_in(header), expected)
+        given = _password_in(header)
+        is_known = hmac.compare_digest(given, expected)
         if is_known or request.path in _OPEN:
             request[STRANGER] = not is_known
             return await handler(request)
-        if header:  # else the client asks first whether it has to log in
+        if given:  # else the client asks first whether it has to log in
             _log.warning("%s %s: wrong password", request.method, safe_text(request.path))
-        what = "that is not the password of this relay" if header else "this relay has a password"
+        what = "that is not the password of this relay" if given else "this relay has a password"
         raise Unauthorized(
             f"{what}: docker login {public_host()}, with any user name",
             {"WWW-Authenticate": 'Basic realm="image-relay"'},

@@ -82,7 +82,9 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
     if error.status == HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {request.path}"
     elif error.status == HTTPStatus.METHOD_NOT_ALLOWED:
-        message = f"{request.method} is not possible at {request.path}"
+        message = (
+            f"{request.method} is not possible at {request.path}, only {error.headers['Allow'].replace(',', ', ')}"
+        )
     allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return _failed(request, error.status, _CODES.get(HTTPStatus(error.status), "UNSUPPORTED"), message, allowed)
 

@@ -41,6 +41,7 @@ ROUTES = [
     web.put("/relay/session", admin.take_session),
     web.post("/relay/flush", admin.flush),
     web.get("/relay/images", admin.images),
+    web.get("/relay/images/", admin.images),
     web.put("/relay/images", images.put),
     web.put("/relay/images/", images.put),
     web.put("/relay/images/{image:.+}", images.put),

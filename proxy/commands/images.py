@@ -17,6 +17,8 @@ class Saving:
 
 def read(text: str) -> Reference:
     """Return a reference. Raise CommandFailed, with a sentence, if it is none."""
+    if "," in text:
+        raise CommandFailed(f"{text[:80]!r} is no image; write a space between two images")
     try:
         return Reference.parse(text)
     except RegistryError as error:

@@ -39,6 +39,7 @@ class _Image(BaseModel):
     stored: _Bytes | None = None
     created: AwareDatetime | None = None
     expires: AwareDatetime | None = None
+    problem: str = ""
 
     def row(self, reference: str, now: datetime, *, full: bool, between: str) -> dict[str, str]:
         """Return what each column shows for one of the references, with `between` between platforms."""
@@ -67,7 +68,10 @@ class _Health(BaseModel):
 
 
 async def show(place: Place, *, full: bool, patience: float = _PATIENCE) -> None:
-    """Print a line for each reference; `full`: with whole digests. Raise CommandFailed if the relay cannot read."""
+    """Print what is wrong with some images, and a line for each reference; `full`: with whole digests.
+
+    Raise CommandFailed if the relay cannot read.
+    """
     async with RelayClient(place, patience) as relay:
         async with relay.ask("GET", "/relay/images") as answer:
             images = (await relay.read(answer, _Images)).images
@@ -77,6 +81,8 @@ async def show(place: Place, *, full: bool, patience: float = _PATIENCE) -> None
             if not health.ready:
                 raise CommandFailed(_BLIND.get(health.session, "images cannot be read: the log of the relay says why"))
             print("nothing is stored yet", file=sys.stderr)
+    for image in (each for each in images if each.problem):
+        print(safe_text(f"{', '.join(image.references)}: {image.problem}"), file=sys.stderr)
     is_terminal, now = sys.stdout.isatty(), datetime.now(UTC)
     between = "\n" if is_terminal else ","
     entries = [(image, reference) for image in images for reference in image.references]

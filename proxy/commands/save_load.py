@@ -26,6 +26,7 @@ _CHUNK = 1024 * 1024  # bytes
 _ALL = "all"  # platforms
 _STANDARD = "-"  # standard input, or output
 _COMPRESSIONS = {".tar": "none", ".gz": "gzip", ".tgz": "gzip"}  # of files by their ending; zstd of any other
+_NOT_WRITTEN = {".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".lz4", ".lzma", ".zip"}
 
 
 class _Image(BaseModel):
@@ -55,6 +56,8 @@ async def send(place: Place, reference: str, file: str) -> None:
         raise CommandFailed(
             f"{file} is a folder; an OCI layout goes as tar -C FOLDER -c . | image-relay save --file - NAME"
         )
+    if not await exists(file) and file != _STANDARD:
+        raise CommandFailed(f"there is no {file}; save --file sends a tarball, and load --file writes one")
     async with RelayClient(place) as relay:
         with _file_troubles(f"cannot read {file}"):
             size = None if file == _STANDARD else (await stat(file)).st_size
@@ -74,20 +77,36 @@ async def _send(relay: RelayClient, reference: str, chunks: AsyncIterator[bytes]
             print(safe_text(f"{image.reference} {image.digest}: {sizes}"))
 
 
-async def load(place: Place, references: Sequence[str], file: str | None, platform: str | None) -> None:
-    """Load images of the relay into the engine, or write them to a file (`-` for standard output), in one tarball.
+async def write(place: Place, references: Sequence[str], file: str, platform: str | None, *, replace: bool) -> None:
+    """Write images of the relay to a file (`-` for standard output), in one tarball.
+
+    What is in the file already is lost only if that is wanted (`replace`).
+    """
+    ending = Path(file).suffix
+    if ending in _NOT_WRITTEN:
+        raise CommandFailed(f"cannot write {ending}; use .tar.zst, .tar.gz, or .tar for no compression")
+    if not replace and await isfile(file) and (await stat(file)).st_size:
+        raise CommandFailed(
+            f"{file} is there, and load --file writes a file (save --file sends one); to replace it, add --force"
+        )
+    query = _platform(platform) | {"compression": _COMPRESSIONS.get(ending, "zstd")}
+    async with _coming(place, references, query) as chunks:
+        with _file_troubles(f"cannot write to {file}"):
+            written = await _write(file, chunks)
+    if written is not None:
+        print(safe_text(f"{', '.join(references)}: {format_size(written)} in {file}"))
+
+
+def _platform(platform: str | None) -> dict[str, str]:
+    return {} if platform in {None, _ALL} else {"platform": platform}
+
+
+async def load(place: Place, references: Sequence[str], platform: str | None) -> None:
+    """Load images of the relay into the engine.
 
     Of an image for several platforms the engine gets the one of its own, unless another one, or `all`, is named.
     """
-    query = {} if platform in {None, _ALL} else {"platform": platform}
-    if file is not None:
-        compression = _COMPRESSIONS.get(Path(file).suffix, "zstd")
-        async with _coming(place, references, query | {"compression": compression}) as chunks:
-            with _file_troubles(f"cannot write to {file}"):
-                written = await _write(file, chunks)
-        if written is not None:
-            print(safe_text(f"{', '.join(references)}: {format_size(written)} in {file}"))
-        return
+    query = _platform(platform)
     async with engine() as target:
         if platform is None:
             query = {"engine": await target.platform()}

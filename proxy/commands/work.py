@@ -43,7 +43,9 @@ def _load(place: Place, chosen: Namespace) -> Work:
 
     keep_freed_memory()
     references = [images.loading(text) for text in chosen.references]
-    return save_load.load(place, references, chosen.file, chosen.platform)
+    if chosen.file is not None:
+        return save_load.write(place, references, chosen.file, chosen.platform, replace=chosen.force)
+    return save_load.load(place, references, chosen.platform)
 
 
 def _delete(place: Place, chosen: Namespace) -> Work:

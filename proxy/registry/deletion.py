@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from proxy.artifacts.base import StoreRefused, UnreadableArtifact
 from proxy.catalog.archive import Archive
-from proxy.errors import BlobUnknown, Denied, ManifestUnknown, Unsupported
+from proxy.errors import BlobUnknown, Denied, ManifestUnknown, RegistryError, Unsupported
 from proxy.events import BlobDeleted, Deleted
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
@@ -53,13 +53,20 @@ class Deletion:
                 if done and not dry_run:
                     labels = tuple(dict.fromkeys(each.reference for each in done))
                     self.push.events.bus.emit(Deleted(labels, label(name, reference)))
-            if done:
-                return done
-            if isinstance(reference, Digest) and (parent := await self.lookup.catalog.find(name, reference)):
-                raise Unsupported(f"{reference} is part of {label(parent.name, parent.reference)}; delete that")
+            if not done:
+                raise await self._why_nothing(name, reference, root)
+        return done
+
+    async def _why_nothing(self, name: Name, reference: Tag | Digest, root: Digest | None) -> RegistryError:
+        """Return why there is nothing to delete."""
+        told = label(name, reference)
+        if isinstance(reference, Digest) and (parent := await self.lookup.catalog.find(name, reference)):
+            return Unsupported(f"{reference} is part of {label(parent.name, parent.reference)}; delete that")
         if root and (other := await self.lookup.catalog.resolve_tag(name, reference)):
-            raise ManifestUnknown(f"{label(name, reference)} is {other.index.root}, which was not deleted")
-        raise await self.lookup.missing(name, reference)
+            return ManifestUnknown(f"{told} is {other.index.root}, which was not deleted")
+        if await self.lookup.external.resolve(name, reference):
+            return Unsupported(f"{told} was stored by another program; image-relay deletes what it has stored")
+        return await self.lookup.missing(name, reference)
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:

@@ -96,11 +96,11 @@ async def _offered(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, 
 def distance(platform: str, wanted: str) -> int | None:
     """Return how much older the variant of a platform is than the wanted one; None if it does not run there.
 
-    If the wanted platform has no variant, or no architecture, any will do.
+    If the wanted platform has no variant, or no architecture, any will do; `arm64` alone is one of Linux.
     """
     kind, variant = _parted(platform)
     wanted_kind, wanted_variant = _parted(wanted)
-    if platform == wanted or f"{platform}/".startswith(f"{wanted}/"):
+    if platform == wanted or f"{platform}/".startswith((f"{wanted}/", f"linux/{wanted}/")):
         return 0
     if kind != wanted_kind or variant is None or wanted_variant is None or variant > wanted_variant:
         return None

@@ -142,7 +142,8 @@ class Status:
             )
         for each in self.push.pushed():
             reference = label(each.name, each.reference)
-            listed.append({"references": [reference], "digest": str(each.digest), "state": each.state.value})
+            told = {"problem": safe_text(each.problem)} if each.problem else {}
+            listed.append({"references": [reference], "digest": str(each.digest), "state": each.state.value, **told})
         return listed
 
     async def durable(self, archive: Archive) -> Durable:

@@ -134,8 +134,10 @@ async def test_a_wrong_password_is_called_wrong_and_logged_but_the_question_whet
 ) -> None:
     async with behind(access.password(SECRET, lambda: "localhost:5001")) as client:
         _, _, asked = await client.ask()
+        _, _, empty = await client.ask(Authorization=basic("", ""))  # as skopeo and podman ask
         _, _, mistaken = await client.ask(Authorization=basic("me", "guess"))
 
+    assert asked == empty
     assert asked.startswith("this relay has a password: ")
     assert mistaken.startswith("that is not the password of this relay: ")
     lines = [record for record in caplog.records if record.name == "proxy.api.access"]

@@ -107,7 +107,7 @@ async def test_the_answer_to_head_has_no_body() -> None:
     [
         ("GET", "/v2/nothing", 404, "NAME_UNKNOWN", "there is nothing at /v2/nothing"),
         ("GET", "/%0a%23%23[x]", 404, "NAME_UNKNOWN", "there is nothing at /�# #[x]"),
-        ("POST", "/v2/x", 405, "UNSUPPORTED", "POST is not possible at /v2/x"),
+        ("POST", "/v2/x", 405, "UNSUPPORTED", "POST is not possible at /v2/x, only GET, HEAD, PUT"),
     ],
 )
 async def test_what_aiohttp_refuses_has_the_same_form(

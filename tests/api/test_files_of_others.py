@@ -111,3 +111,14 @@ async def test_a_404_names_them(relay: Relay) -> None:
     assert (await relay.get("latest", "myimage")).message == (
         "myimage:latest is not here (there is: artifact/my-image); another tag, or not pushed yet?"
     )
+
+
+async def test_what_others_have_stored_is_not_deleted(relay: Relay) -> None:
+    file = await place(relay, "myimage.tar", SAVED)
+
+    for path in ("/relay/images/myimage", "/v2/myimage/manifests/latest", "/relay/images/artifact/myimage?dry-run"):
+        answer = await relay.ask("DELETE", path)
+        assert answer.error == (405, "UNSUPPORTED")
+        assert answer.message.endswith("was stored by another program; image-relay deletes what it has stored")
+
+    assert await asyncio.to_thread(file.read_bytes) == SAVED

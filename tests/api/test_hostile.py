@@ -695,9 +695,7 @@ async def test_odd_parameters_are_passed_over(relay: Relay) -> None:
     await relay.ask("DELETE", location)
 
 
-@pytest.mark.parametrize(
-    "span", ["-0", "5-2", "", "10-", "-", "--1", f"{10**30}-", "9" * 5000 + "-", "\u0663-"]
-)
+@pytest.mark.parametrize("span", ["-0", "5-2", "", "10-", "-", "--1", f"{10**30}-", "9" * 5000 + "-", "\u0663-"])
 async def test_a_bad_range_is_refused(relay: Relay, span: str) -> None:
     digest = await relay.push_blob(CONTENT)
 

@@ -190,6 +190,37 @@ def test_an_image_that_is_damaged_is_never_written_whole(
     assert list(tmp_path.glob("out.tar*")) == []
 
 
+def test_a_file_that_is_there_is_replaced_only_if_that_is_said(
+    relay: Relay, toolbox: Toolbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    COURIERS["crane"].push(toolbox, several_layers(tmp_path / "image"), f"{relay.host}/app:v1")
+    mine, empty = tmp_path / "mine.tar", tmp_path / "empty.tar"
+    mine.write_bytes(b"precious")
+    empty.touch()  # by mktemp
+
+    said = failed(capsys, relay, "load", "app:v1", "--file", str(mine))
+    assert said == (
+        f"{mine} is there, and load --file writes a file (save --file sends one); to replace it, add --force"
+    )
+    assert mine.read_bytes() == b"precious"
+    call(relay, "load", "app:v1", "--file", str(empty))
+    call(relay, "load", "app:v1", "--file", str(mine), "--force")
+
+    assert mine.read_bytes() == empty.read_bytes() != b""
+
+
+def test_which_of_the_two_commands_takes_a_file_is_said(
+    relay: Relay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "out.tar"
+    said = failed(capsys, relay, "save", "app:v1", "--file", str(file))
+    assert said == f"there is no {file}; save --file sends a tarball, and load --file writes one"
+
+    said = failed(capsys, relay, "load", "app:v1", "--file", f"{file}.xz")
+    assert said == "cannot write .xz; use .tar.zst, .tar.gz, or .tar for no compression"
+    assert list(tmp_path.glob("out*")) == []
+
+
 def test_a_link_and_a_pipe_stay_what_they_are(
     relay: Relay, toolbox: Toolbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,7 +230,7 @@ def test_a_link_and_a_pipe_stay_what_they_are(
     link.symlink_to(target)
     os.mkfifo(pipe)
 
-    call(relay, "load", "app:v1", "--file", str(link))
+    call(relay, "load", "app:v1", "--file", str(link), "--force")
     with (tmp_path / "came.tar").open("wb") as came, subprocess.Popen(["cat", str(pipe)], stdout=came) as reading:
         call(relay, "load", "app:v1", "--file", str(pipe))
         reading.wait(20)

@@ -196,6 +196,16 @@ async def test_in_a_terminal_each_platform_has_a_line_and_states_have_colours(mo
     assert re.search(r"\x1b\[1;31mfailed", coloured)
 
 
+async def test_what_is_wrong_with_an_image_is_said_beside_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = "belongs to another job of this run; use another tag"
+    async with listen(relay([entry("app:v1"), FAILED | {"problem": problem}]), bind_all(["127.0.0.1"], 0)) as port:
+        assert await command("list", "--port", str(port)) == 0
+
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 3
+    assert said.err == f"app:v2: {problem}\n"
+
+
 @pytest.mark.parametrize("columns", [20, 80])
 async def test_a_narrow_terminal_cuts_no_reference_and_no_digest(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "ghcr.io/team/app:" + "long" * 20
@@ -457,18 +467,27 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_an_unknown_command_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("push", "app:v1") == 2
+    assert run("frobnicate", "app:v1") == 2
 
     assert capsys.readouterr().err == (
-        "image-relay: there is no command 'push'; "
+        "image-relay: there is no command 'frobnicate'; "
         "there are serve, list, save, load, wait, delete, prune, health, help; serve is the default\n"
     )
 
 
-def test_a_mistyped_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("lsit") == 2
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("lsit", "list"), ("pull", "load"), ("push", "save"), ("rm", "delete"), ("images", "list")]
+)
+def test_a_mistyped_command_names_the_nearest(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(typed) == 2
 
-    assert capsys.readouterr().err == "image-relay: there is no command 'lsit'; did you mean list?\n"
+    assert capsys.readouterr().err == f"image-relay: there is no command {typed!r}; did you mean {meant}?\n"
+
+
+def test_help_of_a_command_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("help", "wait") == 0
+
+    assert capsys.readouterr().out.startswith("usage: image-relay wait ")
 
 
 async def test_a_reader_that_has_enough_ends_the_list_without_a_word() -> None:
