@@ -15,9 +15,8 @@ from tests.e2e.impatient import ImpatientClient, random_mebibytes
 from tests.e2e.jobs import Jobs
 from tests.e2e.relay import Relay
 
-# A gibibyte each way: a minute on a quiet machine. To be measured, each thread installs a trace function: of two that
-# do it at once, Python 3.11 ends one ("Cannot install a trace function while another …").
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.no_cover]
+# A gibibyte each way: a minute on a quiet machine.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.usefixtures("measured")]
 
 LAYERS = 127
 MEBIBYTES = 8  # of each layer

@@ -41,6 +41,7 @@ def test_what_a_client_pushed_comes_back_byte_for_byte(
     assert archives.blobs(shared_relay.archive_of(name)) == pushed.blobs
 
 
+@pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize("client", ["new-skopeo", "crane"])
 def test_a_layer_over_300_mb_comes_back_byte_for_byte(
     client: str,

@@ -20,7 +20,7 @@ from tests.e2e.relay import DIRECTORY, Relay
 from tests.fakes.actions.faults import Delay
 
 # A relay has eight seconds to end, with clients that take longer: 20 s each.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.no_cover]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 _KILL = 10.0  # seconds after which `docker stop` kills
 _BIG = 8  # mebibytes; more than sockets buffer

@@ -17,7 +17,7 @@ from tests.e2e.relay import Relay
 from tests.tarballs import entry, legacy_save, sample, tar, zipped
 
 # Bombs are read up to a gigabyte, several tarballs of 600 MiB side by side: 20 s each.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.no_cover]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.usefixtures("measured")]
 
 MIB = 1 << 20
 MOST = 150 * 1024  # KiB

@@ -14,7 +14,7 @@ from tests.e2e.images import Image
 from tests.e2e.push_pull_clients import COURIERS
 from tests.e2e.relay import DIRECTORY, Relay
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.no_cover]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 _ENGINES = ["docker20", "docker28", "docker28_graph"]
 _WAITS = "not there yet: a pull waits for it"
