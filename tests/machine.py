@@ -3,6 +3,7 @@
 The same thing always gives the same reason, "THING: what to do", so that the end of a run has one line for each.
 """
 
+import gc
 import os
 import resource
 import shutil
@@ -10,7 +11,7 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -82,6 +83,17 @@ def open_files_left(count: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@contextmanager
+def no_file_left_to_open() -> Iterator[None]:
+    """Let this process open no file at all, for the block."""
+    gc.collect()  # else files of earlier tests are closed meanwhile
+    with open_files_left(20), ExitStack() as taken:
+        with suppress(OSError):
+            while True:
+                taken.enter_context(socket.socket())
+        yield
 
 
 def require_open_files() -> None:

@@ -4,13 +4,12 @@ import gzip
 import logging
 import socket
 import ssl
-from contextlib import ExitStack, suppress
 
 import pytest
 from aiohttp import ClientSession, web
 
 from proxy.api.server import Bind, CannotListen, PortTaken, bind, bind_all, listen
-from tests.machine import open_files_left, require_ipv6
+from tests.machine import no_file_left_to_open, require_ipv6
 
 BOTH = ("127.0.0.1", "::1")
 
@@ -280,16 +279,12 @@ async def test_without_a_descriptor_left_connections_wait_and_the_log_says_so_on
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with listen(echo(), bind_all(["127.0.0.1"], 0)) as port:
-        with socket.socket() as client, ExitStack() as taken:
-            with open_files_left(20):
-                with suppress(OSError):
-                    while True:
-                        taken.enter_context(socket.socket())
-                client.setblocking(False)
+        with socket.socket() as client:
+            client.setblocking(False)
+            with no_file_left_to_open():
                 await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
                 while "new connections wait" not in caplog.text:  # noqa: ASYNC110 - a log has no event
                     await asyncio.sleep(0.01)
-            taken.close()
             await asyncio.get_running_loop().sock_sendall(client, b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
             answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 100), 10)
 

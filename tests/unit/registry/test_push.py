@@ -29,7 +29,7 @@ from proxy.registry.push_state import State
 from proxy.runtime.limits import Limits
 from tests.fakes.faulty_stores import MoodyStore
 from tests.fakes.memory_store import MemoryStore
-from tests.machine import open_files_left
+from tests.machine import no_file_left_to_open, open_files_left
 from tests.registry_harness import (
     APP,
     CONFIG,
@@ -108,7 +108,7 @@ async def test_what_others_read_while_it_is_stored_needs_no_file_that_cannot_be_
 async def test_without_a_file_to_open_a_push_is_to_be_tried_again(desk: Desk) -> None:
     manifest = await desk.prepare(b"layer")
 
-    with open_files_left(0), pytest.raises(TooManyRequests, match="too many files open") as refused:
+    with no_file_left_to_open(), pytest.raises(TooManyRequests, match="too many files open") as refused:
         await desk.put(manifest, V1)
 
     assert refused.value.headers == {"Retry-After": "5"}
