@@ -23,8 +23,11 @@ machine.raise_open_files()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """Name what this machine lacks, in one line for each thing."""
+    """Name what this machine lacks, in one line for each thing; show why tests were tried again."""
     yield
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.write_sep("_", f"tried again: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped:
         terminalreporter.write_sep("=", "skipped, for want of")
