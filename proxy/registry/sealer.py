@@ -167,12 +167,11 @@ class Sealer:
                 archive = await catalog.put(name, reference, progress, claim)
             archive.findings.verified.update(body.proven())
             self.superseded.follow(archive)
-            await run_in_thread(tree.blobs.clear)  # closes their files, which would be kept open beyond their removal
-            await self._claim(name, tree.contents)
-            self.events.stored(archive, reused, body.size, time.monotonic() - began)
-            return archive
         finally:
-            await run_in_thread(tree.blobs.clear)
+            await run_in_thread(tree.blobs.clear)  # closes their files, which would be kept open beyond their removal
+        await self._claim(name, tree.contents)
+        self.events.stored(archive, reused, body.size, time.monotonic() - began)
+        return archive
 
     async def _has_more(self, name: Name, before: Archive, manifest: Manifest) -> bool:
         """Return whether a repository now has content that an archive lacks: an index may precede its children."""
