@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.measuring import ROOT, cpu_seconds, free_port, load, table
+from benchmarks.measuring import ROOT, cpu_seconds, load, table
 from tests.action.runner import Step
+from tests.ports import free_port
 
 _BOUNDS = {"pip": 15.0, "uv": 4.0}  # seconds on two cores
 _PASSED = ("PIP_", "UV_", "SSL_", "DOCKER_")

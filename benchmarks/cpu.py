@@ -28,7 +28,6 @@ from benchmarks.measuring import (
     Registry,
     Server,
     cpu_seconds,
-    free_port,
     load,
     noise,
     peak_rss,
@@ -40,6 +39,7 @@ from benchmarks.measuring import (
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.options import Options
 from tests.fakes.actions.threads import in_thread
+from tests.ports import free_port
 
 T = TypeVar("T")
 

@@ -6,7 +6,6 @@ Each benchmark is a module that runs from the root of the repository: `python -m
 import hashlib
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Self
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 1 << 20
@@ -101,12 +102,6 @@ def without_settings() -> dict[str, str]:
     """Return the environment without settings for a relay; byte code is kept, as by every installed relay."""
     without = ("RELAY_", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if not name.startswith(without)}
-
-
-def free_port() -> int:
-    """Find a port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def answers(port: int) -> bool:

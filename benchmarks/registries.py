@@ -24,7 +24,6 @@ from benchmarks.measuring import (
     MIB,
     Failed,
     Server,
-    free_port,
     load,
     manifest,
     noise,
@@ -33,6 +32,7 @@ from benchmarks.measuring import (
     table,
     warm,
 )
+from tests.ports import free_port
 
 _INSTALL = {"curl": "apt-get install curl", "docker-registry": "apt-get install docker-registry (2.8.2 in Debian 12)"}
 _SETTINGS = """\

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.handover.content import CONTEXT
-from benchmarks.measuring import ROOT, Failed, Server, cpu_seconds, free_port, relay
+from benchmarks.measuring import ROOT, Failed, Server, cpu_seconds, relay
 from tests.e2e.clients import require_newer
 from tests.e2e.engines import Engine
 from tests.fakes.actions import azurite
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.official import OfficialClient
+from tests.ports import free_port
 
 IMAGE = "app:ci"
 Artifact = dict[str, Any]  # what the official client tells of it

@@ -18,8 +18,9 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
-from benchmarks.measuring import MIB, Server, free_port
+from benchmarks.measuring import MIB, Server
 from tests.fakes.actions.sas import ACCOUNT
+from tests.ports import free_port
 
 
 class Stretch(NamedTuple):

@@ -23,8 +23,8 @@ from tests.action.runner import ROOT, Ended, Step
 from tests.action.stranger import Recorder
 from tests.action.wheels import wheels
 from tests.e2e.jobs import Jobs
-from tests.e2e.relay import free_port
 from tests.machine import require_ipv6
+from tests.ports import free_port
 
 __all__ = ["wheels"]
 

@@ -10,6 +10,7 @@ from aiohttp import ClientSession, web
 
 from proxy.api.server import Bind, CannotListen, PortTaken, bind, bind_all, listen
 from tests.machine import no_file_left_to_open, require_ipv6
+from tests.ports import free_port
 
 BOTH = ("127.0.0.1", "::1")
 
@@ -31,11 +32,6 @@ async def exchange(port: int, request: bytes) -> bytes:
         return await asyncio.wait_for(reader.read(), 5)
     finally:
         writer.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 async def test_every_host_answers_at_the_same_free_port() -> None:

@@ -5,13 +5,13 @@ import json
 import os
 import re
 import signal
-import socket
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e import forked
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -186,11 +186,6 @@ class Relay:
         names = self.json("/v2/_catalog")["repositories"]
         listed = [(name, self.json(f"/v2/{name}/tags/list")["tags"]) for name in names]
         return [(name, tag) for name, tags in listed for tag in tags]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _environment(wanted: Mapping[str, str]) -> dict[str, str]:

@@ -13,8 +13,9 @@ import pytest
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_MANIFEST
 from tests.api.relay import CONFIG, described, document
-from tests.e2e.relay import DIRECTORY, Relay, free_port
+from tests.e2e.relay import DIRECTORY, Relay
 from tests.machine import require
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 

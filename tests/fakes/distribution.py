@@ -17,8 +17,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from tests.e2e.clients import Toolbox
-from tests.e2e.relay import free_port
 from tests.machine import require
+from tests.ports import free_port
 
 USER, PASSWORD = "somebody", "a-password"
 _PRIVATE = "private/"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.fakes.actions import sas
+from tests.ports import free_port
 
 _INSTALLER = Path(__file__).parents[3] / "tools" / "install-actions-emulator"
 TOOLS = Path(subprocess.check_output([str(_INSTALLER), "--where"], text=True).strip())  # noqa: S603 - it knows alone
@@ -69,9 +70,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
