@@ -54,10 +54,14 @@ class Relay:
         return self._log.read_text(errors="replace")
 
     def start(self) -> None:
-        """Start on a free port and wait until `/v2/` answers 200."""
+        """Start on a free port, another one if that is taken meanwhile, and wait until `/v2/` answers 200."""
         assert self._process is None, "it is running already"
         self.data.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        while not self._started(free_port()):
+            assert f"port {self.port} is taken" in self.log, f"the relay did not start:\n{self.log[-4000:]}"
+
+    def _started(self, port: int) -> bool:
+        self.port = port
         arguments = ["serve", "--port", str(self.port), "--data", str(self.data), *self.options]
         environment = _environment(self.environment)
         self._process = forked.start(arguments, environment, self._log, anew=not self.is_forked)
@@ -65,9 +69,10 @@ class Relay:
         while not self._alive():
             if not self._process.is_alive() or time.monotonic() > deadline:
                 self.kill()
-                raise AssertionError(f"the relay did not start:\n{self.log[-4000:]}")
+                return False
             time.sleep(_POLL_SECONDS)
         assert self._process.is_alive(), "another server answers on this port"
+        return True
 
     def _alive(self) -> bool:
         try:
