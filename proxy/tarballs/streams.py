@@ -23,6 +23,8 @@ _MOST_FOLD = 2000  # how far anything may expand beyond those; gzip compresses a
 _MOST_STREAMS = 10_000  # one after the other, of any size; beginning one takes some 20 µs
 _LEAST_STREAM = 4096  # plain bytes in each, on average, if there are more
 _MAGIC = 6  # bytes; the longest of those below
+_MARK = b"the end of zstd!"
+_MARK_FRAME = zstandard.ZstdCompressor().compress(_MARK)
 
 
 class Readable(Protocol):
@@ -124,20 +126,12 @@ class _Decompressed:
 
     def __init__(self, name: str, source: Begun, work: Work) -> None:
         self._name = name
-        self._plain: Readable
-        if name == "zstd":
-            decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-            self._plain = decompressor.stream_reader(cast("IO[bytes]", source), _CHUNK, read_across_frames=True)
-        else:
-            self._plain = _Inflated(name, source)
+        self._plain: Readable = _Frames(source) if name == "zstd" else _Inflated(name, source)
         self._work = work
 
     def read(self, size: int, /) -> bytes:
         """Return 1 to `size` plain bytes, or none at the end."""
-        try:
-            found = self._plain.read(size)
-        except zstandard.ZstdError as error:
-            raise TarballInvalid(f"the zstd stream cannot be read: {_reason(error)}") from error
+        found = self._plain.read(size)
         self._work.add(len(found), f"{self._name} stream")
         return found
 
@@ -150,6 +144,50 @@ def _reason(error: Exception) -> str:
     if "Memory usage limit" in text:
         return "it needs more than 40 MiB of memory; compress it with xz -8 at most"
     return text
+
+
+class _Marked:
+    """A source and, after its end, one more frame of zstd."""
+
+    def __init__(self, source: Readable) -> None:
+        self.is_over = False
+        self._source = source
+
+    def read(self, size: int, /) -> bytes:
+        """Return 1 to `size` bytes, or none at the end."""
+        if self.is_over:
+            return b""
+        found = self._source.read(size)
+        self.is_over = not found
+        return found or _MARK_FRAME
+
+
+class _Frames:
+    """Frames of zstd, one after the other.
+
+    The library takes a frame that breaks off for one that has ended. What is in the frame that is added comes out only
+    if the one before it has ended.
+    """
+
+    def __init__(self, source: Readable) -> None:
+        self._source = _Marked(source)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+        self._plain = decompressor.stream_reader(cast("IO[bytes]", self._source), _CHUNK, read_across_frames=True)
+        self._last = b""  # plain bytes that may be the mark
+
+    def read(self, size: int, /) -> bytes:
+        """Return 1 to `size` plain bytes, or none at the end."""
+        found = self._last
+        try:
+            while len(found) <= len(_MARK) and (more := self._plain.read(size)):
+                found += more
+        except zstandard.ZstdError as error:
+            how = "ends too early" if self._source.is_over else f"cannot be read: {_reason(error)}"
+            raise TarballInvalid(f"the zstd stream {how}") from error
+        if len(found) <= len(_MARK) and found != _MARK:
+            raise TarballInvalid("the zstd stream ends too early")
+        self._last = found[-len(_MARK) :]
+        return found[: -len(_MARK)]
 
 
 class _Inflated:

@@ -4,6 +4,7 @@ import gzip
 import io
 import lzma
 import os
+import struct
 
 import pytest
 import zstandard
@@ -45,12 +46,21 @@ def test_what_was_compressed_comes_back_however_it_is_cut(content: bytes, kind: 
     assert everything(plain(Drops(compressed, most)), 100) == content * times
 
 
-@pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz"])
-def test_a_stream_that_ends_too_early_is_told(kind: str) -> None:
-    compressed = COMPRESSIONS[kind](os.urandom(10_000))
+BREAKING_OFF = {name: make for name, make in COMPRESSIONS.items() if name != "plain"} | {
+    "zstd with a checksum": zstandard.ZstdCompressor(write_checksum=True).compress,
+    "zstd to be skipped": lambda content: struct.pack("<II", 0x184D2A50, len(content)) + content,
+}
 
-    with pytest.raises(TarballInvalid, match=f"the {kind} stream ends too early"):
-        everything(plain(io.BytesIO(compressed[:-9])))
+
+@given(st.sampled_from(sorted(BREAKING_OFF)), st.binary(max_size=5000), st.integers(0, 2), st.data())
+def test_a_stream_that_ends_too_early_is_told_wherever_it_ends(
+    kind: str, content: bytes, whole: int, data: st.DataObject
+) -> None:
+    compressed = BREAKING_OFF[kind](content)
+    cut = data.draw(st.integers(6, len(compressed) - 1))
+
+    with pytest.raises(TarballInvalid, match=f"the {kind.partition(' ')[0]} stream ends too early"):
+        everything(plain(Drops(compressed * whole + compressed[:cut], 500)), 100)
 
 
 @pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz", "zstd"])
