@@ -35,11 +35,11 @@ class ReplacedArchives:
         held = self._held + [_Held(each, time.monotonic()) for each in archives]
         self._held = sorted(held, key=lambda each: (each.asked, each.used))[-self._most :]
 
-    def find(self, name: Name, digest: Digest) -> Archive | None:
-        """Return an archive of a repository that has this content."""
+    def find(self, digest: Digest, name: Name | None = None) -> Archive | None:
+        """Return an archive, of a repository or of any, that has this content."""
         self._drop_unused()
         for held in self._held:
-            if held.archive.name == name and held.archive.has(digest):
+            if name in {None, held.archive.name} and held.archive.has(digest):
                 held.used, held.asked = time.monotonic(), True
                 return held.archive
         return None

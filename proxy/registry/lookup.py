@@ -62,7 +62,7 @@ class Lookup:
             archive = await (self.catalog.find_cached if known or other else self.catalog.find)(name, digest)
         except UnreadableArtifact as error:
             archive, problem = None, error
-        archive = archive or self.catalog.lingering.find(name, digest)
+        archive = archive or self.catalog.lingering.find(digest, name)
         if blob := (archive and archive.blob(digest)) or other:
             cached = None if blob.source.is_local or blob.media_type else await self.spool.find(digest)
             return cached or blob
@@ -85,7 +85,8 @@ class Lookup:
             for archive in await archives():
                 if blob := archive.blob(digest):
                     return blob
-        return None
+        replaced = self.catalog.lingering.find(digest)  # by the tag from which it was mounted
+        return replaced.blob(digest) if replaced else None
 
     async def sent(self, name: Name, digest: Digest) -> Blob | None:
         """Return content that a client need not send, since its repository has it; None if it has to be sent.

@@ -382,6 +382,20 @@ async def test_a_mounted_blob_outlives_that_of_its_source(relay: Relay) -> None:
     assert (await relay.ask("GET", f"/v2/other/blobs/{DIGEST}")).body == CONTENT
 
 
+async def test_a_mounted_blob_outlives_a_move_of_the_tag_it_came_from(relay: Relay) -> None:
+    config = b"{}"
+    await relay.push_blob(config, "other")
+    await relay.push_image("v1", layers=[CONTENT])
+    await mount(relay, DIGEST, **{"from": "app"})
+
+    await relay.push_image("v1", layers=[b"another layer"])
+
+    assert (await head(relay, DIGEST, "other")).status == 200
+    assert (await mount(relay, DIGEST, "third", **{"from": "app"})).status == 201  # "app" has it for a while
+    await relay.push(pushed_image(config, CONTENT), "v1", name="other")
+    assert (await relay.ask("GET", f"/v2/other/blobs/{DIGEST}")).body == CONTENT
+
+
 async def test_a_mounted_blob_outlives_the_image_it_came_from(relay: Relay) -> None:
     await relay.push_image("v1", layers=[CONTENT])
     config = b"{}"

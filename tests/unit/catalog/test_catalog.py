@@ -76,7 +76,7 @@ async def test_what_is_not_there_does_not_answer(desk: Desk) -> None:
     assert await desk.catalog.resolve_tag(APP, V2) is None
     assert await desk.catalog.resolve_tag(Name.parse("other"), V1) is None
     assert await desk.catalog.find(APP, Digest.of(b"?")) is None
-    assert desk.catalog.lingering.find(APP, Digest.of(b"?")) is None
+    assert desk.catalog.lingering.find(Digest.of(b"?"), APP) is None
     archive = await desk.catalog.resolve_tag(APP, V1)
     assert archive is not None
     assert archive.blob(Digest.of(b"?")) is None
@@ -278,9 +278,9 @@ async def test_a_replaced_archive_lingers_for_those_who_pull_from_it(desk: Desk)
     assert await desk.answering() == new.digest
     assert [archive.index.root for archive in await desk.catalog.archives_in(APP)] == [new.digest]
     assert await plain(reader) == b"old layer"
-    lingering = desk.catalog.lingering.find(APP, old.digest)
+    lingering = desk.catalog.lingering.find(old.digest, APP)
     assert lingering is not None
-    assert desk.catalog.lingering.find(Name.parse("other"), old.digest) is None
+    assert desk.catalog.lingering.find(old.digest, Name.parse("other")) is None
 
 
 async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(tmp_path: Path)
     old = await desk.push_image(b"old layer")
     await desk.push_image(b"new layer")
 
-    assert desk.catalog.lingering.find(APP, old.digest) is None
+    assert desk.catalog.lingering.find(old.digest, APP) is None
     assert len(desk.catalog.lingering) == 0
 
 
