@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -23,6 +24,13 @@ def ensure_home() -> None:
         os.environ["HOME"] = "/"  # noqa: TID251 - of this process alone
 
 
+def ensure_streams() -> None:
+    """Put nothing in the place of standard streams that are closed: the next file would be opened there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - as long as the process
+
+
 def spare_loopback_from_proxies() -> None:
     """Let no proxy of the environment be asked for this machine: HTTP_PROXY is often set without NO_PROXY."""
     given = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))  # noqa: TID251 - as urllib does
@@ -39,7 +47,7 @@ def parse_hosts(text: str) -> tuple[str, ...]:
     """Return addresses separated by commas; `localhost` is both loopback addresses. Raise ValueError."""
     hosts: list[str] = []
     for part in text.split(","):
-        word = part.strip().removeprefix("[").removesuffix("]")
+        word = _unbracketed(part.strip())
         try:
             hosts += HOSTS if word == "localhost" else [str(ipaddress.ip_address(word))]
         except ValueError as error:
@@ -51,7 +59,7 @@ def parse_hosts(text: str) -> tuple[str, ...]:
 def parse_port(text: str) -> int:
     """Return a port. Raise ValueError."""
     if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > _LAST_PORT:
-        raise ValueError(_apart(text) or f"{text[:60]!r} is not a port; write for example 5000")
+        raise ValueError(_apart(text) or f"{text[:60]!r} is not a port; write a number up to 65535, such as 5000")
     return int(text)
 
 
@@ -65,6 +73,11 @@ def parse_relay(text: str) -> str:
         if named is None or named[3] or word[:1] == "[" or re.fullmatch(r"[\d.]+", word):
             raise ValueError(_apart(word) or f"{word[:60]!r} is not a host; write for example localhost") from None
         return word
+
+
+def _unbracketed(text: str) -> str:
+    """Return an address of IPv6 without the brackets around it."""
+    return text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
 
 
 def _apart(text: str) -> str:
@@ -82,7 +95,7 @@ def parse_places(text: str) -> tuple[str, ...]:
     places: list[str] = []
     for word in filter(None, (part.strip() for part in text.lower().split(","))):
         try:
-            places.append(str(ipaddress.ip_address(word.removeprefix("[").removesuffix("]"))))
+            places.append(str(ipaddress.ip_address(_unbracketed(word))))
         except ValueError:
             if not _PLACE.fullmatch(word):
                 raise ValueError(f"{word[:60]!r} is not a host or host:port; write for example gitea:3000") from None
@@ -147,4 +160,5 @@ def unreached(place: Found, *, unknown: bool) -> str:
     if unknown:
         return f"there is no host {place.host!r}, which {place.said[0]} names"
     check = f"check {' and '.join(place.said)}" if place.said else "say where it is: --host, --port"
-    return f"no relay answers at {place.host} port {place.port}; start it with: image-relay serve, or {check}"
+    start = f"image-relay serve{f' --port {place.port}' if place.port != PORT else ''}"
+    return f"no relay answers at {place.host} port {place.port}; start it with: {start}, or {check}"

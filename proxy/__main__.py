@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from config.address import ENVIRONMENT, Found, ensure_home, find_relay, unreached
+from config.address import ENVIRONMENT, Found, ensure_home, ensure_streams, find_relay, unreached
 from config.commands import COMMANDS, MEANT, parse
 from proxy import collecting
 
@@ -23,8 +23,28 @@ _SETTLED = 10  # seconds after which a relay has started, and is not asked every
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exit status 0 if it did its work, 1 if it could not, 2 if it was not understood."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
     ensure_home()
+    ensure_streams()
+    collecting.pause()  # until all is imported
+    try:
+        try:
+            run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        _fail("interrupted", status=130)
+    except OSError as error:  # whatever else can fail is a sentence by now
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush must not fail
+        if not isinstance(error, BrokenPipeError):  # the reader has enough, as in `image-relay list | head`
+            _fail(f"cannot write to standard output: {error.strerror or error}")
+    finally:
+        collecting.resume()
+
+
+def run(arguments: list[str]) -> None:
+    """Run the command that is named first, by default `serve`."""
     if arguments == ["--version"]:
         from proxy.version import version
 
@@ -33,30 +53,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = "serve" if arguments or not sys.stdout.isatty() else "help"  # a person who tries it wants to know
     if arguments and not arguments[0].startswith("-"):
         command = arguments.pop(0)
+    if command == "help":
+        command, arguments = arguments[0] if arguments else "serve", ["--help"]
     if command not in COMMANDS:
         from difflib import get_close_matches
 
         near = [MEANT[command]] if command in MEANT else get_close_matches(command, COMMANDS, n=1)
         advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}; serve is the default"
         _fail(f"there is no command {command[:40]!r}; {advice}", status=2)
-    if command == "help":
-        command, arguments = arguments[0] if arguments and arguments[0] in COMMANDS else "serve", ["--help"]
-    collecting.pause()  # until all is imported
-    try:
-        {"serve": _serve, "health": _health}.get(command, partial(_ask, command))(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has enough, as in `image-relay list | head`: the last flush must not fail
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    finally:
-        collecting.resume()
+    {"serve": _serve, "health": _health}.get(command, partial(_ask, command))(arguments)
 
 
 def _fail(*sentences: str, status: int = 1) -> NoReturn:
+    from contextlib import suppress
+
     from proxy.text import safe_text
 
-    sys.stdout.flush()  # what was done comes before what was not
+    with suppress(OSError):  # which is told at the end
+        sys.stdout.flush()  # what was done comes before what was not
     for sentence in sentences:
         print(f"image-relay: {safe_text(sentence)}", file=sys.stderr)
     sys.exit(status)
@@ -136,7 +150,7 @@ def _health(arguments: Sequence[str]) -> None:
     except (OSError, HTTPException) as error:
         _fail(unreached(place, unknown=isinstance(error, gaierror)))
     if answer.status != 200:  # noqa: PLR2004 - HTTP's "OK"
-        _fail(f"what answers at {where} says {answer.status}")
+        _fail(f"what answers at {where} is no image-relay, or of another version ({answer.status})")
     if chosen.slow_probe and json.loads(body).get("uptime", 0) >= _SETTLED:  # an engine asks often during the start
         sleep(chosen.slow_probe)
 
@@ -157,12 +171,13 @@ def _ask(command: str, arguments: Sequence[str]) -> None:
     password = settings.password.get_secret_value() if settings.password else None
     try:
         to_do = work(command, Place(found, password), chosen)
-        collecting.resume()
+    except CommandFailed as error:
+        _fail(str(error), *error.advice, status=2)
+    collecting.resume()
+    try:
         asyncio.run(to_do)
     except CommandFailed as error:
         _fail(str(error), *error.advice)
-    except KeyboardInterrupt:
-        _fail("interrupted", status=130)
 
 
 if __name__ == "__main__":

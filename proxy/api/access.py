@@ -67,7 +67,7 @@ def password(secret: str, public_host: Callable[[], str]) -> Middleware:
 
     `public_host` gives the host under which a client logs in, once it is known.
     """
-    expected = secret.encode()
+    expected = secret.encode(errors="surrogateescape")  # bytes of the environment that are no text
 
     @web.middleware
     async def check_password(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -67,7 +67,7 @@ class RelayClient:
 
     async def __aenter__(self) -> Self:
         password = self._place.password
-        login = "Basic " + b64encode(f"relay:{password}".encode()).decode()
+        login = "Basic " + b64encode(f"relay:{password}".encode(errors="surrogateescape")).decode()
         headers = {"Authorization": login} if password is not None else {}
         patience = aiohttp.ClientTimeout(total=self._patience, sock_connect=_CONNECT)
         self._http = aiohttp.ClientSession(headers=headers, timeout=patience, auto_decompress=False, read_bufsize=AHEAD)
@@ -93,6 +93,8 @@ class RelayClient:
             late = counted(self._patience or 0.0, "second")
             raise CommandFailed(f"the relay at {self._place} has not answered for {late}; its log says why") from error
         except aiohttp.ClientError as error:
+            if isinstance(error.__cause__, CommandFailed):  # of what was to be sent
+                raise error.__cause__ from error
             raise CommandFailed(f"the relay at {self._place} broke off: {in_words(error)}") from error
 
     @asynccontextmanager

@@ -58,16 +58,19 @@ async def send(place: Place, reference: str, file: str) -> None:
         )
     if not await exists(file) and file != _STANDARD:
         raise CommandFailed(f"there is no {file}; save --file sends a tarball, and load --file writes one")
+    if file == _STANDARD and sys.__stdin__ is None:
+        raise CommandFailed("standard input is closed")
+    with _file_troubles(f"cannot read {file}"):
+        size = None if file == _STANDARD else (await stat(file)).st_size
     async with RelayClient(place) as relay:
-        with _file_troubles(f"cannot read {file}"):
-            size = None if file == _STANDARD else (await stat(file)).st_size
-            await _send(relay, reference, shown(f"sending {file}", _read(file), size))
+        await _send(relay, reference, shown(f"sending {file}", _read(file), size))
 
 
 async def _read(file: str) -> AsyncIterator[bytes]:
-    async with aiofiles.open(sys.stdin.fileno() if file == _STANDARD else file, "rb") as opened:
-        while chunk := await opened.read(_CHUNK):
-            yield chunk
+    with _file_troubles(f"cannot read {'standard input' if file == _STANDARD else file}"):
+        async with aiofiles.open(sys.stdin.fileno() if file == _STANDARD else file, "rb") as opened:
+            while chunk := await opened.read(_CHUNK):
+                yield chunk
 
 
 async def _send(relay: RelayClient, reference: str, chunks: AsyncIterator[bytes]) -> None:
@@ -89,9 +92,11 @@ async def write(place: Place, references: Sequence[str], file: str, platform: st
         raise CommandFailed(
             f"{file} is there, and load --file writes a file (save --file sends one); to replace it, add --force"
         )
+    if file == _STANDARD and sys.__stdout__ is None:
+        raise CommandFailed("standard output is closed")
     query = _platform(platform) | {"compression": _COMPRESSIONS.get(ending, "zstd")}
     async with _coming(place, references, query) as chunks:
-        with _file_troubles(f"cannot write to {file}"):
+        with _file_troubles(f"cannot write to {'standard output' if file == _STANDARD else file}"):
             written = await _write(file, chunks)
     if written is not None:
         print(safe_text(f"{', '.join(references)}: {format_size(written)} in {file}"))

@@ -57,10 +57,11 @@ class Relay:
         """Start on a free port, another one if that is taken meanwhile, and wait until `/v2/` answers 200."""
         assert self._process is None, "it is running already"
         self.data.mkdir(parents=True, exist_ok=True)
-        while not self._started(free_port()):
+        while not self.attempt(free_port()):
             assert f"port {self.port} is taken" in self.log, f"the relay did not start:\n{self.log[-4000:]}"
 
-    def _started(self, port: int) -> bool:
+    def attempt(self, port: int) -> bool:
+        """Start on a port; return whether that worked."""
         self.port = port
         arguments = ["serve", "--port", str(self.port), "--data", str(self.data), *self.options]
         environment = _environment(self.environment)

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from config.address import Found
 from proxy.__main__ import main
+from proxy.api.server import bind_all, listen
 from proxy.commands.engine import engine
-from proxy.commands.relay import CommandFailed
+from proxy.commands.relay import CommandFailed, Place, RelayClient
 from proxy.runtime.tasks import run_in_thread
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -104,10 +106,16 @@ async def test_an_engine_that_breaks_off_an_answer_is_told_in_words(at: Path) ->
         request.transport.abort()
         return response
 
-    async with played(broken, at):
-        with pytest.raises(CommandFailed, match="engine of DOCKER_HOST broke off: the connection broke in the middle"):
+    what = "engine of DOCKER_HOST broke off: the connection broke in the middle"
+    async with played(broken, at), listen(web.Application(), bind_all(["127.0.0.1"], 0)) as port:
+        with pytest.raises(CommandFailed, match=what):
             async with engine() as docker:
                 assert [chunk async for chunk in docker.saved("app:v1")]
+        place = Place(Found("127.0.0.1", port), None)
+        async with engine() as docker, RelayClient(place) as relay:
+            with pytest.raises(CommandFailed, match=what):  # and not of the relay, to which it was on its way
+                async with relay.ask("PUT", "/relay/images/app:v1", data=docker.saved("app:v1")):
+                    pass
 
 
 async def test_a_tarball_that_breaks_off_is_not_blamed_on_the_engine(at: Path) -> None:

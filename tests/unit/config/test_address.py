@@ -23,7 +23,7 @@ def test_addresses_are_read_once_each_and_in_order(text: str, hosts: tuple[str, 
     assert address.parse_hosts(text) == hosts
 
 
-@pytest.mark.parametrize("text", ["", "relay", "127.0.0.1,", "1.2.3"])
+@pytest.mark.parametrize("text", ["", "relay", "127.0.0.1,", "1.2.3", "[::1", "::1]", "[[::1]]"])
 def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not an address; write for example 127\.0\.0\.1,::1"):
         address.parse_hosts(text)
@@ -43,7 +43,9 @@ def test_hosts_of_others_are_read_once_each_and_in_lower_case(text: str, places:
     assert address.parse_places(text) == places
 
 
-@pytest.mark.parametrize("text", ["http://gitea:3000", "gitea/", "*.example", "me@gitea", "gitea:", "gitea.", "a b"])
+@pytest.mark.parametrize(
+    "text", ["http://gitea:3000", "gitea/", "*.example", "me@gitea", "gitea:", "gitea.", "a b", "[::1"]
+)
 def test_what_is_no_host_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a host or host:port; write for example gitea:3000"):
         address.parse_places(text)
@@ -111,11 +113,11 @@ def test_the_options_of_a_command_win_and_their_host_may_be_a_name(host: str, re
 
 @pytest.mark.parametrize("port", ["http", "", "-1", "65536", "99999999", "٣"])
 def test_what_is_no_port_is_refused(port: str) -> None:
-    with pytest.raises(ValueError, match="is not a port; write for example 5000"):
+    with pytest.raises(ValueError, match="is not a port; write a number up to 65535, such as 5000"):
         address.find_relay(None, None, {"RELAY_PORT": port})
 
 
-@pytest.mark.parametrize("host", ["", "a/b", "1.2.3", "[relay]", "a b", "relay:", "127.0.0.1,relay"])
+@pytest.mark.parametrize("host", ["", "a/b", "1.2.3", "[::1", "[relay]", "a b", "relay:", "127.0.0.1,relay"])
 def test_what_is_no_host_of_a_relay_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match=f"{re.escape(repr(host))} is not a host; write for example localhost"):
         address.find_relay(host, None, {})
