@@ -30,9 +30,16 @@ def seconds(text: str) -> float:
         raise ArgumentTypeError(f"{text[:40]!r} {error}") from None
 
 
+def filled(text: str) -> str:
+    """Return the value of an option. Raise ArgumentTypeError if it is empty, as of a variable that was never set."""
+    if not text:
+        raise ArgumentTypeError("is empty; give it a value or leave it out")
+    return text
+
+
 PLACE = {
-    "--host": {"help": "host of the relay, a name or an address; by default RELAY_HOST"},
-    "--port": {"help": "port of the relay; by default RELAY_PORT (for a password, set RELAY_PASSWORD)"},
+    "--host": {"type": filled, "help": "host of the relay, a name or an address; by default RELAY_HOST"},
+    "--port": {"type": filled, "help": "port of the relay; by default RELAY_PORT (for a password, set RELAY_PASSWORD)"},
 }
 _LOCAL = "an image of the engine, such as app:v1; =REF stores it under another name"
 _SENT = "send this tarball instead (- for standard input), under the given name or else under its own names"
@@ -55,14 +62,17 @@ COMMANDS = {
     ),
     "save": Command(
         "Send images of the container engine, or a tarball, to a relay.",
-        {"references": {"metavar": "LOCAL[=REF]", "nargs": "*", "help": _LOCAL}, "--file": {"help": _SENT}},
+        {
+            "references": {"metavar": "LOCAL[=REF]", "nargs": "*", "help": _LOCAL},
+            "--file": {"type": filled, "help": _SENT},
+        },
     ),
     "load": Command(
         "Load images of a relay into the container engine, or write a tarball.",
         {
             "references": {"metavar": "REF[=LOCAL]", "nargs": "+", "help": _REF},
-            "--file": {"help": _WRITTEN},
-            "--platform": {"help": _PLATFORM},
+            "--file": {"type": filled, "help": _WRITTEN},
+            "--platform": {"type": filled, "help": _PLATFORM},
             "--force": {"action": "store_true", "help": "replace the file if it is there already"},
         },
     ),

@@ -22,6 +22,8 @@ from config.settings import PREFIX, Settings
 _OF_NUMBERS = frozenset(
     {"int_parsing", "int_from_float", "float_parsing", "finite_number", "greater_than_equal", "less_than_equal"}
 )
+_OF_SIZES = frozenset({"byte_size", "byte_size_unit"})
+_SECONDS = frozenset({"wait", "settle_seconds"})
 _SECRET = frozenset({"password", "upstream_auth"})
 _ABOUT = "An OCI registry whose storage is one loadable tarball per image."
 _EPILOG = """\
@@ -51,7 +53,9 @@ def read(
         return Settings(**given), remarks
     except ValidationError as error:  # without a default that was to be derived from a mistaken value
         mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
-        raise SettingsInvalid(list(map(_sentence, mistakes))) from None  # the cause would show the password
+        raise SettingsInvalid(
+            list(map(partial(_sentence, given), mistakes))
+        ) from None  # the cause would show the password
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -99,16 +103,19 @@ def _unknown(name: str, kind: str, known: Sequence[str]) -> str:
     return f"{name} is not {'an' if kind == 'option' else 'a'} {kind} of image-relay; {advice}"
 
 
-def _sentence(mistake: ErrorDetails) -> str:
+def _sentence(given: Mapping[str, Any], mistake: ErrorDetails) -> str:
     """Write which setting has which value, and what it should be; of a number that has limits, both of them."""
-    name, value = str(mistake["loc"][0]), mistake["input"]
+    name = str(mistake["loc"][0])
+    value = given.get(name, mistake["input"])
     value = ",".join(map(str, value)) if isinstance(value, list) else value
     field = Settings.named().get(name)
     limits = {type(each): each for each in field.metadata} if field else {}
     least, most = limits.get(Ge), limits.get(Le)
     reason = re.sub(r"^(Value error,|Input) ", "", mistake["msg"])
     if mistake["type"] in _OF_NUMBERS and least and most:
-        reason = f"should be a number from {least.ge} to {most.le}"
+        reason = f"should be a number from {least.ge} to {most.le}{' seconds' if name in _SECONDS else ''}"
+    if mistake["type"] in _OF_SIZES:
+        reason = "should be a size such as 512MiB or 4GiB"
     shown = f" is {str(value)[:60]!r}:" if value and name not in _SECRET else ""
     return f"{_variable(name)} ({_option(name)}){shown} {reason}"
 
@@ -134,6 +141,8 @@ class _Parser(ArgumentParser):
             raise SettingsInvalid([message])
         if match[1] in COMMANDS:
             raise SettingsInvalid([f"put the command first: image-relay {match[1]} [options]"])
+        if not match[1].startswith("-"):
+            raise SettingsInvalid([f"serve takes no names, and {match[1][:40]!r} is no option"])
         known = [_option(field) for field in Settings.named()]
         raise SettingsInvalid([_unknown(match[1].partition("=")[0], "option", known)])
 

@@ -101,6 +101,8 @@ class DirectoryStore:
         except OSError as error:
             if error.errno is None:  # not of this disk: the body has failed
                 raise
+            if isinstance(error, IsADirectoryError):
+                raise StoreRefused(f"{name + SUFFIX} is a folder in {self._root}; remove it and push again") from error
             raise StoreRefused(trouble(self._root, error)) from error
         finally:
             with suppress(OSError):  # the failure before this one is told; the next start removes the rest

@@ -148,7 +148,8 @@ def _understood(at: Endpoint) -> Iterator[None]:
     except aiodocker.DockerError as error:
         if error.status != _UNREACHABLE:
             raise _failure(error.message) from error
-        raise CommandFailed(f"no container engine answers ({at.source}): start it, or use --file") from error
+        tried = at.source if at.source in at.url else f"{at.source}: {at.url}"
+        raise CommandFailed(f"no container engine answers ({tried}): start it, or use --file") from error
     except aiohttp.ClientError as error:
         raise CommandFailed(f"the container engine of {at.source} broke off: {in_words(error)}") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # of an answer with another shape

@@ -20,7 +20,7 @@ _RIGHT = frozenset({"SIZE", "STORED"})
 _STYLES = {"durable": "green", "failed": "bold red", "unreadable": "bold red"}  # anything else is on its way
 _ENDLESS = 10_000  # columns of a line that nobody looks at
 _BLIND = {
-    "none": "images cannot be read: the relay has no session yet",
+    "none": "images cannot be read: the relay has no session yet, which the action OWNER/image-relay@v1 hands over",
     "expired": "images cannot be read: the session of the relay has expired",
 }
 

@@ -1,6 +1,7 @@
 """`wait`: wait until images are there, for jobs that run beside the one that pushes them."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from itertools import chain, repeat
@@ -29,7 +30,7 @@ async def wait(place: Place, references: Sequence[str], seconds: float, least: f
                     reason = "" if problem == told else f": {problem}"
                     raise CommandFailed(f"{reference} did not appear within {counted(seconds, 'second')}{reason}")
                 if problem != told:
-                    print(safe_text(f"waiting for {reference}: {problem}"), flush=True)
+                    print(safe_text(f"waiting for {reference}: {problem}"), file=sys.stderr)
                     told = problem
                 await asyncio.sleep(min(next(pauses), left))
             print(safe_text(f"{reference} is there"))

@@ -153,7 +153,9 @@ def chosen(found: list[Image], wanted: Reference | None, relay: str) -> list[tup
     if wanted is None:
         if named := [(image, names) for image, names in called if names]:
             return named
-        raise TarballInvalid("no image in the tarball has a name: send it to /relay/images/<name>:<tag>")
+        raise TarballInvalid(
+            "no image in the tarball has a name: give it one (save --file FILE app:v1, or PUT /relay/images/app:v1)"
+        )
     if len(found) == 1:
         return [(found[0], [wanted])]
     for image, names in called:

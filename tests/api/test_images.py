@@ -403,7 +403,7 @@ async def test_a_tarball_that_is_no_sound_image_is_refused_and_leaves_nothing(
 
 async def test_a_tarball_without_a_name_needs_one(relay: Relay) -> None:
     assert (await put(relay, tarballs.legacy_save(sample()), "")).message == (
-        "no image in the tarball has a name: send it to /relay/images/<name>:<tag>"
+        "no image in the tarball has a name: give it one (save --file FILE app:v1, or PUT /relay/images/app:v1)"
     )
 
 

@@ -116,7 +116,7 @@ def test_without_an_engine_that_is_told(
 
     said = failed(capsys, relay, "save", "app:v1")
 
-    assert said == "no container engine answers (DOCKER_HOST): start it, or use --file"
+    assert said == f"no container engine answers (DOCKER_HOST: unix://{tmp_path}/none.sock): start it, or use --file"
 
 
 def test_a_folder_is_no_tarball_and_the_message_makes_one_of_it(
@@ -170,7 +170,10 @@ def test_wait_says_why_it_gives_up(relay: Relay, capsys: pytest.CaptureFixture[s
     assert failed(capsys, relay, "wait", "app:v1", "--timeout", "0").startswith(
         "app:v1 did not appear within 0 seconds: app:v1 is not here"
     )
-    assert failed(capsys, relay, "wait", "App", "--timeout", "60").startswith("not a repository name: 'App'")
+    with pytest.raises(SystemExit) as ended:
+        call(relay, "wait", "App", "--timeout", "60")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("image-relay: not a repository name: 'App'")
 
 
 def test_an_image_that_is_damaged_is_never_written_whole(

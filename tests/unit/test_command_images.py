@@ -83,5 +83,5 @@ def test_a_name_that_is_none_ends_a_command_with_one_line(
         main(arguments)
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     assert line.startswith("image-relay: no")

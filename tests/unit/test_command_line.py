@@ -294,7 +294,7 @@ def test_the_help_of_list_has_its_own_options_alone(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("session", "reason"),
     [
-        ("none", "the relay has no session yet"),
+        ("none", "the relay has no session yet, which the action OWNER/image-relay@v1 hands over"),
         ("expired", "the session of the relay has expired"),
         ("of another version", "the log of the relay says why"),
     ],
@@ -314,9 +314,10 @@ async def test_who_gives_up_waiting_says_the_reason_once(capsys: pytest.CaptureF
     async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
         assert await command("wait", "app:v1", "--timeout", "0.1", "--port", str(port)) == 1
 
-    said = capsys.readouterr()
-    assert said.out == "waiting for app:v1: app:v1 is not in this run\n"
-    assert said.err == "image-relay: app:v1 did not appear within 0.1 seconds\n"
+    assert capsys.readouterr() == (
+        "",
+        "waiting for app:v1: app:v1 is not in this run\nimage-relay: app:v1 did not appear within 0.1 seconds\n",
+    )
 
 
 @pytest.mark.parametrize("name", ["list", "health"])
@@ -327,7 +328,7 @@ async def test_without_a_relay_the_message_says_how_to_start_one(
 
     assert capsys.readouterr().err == (
         f"image-relay: no relay answers at 127.0.0.1 port {nothing}; "
-        "start it with: image-relay serve, or check --port\n"
+        f"start it with: image-relay serve --port {nothing}, or check --port\n"
     )
 
 
@@ -399,7 +400,9 @@ async def test_another_service_at_the_port_is_not_healthy(capsys: pytest.Capture
     async with listen(web.Application(), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("health", "--port", str(port)) == 1
 
-    assert capsys.readouterr().err == f"image-relay: what answers at 127.0.0.1 port {port} says 404\n"
+    assert capsys.readouterr().err == (
+        f"image-relay: what answers at 127.0.0.1 port {port} is no image-relay, or of another version (404)\n"
+    )
 
 
 async def test_a_health_check_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,8 +469,9 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert re.fullmatch(r"image-relay \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-def test_an_unknown_command_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("frobnicate", "app:v1") == 2
+@pytest.mark.parametrize("arguments", [("frobnicate", "app:v1"), ("help", "frobnicate")])
+def test_an_unknown_command_says_what_there_is(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
 
     assert capsys.readouterr().err == (
         "image-relay: there is no command 'frobnicate'; "

@@ -53,6 +53,13 @@ async def test_an_artifact_is_a_file_of_that_name(store: DirectoryStore, tmp_pat
     assert (tmp_path / "image-app@v1.tar.zst").read_bytes() == b"onetwo"
 
 
+async def test_a_folder_in_the_place_of_a_file_is_named(store: DirectoryStore, tmp_path: Path) -> None:
+    (tmp_path / "image-app@v1.tar.zst").mkdir()
+
+    with pytest.raises(StoreRefused, match=r"image-app@v1\.tar\.zst is a folder in .*; remove it and push again"):
+        await store.put("image-app@v1", Bytes(b"one"))
+
+
 async def test_while_it_is_written_a_file_has_another_ending(store: DirectoryStore, tmp_path: Path) -> None:
     body = Watched(tmp_path)
 

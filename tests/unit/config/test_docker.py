@@ -138,5 +138,6 @@ def test_a_user_without_a_home_can_use_every_command(tmp_path: Path) -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
     )
 
-    assert ended.stderr == "image-relay: no container engine answers (DOCKER_HOST): start it, or use --file\n"
+    tried = f"DOCKER_HOST: unix://{tmp_path}/none.sock"
+    assert ended.stderr == f"image-relay: no container engine answers ({tried}): start it, or use --file\n"
     assert ended.returncode == 1

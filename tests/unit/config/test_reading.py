@@ -74,7 +74,7 @@ def test_a_variable_that_is_like_nothing_points_to_the_help() -> None:
         (["--prot", "1"], "--prot is not an option of image-relay; did you mean --port?"),
         (["--prot=1", "--x"], "--prot is not an option of image-relay; did you mean --port?"),
         (["--pass", "x"], "--pass is not an option of image-relay; did you mean --password?"),
-        (["push"], "push is not an option of image-relay; image-relay --help shows what there is"),
+        (["push"], "serve takes no names, and 'push' is no option"),
         (["--port", "5076", "list"], "put the command first: image-relay list [options]"),
         (["--port"], "argument --port: expected one argument"),
     ],
@@ -98,14 +98,28 @@ def test_every_mistake_has_its_line_with_name_option_value_and_reason() -> None:
         ("--port", "-1", "0 to 65535"),
         ("--port", "80.5", "0 to 65535"),
         ("--compression-level", "22", "1 to 19"),
-        ("--settle-seconds", "soon", "0 to 3600"),
-        ("--settle-seconds", "nan", "0 to 3600"),
+        ("--settle-seconds", "soon", "0 to 3600 seconds"),
+        ("--settle-seconds", "nan", "0 to 3600 seconds"),
     ],
 )
 def test_a_number_outside_its_limits_names_both_of_them(option: str, value: str, limits: str) -> None:
     (line,) = mistakes(f"{option}={value}")
 
     assert line.endswith(f"({option}) is {value!r}: should be a number from {limits}")
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("7h", "21600"), ("361m", "21600")])
+def test_a_time_is_shown_as_it_was_given(value: str, seconds: str) -> None:
+    expected = (f"RELAY_WAIT (--wait) is {value!r}: should be a number from 0 to {seconds} seconds",)
+
+    assert mistakes("--wait", value) == mistakes(RELAY_WAIT=value) == expected
+
+
+@pytest.mark.parametrize("value", ["-5", "1e999", "much", "3 bananas"])
+def test_what_is_no_size_is_told_with_an_example(value: str) -> None:
+    expected = (f"RELAY_SPOOL_LIMIT (--spool-limit) is {value!r}: should be a size such as 512MiB or 4GiB",)
+
+    assert mistakes(f"--spool-limit={value}") == mistakes(RELAY_SPOOL_LIMIT=value) == expected
 
 
 @pytest.mark.parametrize(
