@@ -118,7 +118,7 @@ class Kitchen:
 
     def here(self, text: str) -> str:
         """Return a text with the registries of this kitchen, for one entry of a matrix, and with the tag `ci`."""
-        names = {PUBLIC_HOST: self.relay.host, "ghcr.io/OWNER": self.elsewhere.host, "${{ matrix.platform }}": "ci"}
+        names = {PUBLIC_HOST: self.relay.host, "ghcr.io/YOUR-ORG": self.elsewhere.host, "${{ matrix.platform }}": "ci"}
         for written, meant in names.items():
             text = text.replace(written, meant)
         return re.sub(rf"({re.escape(self.relay.host)}/app)(:engine)?(?=[,\s])", r"\1:ci", text)

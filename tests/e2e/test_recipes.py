@@ -150,15 +150,15 @@ def test_the_oldest_docker_cannot_pull_zstd_and_says_what_the_page_says(
 _SKOPEO, _REGCTL = blocks("Layers that are not compressed")
 _BY_DOCKER = (
     f"docker pull {PUBLIC_HOST}/app:ci\n"
-    f"docker tag {PUBLIC_HOST}/app:ci ghcr.io/OWNER/app:ci\n"
-    "docker push ghcr.io/OWNER/app:ci\n"
+    f"docker tag {PUBLIC_HOST}/app:ci ghcr.io/YOUR-ORG/app:ci\n"
+    "docker push ghcr.io/YOUR-ORG/app:ci\n"
 )
-_BY_IMAGETOOLS = f"docker buildx imagetools create --tag ghcr.io/OWNER/app:ci {PUBLIC_HOST}/app:ci"
+_BY_IMAGETOOLS = f"docker buildx imagetools create --tag ghcr.io/YOUR-ORG/app:ci {PUBLIC_HOST}/app:ci"
 
 
 @pytest.mark.parametrize(
     ("text", "newer"),
-    [(_SKOPEO, True), (_SKOPEO, False), (f"regctl registry set ghcr.io/OWNER --tls disabled\n{_REGCTL}", True)],
+    [(_SKOPEO, True), (_SKOPEO, False), (f"regctl registry set ghcr.io/YOUR-ORG --tls disabled\n{_REGCTL}", True)],
     ids=["new skopeo", "old skopeo", "regctl"],
 )
 def test_plain_layers_are_compressed_on_their_way_to_another_registry(

@@ -1,4 +1,5 @@
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from proxy.runtime.limits import DEFAULT
 from proxy.spool import sessions, unpack
 from proxy.tarballs import images, streams
 
-PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "settings.md"
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.yml")]
 
 
 def test_the_page_of_settings_has_every_one_with_its_option_and_default() -> None:
@@ -45,3 +48,18 @@ def test_the_page_of_settings_has_the_bounds_of_the_code(what: str) -> None:
     numbers = re.findall(r"\d+(?:,\d{3})*(?: [MG]iB)?", bound)
 
     assert numbers == [each if isinstance(each, str) else f"{each:,}" for each in _BOUNDS[what]]
+
+
+def test_every_page_has_the_version_that_would_be_published_next() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    major = version.partition(".")[0]
+    text = "".join(page.read_text() for page in PAGES)
+
+    assert {*re.findall(r"(?:git tag |git push origin |for `)v(\d+\.\d+\.\d+)", text)} == {version}
+    assert {*re.findall(r"/image-relay:(\d[^`\s]*)", text)} == {version}
+    assert {*re.findall(r"/image-relay@v(\d+)|`v(\d+)` for `v", text)} == {(major, ""), ("", major)}
+
+
+def test_the_account_of_the_reader_has_another_name_than_that_of_the_action() -> None:
+    for page in PAGES:
+        assert not re.findall(r"ghcr\.io/OWNER/(?!image-relay)\S*", page.read_text())
