@@ -49,7 +49,8 @@ def ended(
 ) -> tuple[int, str]:
     """Run a command, and return its exit status and what it said on standard error."""
 
-    def close() -> None:
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which shells let programs in the background ignore
         for each in closed:
             os.close(each)
 
@@ -59,7 +60,7 @@ def ended(
         env=os.environ | {"RELAY_PORT": str(relay.port), "PYTHONUNBUFFERED": ""},
         stdout=output,
         stderr=subprocess.PIPE,
-        preexec_fn=close,
+        preexec_fn=prepare,
         timeout=60,
         check=False,
     )
