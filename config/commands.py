@@ -39,7 +39,7 @@ def filled(text: str) -> str:
 
 PLACE = {
     "--host": {"type": filled, "help": "host of the relay, a name or an address; by default RELAY_HOST"},
-    "--port": {"type": filled, "help": "port of the relay; by default RELAY_PORT (for a password, set RELAY_PASSWORD)"},
+    "--port": {"type": filled, "help": "port of the relay; by default RELAY_PORT"},
 }
 _LOCAL = "an image of the engine, such as app:v1; =REF stores it under another name"
 _SENT = "send this tarball instead (- for standard input), under the given name or else under its own names"
@@ -118,7 +118,8 @@ _MEANT_OPTIONS = dict.fromkeys(("-o", "--output", "-i", "--input", "-f"), "--fil
 def parse(command: str, arguments: Sequence[str]) -> Namespace:
     """Return the arguments of a command other than serve; mistakes, and `--help`, are printed and end the process."""
     known = COMMANDS[command]
-    parser = ArgumentParser(prog=f"image-relay {command}", description=known.about, allow_abbrev=False)
+    login = None if command == "health" else "If the relay has a password, set RELAY_PASSWORD."
+    parser = ArgumentParser(prog=f"image-relay {command}", description=known.about, epilog=login, allow_abbrev=False)
     for name, details in {**known.arguments, **PLACE}.items():
         parser.add_argument(name, **details)
     chosen, unknown = parser.parse_known_args(arguments)

@@ -53,9 +53,8 @@ def read(
         return Settings(**given), remarks
     except ValidationError as error:  # without a default that was to be derived from a mistaken value
         mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
-        raise SettingsInvalid(
-            list(map(partial(_sentence, given), mistakes))
-        ) from None  # the cause would show the password
+        # the cause would show the password
+        raise SettingsInvalid(list(map(partial(_sentence, given), mistakes))) from None
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:

@@ -94,7 +94,7 @@ class RelayClient:
             raise CommandFailed(f"the relay at {self._place} has not answered for {late}; its log says why") from error
         except aiohttp.ClientError as error:
             if isinstance(error.__cause__, CommandFailed):  # of what was to be sent
-                raise error.__cause__ from error
+                raise error.__cause__ from None
             raise CommandFailed(f"the relay at {self._place} broke off: {in_words(error)}") from error
 
     @asynccontextmanager
