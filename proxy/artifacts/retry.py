@@ -78,7 +78,12 @@ def retry_after(headers: Mapping[str, str], absent: float = 0.0, longest: float 
     if text.isascii() and text.isdigit():
         return min(float(text), longest)
     until = moment(text)
-    return max(0.0, min((until - datetime.now(UTC)).total_seconds(), longest)) if until else absent
+    return max(0.0, min((until - server_time(headers)).total_seconds(), longest)) if until else absent
+
+
+def server_time(headers: Mapping[str, str]) -> datetime:
+    """Return what time it is by the clock of who sent an answer, which the times in it are of; else by our own."""
+    return moment(headers.get("Date", "")) or datetime.now(UTC)
 
 
 def moment(text: str) -> datetime | None:

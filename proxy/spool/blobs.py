@@ -31,7 +31,7 @@ class Blobs:
         self._blobs: dict[Digest, Entry] = {}
         self._verification = Verification()
         self._files: WeakValueDictionary[Digest, LocalFile] = WeakValueDictionary()  # that somebody reads
-        self._links: dict[Name, dict[Digest, float]] = {}
+        self._links: dict[Name, dict[Digest, float]] = {}  # since when, in monotonic seconds: clocks are set, or stop
         self._set_aside: dict[Name, dict[Digest, float]] = {}  # links of an earlier process
         self._cache_limit = cache_limit  # bytes of blobs that are in artifacts already
         self._cached: OrderedDict[Digest, None] = OrderedDict()  # blobs that no link needs, least recently used first
@@ -48,7 +48,8 @@ class Blobs:
             else:
                 await run_in_thread(path.unlink)
         for path, name, digest in await run_in_thread(files_of_repositories, self.root / "links"):
-            self._set_aside.setdefault(name, {})[digest] = (await run_in_thread(path.stat)).st_mtime
+            age = max(0.0, time.time() - (await run_in_thread(path.stat)).st_mtime)
+            self._set_aside.setdefault(name, {})[digest] = time.monotonic() - age
         async with self._changing:
             await self._drop(list(self._blobs))
 
@@ -69,7 +70,7 @@ class Blobs:
 
     async def expire(self, needed: Callable[[Name], Collection[Digest]]) -> None:
         """Remove blobs that no manifest claimed in time, except what each repository still needs."""
-        old = time.time() - self._limits.unclaimed_kept
+        old = time.monotonic() - self._limits.unclaimed_kept
         for name, links in list(self._links.items()):
             kept = needed(name)
             await self.unlink(name, [d for d, since in links.items() if since < old and d not in kept])
@@ -166,7 +167,7 @@ class Blobs:
         """Keep a blob for another while: somebody who asks for it is about to name it in a manifest."""
         links = self._links.get(name, {})
         if digest in links:  # else it was taken away while somebody looked
-            links[digest] = time.time()
+            links[digest] = time.monotonic()
 
     async def link(self, name: Name, digest: Digest) -> None:
         """Let a repository see a blob, wherever its bytes are."""
@@ -176,7 +177,7 @@ class Blobs:
 
     async def _link(self, name: Name, digest: Digest) -> None:
         await run_in_thread(touch, self._link_path(name, digest))
-        self._links.setdefault(name, {})[digest] = time.time()
+        self._links.setdefault(name, {})[digest] = time.monotonic()
         self._cached.pop(digest, None)
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:

@@ -19,7 +19,7 @@ from yarl import URL
 from proxy.artifacts.actions.http import bearer, read_bounded
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.outages import Outages
-from proxy.artifacts.retry import RetryableError, is_retryable, retry
+from proxy.artifacts.retry import RetryableError, is_retryable, retry, server_time
 from proxy.events import EventBus, Retried
 from proxy.runtime.limits import Timeouts
 from proxy.runtime.patience import Patience
@@ -56,7 +56,7 @@ class GitHubApi:
     timeouts: Timeouts = field(default_factory=Timeouts)
     events: EventBus = field(default_factory=EventBus)
     largest: int = 16 * 1024 * 1024
-    _blocked_until: float = float("-inf")  # by the clock of `time.time`
+    _blocked_until: float = float("-inf")  # monotonic seconds
     _random: random.Random = field(default_factory=random.Random)
     _outages: Outages = field(init=False)
 
@@ -89,7 +89,7 @@ class GitHubApi:
 
     def _keep_limit(self) -> float:
         """Give the seconds until GitHub takes requests again; StoreRefused if that is not soon."""
-        wait = max(0.0, self._blocked_until - time.time())
+        wait = max(0.0, self._blocked_until - time.monotonic())
         if wait > _PATIENCE:
             minutes = max(1, round(wait / 60))
             raise StoreRefused(
@@ -115,7 +115,7 @@ class GitHubApi:
             raise RetryableError(in_words(error), unreachable=is_unreachable(error)) from None
         answer = Answer(response.status, response.headers, body)
         if answer.status in _LIMITING and (wait := _limit(answer)) is not None:
-            self._blocked_until = time.time() + wait
+            self._blocked_until = time.monotonic() + wait
             raise RetryableError("it accepts no more requests", self._keep_limit())
         if answer.status != HTTPStatus.FORBIDDEN and is_retryable(answer.status):
             raise RetryableError(f"it answered {answer.status}")
@@ -132,5 +132,5 @@ def _limit(answer: Answer) -> float | None:
     if _SECONDS.fullmatch(after):
         return float(after)
     if headers.get("x-ratelimit-remaining") == "0" and _SECONDS.fullmatch(reset):
-        return max(float(reset) - time.time(), 1.0)
+        return max(float(reset) - server_time(headers).timestamp(), 1.0)
     return _SECONDARY if b"rate limit" in answer.body.lower() else None

@@ -65,10 +65,15 @@ def test_retry_after_is_read_and_bounded(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("zone", ["GMT", "-0000"])
-def test_retry_after_may_be_a_date(zone: str) -> None:
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True).replace("GMT", zone)
+@pytest.mark.parametrize("ahead", [0, -3600, 86_400], ids=str)
+def test_retry_after_may_be_a_date_by_the_clock_of_the_server(zone: str, ahead: int) -> None:
+    now = datetime.now(UTC) + timedelta(seconds=ahead)
+    sent, until = (
+        format_datetime(each, usegmt=True).replace("GMT", zone) for each in (now, now + timedelta(seconds=30))
+    )
 
-    assert 20 < retry_after({"Retry-After": date}) <= 30
+    assert 20 < retry_after({"Retry-After": until, "Date": sent}) <= 30
+    assert ahead or 20 < retry_after({"Retry-After": until}) <= 30
 
 
 async def test_patience_ends_with_the_last_fault() -> None:

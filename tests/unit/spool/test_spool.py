@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -294,6 +295,17 @@ async def test_what_pending_manifests_need_is_never_swept(spool: Spool) -> None:
     assert await read(again) == CONTENT
     assert await again.find(Digest.of(b"unclaimed")) is None
     assert again.pending.needed(APP) == manifest.named
+
+
+async def test_a_clock_that_is_set_makes_no_blob_older(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a laptop which slept in the middle of a push."""
+    await upload(spool)
+    later = time.time() + 24 * 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    await spool.sweep()
+
+    assert await read(spool) == CONTENT
 
 
 async def test_blob_files_that_no_table_knows_are_swept(spool: Spool) -> None:

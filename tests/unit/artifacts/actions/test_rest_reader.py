@@ -2,9 +2,11 @@
 
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -511,6 +513,19 @@ async def test_a_limit_that_has_ended_already_costs_a_second(http: ClientSession
         web.json_response({}, status=429, headers={"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1"}),
         web.json_response({"artifacts": [entry()]}),
     ]
+
+    async with answering(lambda _: answers.pop(0)) as api:
+        assert names(await RestReader(GitHubApi(http, "t", HASTY), Run(api, "octo/relay", "1")).listed()) == ["name1"]
+
+
+async def test_a_limit_ends_by_the_clock_of_the_server(http: ClientSession) -> None:
+    ahead = time.time() + 24 * 3600
+    limited = {
+        "Date": format_datetime(datetime.fromtimestamp(ahead, UTC), usegmt=True),
+        "x-ratelimit-remaining": "0",
+        "x-ratelimit-reset": str(int(ahead) + 1),
+    }
+    answers = [web.json_response({}, status=429, headers=limited), web.json_response({"artifacts": [entry()]})]
 
     async with answering(lambda _: answers.pop(0)) as api:
         assert names(await RestReader(GitHubApi(http, "t", HASTY), Run(api, "octo/relay", "1")).listed()) == ["name1"]
