@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from proxy.oci.digest import Digest
 from proxy.oci.names import Name
 from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, pulled
@@ -59,6 +60,28 @@ async def test_a_mount_makes_known_what_the_other_repository_has(emulate: Emulat
 
     reader = await relays.start(actions, actions.job("reader"))
     assert (await pulled(reader, "v2", "other"))[blobs[1]] == layer
+
+
+@pytest.mark.parametrize("flavour", list(Flavour))
+async def test_what_was_mounted_stays_though_the_tag_of_its_source_moves(
+    emulate: Emulate, relays: Relays, flavour: Flavour
+) -> None:
+    actions = emulate(flavour=flavour)
+    writer = await relays.start(actions)
+    config, layer = b'{"os":"linux","architecture":"amd64"}', noise(MIB)
+    image = await writer.push_image("v1", layers=[layer])
+    blobs = [Digest.of(config), Digest.of(layer)]
+    later = await relays.start(actions, actions.job("deploy"))
+    assert [(await mount(later, digest, "app")).status for digest in blobs] == [201, 201]
+
+    await writer.push_image("v1", layers=[b"another layer"])
+    later.services.lookup.catalog.forget_listing()
+    await later.ask("GET", "/v2/_catalog")
+
+    assert [await head(later, digest, "other") for digest in blobs] == [200, 200]
+    await later.push(image, "v2", name="other")
+    reader = await relays.start(actions, actions.job("reader"))
+    assert (await pulled(reader, "v2", "other"))[str(blobs[1])] == layer
 
 
 async def test_a_whole_push_looks_once_and_a_later_one_again(emulate: Emulate, relays: Relays) -> None:
