@@ -19,7 +19,7 @@ from tests.registry_harness import noise
 from tests.tarballs import Sample, legacy_save, oci_save
 
 LARGE = (2 * WIDTH + 13) * MIB  # of which a block is full before the tarball ends, however many processors frame it
-PATIENT = replace(HASTY, call=20, transfer=30, commit=30, finalize=30, stall=20)  # these are large
+PATIENT = replace(HASTY, call=20, transfer=30, answer=30, commit=30, finalize=30, stall=20)  # these are large
 
 
 def made(*seeds: int) -> Sample:
