@@ -101,6 +101,9 @@ class Reading:
         return then(b"".join(parts))
 
     def _check_range(self, response: "Response", first: int) -> None:
+        is_all = first == 0 and self._total in {None, self._stop} and _length(response) == self._stop
+        if response.status == HTTPStatus.OK and is_all:
+            return
         place, _, total = response.headers.get("Content-Range", "").partition("/")
         is_range = response.status == HTTPStatus.PARTIAL_CONTENT
         if is_range and total not in {"", "*", str(self._total or total)}:

@@ -215,6 +215,22 @@ async def test_a_server_that_gives_no_ranges_is_read_once_as_a_whole(
     assert actions.traffic.calls[kinds.GET_RANGE] <= 3
 
 
+@pytest.mark.parametrize("flavour", [Flavour.GITHUB, Flavour.FORGEJO])
+async def test_who_asks_for_all_needs_no_server_with_ranges(emulate: Emulate, tmp_path: Path, flavour: Flavour) -> None:
+    actions = emulate(flavour=flavour)
+    content = noise(10_000)
+    async with opened(actions, tmp_path) as store:
+        artifact = await store.put("x", Bytes(content))
+    actions.plan.play(kinds.GET_RANGE, RangeIgnored(), times=None)
+    async with opened(actions, tmp_path) as another:
+        source = await another.open(artifact)
+
+        assert await source.read(0, len(content), bytes) == content
+        assert isinstance(source, RemoteFile)
+        assert not source.entire  # no file of this machine is open for it
+    assert actions.traffic.calls[kinds.GET_RANGE] == 1
+
+
 @pytest.mark.parametrize(("fault", "error"), [(Answer(503), StoreRefused), (Answer(404), ArtifactGone)])
 async def test_a_whole_that_can_not_be_read_is_told(
     emulate: Emulate, tmp_path: Path, fault: Answer, error: type[Exception]
