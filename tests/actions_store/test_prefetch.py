@@ -166,7 +166,7 @@ async def test_of_a_server_without_ranges_one_artifact_is_read_ahead_and_no_more
     actions = emulate(flavour=flavour)
     writer = await relays.start(actions)
     for number in range(4):
-        await writer.push_image(f"v{number}", layers=[f"{number}".encode()])
+        await writer.push_image(f"v{number}", layers=[noise(MIB, number)])  # more than one read of its end
     digest = (await writer.get("v3")).json["layers"][0]["digest"]
     later = await relays.start(actions, actions.job("deploy"))
     actions.traffic.reset()
