@@ -180,6 +180,8 @@ class _Frames:
         found = self._last
         try:
             while len(found) <= len(_MARK) and (more := self._plain.read(size)):
+                if not self._source.is_over:  # then the mark is still to come: nothing is copied
+                    return more
                 found += more
         except zstandard.ZstdError as error:
             how = "ends too early" if self._source.is_over else f"cannot be read: {_reason(error)}"
