@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+EMPTY = "is empty; give it a value or leave it out"  # said of an option, and of a setting
+
 
 class Command(NamedTuple):
     """A command: what it does, and its arguments as argparse takes them."""
@@ -33,7 +35,7 @@ def seconds(text: str) -> float:
 def filled(text: str) -> str:
     """Return the value of an option. Raise ArgumentTypeError if it is empty, as of a variable that was never set."""
     if not text:
-        raise ArgumentTypeError("is empty; give it a value or leave it out")
+        raise ArgumentTypeError(EMPTY)
     return text
 
 

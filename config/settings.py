@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, Se
 from pydantic.fields import FieldInfo
 
 from config import address
-from config.commands import parse_time
+from config.commands import EMPTY, parse_time
 
 PREFIX = "RELAY_"
 TRIGGERING = "triggering"  # the run that triggered this one (`on: workflow_run`)
@@ -186,7 +186,7 @@ class Settings(BaseModel):
     @classmethod
     def _check_presence(cls, value: object) -> object:
         if value == "":  # a variable of a CI that was never filled; above all no password where one was meant
-            raise ValueError("is empty; give it a value or leave it out")
+            raise ValueError(EMPTY)
         return value
 
     @field_validator("public_host")
