@@ -1,4 +1,7 @@
-"""What all tests share: how hypothesis searches, a guard against blocking calls, and a disk that is soon full."""
+"""What all tests share: how hypothesis searches, a guard against blocking calls, and a disk that is soon full.
+
+Two options let a second run leave out what has passed in a first one: `--passed-to FILE` and `--without FILE`.
+"""
 
 import inspect
 import os
@@ -36,11 +39,36 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run in which something was skipped, where nothing may be."""
+    """Write down what has passed; fail a run in which something was skipped, where nothing may be."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    file: Path | None = session.config.getoption("passed_to")
+    if file and reporter:
+        file.write_text("".join(f"{report.nodeid}\n" for report in reporter.stats.get("passed", [])), "utf-8")
     if os.environ.get("REQUIRE_TOOLS") == "1" and reporter and reporter.stats.get("skipped"):
         reporter.write_line("REQUIRE_TOOLS=1: nothing may be skipped", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("image-relay")
+    group.addoption("--passed-to", type=Path, metavar="FILE", help="write the tests that pass to this file")
+    group.addoption("--without", type=Path, metavar="FILE", help="leave out the tests that are in this file")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    passed = _passed(config)
+    return [f"left out: {len(passed)} tests that passed before"] if passed else []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    passed = _passed(config)
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
+    items[:] = [item for item in items if item.nodeid not in passed]
+
+
+def _passed(config: pytest.Config) -> set[str]:
+    file: Path | None = config.getoption("without")
+    return set(file.read_text("utf-8").splitlines()) if file else set()
 
 
 @pytest.fixture(autouse=True)

@@ -64,6 +64,20 @@ def test_where_nothing_may_be_skipped_what_is_missing_is_a_failure(tmp_path: Pat
     assert any(f"needs {NODE}" in line for line in said)
 
 
+def test_what_has_passed_is_left_out_of_a_second_run(tmp_path: Path) -> None:
+    environment, passed = bare(tmp_path), tmp_path / "passed"
+    select = ("tests/action/test_node.py", "tests/unit/test_text.py")
+
+    _, first = run(environment, *select, f"--passed-to={passed}")
+    status, second = run(environment, *select, f"--without={passed}")
+
+    count = len(passed.read_text().splitlines())
+    assert status == 0
+    assert f"{count} passed, 2 skipped" in first[-1]
+    assert f"2 skipped, {count} deselected" in second[-1]
+    assert f"left out: {count} tests that passed before" in second
+
+
 def test_the_tests_raise_the_limit_of_open_files_and_skip_where_they_may_not(tmp_path: Path) -> None:
     require_open_files()
     select = ("tests/unit/spool/test_upload.py", "-k", "a_thousand_sessions")
