@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import machine
 from tests.blocking import no_blocking
+from tests.once import Once, sharing
 
 settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("dev"), max_examples=200, print_blob=True)
@@ -78,6 +79,12 @@ def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with no_blocking():
         yield
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Once]:
+    with sharing(tmp_path_factory.getbasetemp()) as once:
+        yield once
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from tests.e2e.bridged import Bridged
 from tests.e2e.clients import run
-from tests.machine import INSTALLS, TOOLS, missing, require
+from tests.machine import HOST_PATH, INSTALLS, TOOLS, missing, require
+from tests.once import Once
 
 ROOT = Path(__file__).parents[2]
 RELAY = "ghcr.io/owner/image-relay"  # as the action names it, with an owner
 BASE = "relay-base"
 JOB = "job-image"
+_REGISTRY = ("PIP_", "SSL_", "HTTP", "NO_PROXY")  # what this machine says of how pip is to be used begins so
 _PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -22,6 +24,8 @@ def import_root(engine: Bridged, name: str, reference: str) -> str:
     root = TOOLS / name
     if not (TOOLS / "done" / name).exists():
         missing(f"the root {root}", INSTALLS)
+    if engine.docker("image", "ls", "--quiet", reference):
+        return reference
     with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as packing:
         assert packing.stdout
         engine.docker("import", "--change", _PATH, "-", reference, stdin=packing.stdout)
@@ -38,23 +42,43 @@ def import_busybox(engine: Bridged, reference: str, folder: Path) -> None:
         engine.docker("import", "--change", _PATH, "-", reference, stdin=packing.stdout)
 
 
-def build_relay(engine: Bridged, folder: Path, reference: str) -> str:
-    """Build the relay's image as a person without a network does, and give it this name."""
-    base = import_root(engine, "base", BASE)
-    context = folder / "context"
-    shutil.copytree(ROOT, context, ignore=shutil.ignore_patterns(".venv", ".git", ".*_cache", ".hypothesis"))
-    wheels = [str(ROOT / "tools" / "download-wheels"), str(context / "wheels"), str(TOOLS / "base")]
-    run(wheels, {**engine.toolbox.env(), **_registry_settings()})
-    options = ("--quiet", "--network", "none", "--build-arg", f"BASE={base}", "--tag", reference)
-    engine.docker("build", *options, str(context))
-    shutil.rmtree(context)
+def relay_image(engine: Bridged, folder: Path, once: Once) -> str:
+    """Let an engine have the relay's image and its base; they are built in the first engine that needs them."""
+    reference = f"{RELAY}:1.0.0"
+
+    def build(tarball: Path) -> None:
+        _build(engine, folder / "context", once, reference)
+        engine.docker("save", "--output", str(tarball), BASE, reference)
+
+    engine.docker("load", "--input", str(once.made("relay.tar", build)))
     return reference
 
 
-def python_job(engine: Bridged, folder: Path, reference: str, *, uv: bool) -> tuple[str, Path]:
-    """Make an image for jobs that has a Python too, with `uv` that as well; return it, and a folder of wheels."""
+def _build(engine: Bridged, context: Path, once: Once, reference: str) -> None:
+    """Build the relay's image as a person without a network does."""
+    base = import_root(engine, "base", BASE)
+    shutil.copytree(ROOT, context, ignore=shutil.ignore_patterns(".venv", ".git", ".*_cache", ".hypothesis"))
+    shutil.copytree(wheels(once), context / "wheels")
+    options = ("--quiet", "--network", "none", "--build-arg", f"BASE={base}", "--tag", reference)
+    engine.docker("build", *options, str(context))
+    shutil.rmtree(context)
+
+
+def wheels(once: Once) -> Path:
+    """Return a folder of all wheels that the Python of the base needs."""
+
+    def download(folder: Path) -> None:
+        settings = {name: value for name, value in os.environ.items() if name.startswith(_REGISTRY)}
+        command = [str(ROOT / "tools" / "download-wheels"), str(folder), str(TOOLS / "base")]
+        run(command, {"PATH": HOST_PATH, "HOME": str(folder.parent), **settings})
+
+    return once.made("wheels", download)
+
+
+def python_job(engine: Bridged, folder: Path, reference: str, *, uv: bool) -> str:
+    """Make an image for jobs that has a Python too, with `uv` that as well."""
     job, base = import_root(engine, "job", JOB), import_root(engine, "base", BASE)
-    context, wheels = folder / "python-job", folder / "wheels"
+    context = folder / "python-job"
     context.mkdir()
     (context / "Dockerfile").write_text(f"FROM {base} AS base\nFROM {job}\nCOPY --from=base /usr /usr\n")
     if uv:
@@ -62,11 +86,4 @@ def python_job(engine: Bridged, folder: Path, reference: str, *, uv: bool) -> tu
         with (context / "Dockerfile").open("a") as file:
             file.write("COPY uv /usr/bin/\n")
     engine.docker("build", "--quiet", "--network", "none", "--tag", reference, str(context))
-    command = [str(ROOT / "tools" / "download-wheels"), str(wheels), str(TOOLS / "base")]
-    run(command, {**engine.toolbox.env(), **_registry_settings()})
-    return reference, wheels
-
-
-def _registry_settings() -> dict[str, str]:
-    """Return what this machine says of how pip is to be used."""
-    return {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "HTTP", "NO_PROXY"))}
+    return reference

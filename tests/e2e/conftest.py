@@ -21,6 +21,7 @@ from tests.e2e.relay import Relay
 from tests.e2e.steps import Use
 from tests.fakes.actions.fixtures import Emulate, azurite, emulate
 from tests.machine import require
+from tests.once import Once
 
 __all__ = ["azurite", "emulate"]
 
@@ -134,9 +135,9 @@ def bridged(toolbox: Toolbox) -> Iterator[Bridged]:
 
 
 @pytest.fixture(scope="session")
-def relay_image(bridged: Bridged, tmp_path_factory: pytest.TempPathFactory) -> str:
+def relay_image(bridged: Bridged, once: Once, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image of this relay, in the engine that publishes ports."""
-    return building.build_relay(bridged, tmp_path_factory.mktemp("image"), f"{building.RELAY}:1.0.0")
+    return building.relay_image(bridged, tmp_path_factory.mktemp("image"), once)
 
 
 def _running(engine: _Engine) -> Iterator[_Engine]:

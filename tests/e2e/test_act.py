@@ -15,6 +15,7 @@ from tests.e2e import building
 from tests.e2e.acting import Acting, Ran
 from tests.e2e.bridged import Bridged
 from tests.e2e.jobs import NO_SESSION
+from tests.once import Once
 
 # Act starts a container, and Node in it, for each job: 30 to 60 s a workflow.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -139,9 +140,9 @@ def test_a_push_without_the_action_fails_and_says_what_to_do(acting: Acting) -> 
     assert list(ran.artifacts.glob("*/image-*")) == []
 
 
-def test_jobs_without_an_image_of_the_relay_have_it_as_a_process(bridged: Bridged, tmp_path: Path) -> None:
-    image, wheels = building.python_job(bridged, tmp_path, "python-job", uv=False)
-    acting = Acting(bridged, tmp_path, wheels, image)
+def test_jobs_without_an_image_of_the_relay_have_it_as_a_process(bridged: Bridged, once: Once, tmp_path: Path) -> None:
+    image = building.python_job(bridged, tmp_path, "python-job", uv=False)
+    acting = Acting(bridged, tmp_path, building.wheels(once), image)
     token, workflow = secrets.token_hex(16), acting.example("migrate.yml")
     for job in workflow["jobs"].values():
         for step in job["steps"]:
@@ -157,11 +158,13 @@ def test_jobs_without_an_image_of_the_relay_have_it_as_a_process(bridged: Bridge
     assert [path.name for path in ran.artifacts.glob("*/image-*")] == ["image-app@ci"]
 
 
-def test_what_github_is_asked_to_run_passes_here_but_for_what_only_github_has(bridged: Bridged, tmp_path: Path) -> None:
+def test_what_github_is_asked_to_run_passes_here_but_for_what_only_github_has(
+    bridged: Bridged, once: Once, tmp_path: Path
+) -> None:
     """Left out are the facts, which the emulator is asked for, and a job of the official action, which is not here."""
-    image, wheels = building.python_job(bridged, tmp_path, "python-job-with-uv", uv=True)
+    image = building.python_job(bridged, tmp_path, "python-job-with-uv", uv=True)
     building.import_busybox(bridged, "busybox", tmp_path)
-    acting = Acting(bridged, tmp_path, wheels, image)
+    acting = Acting(bridged, tmp_path, building.wheels(once), image)
     workflow = workflows.read(ROOT / ".github" / "workflows" / "github.yml")
     jobs = {name: job for name, job in workflow["jobs"].items() if name not in {"facts", "official"}}
     for job in jobs.values():

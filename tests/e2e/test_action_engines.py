@@ -17,6 +17,7 @@ from tests.e2e.namespaces import cut, sidecar, wired
 from tests.e2e.outside import artifact_service
 from tests.e2e.steps import Use, build, containers
 from tests.machine import require
+from tests.once import Once
 
 __all__ = ["wheels"]
 
@@ -43,8 +44,8 @@ def remote(toolbox: Toolbox) -> Iterator[Remote]:
 
 
 @pytest.fixture(scope="module")
-def remote_image(remote: Remote, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return building.build_relay(remote, tmp_path_factory.mktemp("remote"), f"{building.RELAY}:1.0.0")
+def remote_image(remote: Remote, once: Once, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return building.relay_image(remote, tmp_path_factory.mktemp("remote"), once)
 
 
 @pytest.fixture
