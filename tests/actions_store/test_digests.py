@@ -20,7 +20,7 @@ from tests.fakes.actions.fixtures import Emulate
 
 pytestmark = pytest.mark.no_cover  # many cases of what others cover, which take twice as long while it is measured
 
-_MANY = 60
+_MANY = 40
 _EACH = 0.1  # seconds for a request
 _READING = (kinds.LIST, kinds.SIGN, kinds.GET_RANGE)
 
@@ -76,7 +76,7 @@ async def test_the_digest_of_an_older_tag_costs_at_most_two_calls_more_than_a_ta
         assert calls <= most  # a tag costs 3: a listing, a signature, a range
 
 
-@pytest.mark.timeout(240)  # sixty pushes through ten relays, more on a busy machine
+@pytest.mark.timeout(240)  # forty pushes through ten relays, more on a busy machine
 async def test_jobs_that_followed_each_other_know_of_what_the_earlier_ones_stored(
     emulate: Emulate, relays: Relays
 ) -> None:
