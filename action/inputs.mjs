@@ -37,8 +37,7 @@ export function readInputs(environment = process.env) {
     job: context("job", given("job")),
     matrix: given("matrix"),
   }
-  checkNames(known, environment)
-  return inputs
+  return { ...inputs, doubts: doubtful(known, environment) }
 }
 
 /** Give the passwords in logins such as ghcr.io=user:token; the host may have a port. */
@@ -46,15 +45,15 @@ export function passwords(logins) {
   return logins.split(/\s+/).filter(Boolean).map((login) => login.replace(/^[^=]*=[^:]*:/, ""))
 }
 
-/** Refuse an input whose name was mistyped. act and its kin show the action inputs of an action that uses it: there it may be none. */
-function checkNames(known, environment) {
-  if (environment.ACT || environment.GITEA_ACTIONS || environment.FORGEJO_ACTIONS) return
+/**
+ * Say which inputs may have been mistyped; a variable of the workflow, such as INPUT_MODEL, looks the same. act and its kin
+ * show the action the inputs of an action that uses it, too: there nothing is said.
+ */
+function doubtful(known, environment) {
+  if (environment.ACT || environment.GITEA_ACTIONS || environment.FORGEJO_ACTIONS) return []
   const given = Object.keys(environment).filter((name) => name.startsWith("INPUT_") && environment[name])
-  const names = given.map((name) => name.slice("INPUT_".length).toLowerCase())
-  for (const name of names.filter((each) => !known.includes(each))) {
-    const meant = nearest(name, known)
-    if (meant) throw new Failure(`this action has no input ${name}; did you mean ${meant}?`)
-  }
+  const unknown = given.map((name) => name.slice("INPUT_".length).toLowerCase()).filter((name) => !known.includes(name))
+  return unknown.filter((name) => nearest(name, known)).map((name) => `this action has no input ${name}; did you mean ${nearest(name, known)}?`)
 }
 
 /** Read a reference; `text` is how it is written in full, `reference` its digest, or else its tag. */

@@ -46,7 +46,7 @@ export function ineffective(found, inputs, environment = process.env) {
   })
   const days = Number(variable(found, "RELAY_RETENTION_DAYS") || 3)
   const wanted = inputs.retentionDays ?? Number(chosen(environment).RELAY_RETENTION_DAYS ?? 0)
-  return wanted > days
+  return isKnown && wanted > days
     ? [...sentences, `retention-days: images are kept for ${days} day${days === 1 ? "" : "s"}; for more set RELAY_RETENTION_DAYS in ${where}`]
     : sentences
 }

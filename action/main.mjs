@@ -17,6 +17,7 @@ const USED = "IMAGE_RELAY_USED" // the relays that steps of this job have used, 
 
 await run(async () => {
   const inputs = readInputs()
+  if (inputs.doubts.length) annotate("warning", ...inputs.doubts)
   checkSpelling()
   check()
   passwords(inputs.upstreamAuth).forEach((password) => mask(password))

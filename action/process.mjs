@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process"
 import { createHmac, randomBytes } from "node:crypto"
 import { once } from "node:events"
-import { closeSync, openSync, readFileSync } from "node:fs"
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { isAlive, startOf } from "./alive.mjs"
 import { install } from "./packages.mjs"
@@ -150,5 +150,7 @@ async function end(record) {
 }
 
 function showLog(folder) {
-  group("the relay's log", readFileSync(join(folder, "log"), "utf8").trimEnd().split("\n").slice(-LINES))
+  const file = join(folder, "log")
+  const lines = existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n") : ["a step of this job has removed it"]
+  group("the relay's log", lines.slice(-LINES))
 }

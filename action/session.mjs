@@ -3,6 +3,7 @@
 import { Refused, Unanswered, VERSION } from "./relay.mjs"
 import { Failure } from "./runner.mjs"
 
+const LONGEST = 400 // days; what a relay takes, and more than GitHub keeps anything
 const REPOSITORY = /^[A-Za-z0-9_.-]{1,100}\/[A-Za-z0-9_.-]{1,100}$/
 
 /** Check that the runner gave a session to hand over; without one nothing needs to be started. */
@@ -26,7 +27,7 @@ export function offer(inputs, registry, environment = process.env) {
     run_id: environment.GITHUB_RUN_ID ?? "",
     run_attempt: environment.GITHUB_RUN_ATTEMPT ?? "",
     public_host: registry,
-    retention_days: days.length ? Math.min(...days) : "",
+    retention_days: days.length ? Math.min(...days, LONGEST) : "",
     access: inputs.access,
     action_version: VERSION,
     ...(inputs.from.length ? reading(inputs, environment) : {}),

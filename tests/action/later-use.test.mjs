@@ -38,6 +38,7 @@ test("images are kept no longer than the relay was told to", () => {
   assert.match(ineffective(OPEN, { retentionDays: 4 }, {})[0], /^retention-days: images are kept for 3 days; .* first step/)
   assert.deepEqual(ineffective(CLOSED, { retentionDays: 9 }, {}), [])
   assert.match(ineffective(CLOSED, {}, { RELAY_RETENTION_DAYS: "10" })[0], /kept for 9 days/)
+  assert.deepEqual(ineffective({ ...SERVICE, environment: [] }, { retentionDays: 7 }, {}), []) // it may have been told more
 })
 
 test("of the log of a relay that did not start, the reasons are told", () => {

@@ -111,6 +111,19 @@ def test_without_docker_a_process_serves_the_session_of_the_job(
     jobs.search([*told, *kept, main.said, post.said, json.dumps(step.state), json.dumps(main.outputs)])
 
 
+def test_a_log_that_a_step_has_removed_fails_no_job(start: Callable[..., Step], temp: Path) -> None:
+    step = start(environment={"GITHUB_RETENTION_DAYS": "3650"})  # more than a relay takes
+    assert step.main().status == 0
+    for file in temp.glob("*/log"):
+        file.unlink()
+
+    post = step.post()
+
+    assert (post.status, post.annotations) == (0, [])
+    assert "a step of this job has removed it" in post.said
+    assert (_left(), list(temp.iterdir())) == ([], [])
+
+
 def test_a_later_use_takes_the_same_process_once_it_has_proved_what_it_is(
     start: Callable[..., Step], temp: Path
 ) -> None:

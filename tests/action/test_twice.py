@@ -27,6 +27,17 @@ def _ended(steps: list[Step]) -> list[Ended]:
     return [step.post() for step in reversed(steps)]
 
 
+def test_a_job_that_only_reads_may_use_it_several_times(jobs: Jobs, relay: Relay, use: Use) -> None:
+    writer = jobs.relay("build")
+    writer.request("PUT", "/v2/app/manifests/v1", body=b"{}")
+    first, second, third = use(relay.port, access="read"), use(relay.port, access="read"), use(relay.port)
+
+    assert [step.main().status for step in (first, second, third)] == [0, 0, 0]
+    status, _, body = relay.request("PUT", "/v2/app/manifests/v1", body=b"{}")
+    assert status == 403
+    assert b"access: read" in body
+
+
 def test_what_was_refused_is_told_once_for_all_uses(jobs: Jobs, relay: Relay, use: Use) -> None:
     steps = _used(use, relay)
     relay.request("PUT", "/v2/app/manifests/v1", body=b"{}")

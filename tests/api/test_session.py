@@ -553,6 +553,7 @@ async def test_a_session_to_read_makes_a_relay_that_takes_nothing(
         ]
         taken = await hand_over(relay, offer(actions, actions.job("other")))
         again = await hand_over(relay, fields)
+        later = await hand_over(relay, offer(actions))
 
     for answer in refused:
         assert answer.error == (403, "DENIED")
@@ -561,7 +562,7 @@ async def test_a_session_to_read_makes_a_relay_that_takes_nothing(
         assert ('this job uses the action with "access: read"' in answer.message) == (setting == "write")
     assert taken.error == (409, "DENIED")
     assert "keeps the session that it has" in taken.message
-    assert again.status == 204  # its answer may have been lost
+    assert (again.status, later.status) == (204, 204)  # its answer may have been lost, or it is a later step
 
 
 async def test_the_host_that_is_handed_over_is_in_names_and_may_be_asked_for(actions: Emulator, tmp_path: Path) -> None:

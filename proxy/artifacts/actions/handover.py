@@ -6,7 +6,6 @@ gives a token out again. `docs/actions.md` describes the fields.
 """
 
 import asyncio
-import hmac
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -142,11 +141,11 @@ class Handover:
             raise SessionRefused(f"the session was not accepted: from: {error}") from None
 
     def _is_repeated(self, session: Session) -> bool:
-        """Was this very session taken before, by a relay that would take no other? Its answer may have been lost."""
+        """Has this job handed over a session before, to a relay that keeps the first? A later step may do so again."""
         current = self.sessions.current
         if current is None or not self.is_read_only:
             return False
-        return current.origin == session.origin and hmac.compare_digest(current.token, session.token)
+        return (current.origin, current.owner) == (session.origin, session.owner)
 
     def _check(self, session: Session) -> None:
         if self.refusal:
