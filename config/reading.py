@@ -46,27 +46,32 @@ def read(
 
     Raise SettingsInvalid if a name is unknown or a value cannot be used; `--help` prints the help and ends the process.
     """
-    given, remarks = _from_environment(environment)
-    if arguments:
-        given |= _from_command_line(arguments)
+    given, remarks, lines = _from_environment(environment)
     try:
-        return Settings(**given), remarks
+        given |= _from_command_line(arguments) if arguments else {}
+    except SettingsInvalid as error:
+        lines += error.lines
+    settings = None
+    try:
+        settings = Settings(**given)
     except ValidationError as error:  # without a default that was to be derived from a mistaken value
         mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
-        # the cause would show the password
-        raise SettingsInvalid(list(map(partial(_sentence, given), mistakes))) from None
+        lines += map(partial(_sentence, given), mistakes)
+    if settings is None or lines:
+        raise SettingsInvalid(lines) from None  # the cause would show the password
+    return settings, remarks
 
 
-def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Return what is set by field, and a remark for each variable that is ignored."""
+def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Return what is set by field, a remark for each variable that is ignored, and a line for each that is unknown."""
     ours = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX)}
     injected = {name for name, value in ours.items() if address.is_injected(name, value)}
     given = {name[len(PREFIX) :].lower(): value for name, value in ours.items() if name not in injected}
-    if unknown := sorted(given.keys() - Settings.named().keys()):
-        known = [_variable(field) for field in Settings.named()]
-        raise SettingsInvalid([_unknown(_variable(field), "setting", known) for field in unknown])
+    unknown = sorted(given.keys() - Settings.named().keys())
+    known = [_variable(field) for field in Settings.named()]
+    mistakes = [_unknown(_variable(field), "setting", known) for field in unknown]
     remarks = [f"{name} is ignored: Kubernetes sets it for a Service called relay" for name in sorted(injected)]
-    return given, remarks
+    return {field: value for field, value in given.items() if field not in unknown}, remarks, mistakes
 
 
 def _from_command_line(arguments: Sequence[str]) -> dict[str, Any]:
@@ -135,7 +140,7 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Turn what argparse finds into one sentence."""
-        match = re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.DOTALL)
+        match = re.fullmatch(r"unrecognized arguments: (\S+)(.*)", message, re.DOTALL)
         if match is None:
             raise SettingsInvalid([message])
         if match[1] in COMMANDS:
@@ -143,7 +148,8 @@ class _Parser(ArgumentParser):
         if not match[1].startswith("-"):
             raise SettingsInvalid([f"serve takes no names, and {match[1][:40]!r} is no option"])
         known = [_option(field) for field in Settings.named()]
-        raise SettingsInvalid([_unknown(match[1].partition("=")[0], "option", known)])
+        options = [match[1], *(each for each in match[2].split() if each.startswith("--"))]
+        raise SettingsInvalid([_unknown(each.partition("=")[0], "option", known) for each in options])
 
 
 def _add_option(defaults: Mapping[str, str], parser: ArgumentParser, option: str, **details: Any) -> Action:

@@ -67,12 +67,12 @@ def run(arguments: list[str]) -> None:
 def _fail(*sentences: str, status: int = 1) -> NoReturn:
     from contextlib import suppress
 
-    from proxy.text import safe_text
+    from proxy.text import MESSAGE_LIMIT, safe_text
 
     with suppress(OSError):  # which is told at the end
         sys.stdout.flush()  # what was done comes before what was not
     for sentence in sentences:
-        print(f"image-relay: {safe_text(sentence)}", file=sys.stderr)
+        print(f"image-relay: {safe_text(sentence, MESSAGE_LIMIT)}", file=sys.stderr)
     sys.exit(status)
 
 

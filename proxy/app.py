@@ -87,7 +87,9 @@ async def _run(settings: Settings, job: Job, serving: Serving, nonce: bytes) -> 
         await serving(services, port)
         backend = services.backend
         _log.info("image-relay serves %s, images in %s", backend.public_host, backend.location)
-        if not backend.closed():
+        if closed := backend.closed():
+            _log.info("nothing can be pushed now: %s", closed)
+        else:
             image = f"{backend.public_host}/app:v1"
             first = f"docker login {backend.public_host} && " if settings.password else ""
             _log.info("to push to it: %sdocker tag app:v1 %s && docker push %s", first, image, image)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 LIMIT = 200  # characters; enough for a reference and a sentence
+MESSAGE_LIMIT = 600  # characters of a message to a client: several references, and what to do
 _STAND_IN = "\N{REPLACEMENT CHARACTER}"
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _KILO = 1024
@@ -15,10 +16,10 @@ _DIGEST = re.compile(r"((?:sha256|sha512):[0-9a-f]{12})[0-9a-f]{20,}")
 _SPANS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))  # seconds
 
 
-def safe_text(text: str) -> str:
-    """Return at most 200 characters of a text, on one line and safe to show."""
-    shown = sanitize(text[: LIMIT + 1])
-    return shown if len(shown) <= LIMIT else shown[: LIMIT - 1] + "…"
+def safe_text(text: str, limit: int = LIMIT) -> str:
+    """Return at most so many characters of a text, on one line and safe to show."""
+    shown = sanitize(text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def sanitize(text: str) -> str:

@@ -17,7 +17,7 @@ from proxy.api.json_answer import json_answer
 from proxy.api.keys import MESSAGE, UNANSWERED
 from proxy.errors import RegistryError, StillUnderWay
 from proxy.runtime.files import exhaustion
-from proxy.text import safe_text
+from proxy.text import MESSAGE_LIMIT, safe_text
 
 _log = logging.getLogger(__name__)
 _CODES = {  # of failures that aiohttp finds by itself; any other is UNSUPPORTED
@@ -64,7 +64,7 @@ def _answer(request: web.Request, status: int, code: str, message: str, headers:
     """Answer with an error, or cut the connection if an answer has begun: no client can take that for the whole."""
     request[MESSAGE] = message
     if not request.writer.output_size:
-        errors = [{"code": code, "message": safe_text(message), "detail": None}]
+        errors = [{"code": code, "message": safe_text(message, MESSAGE_LIMIT), "detail": None}]
         return json_answer({"errors": errors}, status=status, headers=headers)
     request[UNANSWERED] = True
     if (transport := request.transport) is not None:
@@ -81,6 +81,8 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
     message = error.text or error.reason
     if error.status == HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {request.path}"
+        if request.path == "/" or request.path.startswith("/relay"):
+            message += "; there are /v2/, /relay/images, /relay/summary, /relay/health and /metrics"
     elif error.status == HTTPStatus.METHOD_NOT_ALLOWED:
         message = (
             f"{request.method} is not possible at {request.path}, only {error.headers['Allow'].replace(',', ', ')}"

@@ -1,6 +1,7 @@
 """Tarballs of images: PUT takes in what `docker save` wrote, GET serves what `docker load` reads."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
@@ -23,6 +24,7 @@ from proxy.runtime.tasks import TaskSet
 from proxy.text import safe_text
 
 _MIB = 2**20
+_FILE = re.compile(r"\.(?:tar|tgz)(?:\.[a-z0-9]+)?$")
 _COMPRESSIONS = {each.name.lower(): each for each in Compression}
 _TYPES = {
     Compression.NONE: "application/x-tar",
@@ -40,6 +42,11 @@ async def put(request: web.Request) -> web.StreamResponse:
     wanted: tuple[Name, Tag] | None = None
     if text := request.match_info.get("image", ""):
         reference = Reference.parse(text)
+        if _FILE.search(text):
+            raise NameInvalid(
+                f"{text[:80]} is the name of a file, which curl -T appends to an address that ends in a slash: "
+                "write an image name, such as /relay/images/app:v1, or leave out the last slash"
+            )
         name, tag = reference.name(request.app[SERVICES].backend.public_host), reference.wanted
         if not isinstance(tag, Tag):
             raise TagInvalid(f"a tarball is taken in under a tag, such as {name}:latest")

@@ -149,6 +149,9 @@ def _understood(at: Endpoint) -> Iterator[None]:
         if error.status != _UNREACHABLE:
             raise _failure(error.message) from error
         tried = at.source if at.source in at.url else f"{at.source}: {at.url}"
+        if isinstance(getattr(error.__context__, "os_error", None), PermissionError):
+            advice = "use sudo, or become a member of the group that owns it, mostly docker"
+            raise CommandFailed(f"this user may not use the container engine ({tried}): {advice}") from error
         raise CommandFailed(f"no container engine answers ({tried}): start it, or use --file") from error
     except aiohttp.ClientError as error:
         raise CommandFailed(f"the container engine of {at.source} broke off: {in_words(error)}") from error

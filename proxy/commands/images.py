@@ -1,10 +1,13 @@
 """The images named on the command line: `LOCAL=REF` to save, `REF=LOCAL` to load."""
 
+import re
 from dataclasses import dataclass
 
 from proxy.commands.relay import CommandFailed
 from proxy.errors import RegistryError
 from proxy.oci.references import Reference, is_id
+
+_FILE = re.compile(r"\.(?:tar|tgz)(?:\.[a-z0-9]+)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,14 @@ def read(text: str) -> Reference:
         raise CommandFailed(error.message) from error
 
 
+def _halves(text: str) -> tuple[str, str, str]:
+    """Return what is before and after a `=`. Raise CommandFailed where nothing is, as of a variable that is empty."""
+    first, equals, second = text.partition("=")
+    if equals and not (first and second):
+        raise CommandFailed(f"{text[:80]!r} has no name {'after' if first else 'before'} its =: is a variable empty?")
+    return first, equals, second
+
+
 def target_of(text: str) -> str:
     """Return the name under which the relay is to store an image. Raise CommandFailed if it cannot."""
     reference = read(text)
@@ -37,7 +48,9 @@ def target_of(text: str) -> str:
 
 def saving(text: str) -> Saving:
     """Return `LOCAL` or `LOCAL=REF` parsed; `LOCAL` may be the id of an image. Raise CommandFailed if it is neither."""
-    local, equals, target = text.partition("=")
+    local, equals, target = _halves(text)
+    if _FILE.search(local):
+        raise CommandFailed(f"{local[:80]} is the name of a file: save --file {local[:80]}, with or without a name")
     if not equals and is_id(local):
         raise CommandFailed(f"{local[:19]}… is the id of an image; give it a name: save {local[:19]}…=app:v1")
     if not equals:
@@ -49,6 +62,6 @@ def saving(text: str) -> Saving:
 
 def loading(text: str) -> str:
     """Return `REF` or `REF=LOCAL`, its name in the engine, in full. Raise CommandFailed if it is neither."""
-    reference, equals, local = text.partition("=")
+    reference, equals, local = _halves(text)
     asked = str(read(reference))
     return f"{asked}={target_of(local)}" if equals else asked

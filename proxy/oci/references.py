@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from proxy.errors import NameInvalid
+from proxy.errors import NameInvalid, TagInvalid
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, checked_host, checked_path, is_host, label, split_host
 
@@ -45,6 +45,8 @@ class Reference:
             raise NameInvalid(
                 f"not an image name: {text[:80]!r} (the part before its first slash is not a host; tags have no slash)"
             )
+        if colon and not tag:
+            raise TagInvalid(f"{text[:80]!r} has no tag after its colon: is a variable empty?")
         official = host in {"", *_HUB}
         path = checked_path(path)
         return cls(

@@ -68,5 +68,6 @@ def check_room(root: Path, least: int) -> None:
     free = shutil.disk_usage(root).free
     if free < least:
         raise Denied(
-            f"only {free / 2**20:.0f} MiB are free in {root}; 1 GiB has to stay free: free some space and push again"
+            f"only {free / 2**20:.0f} MiB are free in {root}; 1 GiB has to stay free: free some space and push again, "
+            "or use another disk (RELAY_DATA)"
         )

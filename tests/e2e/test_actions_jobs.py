@@ -124,6 +124,7 @@ def test_a_relay_without_a_session_says_what_to_do_and_works_once_it_has_one(
 ) -> None:
     relay, token = jobs.service_container(), secrets.token_hex(16)
     reference = f"{relay.host}/app:v1"
+    assert f"nothing can be pushed now: {NO_SESSION}" in relay.log
     docker20.docker("build", "--tag", reference, str(dockerfile(tmp_path / "context", token)))
 
     with pytest.raises(ClientError) as refused:

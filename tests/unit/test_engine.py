@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -166,3 +167,19 @@ async def test_certificates_that_are_none_are_told(at: Path, monkeypatch: pytest
     with pytest.raises(CommandFailed, match="the engine of DOCKER_HOST has no usable certificates"):
         async with engine():
             pass
+
+
+async def test_a_user_who_may_not_use_the_engine_is_told_so(at: Path) -> None:
+    async with played(answers("{}"), at):
+        (at / "engine.sock").chmod(0)
+        user, wanted = os.geteuid(), 65534  # root may use everything
+        at.chmod(0o755)
+        os.seteuid(wanted if user == 0 else user)
+        try:
+            with pytest.raises(
+                CommandFailed, match=r"this user may not use the container engine \(DOCKER_HOST: unix:/"
+            ):
+                async with engine() as found:
+                    await found.platform()
+        finally:
+            os.seteuid(user)

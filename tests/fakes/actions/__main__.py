@@ -79,7 +79,7 @@ def _introduce(emulator: Emulator, data: Path) -> None:
         path.write_text("\n".join([*lines, ""]))
         print(f"\n# job {name}; the same: . {shlex.quote(str(path))}", *lines, sep="\n")
         own = f"RELAY_PORT={5000 + number} RELAY_DATA={shlex.quote(str(data / f'relay-{name}'))}"
-        print(f"# its relay, in a terminal of its own: {own} .venv/bin/image-relay")
+        print("# and then, in that terminal, its relay:", f"{own} .venv/bin/image-relay serve", sep="\n")
     sys.stdout.flush()
 
 

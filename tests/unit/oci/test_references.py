@@ -56,7 +56,7 @@ def test_a_reference_is_read_as_docker_reads_it(case: dict[str, Any]) -> None:
         ("", "not a repository name: '' (lower case, digits and . _ - / between them)"),
         ("http://x:1/app", "'http://x:1/app' is a URL, not an image name; leave out what is before the host"),
         (f"sha256:{'0' * 64}", "sha256:000000000000… is the id of an image; write its name, such as app:v1"),
-        ("app:", "not a tag: '' (up to 128 letters, digits and . _ -)"),
+        ("app:", "'app:' has no tag after its colon: is a variable empty?"),
         ("app@v1", "not a sha256 or sha512 digest: 'v1'"),
     ],
 )
