@@ -101,8 +101,9 @@ async def put(request: web.Request) -> web.Response:
     if _EXPORTS_LAYERS.match(client):
         request.app[SERVICES].push.events.exported(name, reference, manifest)
     if wanted := [reference, *tags] if isinstance(reference, Tag) else tags:
-        required = reference if isinstance(reference, Tag) else None  # 201 is about the tag in the path
-        durable = await request.app[SERVICES].push.put_tagged(name, wanted, digest, manifest, required)
+        required = wanted[:1] if isinstance(reference, Tag) else ()  # 201 is about the tag in the path
+        push = request.app[SERVICES].push
+        durable = await within(request, partial(push.put_tagged, name, wanted, digest, manifest, required))
         return _created(request, digest, manifest, [tag for tag in tags if tag in durable])
     await within(request, partial(request.app[SERVICES].push.put, name, digest, manifest))
     return _created(request, digest, manifest, [])

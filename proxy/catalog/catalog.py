@@ -96,9 +96,10 @@ class Catalog:
         same = self._listing.same(wanted)
         return await self._reader.newest(wanted, same), frozenset(each.id for each in same)
 
-    async def confirmed(self, archive: Archive) -> bool:
-        """Return whether an archive exists; one that the last listing lacks is late, or was deleted by others."""
-        return await self._listing.confirmed(archive.artifact)
+    async def confirmed(self, archive: Archive, name: Name, reference: Tag | Digest) -> bool:
+        """Return whether an archive exists, by a new listing, and still answers if the reference is a tag."""
+        is_there, wanted = await self._listing.confirmed(archive.artifact), self._naming.encode(name, reference)
+        return is_there and (isinstance(reference, Digest) or await self._reader.is_newest(archive.artifact, wanted))
 
     def interim(self, archive: Archive) -> float:
         """Return for how many seconds to wait for an index that may replace an archive; 0 for one of this relay."""
@@ -124,9 +125,8 @@ class Catalog:
 
         When the session is over, only those that were opened before are returned: the others are unreadable.
         """
-        found = await self._listing.looked(
-            lambda: self._reader.answering(self._reader.ours(), (UnreadableArtifact, StoreExpired))
-        )
+        ignored = (UnreadableArtifact, StoreExpired)
+        found = await self._listing.looked(lambda: self._reader.answering(self._reader.ours(), ignored))
         return sorted(found, key=lambda archive: archive.name)
 
     def unreadable(self, name: Name | None = None) -> list[UnreadableArtifact]:
@@ -153,8 +153,7 @@ class Catalog:
     async def replaced(self, name: Name, root: Digest) -> list[Archive]:
         """Return the archives of a repository that have this root, and a newer one under their reference."""
         await self._listing.refresh()
-        _, replaced = self._reader.parted(name)
-        opened = await self._reader.opened([partial(self._opener.open, artifact) for artifact in replaced])
+        opened = await self._reader.opened([partial(self._opener.open, each) for each in self._reader.parted(name)[1]])
         return [archive for archive in opened if archive.name == name and archive.index.root == root]
 
     async def cached_archives(self) -> list[Archive]:
@@ -250,12 +249,13 @@ class Catalog:
     async def put(self, name: Name, reference: Tag | Digest, body: ArchiveBody, claim: Claim = NOBODYS) -> Archive:
         """Store an archive, which then answers for its reference; raise Contested."""
         encoded = self._naming.encode(name, reference)
-        await self._opener.pin([each for each in self._listing.same(encoded) if each.name == encoded])
-        artifact = await self._store.put(encoded, body, claim)
+        before = [each for each in self._listing.same(encoded) if each.name == encoded]
+        await self._opener.pin(before)
+        replaced = [archive for each in before if (archive := self._opener.archives.get(each.id))]
+        artifact = await self._store.put(encoded, body, claim)  # meanwhile a listing may drop what this replaces
         archive = Archive(artifact, await self._store.open(artifact), body.index, name, reference)
         if self._store.overwrites:
-            before = [each for each in self._listing.same(encoded) if each.name == encoded]
-            self.lingering.add(replaced for each in before if (replaced := self._opener.archives.get(each.id)))
+            self.lingering.add(replaced)
             for each in before:
                 self._opener.forget(each.id)
                 self._listing.forget(each)

@@ -128,14 +128,15 @@ class Listing:
         return False
 
     async def confirmed(self, artifact: Artifact) -> bool:
-        """Return whether an artifact exists; one that a new listing lacks is late, or was deleted by others."""
-        since = self._stored.get(artifact.id)
-        if self._store.is_remote and since is None:  # another job may have deleted it since the last listing
-            self.expire()
-            await self.refresh()
-        if artifact.id not in self._lacked and (since is None or time.monotonic() - since < self._fresh):
-            return True
-        return await self._exists(artifact)
+        """Return whether an artifact exists, by a new listing; what that lacks is late, or was deleted by others."""
+        self.expire()
+        await self.refresh()
+        if artifact.id in self.listed:
+            is_shown = artifact.id not in self._lacked and artifact.id not in self._stored
+            if is_shown or await self._exists(artifact):
+                return True
+            self.forget(artifact)
+        return False
 
     def has_just_stored(self, wanted: str) -> bool:
         """Return whether this relay stored an encoded reference a moment ago, in a remote store that was listed."""

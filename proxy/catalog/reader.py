@@ -126,6 +126,13 @@ class Reader:
         archive = self._archives.get(newest.id)
         return archive if archive and self.encoded(archive) == wanted else None
 
+    async def is_newest(self, artifact: Artifact, wanted: str) -> bool:
+        """Return whether an artifact is what answers for an encoded reference; not if that cannot be told."""
+        with suppress(UnreadableArtifact):
+            newest = await self.newest(wanted, self._listing.same(wanted))
+            return newest is not None and newest.artifact.id == artifact.id
+        return False
+
     async def newest(self, wanted: str, artifacts: Iterable[Artifact]) -> Archive | None:
         """Return the newest archive of an encoded reference among artifacts that by their names may be of it.
 

@@ -96,9 +96,10 @@ class Deletion:
                 if archive is None or root not in {None, archive.index.root}:
                     return []
                 removal = replace(removal, artifact=archive.artifact.name, stored=archive.size)
-                if any(self.lookup.spool.pending.values()) and not dry_run:
+                if not dry_run and (self.lookup.spool.linking() or any(self.lookup.spool.pending.values())):
                     for each in await self.lookup.catalog.versions(name, reference):
                         await self.push.sealer.seal_dependents(name, each)
+                        await self.push.sealer.keep_promised(each)
             if not dry_run:
                 await self.lookup.catalog.delete(name, reference)
                 self.push.forget_refused(name, reference)
@@ -146,4 +147,5 @@ async def remove_archive(lookup: Lookup, push: Push, archive: Archive) -> bool:
     """Remove one archive, once what needs its content is stored; return whether this did, and nobody before."""
     async with push.lock(archive.name, archive.reference):
         await push.sealer.seal_dependents(archive.name, archive)
+        await push.sealer.keep_promised(archive)
         return await lookup.catalog.remove(archive.artifact)

@@ -7,12 +7,12 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Semaphore
 
-from proxy.errors import StillUnderWay, TarballInvalid
+from proxy.errors import TarballInvalid
 from proxy.events import Received
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
@@ -130,10 +130,8 @@ class ImageImport:
             for digest, manifest in reversed(image.manifests.items()):
                 if digest != image.root:  # the children of an index come before it
                     await self.push.hold(name, digest, manifest)
-            archives = None
-            while archives is None:
-                with suppress(StillUnderWay):  # this connection stays open meanwhile: no redirect
-                    archives = await self.push.put_tagged(name, tags, image.root, root)
+            work = partial(self.push.put_tagged, name, tags, image.root, root, required=tags)
+            archives = await self.push.flights.to_end(work)
             for archive in archives.values():
                 size = sum(entry.size for entry in archive.index.blobs.values())
                 where = label(archive.name, archive.reference)

@@ -7,11 +7,11 @@ answers for the registry only. Of several platforms those are kept that were pul
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from proxy.blob import Blob
-from proxy.errors import Denied, RegistryError, StillUnderWay
+from proxy.errors import Denied, RegistryError
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, label
@@ -78,11 +78,8 @@ class Keeping:
                     raise Denied("the cache has no room for it (RELAY_SPOOL_LIMIT)")
             if digest != pulled.root:
                 await self.push.hold(name, digest, image)
-        root, is_stored = await self._manifest(pulled, pulled.root), False
-        while not is_stored:
-            with suppress(StillUnderWay):  # no client waits for it
-                await self.push.put_tagged(name, [pulled.tag], pulled.root, root, pulled.tag)
-                is_stored = True
+        root = await self._manifest(pulled, pulled.root)
+        await self.push.flights.to_end(partial(self.push.put_tagged, name, [pulled.tag], pulled.root, root))
 
     async def _manifest(self, pulled: Mirrored, digest: Digest) -> Manifest:
         blob = await self.mirror.manifest(pulled.remote, digest)

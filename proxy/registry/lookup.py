@@ -23,6 +23,7 @@ from proxy.spool.spool import Spool
 
 _LARGE = 64 * 1024  # bytes; a manifest of a few hundred layers
 _NAMED = 8  # references that a 404 lists at most
+_LENGTH = 250  # characters of all of them, so that what to do still fits into the message
 _COMPARED = 500  # of them, and artifacts, that are compared with what was asked for
 _NEAR = 0.85  # how alike the nearest one has to be (`difflib`)
 
@@ -110,6 +111,8 @@ class Lookup:
     async def blob(self, name: Name, digest: Digest, *, known: bool = False) -> Blob:
         """Return a blob, with `known` as `sent` does. Raise BlobUnknown."""
         if blob := await (self.sent(name, digest) if known else self.find(name, digest)):
+            if known:
+                self.spool.promise(name, digest)
             return blob
         if not known and (blob := await self.elsewhere.find(name, digest)):
             return blob
@@ -167,7 +170,8 @@ class Lookup:
         alike = {each.partition("/")[2] + ":latest" if each in artifacts else each: each for each in there}
         near = await run_in_thread(get_close_matches, wanted.removeprefix("artifact/"), alike, 1, _NEAR)
         shown = list(dict.fromkeys([*(alike[each] for each in near), *there]))
-        named = ", ".join(shown[:_NAMED]) + (", …" if len(shown) > _NAMED else "")
+        fitting = [each for number, each in enumerate(shown[:_NAMED]) if len(", ".join(shown[: number + 1])) < _LENGTH]
+        named = ", ".join(fitting) + (", …" if len(shown) > len(fitting) else "")
         return ManifestUnknown(self.missing_message(wanted, named))
 
     async def parsed(self, blob: Blob) -> Manifest:

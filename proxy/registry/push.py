@@ -7,7 +7,7 @@ has been quiet for a while, on a flush, and when the process ends.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -81,24 +81,23 @@ class Push:
         """
         self._retry_failed(name)
         await self.sealer.check(name, manifest)
-        async with self.lock(name, digest):
-            if await self.sealer.answering(name, digest, digest, manifest) is None:
-                await self.spool.pending.add(name, digest, manifest)
-                self._table.record(name, digest, digest).advance(Event.HOLD)
+        async with self.lock(name, digest):  # also where an archive has it: another job may have deleted that
+            hold = partial(self._table.hold, name, digest)  # at once: a tag may take it along a moment later
+            await self.spool.pending.add(name, digest, manifest, hold)
         self.events.accepted(name, digest, digest, manifest)
 
     async def put_tagged(
-        self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest, required: Tag | None = None
+        self, name: Name, tags: Sequence[Tag], digest: Digest, manifest: Manifest, required: Collection[Tag] = ()
     ) -> dict[Tag, Archive]:
         """Accept a manifest under tags, and store an artifact for each; return the archive of each durable tag.
 
-        Raise what `hold` raises, Denied if no tag could be stored, or not the `required` one, StillUnderWay.
+        Raise what `hold` raises, Denied if no tag could be stored, or not all that are `required`. To be run as a
+        flight: it has to come to its end also when the client leaves.
         """
         self._retry_failed(name)
-        key, work = (name, *tags, digest), partial(self._seal_tags, name, tags, digest, manifest)
-        archives, failures = await self.flights.run(key, work)
-        if required and required in failures:
-            raise failures[required]
+        archives, failures = await self._seal_tags(name, tags, digest, manifest)
+        if lacking := [failures[tag] for tag in tags if tag in failures and (tag in required or not archives)]:
+            raise lacking[0]
         return archives
 
     async def _seal_tags(
@@ -111,8 +110,6 @@ class Push:
                 archives[tag] = await self.sealer.seal_tag(name, tag, digest, manifest)
             except Denied as error:
                 failures[tag] = error
-        if not archives:
-            raise next(iter(failures.values()))
         for tag in list(failures):  # an older archive may answer all the same, even if it lacks something
             with suppress(Denied):  # the tag is another job's, whose archive cannot be read
                 if archive := await self.sealer.answering(name, tag, digest, manifest):

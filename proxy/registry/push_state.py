@@ -110,6 +110,10 @@ class PushTable:
         fresh = Pushed(name, reference, digest, State.UPLOADED)
         return self._pushed.setdefault((name, reference, digest), fresh)
 
+    def hold(self, name: Name, digest: Digest) -> None:
+        """Record that a manifest that was pushed by digest is pending now."""
+        self.record(name, digest, digest).advance(Event.HOLD)
+
     def forget(self, name: Name, reference: Tag | Digest) -> None:
         """Forget all records of a reference that is durable, so that earlier failures no longer matter, or deleted."""
         for key in [key for key in self._pushed if key[:2] == (name, reference)]:

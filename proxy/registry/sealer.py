@@ -7,16 +7,18 @@ content that it needs is deleted.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 from proxy.archive.index import ArchiveInvalid
 from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, MayBeInside, StoreRefused, UnreadableArtifact
 from proxy.blob import Blob
 from proxy.catalog.archive import Archive
-from proxy.errors import Denied, ManifestInvalid, ManifestUnknown, RegistryError, TooManyRequests
+from proxy.errors import ContentDamaged, Denied, ManifestInvalid, ManifestUnknown, RegistryError, TooManyRequests
 from proxy.events import NotStored, Unchanged
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
@@ -131,9 +133,10 @@ class Sealer:
                 before
                 and answers(before, reference, digest, manifest)
                 and not await self._has_more(name, before, manifest)
-                and await catalog.confirmed(before)
             ):
-                await self._claim(name, before.index.blobs)
+                if not await catalog.confirmed(before, name, reference):
+                    continue
+                await self._claim(pushed, manifest, before.index.blobs)
                 self.events.bus.emit(Unchanged(label(name, reference), str(digest)))
                 return before
             try:
@@ -161,6 +164,8 @@ class Sealer:
         try:
             if before is not None and isinstance(reference, Tag):
                 await self.seal_dependents(name, before, tree.contents)
+                if not catalog.is_remote:  # there the artifact stays
+                    await self.keep_promised(before, tree.contents)
             body = await body_of(tree, name, reference, self.public_host(), self.lookup, self.memory)
             reused = catalog.known_of(tree.contents)
             async with self.events.storing(label(name, reference), body) as progress:
@@ -169,7 +174,7 @@ class Sealer:
             self.superseded.follow(archive)
         finally:
             await run_in_thread(tree.blobs.clear)  # closes their files, which would be kept open beyond their removal
-        await self._claim(name, tree.contents)
+        await self._claim(pushed, manifest, tree.contents)
         self.events.stored(archive, reused, body.size, time.monotonic() - began)
         return archive
 
@@ -211,14 +216,18 @@ class Sealer:
                 raise Denied(f"{label(name, reference)} belongs to another job of this run, and {error}") from error
             return None, catalog.ids(name, reference)
 
-    async def _claim(self, name: Name, durable: Collection[Digest]) -> None:
-        """Take out of the spool what is durable now."""
-        spool = self.lookup.spool
+    async def _claim(self, pushed: Pushed, manifest: Manifest, durable: Collection[Digest]) -> None:
+        """Take out of the spool what is durable now that a manifest was pushed."""
+        spool, name = self.lookup.spool, pushed.name
+        pending = spool.pending.get(name, {})
+        children = [pending[each].named for each in durable if each in pending and each != pushed.digest]
+        uses = Counter(chain(manifest.named, *children))
         for digest in await spool.pending.remove(name, durable):
-            self.table.record(name, digest, digest).advance(Event.STORE)
-            self.table.forget(name, digest)
+            if digest not in spool.pending.get(name, {}):  # it was not pushed again meanwhile
+                self.table.record(name, digest, digest).advance(Event.STORE)
+                self.table.forget(name, digest)
         needed = spool.pending.needed(name)  # by other pending manifests, which may outlive this artifact
-        await spool.unlink(name, [digest for digest in durable if digest not in needed])
+        await spool.claim(name, [digest for digest in durable if digest not in needed], uses)
 
     async def seal_dependents(self, name: Name, going: Archive, claimed: Collection[Digest] = ()) -> None:
         """Seal the pending manifests, in any repository, that need content of an archive before it is deleted.
@@ -233,3 +242,14 @@ class Sealer:
             if not await self.try_pending(each, digest):
                 whole = label(going.name, going.reference)
                 raise Denied(f"{whole} is still needed by {label(each, digest)}, which could not be stored")
+
+    async def keep_promised(self, going: Archive, staying: Collection[Digest] = ()) -> None:
+        """Copy into the spool, before an archive goes, what of it clients have mounted and are about to name.
+
+        What of it is damaged goes with it. Raise Denied where the disk fails.
+        """
+        spool = self.lookup.spool
+        for digest in spool.promised(going.index.blobs.keys() - set(staying)):
+            if blob := going.blob(digest):
+                with suppress(ContentDamaged):
+                    await spool.keep_blob(blob)

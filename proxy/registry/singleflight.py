@@ -54,11 +54,23 @@ class SingleFlight:
         if not flight.task.done():
             flight.redirects = max(flight.redirects, redirects + 1)  # requests that wait side by side count once
             raise StillUnderWay("this takes longer than usual; repeat the request to wait for it")
+        result: T = self._landed(key, flight)
+        return result
+
+    async def to_end(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run work that nobody joins, however long it takes; return or raise what it does."""
+        key = object()
+        flight = self._flight(key, work)
+        await asyncio.wait({flight.task})
+        result: T = self._landed(key, flight)
+        return result
+
+    def _landed(self, key: Hashable, flight: _Flight) -> Any:
+        """Return or raise the result of a flight that is over; it is received by that."""
         self._forget(key, flight)
         if flight.abandoned and flight.task.cancelled():
             raise Denied(flight.abandoned)
-        result: T = flight.task.result()
-        return result
+        return flight.task.result()
 
     async def abandon(self, reason: str) -> None:
         """Cancel all work and forget every result; who waits for one is refused for this reason. Raise nothing."""

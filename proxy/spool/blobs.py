@@ -3,8 +3,8 @@
 import asyncio
 import shutil
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -33,6 +33,7 @@ class Blobs:
         self._files: WeakValueDictionary[Digest, LocalFile] = WeakValueDictionary()  # that somebody reads
         self._links: dict[Name, dict[Digest, float]] = {}  # since when, in monotonic seconds: clocks are set, or stop
         self._set_aside: dict[Name, dict[Digest, float]] = {}  # links of an earlier process
+        self._promises = Counter[tuple[Name, Digest]]()  # how many clients were told that a repository has a blob
         self._cache_limit = cache_limit  # bytes of blobs that are in artifacts already
         self._cached: OrderedDict[Digest, None] = OrderedDict()  # blobs that no link needs, least recently used first
         self._changing = asyncio.Lock()  # files and tables change together, one change at a time
@@ -66,6 +67,7 @@ class Blobs:
             paths = [self._link_path(name, digest) for table in tables for name in table for digest in table[name]]
             await run_in_thread(_remove, [(path, None) for path in paths])
             self._links, self._set_aside = {}, {}
+            self._promises.clear()
             await self._drop(list(self._blobs))
 
     async def expire(self, needed: Callable[[Name], Collection[Digest]]) -> None:
@@ -178,13 +180,35 @@ class Blobs:
     async def _link(self, name: Name, digest: Digest) -> None:
         await run_in_thread(touch, self._link_path(name, digest))
         self._links.setdefault(name, {})[digest] = time.monotonic()
+        self._promises[name, digest] += 1
         self._cached.pop(digest, None)
+
+    def promise(self, name: Name, digest: Digest) -> None:
+        """Count one more client that was told that the repository has the blob, and so does not send it."""
+        if self.linked(name, digest):
+            self._promises[name, digest] += 1
+
+    def promised(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Return what of some content repositories may see although its bytes are not here: it was mounted."""
+        seen = {digest for links in self._links.values() for digest in links}
+        return [digest for digest in digests if digest in seen and digest not in self._blobs]
+
+    async def claim(self, name: Name, durable: Iterable[Digest], uses: Mapping[Digest, int]) -> None:
+        """Hide blobs from a repository that are durable now, but for those that another client is about to name.
+
+        `uses` is how many manifests have named each, of as many clients as were told that it is here.
+        """
+        for digest, count in uses.items():
+            self._promises[name, digest] -= count
+        await self.unlink(name, [digest for digest in durable if self._promises[name, digest] <= 0])
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
         """Hide blobs from a repository. Bytes that no repository sees any more are removed, or stay in the cache."""
         links = self._links.get(name, {})
         async with self._changing:
             gone = [digest for digest in digests if links.pop(digest, None) is not None]
+            for digest in digests:
+                del self._promises[name, digest]
             paths = [self._link_path(name, digest) for digest in gone]
             await run_in_thread(_remove, [(path, None) for path in paths])
             await self._drop(gone)

@@ -1,7 +1,7 @@
 """Manifests that were pushed by digest and are in no artifact yet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +86,14 @@ class PendingManifests(Mapping[Name, Mapping[Digest, Pending]]):
             self._table, self._set_aside = {}, {}
         return held
 
-    async def add(self, name: Name, digest: Digest, manifest: Manifest) -> None:
-        """Keep a manifest that was pushed by digest until it is part of an artifact."""
+    async def add(
+        self, name: Name, digest: Digest, manifest: Manifest, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Keep a manifest that was pushed by digest until it is part of an artifact; call `then` once it is pending."""
         async with written(self._root, digest, manifest, self._level) as part, self._changing:
             await run_in_thread(move, part.path, self._path(name, digest))
             self._table.setdefault(name, {})[digest] = Pending.of(manifest, part.entry)
+            then()
 
     async def remove(self, name: Name, digests: Collection[Digest]) -> list[Digest]:
         """Remove manifests that are part of an artifact now, or deleted; return those that were pending."""

@@ -13,25 +13,29 @@ kept once. A pending manifest is a blob file of its own below `pending`.
 
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
 from aiofiles.os import makedirs
 
+from proxy.archive.index import Entry
 from proxy.archive.pieces import PIECE
+from proxy.blob import Blob, read_proven
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name
+from proxy.runtime.files import NewFile
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import run_in_thread
+from proxy.spool.blob_file import footer
 from proxy.spool.blobs import Blobs
 from proxy.spool.paths import check_room, disk_troubles, new_path
 from proxy.spool.pending import PendingManifests, written
 from proxy.spool.run import FOLDER, Run, read_run, write_run
 from proxy.spool.sessions import UploadSessions
-from proxy.spool.staging import WIDTH, StagingArea, Watcher
+from proxy.spool.staging import WIDTH, Part, StagingArea, Watcher
 
 
 class Spool(Blobs):
@@ -102,6 +106,23 @@ class Spool(Blobs):
                 yield parts
             finally:
                 await run_in_thread(parts.close)
+
+    async def keep_blob(self, blob: Blob) -> None:
+        """Copy a blob that repositories may see out of an archive that is about to go. Raise Denied, RegistryError."""
+        await self.make_room(self._limits.free_disk + blob.stored)
+        with disk_troubles(self.root):
+            path = await run_in_thread(new_path, self.root)
+            try:
+                with closing(await run_in_thread(NewFile, path)) as file:
+                    entry, written = Entry(size=blob.size, offset=0, pieces=blob.pieces, crc64=blob.crc64), 0
+                    async with aclosing(read_proven(blob, self._memory)) as pieces:
+                        async for piece in pieces:
+                            await run_in_thread(file.write, [piece], written)
+                            written += len(piece)
+                    await run_in_thread(file.write, [footer(blob.digest, entry)], written)
+                await self.commit([], Part(path, blob.digest, entry))
+            finally:
+                await run_in_thread(path.unlink, missing_ok=True)
 
     async def keep_manifest(self, name: Name, digest: Digest, manifest: Manifest) -> None:
         """Keep a manifest beside the parts that it names; unlike one that is pending it will never be sealed."""

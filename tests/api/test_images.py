@@ -233,6 +233,24 @@ async def test_a_tarball_of_one_image_goes_under_any_name_and_without_one_under_
     assert (await relay.get("latest", "else")).status == 200
 
 
+async def test_a_tarball_is_answered_only_if_all_its_names_are_stored(relay: Relay) -> None:
+    (relay.data / "image-app@b.tar.zst").mkdir()
+
+    answer = await put(relay, tarballs.oci_save(sample(), "app:a", "app:b"), "")
+
+    assert answer.error == (403, "DENIED")
+    assert "app:b was not stored: image-app@b.tar.zst is a folder" in answer.message
+
+
+@pytest.mark.parametrize("name", ["image.tar", "team/image.tar.gz", "image.tgz", "image.tar.zst"])
+async def test_the_name_of_a_file_is_not_taken_for_that_of_an_image(relay: Relay, name: str) -> None:
+    answer = await put(relay, SHAPES["docker before 25"](sample(), "app:v1"), f"/{name}")
+
+    assert answer.error == (400, "NAME_INVALID")
+    assert answer.message.startswith(f"{name} is the name of a file, which curl -T appends")
+    assert relay.artifacts() == []
+
+
 async def test_of_several_images_that_of_the_name_is_taken(relay: Relay) -> None:
     one, two = sample(b"one"), sample(b"two")
     files = files_of(tarballs.legacy_save(one, "app:v1"))

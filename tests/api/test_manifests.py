@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import re
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -183,6 +186,25 @@ async def test_several_tags_make_an_archive_each(relay: Relay) -> None:
     assert relay.artifacts() == [f"image-app@{tag}.tar.zst" for tag in tags]
     for reference in (*tags, pushed.digest):
         assert (await relay.get(reference)).body == pushed.content
+
+
+async def test_a_push_takes_effect_after_all_that_was_answered_before_it_came(relay: Relay) -> None:
+    """Also one with many tags that is the same as another one, of which some tags are stored already."""
+    first, second = document(config=None, annotations={"n": "1"}), document(config=None, annotations={"n": "2"})
+    query = "?" + "&".join(f"tag=v{number}" for number in range(40))
+
+    async def push() -> Answer:
+        return await relay.put(first.digest, first.content, query=query)
+
+    async with asyncio.TaskGroup() as group:
+        early = group.create_task(push())
+        while (await relay.get("v0")).status != 200:
+            pass
+        await relay.push(second, "v0")
+        late = group.create_task(push())
+
+    assert early.result().status == late.result().status == 201
+    assert (await relay.get("v0")).body == first.content
 
 
 async def test_a_tag_in_the_path_counts_beside_those_asked_for(relay: Relay) -> None:
@@ -377,6 +399,7 @@ async def test_the_same_manifest_may_be_pushed_by_many_at_once(relay: Relay, by:
 
     answers = await asyncio.gather(*(relay.put(each, pushed.content) for each in ways[by] * 20))
 
+    assert [answer.body for answer in answers if answer.status != 201] == []
     assert all(created(answer, pushed.digest) for answer in answers)
     await relay.flush()
     assert len(relay.artifacts()) == 1
@@ -443,7 +466,8 @@ async def test_who_waits_too_long_is_sent_to_the_same_place(tmp_path: Path) -> N
         path = f"/v2/app/manifests/{pushed.digest}?tag=a%2Db&tag=c"
 
         told = await relay.ask("PUT", path, data=pushed.content, headers={"Content-Type": OCI_MANIFEST})
-        assert (told.status, told.headers["Location"]) == (307, path.replace("%2D", "-"))
+        location = re.sub("&waiting=[0-9a-f]+$", "", told.headers["Location"])
+        assert (told.status, location) == (307, path.replace("%2D", "-"))
 
         done = await relay.ask(
             "PUT", path, data=pushed.content, headers={"Content-Type": OCI_MANIFEST}, allow_redirects=True
@@ -459,8 +483,9 @@ async def test_a_result_that_nobody_fetched_hides_no_later_push(tmp_path: Path) 
             await relay.push_blob(content)
         assert (await relay.put("v1", older.content)).status == 307
         for pushed in (newer, older):
-            while (await relay.put("v1", pushed.content)).status == 307:
-                pass
+            path, headers = "/v2/app/manifests/v1", {"Content-Type": OCI_MANIFEST}
+            done = await relay.ask("PUT", path, data=pushed.content, headers=headers, allow_redirects=True)
+            assert created(done, pushed.digest)
             (held,) = (await relay.ask("GET", "/relay/images")).json["images"]
             assert held["digest"] == str(pushed.digest)
 
@@ -598,3 +623,35 @@ async def test_what_was_replaced_is_closed_without_any_request(relay: Relay) -> 
         assert (await relay.get(pushed.digest)).body == pushed.content
 
     await eventually(lambda: still_open(relay) == 0)
+
+
+async def test_what_was_replaced_is_read_though_a_listing_ends_while_it_is_replaced(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = await relay.push_image("v1", layers=[b"older"])
+    rename = Path.rename
+
+    def renamed(path: Path, target: Path) -> Path:
+        done = rename(path, target)
+        asyncio.run_coroutine_threadsafe(relay.services.lookup.catalog.ours(), loop).result()
+        return done
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(Path, "rename", renamed)
+    relay.services.lookup.catalog.forget_listing()
+    await relay.push_image("v1", layers=[b"newer"])
+
+    assert (await relay.get(older.digest)).body == older.content
+
+
+@pytest.mark.parametrize("seconds", [0, 1e5])
+async def test_what_is_pushed_answers_though_a_numbered_version_of_it_is_newer(relay: Relay, seconds: float) -> None:
+    await relay.push_image("v1", layers=[b"older"])
+    numbered = relay.data / "image-app@v1~2.tar.zst"
+    (relay.data / "image-app@v1.tar.zst").rename(numbered)
+    os.utime(numbered, (time.time() + seconds,) * 2)
+    relay.services.lookup.catalog.forget_listing()
+
+    newer = await relay.push_image("v1", layers=[b"newer"])
+
+    assert (await relay.get("v1")).body == newer.content

@@ -50,12 +50,14 @@ async def test_what_a_repository_has_can_be_mounted_from_it_or_from_anywhere(des
     assert not await desk.lookup.mountable(Digest.of(b"?"), None)
 
 
-async def test_a_mounted_blob_of_an_archive_is_seen_as_long_as_that_is_there(desk: Desk) -> None:
+async def test_a_mounted_blob_of_an_archive_is_seen_as_long_as_it_is_linked(desk: Desk) -> None:
     await desk.push_image(b"layer", name=OTHER)
     await desk.spool.link(APP, Digest.of(b"layer"))
 
     assert await plain(await desk.lookup.blob(APP, Digest.of(b"layer"))) == b"layer"
     await desk.deletion.manifest(OTHER, V1)
+    assert await plain(await desk.lookup.blob(APP, Digest.of(b"layer"))) == b"layer"
+    await desk.spool.unlink(APP, [Digest.of(b"layer")])
     assert await desk.lookup.find(APP, Digest.of(b"layer")) is None
 
 
