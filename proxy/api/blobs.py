@@ -23,7 +23,6 @@ from proxy.runtime.files import Held
 async def get(request: web.Request) -> web.StreamResponse:
     """Answer with a blob, or a range of it."""
     name, blob, span = await within(request, partial(_found, request))
-    check(request, blob.digest)
     start, stop = span or (0, blob.size)
     origin = blob.origin if isinstance(blob, Blob) else split_host(name.text)[0]
     headers = {
@@ -64,8 +63,10 @@ async def _found(request: web.Request) -> tuple[Name, Blob | Arrival, tuple[int,
             raise
         name, mirror = remote.name, request.app[SERVICES].mirror
         if known:
+            check(request, digest_of(request))
             return name, Blob(digest_of(request), await mirror.size(remote, digest_of(request)), (), Held(b"")), None
         blob = await mirror.blob(remote, digest_of(request))
+    check(request, blob.digest)  # before the range (RFC 9110, 13.2.2)
     span = None if known else requested(wanted_range(request, blob.digest), blob.size)
     if known or span:
         return name, blob, span

@@ -7,7 +7,7 @@ import re
 
 from proxy.errors import BlobUploadInvalid, RangeInvalid
 
-_RANGE = re.compile(r"\s*([0-9]{0,99})\s*-\s*([0-9]{0,99})\s*")  # Python refuses numbers of thousands of digits
+_RANGE = re.compile(r"\s*([0-9]{0,4000})\s*-\s*([0-9]{0,4000})\s*")  # Python refuses numbers of thousands of digits
 _CHUNK = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]{1,19}|\*))?")
 
 

@@ -180,11 +180,12 @@ def _document(content: bytes) -> _Document:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
+    raise ManifestInvalid(f"{text} is not JSON")
 
 
 def _no_repeated_key(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise ValueError("a key stands twice")
+        twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+        raise ManifestInvalid(f"the key {twice[:60]!r} stands twice in one object")
     return fields

@@ -81,7 +81,7 @@ async def test_a_large_blob_comes_back_exactly(relay: Relay, large: str) -> None
         ("bytes=-100", 0, 100),
         ("bytes=-99999999", 0, 100),
         ("bytes=50-5000", 50, 100),
-        (f"bytes=0-{10**30}", 0, 100),
+        (f"bytes=0-{10**300}", 0, 100),
         ("Bytes = 10 - 19 ", 10, 20),
     ],
 )
@@ -119,6 +119,8 @@ ITS = f'"{Digest.of(SMALL)}"'
         ({"If-Match": OTHER}, 412),
         ({"If-Match": f"W/{ITS}"}, 412),
         ({"If-Match": OTHER, "If-None-Match": ITS}, 412),
+        ({"If-None-Match": ITS, "Range": "bytes=999999-"}, 304),
+        ({"If-Match": OTHER, "Range": "bytes=999999-"}, 412),
     ],
 )
 async def test_a_condition_is_about_the_digest(
