@@ -105,7 +105,7 @@ async def test_a_layer_that_always_comes_damaged_is_told(emulate: Emulate, relay
 
     answer = await blob_of(relay, digest)
 
-    assert answer.status >= 500
+    assert answer.status >= 500, answer.body
     assert "damaged" in answer.message
 
 
