@@ -111,11 +111,14 @@ class DirectoryStore:
 
     def _outranked(self, status: os.stat_result, part: Path, name: str) -> os.stat_result:
         """Make a file newer than other versions of its reference, which a run has numbered; return its status."""
-        others = [each.stat().st_mtime for each in self._root.glob(f"{glob.escape(name)}~*{SUFFIX}")]
-        if others and max(others) >= status.st_mtime:  # by another clock
-            os.utime(part, (max(others) + 1, max(others) + 1))
-            return part.stat()
-        return status
+        latest = 0.0
+        for other in self._root.glob(f"{glob.escape(name)}~*{SUFFIX}"):
+            with suppress(FileNotFoundError):
+                latest = max(latest, other.stat().st_mtime)
+        if latest < status.st_mtime:
+            return status
+        os.utime(part, (latest + 1, latest + 1))  # it was written by another clock
+        return part.stat()
 
     async def _write(self, part: Path, body: Body) -> os.stat_result:
         await makedirs(part.parent, exist_ok=True)  # somebody may have tidied up

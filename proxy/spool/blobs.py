@@ -198,9 +198,8 @@ class Blobs:
 
         `uses` is how many manifests have named each, of as many clients as were told that it is here.
         """
-        for digest, count in uses.items():
-            self._promises[name, digest] -= count
-        await self.unlink(name, [digest for digest in durable if self._promises[name, digest] <= 0])
+        self._promises -= Counter({(name, digest): count for digest, count in uses.items()})  # keeps what is above 0
+        await self.unlink(name, [digest for digest in durable if not self._promises[name, digest]])
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
         """Hide blobs from a repository. Bytes that no repository sees any more are removed, or stay in the cache."""

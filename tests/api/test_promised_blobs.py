@@ -85,3 +85,17 @@ async def test_of_what_everybody_has_named_nothing_stays_in_the_spool(relay: Rel
         await relay.push(pushed_image(CONFIG, LAYER), tag)
 
     assert relay.files("blobs") == relay.files("links") == []
+
+
+async def test_who_names_what_is_in_archives_takes_nothing_from_others(relay: Relay) -> None:
+    await relay.push_image("first", layers=[LAYER])
+    for tag in ("second", "third"):
+        await relay.push(pushed_image(CONFIG, LAYER), tag)
+    await uploaded(relay)
+    await asked_for(relay)
+    await relay.push(pushed_image(CONFIG, LAYER), "other")
+    await all_deleted(relay)
+
+    await relay.push(pushed_image(CONFIG, LAYER), "mine")
+
+    assert (await relay.get("mine")).status == 200
