@@ -166,30 +166,32 @@ class _Frames:
     """Frames of zstd, one after the other.
 
     The library takes a frame that breaks off for one that has ended. What is in the frame that is added comes out only
-    if the one before it has ended.
+    if the one before it has ended. One that lacks a block of just the size of that frame takes the frame for the block.
     """
 
     def __init__(self, source: Readable) -> None:
         self._source = _Marked(source)
         decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
         self._plain = decompressor.stream_reader(cast("IO[bytes]", self._source), _CHUNK, read_across_frames=True)
-        self._last = b""  # plain bytes that may be the mark
+        self._last = b""  # plain bytes that may be the mark, or its frame
 
     def read(self, size: int, /) -> bytes:
         """Return 1 to `size` plain bytes, or none at the end."""
         found = self._last
         try:
-            while len(found) <= len(_MARK) and (more := self._plain.read(size)):
+            while len(found) <= len(_MARK_FRAME) and (more := self._plain.read(size)):
                 if not self._source.is_over:  # then the mark is still to come: nothing is copied
                     return more
                 found += more
         except zstandard.ZstdError as error:
             how = "ends too early" if self._source.is_over else f"cannot be read: {_reason(error)}"
             raise TarballInvalid(f"the zstd stream {how}") from error
-        if len(found) <= len(_MARK) and found != _MARK:
+        is_end = len(found) <= len(_MARK_FRAME)
+        if is_end and (not found.endswith(_MARK) or found == _MARK_FRAME):
             raise TarballInvalid("the zstd stream ends too early")
-        self._last = found[-len(_MARK) :]
-        return found[: -len(_MARK)]
+        given = min(size, len(found) - len(_MARK if is_end else _MARK_FRAME))
+        self._last = found[given:]
+        return found[:given]
 
 
 class _Inflated:

@@ -63,6 +63,17 @@ def test_a_stream_that_ends_too_early_is_told_wherever_it_ends(
         everything(plain(Drops(compressed * whole + compressed[:cut], 500)), 100)
 
 
+@pytest.mark.parametrize("size", [1, 7, 100])
+@pytest.mark.parametrize("length", [1, 25, 26, 300])
+def test_a_stream_that_breaks_off_in_what_is_not_compressed_is_told_wherever_it_ends(length: int, size: int) -> None:
+    whole = zstandard.ZstdCompressor().compress(os.urandom(length))
+
+    for cut in range(6, len(whole)):
+        with pytest.raises(TarballInvalid, match="the zstd stream ends too early"):
+            everything(plain(Drops(whole[:cut], 500)), size)
+    assert len(everything(plain(Drops(whole, 500)), size)) == length
+
+
 @pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz", "zstd"])
 def test_a_damaged_stream_is_told(kind: str) -> None:
     damaged = bytearray(COMPRESSIONS[kind](os.urandom(10_000) + bytes(10_000)))
