@@ -105,7 +105,7 @@ def _serve(arguments: Sequence[str]) -> None:
     from proxy.api.server import CannotListen
     from proxy.backends.choice import StoreUnusable
     from proxy.reporting.log_format import configure
-    from proxy.runtime.files import FolderInUse
+    from proxy.runtime.files import FolderInUse, trouble_inside
 
     address.spare_loopback_from_proxies()
     configure(settings.log_format, settings.log_level)
@@ -123,8 +123,8 @@ def _serve(arguments: Sequence[str]) -> None:
         _fail(str(error))
     except OSError as error:
         log.debug("why it ended", exc_info=error)
-        where = f"RELAY_DATA (--data) is '{settings.data}'"
-        _fail(f"{where}: cannot write there ({error.strerror}); choose another folder or change its owner", status=2)
+        what = f"cannot write there ({trouble_inside(settings.data, error)}); choose another folder or change its owner"
+        _fail(f"RELAY_DATA (--data) is '{settings.data}': {what}", status=2)
     sys.stderr.flush()
     os._exit(0 if is_durable else 1)  # at once: there may be a second left, and taking an interpreter down needs that
 

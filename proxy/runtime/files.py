@@ -251,6 +251,12 @@ def trouble(folder: Path, error: OSError) -> str:
     return f"cannot write to {folder}: {error.strerror or error}"
 
 
+def trouble_inside(folder: Path, error: OSError) -> str:
+    """Return what failed in a folder, and at which file in it: `Is a directory: .lock`."""
+    inside = str(error.filename or "").partition(f"{folder}/")[2]
+    return f"{error.strerror}: {inside}" if inside else str(error.strerror)
+
+
 def identity(status: os.stat_result) -> str:
     """Return what tells a file from another one of the same name, and from later states of itself."""
     return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"

@@ -626,6 +626,19 @@ def test_a_folder_that_can_not_be_made_is_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(("name", "is_folder"), [(".lock", True), (".incoming", False), ("spool", False)])
+def test_what_is_in_the_way_in_a_folder_is_named(tmp_path: Path, name: str, is_folder: bool) -> None:
+    if is_folder:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).touch()
+
+    ended = start("--port", "0", "--data", str(tmp_path))
+
+    assert ended.returncode == 2
+    assert re.search(rf"cannot write there \([\w ]+: {re.escape(name)}[/\w]*\); choose", ended.stderr)
+
+
 def test_settings_that_give_no_store_are_a_sentence_and_status_2(tmp_path: Path) -> None:
     ended = start("--port", "0", "--data", str(tmp_path), "--run-id", "7", GITHUB_TOKEN=SECRET, GITHUB_REPOSITORY="")
 
