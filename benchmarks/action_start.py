@@ -86,9 +86,9 @@ def _start(step: Step, folder: Path) -> tuple[float, float, float]:
 
 @contextmanager
 def _artifact_service(folder: Path) -> Iterator[dict[str, str]]:
-    """Serve artifacts as act does; yield the environment of a job."""
+    """Serve artifacts as Forgejo does; yield the environment of a job. act breaks off the listings of an empty run."""
     port = free_port()
-    where = ["--flavour", "act", "--host", "127.0.0.1", "--port", str(port), "--data", str(folder / "service")]
+    where = ["--flavour", "forgejo", "--host", "127.0.0.1", "--port", str(port), "--data", str(folder / "service")]
     command = [sys.executable, "-m", "tests.fakes.actions", *where]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as serving:
         try:
