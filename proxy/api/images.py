@@ -1,7 +1,6 @@
 """Tarballs of images: PUT takes in what `docker save` wrote, GET serves what `docker load` reads."""
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
@@ -16,7 +15,7 @@ from proxy.api.params import ORIGIN, chunks_of, is_own_alone, parameters
 from proxy.api.services import SERVICES
 from proxy.errors import NameInvalid, ParameterInvalid, RegistryError, TagInvalid
 from proxy.oci.names import Name, Tag
-from proxy.oci.references import Reference
+from proxy.oci.references import Reference, is_file
 from proxy.registry.image_export import Compression, Tarball, Wanted
 from proxy.registry.image_import import ImportedImage, Progress
 from proxy.registry.platforms import Choice
@@ -24,7 +23,6 @@ from proxy.runtime.tasks import TaskSet
 from proxy.text import safe_text
 
 _MIB = 2**20
-_FILE = re.compile(r"\.(?:tar|tgz)(?:\.[a-z0-9]+)?$")
 _COMPRESSIONS = {each.name.lower(): each for each in Compression}
 _TYPES = {
     Compression.NONE: "application/x-tar",
@@ -42,7 +40,7 @@ async def put(request: web.Request) -> web.StreamResponse:
     wanted: tuple[Name, Tag] | None = None
     if text := request.match_info.get("image", ""):
         reference = Reference.parse(text)
-        if _FILE.search(text):
+        if is_file(text):
             raise NameInvalid(
                 f"{text[:80]} is the name of a file, which curl -T appends to an address that ends in a slash: "
                 "write an image name, such as /relay/images/app:v1, or leave out the last slash"

@@ -1,13 +1,10 @@
 """The images named on the command line: `LOCAL=REF` to save, `REF=LOCAL` to load."""
 
-import re
 from dataclasses import dataclass
 
 from proxy.commands.relay import CommandFailed
 from proxy.errors import RegistryError
-from proxy.oci.references import Reference, is_id
-
-_FILE = re.compile(r"\.(?:tar|tgz)(?:\.[a-z0-9]+)?$")
+from proxy.oci.references import Reference, is_file, is_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ def target_of(text: str) -> str:
 def saving(text: str) -> Saving:
     """Return `LOCAL` or `LOCAL=REF` parsed; `LOCAL` may be the id of an image. Raise CommandFailed if it is neither."""
     local, equals, target = _halves(text)
-    if _FILE.search(local):
+    if is_file(local):
         raise CommandFailed(f"{local[:80]} is the name of a file: save --file {local[:80]}, with or without a name")
     if not equals and is_id(local):
         raise CommandFailed(f"{local[:19]}… is the id of an image; give it a name: save {local[:19]}…=app:v1")
