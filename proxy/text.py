@@ -27,7 +27,7 @@ def sanitize(text: str) -> str:
 
     The last two begin commands to the GitHub Actions runner.
     """
-    visible = "".join(each if each.isprintable() else _STAND_IN for each in text)
+    visible = text if text.isprintable() else "".join(each if each.isprintable() else _STAND_IN for each in text)
     broken = visible.replace("##[", "# #[")
     start = broken.lstrip()
     return ": :" + start[2:] if start.startswith("::") else broken

@@ -72,14 +72,15 @@ class DirectoryStore:
             return []
         except OSError as error:
             raise StoreRefused(f"cannot read {self._root}: {error.strerror}") from error
-        files = [each.name for each in there if each.name.lower().endswith(TARBALLS)]
+        files = [each for each in there if each.name.lower().endswith(TARBALLS)]
         found = (*map(self._artifact, files), *map(self._layout, folders))
         return [each for each in found if each]
 
-    def _artifact(self, file: str) -> Artifact | None:
+    def _artifact(self, entry: os.DirEntry[str]) -> Artifact | None:
         """Describe a file; None for what is none, or not any more. One that keeps its state to itself is listed too."""
+        file = entry.name
         try:
-            status = (self._root / file).stat()
+            status = entry.stat()
         except OSError as error:
             return None if error.errno in _NOWHERE else Artifact(file.removesuffix(SUFFIX), f"?/{file}", _LATEST, 0)
         return _artifact(file, status) if stat.S_ISREG(status.st_mode) else None

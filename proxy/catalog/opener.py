@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from proxy import collecting
 from proxy.archive.container import OVERHEAD
 from proxy.archive.index import TAIL, ArchiveInvalid, FormatUnknown
 from proxy.artifacts.base import (
@@ -40,6 +41,7 @@ from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
 _FAILURES = (ArtifactGone, ArchiveInvalid, StoreRefused, RegistryError, OSError)  # to open an artifact
+_VERY_MANY = 1000  # archives whose indexes the garbage collector would look at again and again
 _CHECKED = TAIL + OVERHEAD  # bytes of an artifact that is read as a whole and compared with its digest
 
 
@@ -108,6 +110,8 @@ class Opener:
                 for artifact, archive in found:
                     if archive and artifact.id not in self.archives and artifact.id not in self._opening:
                         self.archives.put(artifact.id, archive)
+                if len(new) >= _VERY_MANY:
+                    collecting.settle()
 
     async def _opened(self, artifact: Artifact, known: Problem | None) -> Archive | None:
         clearings = self._clearings
