@@ -629,16 +629,19 @@ async def test_what_was_replaced_is_read_though_a_listing_ends_while_it_is_repla
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older = await relay.push_image("v1", layers=[b"older"])
-    rename = Path.rename
+    rename, loop, catalog = Path.rename, asyncio.get_running_loop(), relay.services.lookup.catalog
+
+    async def list_anew() -> None:
+        catalog.forget_listing()
+        await catalog.ours()
 
     def renamed(path: Path, target: Path) -> Path:
         done = rename(path, target)
-        asyncio.run_coroutine_threadsafe(relay.services.lookup.catalog.ours(), loop).result()
+        if target.parent == relay.data:
+            asyncio.run_coroutine_threadsafe(list_anew(), loop).result()
         return done
 
-    loop = asyncio.get_running_loop()
     monkeypatch.setattr(Path, "rename", renamed)
-    relay.services.lookup.catalog.forget_listing()
     await relay.push_image("v1", layers=[b"newer"])
 
     assert (await relay.get(older.digest)).body == older.content

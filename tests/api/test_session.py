@@ -553,7 +553,7 @@ async def test_a_session_to_read_makes_a_relay_that_takes_nothing(
         ]
         taken = await hand_over(relay, offer(actions, actions.job("other")))
         again = await hand_over(relay, fields)
-        later = await hand_over(relay, offer(actions))
+        later = await hand_over(relay, offer(actions, actions.job(expires_in=7000)))
 
     for answer in refused:
         assert answer.error == (403, "DENIED")
