@@ -6,7 +6,6 @@ Tarballs with other endings, and folders with an OCI layout, are artifacts that 
 """
 
 import errno
-import glob
 import os
 import shutil
 import stat
@@ -97,7 +96,7 @@ class DirectoryStore:
         """Store a file, in the place of one of the same name."""
         part = self._root / _INCOMING / str(uuid.uuid4())
         try:
-            status = await run_in_thread(self._outranked, await self._write(part, body), part, name)
+            status = await run_in_thread(self._newest, await self._write(part, body), part, claim)
             await run_in_thread(part.rename, self._root / (name + SUFFIX))
             return _artifact(name + SUFFIX, status)
         except OSError as error:
@@ -110,15 +109,15 @@ class DirectoryStore:
             with suppress(OSError):  # the failure before this one is told; the next start removes the rest
                 await run_in_thread(part.unlink, missing_ok=True)
 
-    def _outranked(self, status: os.stat_result, part: Path, name: str) -> os.stat_result:
-        """Make a file newer than other versions of its reference, which a run has numbered; return its status."""
+    def _newest(self, status: os.stat_result, part: Path, claim: Claim) -> os.stat_result:
+        """Make a file newer than what is there of its reference, whatever clock wrote that; return its status."""
         latest = 0.0
-        for other in self._root.glob(f"{glob.escape(name)}~*{SUFFIX}"):
-            with suppress(FileNotFoundError):
-                latest = max(latest, other.stat().st_mtime)
+        for known in claim.known:
+            with suppress(OSError):  # it is gone, or cannot be looked at
+                latest = max(latest, (self._root / _file(known)).stat().st_mtime)
         if latest < status.st_mtime:
             return status
-        os.utime(part, (latest + 1, latest + 1))  # it was written by another clock
+        os.utime(part, (latest + 1, latest + 1))
         return part.stat()
 
     async def _write(self, part: Path, body: Body) -> os.stat_result:
@@ -141,12 +140,12 @@ class DirectoryStore:
     async def open(self, artifact: Artifact) -> Source:
         """Open the file, or the folder, if it still is the one that was listed."""
         try:
-            opened, content = await run_in_thread(_opened, self._root / _file(artifact))
+            opened, content = await run_in_thread(_opened, self._root / _file(artifact.id))
         except OSError as error:
             if error.errno in _NOWHERE:
                 raise ArtifactGone(artifact.name) from error
-            raise StoreRefused(f"{error.strerror}; check the file {_file(artifact)}") from error
-        if _id(content, _file(artifact)) != artifact.id:
+            raise StoreRefused(f"{error.strerror}; check the file {_file(artifact.id)}") from error
+        if _id(content, _file(artifact.id)) != artifact.id:
             raise ArtifactGone(artifact.name)
         return opened
 
@@ -158,7 +157,7 @@ class DirectoryStore:
             raise StoreRefused(trouble(self._root, error)) from error
 
     def _remove(self, artifact: Artifact) -> bool:
-        path = self._root / _file(artifact)
+        path = self._root / _file(artifact.id)
         with suppress(FileNotFoundError):
             if artifact.id in {_id(identity(path.stat()), path.name), f"?/{path.name}"}:
                 path.unlink()
@@ -190,5 +189,6 @@ def _id(content: str, file: str) -> str:
     return f"{content}/{file}"
 
 
-def _file(artifact: Artifact) -> str:
-    return artifact.id.partition("/")[2]
+def _file(key: str) -> str:
+    """Return the name of the file, or folder, with this id."""
+    return key.partition("/")[2]
