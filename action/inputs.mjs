@@ -53,7 +53,8 @@ function doubtful(known, environment) {
   if (environment.ACT || environment.GITEA_ACTIONS || environment.FORGEJO_ACTIONS) return []
   const given = Object.keys(environment).filter((name) => name.startsWith("INPUT_") && environment[name])
   const unknown = given.map((name) => name.slice("INPUT_".length).toLowerCase()).filter((name) => !known.includes(name))
-  return unknown.filter((name) => nearest(name, known)).map((name) => `this action has no input ${name}; did you mean ${nearest(name, known)}?`)
+  const meant = unknown.map((name) => ({ name, near: nearest(name, known) })).filter(({ near }) => near)
+  return meant.map(({ name, near }) => `this action has no input ${name}; did you mean ${near}?`)
 }
 
 /** Read a reference; `text` is how it is written in full, `reference` its digest, or else its tag. */

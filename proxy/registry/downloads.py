@@ -21,7 +21,7 @@ from proxy.registry.reached import Reached
 from proxy.runtime.files import Bytes, NewFile
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import TaskSet, run_in_thread
-from proxy.spool.blob_file import footer
+from proxy.spool.blob_file import BlobCopy
 from proxy.spool.spool import Spool
 from proxy.text import safe_text
 
@@ -42,7 +42,6 @@ class _Download(Arriving):
         self.size = blob.stored
         self._blob = blob
         self._file = file
-        self._written = 0  # bytes
         self._reached = Reached()  # bytes that readers may have
 
     async def arrived(self, stop: int) -> None:
@@ -56,20 +55,15 @@ class _Download(Arriving):
 
     async def run(self, memory: MemoryBudget, turns: asyncio.Semaphore) -> Entry:
         """Download the whole blob when it is its turn, and return the entry that its file ends with."""
-        blob, written = self._blob, 0
-        entry = Entry(size=blob.size, offset=0, pieces=blob.pieces, crc64=blob.crc64)
+        copy, written = BlobCopy(self._blob, self._file), 0
         with self._reached.told():
-            async with turns, aclosing(read_proven(blob, memory, self._append)) as pieces:
+            async with turns, aclosing(read_proven(self._blob, memory, copy.append)) as pieces:
                 async for stored in pieces:
                     written += len(stored)
                     if written == self.size:
-                        await run_in_thread(self._append, footer(blob.digest, entry))
+                        await run_in_thread(copy.complete)
                     self._reached.advance(written)
-        return entry
-
-    def _append(self, part: Bytes) -> None:
-        self._file.write([part], self._written)
-        self._written += len(part)
+        return copy.entry
 
 
 @dataclass(slots=True)

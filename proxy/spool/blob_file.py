@@ -10,7 +10,7 @@ from proxy.archive.pieces import PIECE, Framed, Piece, pack
 from proxy.blob import Blob, Verification
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
-from proxy.runtime.files import Held, NewFile, Source
+from proxy.runtime.files import Bytes, Held, NewFile, Source
 
 
 def footer(digest: Digest, entry: Entry) -> bytes:
@@ -51,6 +51,25 @@ class BlobWriter:
         self.file.end_at(self.end)
         self.file.write([footer(digest, entry)], self.end)
         return entry
+
+
+class BlobCopy:
+    """A blob file with the pieces that another file has of a blob, as they are stored. All of it blocks."""
+
+    def __init__(self, blob: Blob, file: NewFile) -> None:
+        self.entry = Entry(size=blob.size, offset=0, pieces=blob.pieces, crc64=blob.crc64)
+        self._digest = blob.digest
+        self._file = file
+        self._end = 0  # bytes so far
+
+    def append(self, part: Bytes) -> None:
+        """Write what comes next."""
+        self._file.write([part], self._end)
+        self._end += len(part)
+
+    def complete(self) -> None:
+        """Write the footer, once the digest of all pieces was found to be right."""
+        self.append(footer(self._digest, self.entry))
 
 
 def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:

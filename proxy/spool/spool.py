@@ -19,7 +19,6 @@ from pathlib import Path
 
 from aiofiles.os import makedirs
 
-from proxy.archive.index import Entry
 from proxy.archive.pieces import PIECE
 from proxy.blob import Blob, read_proven
 from proxy.oci.digest import Digest
@@ -29,7 +28,7 @@ from proxy.runtime.files import NewFile
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import run_in_thread
-from proxy.spool.blob_file import footer
+from proxy.spool.blob_file import BlobCopy
 from proxy.spool.blobs import Blobs
 from proxy.spool.paths import check_room, disk_troubles, new_path
 from proxy.spool.pending import PendingManifests, written
@@ -114,13 +113,12 @@ class Spool(Blobs):
             path = await run_in_thread(new_path, self.root)
             try:
                 with closing(await run_in_thread(NewFile, path)) as file:
-                    entry, written = Entry(size=blob.size, offset=0, pieces=blob.pieces, crc64=blob.crc64), 0
-                    async with aclosing(read_proven(blob, self._memory)) as pieces:
-                        async for piece in pieces:
-                            await run_in_thread(file.write, [piece], written)
-                            written += len(piece)
-                    await run_in_thread(file.write, [footer(blob.digest, entry)], written)
-                await self.commit([], Part(path, blob.digest, entry))
+                    copy = BlobCopy(blob, file)
+                    async with aclosing(read_proven(blob, self._memory, copy.append)) as pieces:
+                        async for _ in pieces:
+                            pass
+                    await run_in_thread(copy.complete)
+                await self.commit([], Part(path, blob.digest, copy.entry))
             finally:
                 await run_in_thread(path.unlink, missing_ok=True)
 

@@ -166,7 +166,7 @@ class _Frames:
     """Frames of zstd, one after the other.
 
     The library takes a frame that breaks off for one that has ended. What is in the frame that is added comes out only
-    if the one before it has ended. One that lacks a block of just the size of that frame takes the frame for the block.
+    if the one before it has ended. One that breaks off in what is not compressed gives out that frame as its content.
     """
 
     def __init__(self, source: Readable) -> None:
