@@ -95,8 +95,9 @@ class DirectoryStore:
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
         """Store a file, in the place of one of the same name."""
         part = self._root / _INCOMING / str(uuid.uuid4())
+        others = {_file(key) for key in claim.known} - {name + SUFFIX}
         try:
-            status = await run_in_thread(self._newest, await self._write(part, body), part, claim)
+            status = await run_in_thread(self._newest, await self._write(part, body), part, others)
             await run_in_thread(part.rename, self._root / (name + SUFFIX))
             return _artifact(name + SUFFIX, status)
         except OSError as error:
@@ -109,12 +110,12 @@ class DirectoryStore:
             with suppress(OSError):  # the failure before this one is told; the next start removes the rest
                 await run_in_thread(part.unlink, missing_ok=True)
 
-    def _newest(self, status: os.stat_result, part: Path, claim: Claim) -> os.stat_result:
-        """Make a file newer than what is there of its reference, whatever clock wrote that; return its status."""
+    def _newest(self, status: os.stat_result, part: Path, others: set[str]) -> os.stat_result:
+        """Make a file newer than others of its reference, whatever clock wrote those; return its status."""
         latest = 0.0
-        for known in claim.known:
+        for other in others:
             with suppress(OSError):  # it is gone, or cannot be looked at
-                latest = max(latest, (self._root / _file(known)).stat().st_mtime)
+                latest = max(latest, (self._root / other).stat().st_mtime)
         if latest < status.st_mtime:
             return status
         os.utime(part, (latest + 1, latest + 1))
