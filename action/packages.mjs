@@ -25,30 +25,33 @@ const PIP = { // whatever they have set in a file of pip's
   PIP_ROOT_USER_ACTION: "ignore",
 }
 
-/** Put both below a folder of this job; gives the Python that they are for, and where they are. */
+/** Put both below a folder of this job; gives the Python that they are for, and the folders where they are. */
 export async function install(folder) {
   const uv = (await execute("uv", ["--version"])).status === 0
   const python = await findPython(uv)
-  const [code, packages] = [join(folder, "code"), join(folder, "packages")]
+  const [code, parts] = [join(folder, "code"), divide(folder, uv ? 1 : 2)]
   const begun = Date.now()
-  const lock = writeLock(folder)
-  const how = uv ? withUv(python, packages, lock) : await withPip(python, folder, packages, lock)
-  const options = { environment: how.environment, cwd: folder, limit: LIMIT }
-  const [{ status, out, said }] = await Promise.all([execute(how.program, how.args, options), compile(python, code)])
-  if (status !== 0) {
-    group("what the installation said", `${out}\n${said}`.split("\n"))
-    throw new Failure(`the packages of the relay cannot be installed: ${telling(said)}. ${remedy()}`)
+  const { program, args, environment } = uv ? withUv(python) : await withPip(python, folder)
+  const run = ({ packages, lock }) =>
+    execute(program, [...args, "--target", packages, ...COMMON, lock, ...beside()], { environment, cwd: folder, limit: LIMIT })
+  const [, ...runs] = await Promise.all([compile(python, code), ...parts.map(run)])
+  const failed = runs.find(({ status }) => status !== 0)
+  if (failed) {
+    group("what the installation said", `${failed.out}\n${failed.said}`.split("\n"))
+    throw new Failure(`the packages of the relay cannot be installed: ${telling(failed.said)}. ${remedy()}`)
   }
   log(`packages for ${python.name} by ${uv ? "uv" : "pip"} in ${((Date.now() - begun) / 1000).toFixed(1)} s`)
-  return { python: python.path, code, packages }
+  return { python: python.path, paths: [code, ...parts.map(({ packages }) => packages)] }
 }
 
-/** Write the part of the lock that is needed; gives the path. */
-function writeLock(folder) {
-  const entries = readFileSync(LOCK, "utf8").split(/\n(?=\S)/)
-  const path = join(folder, "requirements.txt")
-  writeFileSync(path, entries.filter((entry) => !OF_COMMANDS.includes(entry.split("==")[0])).join("\n"))
-  return path
+/** Write the lock in so many parts, without what is not needed; pip takes one processor, and a part each has several at work. */
+function divide(folder, count) {
+  const needed = readFileSync(LOCK, "utf8").split(/\n(?=\S)/).filter((entry) => !OF_COMMANDS.includes(entry.split("==")[0]))
+  return Array.from({ length: count }, (_, part) => {
+    const lock = join(folder, `requirements${part}.txt`)
+    writeFileSync(lock, needed.filter((_, index) => index % count === part).join("\n"))
+    return { packages: join(folder, `packages${part}`), lock }
+  })
 }
 
 /**
@@ -71,14 +74,13 @@ function copy(from, to) {
 }
 
 /** uv keeps unpacked packages in its cache, and checks them no more: other jobs of the machine could change them. */
-function withUv(python, packages, lock) {
-  const target = ["--target", packages, "--python", python.path]
+function withUv(python) {
   const none = /^(1|true|yes|on)$/i.test(process.env.PIP_NO_INDEX ?? "") && !hasWheels() ? ["--no-index"] : []
-  const args = ["pip", "install", "--quiet", "--no-cache", ...target, ...COMMON, lock, ...none, ...beside()]
+  const args = ["pip", "install", "--quiet", "--no-cache", "--python", python.path, ...none]
   return { program: "uv", args, environment: translated(process.env) }
 }
 
-async function withPip(python, folder, packages, lock) {
+async function withPip(python, folder) {
   let program = python.path
   if (!python.pip) {
     const made = await execute(python.path, ["-I", "-m", "venv", join(folder, "pip")], { limit: LIMIT })
@@ -87,8 +89,7 @@ async function withPip(python, folder, packages, lock) {
     }
     program = join(folder, "pip", "bin", "python")
   }
-  const target = ["--target", packages, ...platforms(python.glibc)]
-  const args = ["-I", "-m", "pip", "install", "--quiet", "--no-compile", ...target, ...COMMON, lock, ...beside()]
+  const args = ["-I", "-m", "pip", "install", "--quiet", "--no-compile", ...platforms(python.glibc)]
   const others = Object.keys(process.env).filter((name) => name.startsWith("PIP_") && !HONOURED.has(name))
   return { program, args, environment: { ...Object.fromEntries(others.map((name) => [name, undefined])), ...PIP } }
 }

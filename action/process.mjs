@@ -14,7 +14,7 @@ import { offer } from "./session.mjs"
 import { pick, settings } from "./settings.mjs"
 
 const BOOT =
-  "import sys; sys.path[:0] = sys.argv[1:3]; from proxy import collecting; collecting.pause(); " +
+  "import sys; sys.path[:0] = sys.argv[1:]; from proxy import collecting; collecting.pause(); " +
   "from proxy.job_process import main; main()"
 const START = 60_000 // milliseconds until it has to serve
 const END = 9_000 // milliseconds that it has to end; it takes eight at most
@@ -33,8 +33,8 @@ export async function start(inputs, password, known) {
   const folder = records.folderOf(inputs.matrix)
   records.make(folder)
   known(folder)
-  const { python, code, packages } = await install(folder)
-  const child = launch(inputs, folder, python, [code, packages])
+  const { python, paths } = await install(folder)
+  const child = launch(inputs, folder, python, paths)
   const identity = { pid: child.pid, started: child.pid && startOf(child.pid) }
   records.write(folder, identity)
   const nonce = randomBytes(32).toString("hex")
