@@ -15,14 +15,14 @@ await run(async () => {
   if (password) mask(password)
   const notes = []
   const failed = url ? await finish(new Relay(url, password), notes) : []
-  if (recall("login")) await logOut(recall("login"), notes)
-  if (recall("container")) notes.push(...(await stop(recall("container"))))
-  if (recall("process")) notes.push(...(await stopProcess(recall("process"))))
-  if (notes.length) annotate("warning", ...notes)
   if (failed.length) {
     annotate("error", "not everything that was pushed could be stored, so later jobs will not find it:", ...failed)
     process.exitCode = 1
   }
+  if (recall("login")) await logOut(recall("login"), notes)
+  if (recall("container")) notes.push(...(await stop(recall("container"))))
+  if (recall("process")) notes.push(...(await stopProcess(recall("process"))))
+  if (notes.length) annotate("warning", ...notes)
 })
 
 /**
@@ -32,19 +32,28 @@ await run(async () => {
 async function finish(relay, notes) {
   const isFirst = recall("first") === "true"
   const deletion = JSON.parse(recall("delete") || '{"images":[]}')
+  let failed = []
   try {
-    const failed = isFirst || deletion.images.length ? await relay.flush() : []
-    const kept = await deleteImages(relay, deletion, input("status"))
-    if (recall("summary") === "true") await writeSummary(relay)
-    if (isFirst) await tellRefusals(relay, notes)
-    notes.push(...kept)
-    return isFirst ? failed.map((each) => `${each.reference}: ${each.problem}`) : []
+    if (isFirst || deletion.images.length) failed = await relay.flush()
   } catch (error) {
     if (!(error instanceof Unanswered || error instanceof Refused)) throw error
-    if (!isFirst) return []
     const gone = "the relay no longer answers; what was pushed by digest alone may not be stored"
-    notes.push(error instanceof Unanswered ? gone : "the relay refused to end its work", error.message)
+    if (isFirst) notes.push(error instanceof Unanswered ? gone : "the relay refused to end its work", error.message)
     return []
+  }
+  const kept = await attempt("what was to be deleted is kept", () => deleteImages(relay, deletion, input("status")))
+  const missing = recall("summary") === "true" ? await attempt("the job summary lacks the images", () => writeSummary(relay)) : []
+  if (isFirst) await tellRefusals(relay, notes)
+  notes.push(...kept, ...missing)
+  return isFirst ? failed.map((each) => `${each.reference}: ${each.problem}`) : []
+}
+
+/** Do one thing of the end, which keeps no other from being done; gives what went wrong with it. */
+async function attempt(without, work) {
+  try {
+    return (await work()) ?? []
+  } catch (error) {
+    return [`${without}: ${error.message}`]
   }
 }
 
