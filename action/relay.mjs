@@ -8,6 +8,7 @@ export const VERSION = "1.0.0" // of the action, and of the image that it starts
 const PROBE = 3_000 // milliseconds for a relay on this machine to say that it is one
 const LIMIT = 4 * 1024 * 1024 // bytes of an answer that is held; a summary has one at most
 const LOOK = 30_000 // milliseconds for what a relay that runs says at once
+const SUMMARY = 90_000 // milliseconds for what it may look up; it gives up a service that is away after 55 s
 const FLUSH = 30 * 60_000 // milliseconds for storing what is pending
 const HOPS = 20 // times that a relay may say "come again"; it holds the line for 25 s each time
 const AGENT = new Agent() // the global one would use a proxy of the environment
@@ -83,7 +84,7 @@ export class Relay {
   }
 
   async summary() {
-    return this.send("GET", "/relay/summary", { signal: AbortSignal.timeout(LOOK) })
+    return this.send("GET", "/relay/summary", { signal: AbortSignal.timeout(SUMMARY) })
   }
 
   async images() {

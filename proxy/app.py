@@ -12,6 +12,7 @@ from config.job import Job
 from config.settings import Settings
 from proxy.api import access
 from proxy.api.access_log import watch
+from proxy.api.deadline import tell_at_once
 from proxy.api.errors import as_oci_errors
 from proxy.api.params import read_repository
 from proxy.api.routes import ROUTES
@@ -216,6 +217,7 @@ def make_app(settings: Settings, services: Services, nonce: bytes = b"") -> web.
         services.shutdown.middleware,
         *guards,
         access.open_for(backend.closed, backend.undeletable),
+        tell_at_once,
         read_repository,
     ]
     app = web.Application(middlewares=middlewares, client_max_size=LIMIT)

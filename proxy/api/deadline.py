@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from proxy.api.services import SERVICES
 from proxy.artifacts.outages import READING
@@ -15,14 +16,22 @@ T = TypeVar("T")
 _TICKET = "waiting"
 
 
+@web.middleware
+async def tell_at_once(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a GET be told at once what has just failed, for itself and for others."""
+    READING.set(object() if request.method == "GET" else None)
+    return await handler(request)
+
+
 async def within(request: web.Request, work: Callable[[], Coroutine[Any, Any, T]], *, pulls: bool = False) -> T:
     """Do what has to be done before an answer can begin; StillUnderWay if it takes too long, and it goes on.
 
     Each request does work of its own, and so knows of all that was answered before it came. Only who was told to come
-    again, under a ticket, joins what he has begun. A GET is told at once what has just failed, and so is a HEAD if it
-    `pulls`: any other may be the begin of a push.
+    again, under a ticket, joins what he has begun. A HEAD that `pulls` is told at once what has just failed, as
+    a GET is: any other may be the begin of a push.
     """
-    READING.set(object() if pulls or request.method == "GET" else None)
+    if pulls and request.method == "HEAD":
+        READING.set(object())
     ticket = request.query.get(_TICKET) or uuid4().hex
     try:
         asked = (request.method, request.path, request.headers.get("Range"), request.headers.get("Content-Type"))

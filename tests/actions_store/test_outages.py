@@ -33,6 +33,16 @@ async def refused(relay: Relay, path: str) -> str:
     return answer.message
 
 
+async def asked_for(actions: Emulator, kind: str) -> int:
+    """Return how often something was asked for; what was given up may be counted after the answer."""
+    asked, looks = -1, 0
+    while looks < 20:
+        await asyncio.sleep(0.01)
+        before, asked = asked, actions.traffic.calls[kind]
+        looks = looks + 1 if asked == before else 0
+    return asked
+
+
 @pytest.mark.parametrize(("kind", "fault"), CALLS)
 async def test_a_call_that_never_goes_well_is_told_and_then_at_once(
     emulate: Emulate, relays: Relays, kind: str, fault: str
@@ -43,11 +53,43 @@ async def test_a_call_that_never_goes_well_is_told_and_then_at_once(
     actions.plan.play(kind, OF_CALLS[fault], times=None)
 
     first = await refused(relay, "/v2/app/manifests/v1")
-    asked = actions.traffic.calls[kind]
+    asked = await asked_for(actions, kind)
     second = await refused(relay, "/v2/app/manifests/v1")
 
     assert first == second
     assert actions.traffic.calls[kind] == asked
+
+
+@pytest.mark.parametrize("path", ["/v2/_catalog", "/v2/app/tags/list", "/relay/images", "/relay/images/app:v1"])
+async def test_whatever_is_read_is_told_at_once_what_has_failed(emulate: Emulate, relays: Relays, path: str) -> None:
+    actions = emulate()
+    relay = await relays.start(actions, tempo=WEARY)
+    actions.plan.play(kinds.LIST, Answer(503), times=None)
+    await refused(relay, "/v2/app/manifests/v1")
+    asked = actions.traffic.calls[kinds.LIST]
+
+    await refused(relay, path)
+
+    assert actions.traffic.calls[kinds.LIST] == asked
+
+
+async def test_the_summary_of_many_images_waits_once_for_a_service_that_is_away(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    limits = replace(relays.limits, listing_fresh=0.0)  # each look is a new one
+    relay, other = [await relays.start(actions, actions.job(name), WEARY, limits) for name in ("build", "other")]
+    for tag in ("v1", "v2", "v3"):
+        await relay.push_image(tag)
+    actions.plan.play(kinds.LIST, Answer(503), times=None)
+    before = await asked_for(actions, kinds.LIST)
+    await refused(other, "/v2/app/tags/list")
+    once = await asked_for(actions, kinds.LIST) - before
+
+    answer = await relay.ask("GET", "/relay/summary")
+
+    assert all(f"app:{tag}" in answer.body.decode() for tag in ("v1", "v2", "v3"))
+    assert await asked_for(actions, kinds.LIST) - before - once <= once + 1
 
 
 @pytest.mark.parametrize(("accept", "tries_again"), [("a/1, a/2, */*", False), ("a/1, */*", True), ("a/1", True)])
@@ -69,16 +111,6 @@ async def test_the_head_of_a_pull_is_told_at_once_and_that_of_a_push_tries(
     assert (asked[1] > asked[0]) is tries_again
 
 
-async def ranges_asked(actions: Emulator) -> int:
-    """Return how many ranges were asked for; one that was given up may be counted after the answer."""
-    asked, looks = -1, 0
-    while looks < 20:
-        await asyncio.sleep(0.01)
-        before, asked = asked, actions.traffic.calls[kinds.GET_RANGE]
-        looks = looks + 1 if asked == before else 0
-    return asked
-
-
 @pytest.mark.parametrize("fault", sorted(OF_RANGES.keys() - CURED - {"first byte", "other bytes"}))
 async def test_a_layer_that_never_comes_is_told_and_then_at_once(emulate: Emulate, relays: Relays, fault: str) -> None:
     actions = emulate()
@@ -89,7 +121,7 @@ async def test_a_layer_that_never_comes_is_told_and_then_at_once(emulate: Emulat
 
     async with asyncio.timeout(SOON):
         assert [(await blob_of(relay, digest)).status for _ in range(2)] == [403] * 2  # two ranges are read
-        asked = await ranges_asked(actions)
+        asked = await asked_for(actions, kinds.GET_RANGE)
         assert (await blob_of(relay, digest)).status == 403
 
     assert actions.traffic.calls[kinds.GET_RANGE] == asked
