@@ -239,7 +239,8 @@ class Sealer:
         for each, digest, pending in held:
             if (each == name and digest in claimed) or pending.named.isdisjoint(going.index.blobs):
                 continue
-            if not await self.try_pending(each, digest):
+            done = await self.try_pending(each, digest)
+            if not done and digest in spool.pending.get(each, {}):  # else a tag has taken it along meanwhile
                 whole = label(going.name, going.reference)
                 raise Denied(f"{whole} is still needed by {label(each, digest)}, which could not be stored")
 

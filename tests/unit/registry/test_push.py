@@ -518,7 +518,7 @@ async def test_twenty_identical_signatures_at_once_make_one_archive(moody_desk: 
 async def test_a_session_that_nobody_feeds_puts_settling_off_for_seconds_only(
     tmp_path: Path,
 ) -> None:
-    desk = await Desk.open(tmp_path, limits=Limits(upload_fed=0.05))
+    desk = await Desk.open(tmp_path, limits=Limits(upload_fed=0.05, idle_poll=0.002))
     await desk.push_image(b"layer", tags=())
     stopped, feeding = await desk.spool.sessions.start(APP), await desk.spool.sessions.start(APP)
     gate = asyncio.Event()
@@ -705,6 +705,25 @@ async def test_what_is_pending_on_content_of_an_archive_is_sealed_before_that_go
 
     again = await desk.reopened()
     assert set(await again.pull(pending.digest)) == {pending.digest, *pending.named}
+
+
+async def test_what_a_tag_has_taken_along_keeps_no_archive_from_being_replaced(
+    moody_desk: Desk, moody: MoodyStore
+) -> None:
+    await moody_desk.push_image(b"shared", name=OTHER)
+    pending = await moody_desk.push_image(b"shared", b"own", tags=())
+    moody.only = "sha256"
+    moody.gate.clear()
+    moody.refuse()
+    replacing = asyncio.create_task(moody_desk.push_image(b"another", name=OTHER))
+    await until(lambda: any("sha256" in name for name in moody.asked))
+
+    await moody_desk.put(pending, V1)
+    await moody_desk.deletion.manifest(APP, V1)
+    moody.gate.set()
+
+    replaced = await replacing
+    assert await moody_desk.pull(V1, OTHER) == await moody_desk.pull(replaced.digest, OTHER)
 
 
 async def test_a_mounted_blob_survives_a_restart_and_the_archive_it_came_from(desk: Desk) -> None:
