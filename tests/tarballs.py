@@ -179,14 +179,15 @@ def oci_archive(image: Sample, *names: str) -> bytes:
     return tar(layout([descriptor(content, OCI_MANIFEST, annotations={REF: tag})], files))
 
 
-def buildx_oci(images: Iterable[Sample], *names: str) -> bytes:
-    """As buildx writes `type=oci` for several platforms: an index in the index."""
+def buildx_oci(images: Iterable[Sample], *names: str, typed: bool = True) -> bytes:
+    """As buildx writes `type=oci` for several platforms: an index in the index; its children may be `typed`."""
     files: Files = {}
     children = []
     for image in images:
         content, more = manifest_of(image, "gzip")
         platform = {"os": "linux", "architecture": image.architecture}
-        children.append(descriptor(content, OCI_MANIFEST, platform=platform))
+        child = descriptor(content, OCI_MANIFEST, platform=platform)
+        children.append(child if typed else {key: value for key, value in child.items() if key != "mediaType"})
         files |= more
     content = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}).encode()
     found = [descriptor(content, OCI_INDEX, annotations={NAME: name, REF: name}) for name in names]

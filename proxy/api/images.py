@@ -39,12 +39,12 @@ async def put(request: web.Request) -> web.StreamResponse:
     """
     wanted: tuple[Name, Tag] | None = None
     if text := request.match_info.get("image", ""):
-        reference = Reference.parse(text)
         if is_file(text):
             raise NameInvalid(
                 f"{text[:80]} is the name of a file, which curl -T appends to an address that ends in a slash: "
                 "write an image name, such as /relay/images/app:v1, or leave out the last slash"
             )
+        reference = Reference.parse(text)
         name, tag = reference.name(request.app[SERVICES].backend.public_host), reference.wanted
         if not isinstance(tag, Tag):
             raise TagInvalid(f"a tarball is taken in under a tag, such as {name}:latest")
@@ -142,11 +142,11 @@ async def _tarball(request: web.Request) -> Tarball:
         raise ParameterInvalid(f"?compression= is one of {', '.join(_COMPRESSIONS)}")
     for each in wanted:
         request.app[SERVICES].push.touch(each.name)
+    if (platform := query.get("platform")) == "":
+        raise ParameterInvalid("?platform= has no value: is a variable empty? Without it all platforms come")
     choice = None
-    if platform := query.get("platform"):
-        choice = Choice(platform)
-    elif engine := query.get("engine"):
-        choice = Choice(engine, own=True)
+    if platform or query.get("engine"):
+        choice = Choice(platform or query["engine"], own=not platform)
     own = is_own_alone(request)
     return await request.app[SERVICES].image_export.tarball(wanted, compression, choice, own=own)
 

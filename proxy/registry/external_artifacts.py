@@ -86,6 +86,11 @@ class ExternalArtifacts:
             key = (name, reference, meant.artifact.id)  # what is told of a wrong tag is for those who asked for it
             return await self.flights.run(key, partial(self._read, name, meant))
 
+    def referring(self, name: Name, subject: Digest) -> list[Digest]:
+        """Return the manifests, in artifacts that were read, that have another one as their subject."""
+        meant = self._meant(name, subject)
+        return meant.known.referring(subject) if meant else []
+
     def forget(self) -> None:
         """Forget what was learned: the artifacts are those of another run."""
         self._known.clear()
@@ -187,9 +192,10 @@ class ExternalArtifacts:
             except TarballInvalid as error:
                 await self._refuse(meant, error)
                 raise
-            for digest in {digest for each in found for digest in each.blobs}:
+            parts_of_all = [part for each in found for part in each.parts]
+            for digest in {digest for each in parts_of_all for digest in each.blobs}:
                 await self.spool.commit([name], unpacked.parts[digest])
-            for each in found:
+            for each in parts_of_all:
                 for digest, manifest in each.manifests.items():
                     await self.spool.keep_manifest(name, digest, manifest)
             known.images[file] = list(map(ReadImage.of, found))

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from proxy.artifacts.naming import SUFFIX, Naming, numbered
-from proxy.errors import ManifestUnknown, RegistryError, TagInvalid, TarballInvalid
+from proxy.errors import ManifestUnknown, RegistryError, TarballInvalid
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
 from proxy.tarballs.choice import Choice, NotChosen, is_called, slug, without_ending
-from proxy.tarballs.images import Image
+from proxy.tarballs.image import Image
 from proxy.text import counted, safe_text
 
 FOLDER = "artifact"  # of the repositories that are artifacts of others
@@ -56,26 +56,25 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """The names of an image that was read into the spool, and the digests of its content, the root first."""
+    """The names of an image that was read into the spool, and the digests of its content, the root first.
+
+    `subjects` are pairs: a manifest, and the one that it is about.
+    """
 
     digests: tuple[Digest, ...]
-    names: tuple[str, ...]
+    tags: frozenset[Tag]
     references: tuple[tuple[Name, Tag], ...]
+    subjects: tuple[tuple[Digest, Digest], ...] = ()
 
     @classmethod
     def of(cls, image: Image) -> "ReadImage":
         """Return what is remembered of an image."""
         tagged = [(reference.name(""), reference.tag) for reference in image.references if reference.tag]
-        return cls((*image.manifests, *image.blobs), tuple(image.names), tuple(tagged))
-
-    @property
-    def tags(self) -> set[Tag]:
-        """The tags in its names."""
-        found = {tag for _, tag in self.references}
-        for name in self.names:
-            with suppress(TagInvalid):
-                found.add(Tag.parse(name))
-        return found
+        manifests = {digest: manifest for part in image.parts for digest, manifest in part.manifests.items()}
+        blobs = {digest for part in image.parts for digest in part.blobs}
+        subjects = [(digest, each.subject.digest) for digest, each in manifests.items() if each.subject]
+        tags = frozenset([*image.tags, *(tag for _, tag in tagged)])
+        return cls((*manifests, *blobs), tags, tuple(tagged), tuple(subjects))
 
 
 @dataclass(slots=True)
@@ -125,6 +124,11 @@ class Known:
             f"it holds {shown or counted(len(self.images[file]), 'image') + ' without a name'}; "
             f"pull {FOLDER}/{wanted.artifact}:<tag>, or {FOLDER}/{wanted.artifact}/<name>:<tag>"
         )
+
+    def referring(self, subject: Digest) -> list[Digest]:
+        """Return the manifests, in files that were read, that have another one as their subject."""
+        read = [each for images in self.images.values() for each in images]
+        return [digest for image in read for digest, about in image.subjects if about == subject]
 
     def chosen(self, wanted: Wanted) -> str:
         """Return the file, or the layout, that is wanted. Raise NotChosen."""

@@ -5,13 +5,14 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Semaphore
 
+from proxy.catalog.archive import Archive
 from proxy.errors import TarballInvalid
 from proxy.events import Received
 from proxy.oci.digest import Digest
@@ -22,11 +23,13 @@ from proxy.runtime.thread_io import BlockingStream
 from proxy.spool.spool import Spool
 from proxy.spool.staging import StagingArea
 from proxy.spool.unpack import Unpacked, unpack
-from proxy.tarballs.images import Image, images
+from proxy.tarballs.image import Image
+from proxy.tarballs.images import images
 from proxy.tarballs.streams import Work
 from proxy.text import counted
 
 _AT_ONCE = 2  # tarballs that are unpacked side by side; each one keeps all cores busy
+_SHOWN = 300  # characters of the names of images in a message
 _OPEN = 16  # tarballs that are being sent; each holds some pieces while its client pauses
 Reference = tuple[Name, Tag]
 
@@ -108,7 +111,7 @@ class ImageImport:
         for image, references in found:
             for name, _ in references:
                 self.push.touch(name)
-                for digest in image.blobs:
+                for digest in (digest for part in image.parts for digest in part.blobs):
                     needed_by[digest].add(name)
         for digest, names in needed_by.items():
             part = unpacked.parts[digest]
@@ -123,44 +126,78 @@ class ImageImport:
 
     async def _push(self, image: Image, references: list[Reference], progress: Progress) -> list[ImportedImage]:
         """Push an image whose blobs are in the spool, repository by repository."""
-        root, imported = image.manifests[image.root], list[ImportedImage]()
+        imported = list[ImportedImage]()
         for name in dict.fromkeys(name for name, _ in references):
             tags = [tag for each, tag in references if each == name]
             progress.storing.extend(label(name, tag) for tag in tags)
-            for digest, manifest in reversed(image.manifests.items()):
-                if digest != image.root:  # the children of an index come before it
-                    await self.push.hold(name, digest, manifest)
-            work = partial(self.push.put_tagged, name, tags, image.root, root, required=tags)
-            archives = await self.push.flights.to_end(work)
+            archives = await self._put(name, tags, image)
+            for attached in image.attached:
+                await self._put(name, attached.tags, attached)
             for archive in archives.values():
                 size = sum(entry.size for entry in archive.index.blobs.values())
                 where = label(archive.name, archive.reference)
                 imported.append(ImportedImage(where, archive.index.root, size, archive.size))
         return imported
 
+    async def _put(self, name: Name, tags: list[Tag], image: Image) -> dict[Tag, Archive]:
+        """Push an image, the children of an index before it, under all tags, or without any by its digest."""
+        digest, root = image.root, image.manifests[image.root]
+        for each, manifest in reversed(image.manifests.items()):
+            if each != digest:
+                await self.push.hold(name, each, manifest)
+        if not tags:
+            await self.push.put(name, digest, root)
+            return {}
+        return await self.push.flights.to_end(partial(self.push.put_tagged, name, tags, digest, root, required=tags))
+
 
 def chosen(found: list[Image], wanted: Reference | None, relay: str) -> list[tuple[Image, list[Reference]]]:
     """Return which images get which references: all of them their own names, or one of them the `wanted` reference.
 
-    Of several images that is the one with this name. `relay` is the host under which clients know this relay.
+    Of several images that is the one with this name, or in a layout with this tag. `relay` is the host under which
+    clients know this relay.
     """
     called = [  # each name once, if it has a tag
         (image, list(dict.fromkeys((each.name(relay), each.tag) for each in image.references if each.tag)))
         for image in found
     ]
+    numbers = Counter(reference for _, names in called for reference in names)
+    for reference, number in numbers.items():
+        if number > 1:
+            raise TarballInvalid(f"the tarball gives the name {label(*reference)} to {number} images")
     if wanted is None:
-        if named := [(image, names) for image, names in called if names]:
-            return named
+        _check_all_named(called)
+        return called
+    fitting = [image for image, names in called if wanted in names] or [
+        image for image, _ in called if len(found) == 1 or wanted[1] in image.tags
+    ]
+    if len(fitting) == 1:
+        return [(fitting[0], [wanted])]
+    shown = [label(*reference) for _, names in called for reference in names]
+    shown += [str(tag) for image, names in called if not names for tag in image.tags]
+    there = ", ".join(shown)[:_SHOWN] or "without names"
+    other = "to /relay/images, or " if all(names for _, names in called) else ""
+    raise TarballInvalid(
+        f"the tarball holds {counted(len(found), 'image')} ({there}), none of them {label(*wanted)}: "
+        f"send it {other}under one of these names, or with one image in it"
+    )
+
+
+def _check_all_named(called: list[tuple[Image, list[Reference]]]) -> None:
+    """Raise TarballInvalid unless all images have names: one without any could be stored nowhere."""
+    unnamed = [image for image, names in called if not names]
+    if not unnamed:
+        return
+    if tags := [str(tag) for image in unnamed for tag in image.tags]:
+        raise TarballInvalid(
+            f"the tarball has tags without the name of a repository ({', '.join(tags)[:_SHOWN]}): send it for one of "
+            f"them (save --file FILE app:{tags[0]}, or PUT /relay/images/app:{tags[0]})"
+        )
+    if len(called) == 1:
         raise TarballInvalid(
             "no image in the tarball has a name: give it one (save --file FILE app:v1, or PUT /relay/images/app:v1)"
         )
-    if len(found) == 1:
-        return [(found[0], [wanted])]
-    for image, names in called:
-        if wanted in names:
-            return [(image, [wanted])]
-    shown = ", ".join(label(*reference) for _, names in called for reference in names)
     raise TarballInvalid(
-        f"the tarball holds {counted(len(found), 'image')} ({shown or 'without names'}), none of them "
-        f"{label(*wanted)}: send it to /relay/images, or with one image in it"
+        f"{len(unnamed)} of the {len(called)} images in the tarball have no name ({str(unnamed[0].root)[:19]}…): give "
+        "each one a name (docker tag) and save it by that, or leave it out"
     )

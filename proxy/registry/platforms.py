@@ -1,6 +1,7 @@
 """Which platform an image is built for (image-spec, config.md, "os" and "architecture"), and which of an index fits."""
 
 import json
+import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,6 +112,6 @@ def _parted(platform: str) -> tuple[str, int | None]:
     """Return `os/architecture` and the number of the variant, which is None if it has none."""
     system, _, rest = platform.partition("/")
     architecture, _, variant = rest.partition("/")
-    number = variant.removeprefix("v")
-    known = int(number) if number.isascii() and number.isdigit() else None if variant else _VARIANTS.get(architecture)
+    number = re.fullmatch("v?([0-9]{1,4})", variant)
+    known = int(number[1]) if number else None if variant else _VARIANTS.get(architecture)
     return f"{system}/{architecture}", known

@@ -13,6 +13,8 @@ async def referrers(lookup: Lookup, name: Name, subject: Digest) -> list[dict[st
     pending = lookup.spool.pending.get(name, {})
     wanted = [digest for digest, each in pending.items() if each.subject == subject]
     blobs = [blob for digest in wanted if (blob := await lookup.spool.pending.find(name, digest))]
+    external = lookup.external.referring(name, subject)
+    blobs += [blob for digest in external if (blob := await lookup.find(name, digest))]
     archives = await lookup.catalog.archives_in(name)
     for problem in lookup.catalog.unreadable(name):
         known = lookup.catalog.reference_of(problem.artifact)

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from proxy.errors import TarballInvalid
 from proxy.oci.digest import Digest
 from proxy.spool.staging import Part, StagingArea
-from proxy.tarballs.images import Contents, File
-from proxy.tarballs.members import Member, members
-from proxy.tarballs.streams import Begun, Readable, Work, compression, plain, up_to
+from proxy.tarballs.contents import Contents, File
+from proxy.tarballs.members import Member, check_end, members
+from proxy.tarballs.streams import Begun, Readable, Work, compression, plain
 
 _MOST_FILES = 5000
 _UNWANTED = {"VERSION", "json", "repositories"}  # what Docker before 25 writes for Docker before 1.10
-_PADDING = 1024 * 1024  # bytes behind the end of a tar that are looked at, so that a checksum at the very end is
 _NO_LAYER_TYPE = {"bzip2", "xz"}  # such a layer is stored plain
 
 
@@ -31,7 +30,7 @@ def unpack(source: Readable, parts: StagingArea, work: Work | None = None) -> Un
     work = work or Work(lambda: begun.came)
     stream = plain(begun, work)
     unpacked = gather(members(stream), parts, work)
-    up_to(_PADDING, stream)
+    check_end(stream)  # also the checksum of a compression, which stands there
     return unpacked
 
 

@@ -8,16 +8,17 @@ for the same tarball.
 import json
 import re
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.errors import RegistryError, TarballInvalid
+from proxy.errors import TarballInvalid
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import LIMIT, OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, parse
-from proxy.oci.references import Reference
+from proxy.tarballs.contents import Contents, File
 from proxy.tarballs.docker import SavedImage, diff_ids, saved_images
+from proxy.tarballs.image import Image, attach
 from proxy.tarballs.kinds import OF_SKOPEO, is_folder_of_skopeo, what_it_holds
 from proxy.tarballs.streams import compression
 from proxy.text import counted
@@ -34,74 +35,6 @@ _MOST_NAMES = 2000  # each of them becomes an artifact
 _MOST_TEXT = 2 * LIMIT  # bytes of all manifests of a tarball, which are kept in memory
 _DESCRIPTOR = 150  # bytes that one layer takes in a manifest
 _BLOB = 64  # bytes that each manifest and blob of an image counts as, however many images share it
-_HOPS = 40  # links that are followed to a file, as many as Linux follows
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file of the tarball: its digest, its size in bytes, and its first bytes."""
-
-    digest: Digest
-    size: int
-    head: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """The files and links of a tarball.
-
-    `read` returns the bytes of a file that is small enough to be a manifest or a config, by its digest.
-    """
-
-    files: Mapping[str, File]
-    links: Mapping[str, str]
-    read: Callable[[Digest], bytes]
-
-    def file(self, name: str) -> File | None:
-        """Find a file by its name, or by the name of a link to it."""
-        for _ in range(_HOPS):
-            if name not in self.links:
-                break
-            name = self.links[name]
-        return self.files.get(name)
-
-    def text(self, file: File, name: str) -> bytes:
-        """Return the bytes of a small file; raise TarballInvalid, with the name, if it is not small."""
-        if file.size > LIMIT:
-            raise TarballInvalid(f"{name} has {file.size} bytes, a reader takes {LIMIT}")
-        return self.read(file.digest)
-
-    def manifest(self, file: File, media_type: str, name: str) -> Manifest:
-        """Parse a file as a manifest; raise TarballInvalid, with the name, if it is none."""
-        text = self.text(file, name)
-        try:
-            return parse(text, media_type)
-        except RegistryError as error:
-            raise TarballInvalid(f"{name} cannot be read: {error.message}") from error
-
-
-@dataclass(slots=True)
-class Image:
-    """An image that can be pushed: its manifests, the root first, its blobs, and its names as the tarball has them."""
-
-    manifests: dict[Digest, Manifest]
-    blobs: set[Digest]
-    names: list[str] = field(default_factory=list)
-
-    @property
-    def root(self) -> Digest:
-        """The digest that a pull by tag answers with."""
-        return next(iter(self.manifests))
-
-    @property
-    def references(self) -> list[Reference]:
-        """The names that have a tag."""
-        found = []
-        for name in self.names:
-            with suppress(RegistryError):  # an annotation may be anything, and often is a tag alone
-                if (reference := Reference.parse(name)).tag:
-                    found.append(reference)
-        return found
 
 
 def images(contents: Contents) -> list[Image]:
@@ -116,7 +49,7 @@ def images(contents: Contents) -> list[Image]:
     entries = saved_images(text, DOCKER)
     builder, found = _Builder(contents), dict[Digest, Image]()
     roots = contents.manifest(index, OCI_INDEX, INDEX).children if index else ()
-    for group, names in _named(roots[: _MOST_IMAGES + 1]):
+    for group, names in _named(*builder.sorted_out(roots[: _MOST_IMAGES + 1])):
         image = builder.from_layout(group[0]) if len(group) == 1 else builder.from_platforms(group)
         found.setdefault(image.root, image).names += names
     for entry in [] if found else entries[: _MOST_IMAGES + 1]:
@@ -126,7 +59,7 @@ def images(contents: Contents) -> list[Image]:
     _name_by_config(
         found.values(), [(file.digest, each.names or []) for each in entries if (file := contents.file(each.config))]
     )
-    return list(found.values())
+    return attach(found.values())
 
 
 def _name_by_config(found: Collection[Image], named: Sequence[tuple[Digest, list[str]]]) -> None:
@@ -150,15 +83,21 @@ def _check_numbers(number: int, names: Iterable[Sequence[str]]) -> None:
         raise TarballInvalid(f"the tarball gives its images more than {_MOST_NAMES} names")
 
 
-def _named(roots: Sequence[Descriptor]) -> Iterator[tuple[list[Descriptor], list[str]]]:
+def _name(root: Descriptor) -> str:
+    annotations = root.annotations or {}
+    return next((annotations[key] for key in _NAMES if key in annotations), "")
+
+
+def _named(roots: Sequence[Descriptor], alone: Sequence[Descriptor]) -> Iterator[tuple[list[Descriptor], list[str]]]:
     """Yield the images of a layout: the descriptors of each, several if its platforms are listed there, and its names.
 
-    apko and ko list the platforms of an image one by one, without a name, or all under the same one.
+    apko and ko list the platforms of an image one by one, without a name, or all under the same one; `alone` is what
+    can be none of these.
     """
+    yield from (([each], []) for each in alone)
     same = defaultdict[str, list[Descriptor]](list)
     for root in roots:
-        annotations = root.annotations or {}
-        same[next((annotations[key] for key in _NAMES if key in annotations), "")].append(root)
+        same[_name(root)].append(root)
     for name, group in same.items():
         names = [
             each.annotations[key] for each in group if each.annotations for key in _NAMES if key in each.annotations
@@ -183,9 +122,24 @@ class _Builder:
     _known: dict[tuple[Digest, str], Manifest] = field(default_factory=dict)  # each manifest is parsed once
     _listed: list[dict[str, Any]] = field(default_factory=list)  # in the index
     _layers: dict[Digest, list[str]] = field(default_factory=dict)  # of each config
+    _built: dict[Digest, Image] = field(default_factory=dict)  # by the root
+
+    def sorted_out(self, roots: Sequence[Descriptor]) -> tuple[list[Descriptor], list[Descriptor]]:
+        """Return the roots of images, and what has no name and a subject.
+
+        oras lists the children of an index beside it; without a name those are no images of their own.
+        """
+        if len(roots) <= 1:
+            return list(roots), []
+        inner = {each for root in roots for each in self.from_layout(root).manifests if each != root.digest}
+        own = [root for root in roots if _name(root) or root.digest not in inner]
+        alone = [root for root in own if not _name(root) and self.from_layout(root).about]
+        return [root for root in own if root not in alone], alone
 
     def from_layout(self, root: Descriptor) -> Image:
         """Return an image of the layout. The manifests of some platforms of an index may be missing."""
+        if root.digest in self._built:
+            return self._built[root.digest]
         image, waiting = Image({}, set()), deque([root])
         while waiting:
             each = waiting.popleft()
@@ -196,16 +150,25 @@ class _Builder:
                 self._known[key] = self.contents.manifest(file, each.media_type, str(each.digest))
                 self._count(file.size)
             manifest = image.manifests[each.digest] = self._known[key]
-            others = [child for child in manifest.children if not _MANIFEST_TYPE.search(child.media_type)]
+            inner = [child for child in manifest.children if self._is_manifest(child)]
+            others = [child for child in manifest.children if child not in inner]
             image.blobs.update(each.digest for each in (*manifest.blobs, *others) if self._blob(each.digest))
             for blob in manifest.blobs:
                 if blob.digest not in image.blobs and not blob.may_be_absent:
                     raise TarballInvalid(f"the tarball lacks {blob.digest}, which its image needs")
-            waiting.extend(child for child in manifest.children if _MANIFEST_TYPE.search(child.media_type))
+            waiting.extend(inner)
         if not image.manifests:
             raise TarballInvalid(f"the tarball lacks {root.digest}, which its {INDEX} names")
         self._count(_BLOB * (len(image.manifests) + len(image.blobs)))
-        return image
+        return self._built.setdefault(root.digest, image)
+
+    def _is_manifest(self, child: Descriptor) -> bool:
+        """Return whether a child of an index is a manifest; where no media type says so, its own says it."""
+        if child.media_type or (file := self._blob(child.digest)) is None:
+            return bool(_MANIFEST_TYPE.search(child.media_type))
+        with suppress(TarballInvalid):
+            return bool(self.contents.manifest(file, "", ""))
+        return False
 
     def from_platforms(self, roots: Sequence[Descriptor]) -> Image:
         """Return an image of several platforms, with an index of its own: always the same one for the same tarball."""

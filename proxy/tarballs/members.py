@@ -7,10 +7,12 @@ would take too much memory raise TarballInvalid.
 import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
 from proxy.errors import TarballInvalid
+from proxy.tarballs.contents import relative
 from proxy.tarballs.kinds import kind_of
 from proxy.tarballs.streams import MAGICS, Readable, up_to
 
@@ -19,6 +21,7 @@ _EXTENSION = 1024 * 1024  # bytes of an extended header, which is kept in memory
 _MOST_RECORDS = 500_000  # of all extended headers together: reading them takes a second
 _NAME = 4096  # bytes; PATH_MAX
 _SPARSE = "the tarball has a sparse file, which only tar itself can read: pack it without --sparse (-S)"
+_AT_ONCE = 128  # blocks that are read behind the end
 _SKIP = 1024 * 1024  # bytes that are read at once to skip them
 _WANTED = {"path", "linkpath", "size"}  # of an extended header
 _LINKS = {tarfile.SYMTYPE, tarfile.LNKTYPE}
@@ -127,15 +130,33 @@ def _member(source: Readable, header: tarfile.TarInfo, extended: Mapping[str, st
     size = extended.get("size", str(header.size))
     if not (size.isascii() and size.isdigit() and len(size) < 20):  # noqa: PLR2004 - digits of 2 ** 63
         raise TarballInvalid(f"the tarball has a file whose size is {size[:40]!r}")
-    name = posixpath.normpath(extended.get("path", header.name)).lstrip("/")  # as tar strips it
-    if name == ".." or name.startswith("../") or len(name) > _NAME:
+    name = relative(extended.get("path", header.name))
+    if len(name) > _NAME:
+        raise TarballInvalid(f"the tarball has a member whose name has more than {_NAME} bytes: {name[:80]!r}")
+    if name == ".." or name.startswith("../"):
         raise TarballInvalid(f"the tarball has a member that leads out of it: {name[:80]!r}")
     if header.type not in _LINKS:
         return Member(name, int(size), "", source, int(size))
     target = extended.get("linkpath", header.linkname)
     if header.type == tarfile.SYMTYPE:
         target = posixpath.join(posixpath.dirname(name), target)
-    return Member(name, 0, posixpath.normpath(target).lstrip("/"), source, 0)
+    return Member(name, 0, relative(target), source, 0)
+
+
+def check_end(source: Readable) -> None:
+    """Read what follows the end of a tar, as far as it is zeros; raise TarballInvalid if it is another tar.
+
+    Readers of a tar ignore that, and so would lose images without a word.
+    """
+    block = b""
+    while not block.strip(b"\0") and (block := up_to(tarfile.BLOCKSIZE * _AT_ONCE, source)):
+        pass
+    first = (len(block) - len(block.lstrip(b"\0"))) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+    with suppress(tarfile.HeaderError):
+        tarfile.TarInfo.frombuf(block[first : first + tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+        raise TarballInvalid(
+            "another tarball follows the first: send each by itself, or save all images at once (docker save a:v1 b:v1)"
+        )
 
 
 def _exactly(source: Readable, size: int) -> bytes:

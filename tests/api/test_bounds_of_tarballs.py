@@ -14,7 +14,8 @@ import pytest
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from proxy.runtime.limits import Limits
-from proxy.tarballs.images import Contents, File, images
+from proxy.tarballs.contents import Contents, File
+from proxy.tarballs.images import images
 from tests import tarballs
 from tests.api.relay import MIB, Relay, connected, eventually, request
 from tests.tarballs import legacy_save, sample, tar

@@ -242,7 +242,9 @@ async def test_a_tarball_is_answered_only_if_all_its_names_are_stored(relay: Rel
     assert "app:b was not stored: image-app@b.tar.zst is a folder" in answer.message
 
 
-@pytest.mark.parametrize("name", ["image.tar", "team/image.tar.gz", "image.tgz", "image.tar.zst"])
+@pytest.mark.parametrize(
+    "name", ["image.tar", "team/image.tar.gz", "image.tgz", "image.tar.zst", "Image.TAR", "My_Image.tar"]
+)
 async def test_the_name_of_a_file_is_not_taken_for_that_of_an_image(relay: Relay, name: str) -> None:
     answer = await put(relay, SHAPES["docker before 25"](sample(), "app:v1"), f"/{name}")
 

@@ -66,6 +66,15 @@ async def test_an_engine_gets_its_own_platform(relay: Relay, engine: str, platfo
     assert entry["RepoTags"] == ["app:v1"]
 
 
+async def test_a_platform_from_an_empty_variable_is_not_all_of_them(relay: Relay) -> None:
+    await _of(relay, "linux/amd64", "linux/arm64")
+
+    answer = await get(relay, "app:v1?platform=")
+
+    assert answer.error == (400, "UNSUPPORTED")
+    assert answer.message == "?platform= has no value: is a variable empty? Without it all platforms come"
+
+
 async def test_an_engine_that_has_no_platform_in_an_index_is_told_which_there_are(relay: Relay) -> None:
     await _of(relay, "linux/amd64", "linux/arm64")
 
@@ -91,7 +100,7 @@ async def test_without_a_platform_all_of_it_comes(relay: Relay) -> None:
     index, _ = await _of(relay, "linux/amd64", "linux/arm64")
 
     assert root_of(await get(relay, "app:v1")) == index
-    assert root_of(await get(relay, "app:v1?platform=&engine=")) == index
+    assert root_of(await get(relay, "app:v1?engine=")) == index
 
 
 async def test_a_platform_that_is_asked_for_comes_before_that_of_the_engine(relay: Relay) -> None:

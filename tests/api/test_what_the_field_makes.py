@@ -27,6 +27,7 @@ IMAGE = sample(b"the image")
 LEGACY, SAVED = legacy_save(IMAGE, "app:v1"), oci_save(IMAGE, "app:v1")
 OLD, LAYOUT = files_of(LEGACY), files_of(SAVED)
 CONFIG = next(name for name in OLD if name.endswith(".json") and name != "manifest.json")
+PATHS = json.loads(OLD["manifest.json"])[0]["Layers"]
 SEVERAL = [sample(b"other", architecture="arm64"), IMAGE]
 
 
@@ -133,6 +134,9 @@ IMAGES: dict[str, bytes] = {
     "a manifest.json with spaces": tar(OLD | {"manifest.json": b" \n" + OLD["manifest.json"]}),
     "a layout with one tag (skopeo)": oci_archive(IMAGE, "app:v1"),
     "an index within the index": buildx_oci(SEVERAL, "app:v1"),
+    "an index that does not say what its children are": buildx_oci([IMAGE], "app:v1", typed=False),
+    "paths with a dot": docker(Config=f"./{CONFIG}", Layers=[f"./{each}" for each in PATHS]),
+    "paths from the root": docker(Config=f"/{CONFIG}", Layers=[f"/x/../{each}" for each in PATHS]),
     "layers of bzip2": tar(
         {name: bz2.compress(each) if name.endswith("layer.tar") else each for name, each in OLD.items()}
     ),
@@ -237,6 +241,15 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "cut": (SAVED[:5000], "the tarball ends (too early|in the middle of)"),
     "cut, in gzip": (gzip.compress(SAVED)[:-500], "the gzip stream ends too early"),
+    "two tarballs": (LEGACY + SAVED, "another tarball follows the first: send each by itself"),
+    "two, with much between": (LEGACY + bytes(3 * 2**20) + SAVED, "another tarball follows the first"),
+    "two compressed ones": (gzip.compress(LEGACY) + gzip.compress(SAVED), "another tarball follows the first"),
+    "a wrong checksum": (gzip.compress(SAVED)[:-8] + bytes(8), "the gzip stream cannot be read: .*checksum"),
+    "a wrong checksum behind much padding": (
+        gzip.compress(SAVED + bytes(3 * 2**20))[:-8] + bytes(8),
+        "cannot be read: .*checksum",
+    ),
+    "a long name": (formed({"x" * 5000: b""}, lambda _: None, tarfile.PAX_FORMAT), "a member whose name has more than"),
     "a member outside": (formed({"../../etc/x": b""}, lambda _: None), "a member that leads out of it: '../../etc/x'"),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,3 +172,32 @@ def test_regctl_lists_tags_and_referrers(
         "image-app@v1.tar.zst",
         "image-app@v2.tar.zst",
     }
+
+
+@pytest.mark.parametrize("writer", ["oras cp", "oras backup", "regctl"])
+def test_a_layout_that_a_client_wrote_with_referrers_is_stored_with_them(
+    writer: str, relay: Relay, toolbox: Toolbox, image: Callable[[str], Image], tmp_path: Path
+) -> None:
+    pushed, reference, layout = image("attested-index"), f"{relay.host}/app:v1", tmp_path / "layout"
+    COURIERS["crane"].push(toolbox, pushed, reference)
+    (tmp_path / "note.txt").write_text(secrets.token_hex())
+    note = ("--artifact-type", "application/vnd.example.note", "--disable-path-validation")
+    toolbox.host("oras", "attach", "--plain-http", *note, reference, f"{tmp_path}/note.txt")
+    if writer == "oras cp":
+        toolbox.host("oras", "cp", "-r", "--from-plain-http", "--to-oci-layout", reference, f"{layout}:v1")
+    elif writer == "oras backup":
+        toolbox.host("oras", "backup", "--plain-http", "--include-referrers", "--output", str(layout), reference)
+    else:
+        regctl(toolbox, relay.host, "image", "copy", "--referrers", reference, f"ocidir://{layout}:v1")
+    with tarfile.open(tmp_path / "layout.tar", "w") as tarball:
+        tarball.add(layout, ".")
+
+    body = (tmp_path / "layout.tar").read_bytes()
+    status, _, said = relay.request("PUT", "/relay/images/copy:v1", None, body)
+
+    assert status == 201, said
+    assert relay.digest("copy", "v1") == pushed.digest
+    found = json.loads(toolbox.host("oras", "discover", "--plain-http", "--format", "json", f"{relay.host}/copy:v1"))
+    assert [each["artifactType"] for each in found["referrers"]] == ["application/vnd.example.note"]
+    COURIERS["crane"].pull(toolbox, f"{relay.host}/copy:v1", tmp_path / "pulled")
+    assert blobs_of(tmp_path / "pulled") >= pushed.blobs

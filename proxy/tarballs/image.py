@@ -1,0 +1,85 @@
+"""One image of a tarball, and what is attached to it."""
+
+import re
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from proxy.errors import RegistryError
+from proxy.oci.digest import Digest
+from proxy.oci.manifest import Manifest
+from proxy.oci.names import Tag
+from proxy.oci.references import Reference
+
+_ABOUT = re.compile(r"(sha256|sha512)-([0-9a-f]+)(\.[a-z]+)?")  # "Referrers Tag Schema", and the tags of cosign
+
+
+@dataclass(slots=True)
+class Image:
+    """An image that can be pushed: its manifests, the root first, its blobs, and its names as the tarball has them.
+
+    `attached` are those that are about it: signatures, attestations and bills of materials.
+    """
+
+    manifests: dict[Digest, Manifest]
+    blobs: set[Digest]
+    names: list[str] = field(default_factory=list)
+    attached: list["Image"] = field(default_factory=list)
+
+    @property
+    def root(self) -> Digest:
+        """The digest that a pull by tag answers with."""
+        return next(iter(self.manifests))
+
+    @property
+    def references(self) -> list[Reference]:
+        """The names that have a tag."""
+        found = []
+        for name in self.names:
+            with suppress(RegistryError):  # an annotation may be anything, and often is a tag alone
+                if (reference := Reference.parse(name)).tag:
+                    found.append(reference)
+        return found
+
+    @property
+    def tags(self) -> list[Tag]:
+        """The names that are a tag alone, as those in a layout may be."""
+        found = list[Tag]()
+        for name in self.names:
+            with suppress(RegistryError):
+                found.append(Tag.parse(name))
+        return list(dict.fromkeys(found))
+
+    @property
+    def parts(self) -> tuple["Image", ...]:
+        """This image, and all that is attached to it."""
+        return (self, *self.attached)
+
+    @property
+    def about(self) -> Digest | None:
+        """The manifest that this image is about, by its subject or by a tag such as `sha256-….sig`.
+
+        None of an image with a full name.
+        """
+        if self.references:
+            return None
+        if subject := self.manifests[self.root].subject:
+            return subject.digest
+        tagged = next(filter(None, map(_ABOUT.fullmatch, self.names)), None)
+        with suppress(RegistryError):
+            return Digest.parse(f"{tagged[1]}:{tagged[2]}") if tagged else None
+        return None
+
+
+def attach(found: Collection[Image]) -> list[Image]:
+    """Return the images; those that are about another one are attached to it, also through a third."""
+    own, owners = [each for each in found if not each.about], dict[Digest, Image]()
+    for image in own:
+        owners.update(dict.fromkeys(image.manifests, image))
+    waiting = [(each, each.about) for each in found if each.about]
+    while ready := [(image, about) for image, about in waiting if about in owners]:
+        for image, about in ready:
+            owners[about].attached.append(image)
+            owners.update(dict.fromkeys(image.manifests.keys() - owners.keys(), owners[about]))
+        waiting = [each for each in waiting if each not in ready]
+    return own + [image for image, _ in waiting]
