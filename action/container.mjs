@@ -2,6 +2,7 @@
 
 import { docker, elsewhere, EngineAbsent, EngineError, inspect, isThere, logs } from "./engine.mjs"
 import { jobKey, OURS, describe } from "./find-relay.mjs"
+import { nextPort } from "./inputs.mjs"
 import { reasons, Relay } from "./relay.mjs"
 import { privateHost } from "./remote.mjs"
 import { Failure, group, log, newPassword } from "./runner.mjs"
@@ -104,7 +105,7 @@ function options(inputs, passed, host) {
 
 function refusal(message, port) {
   if (/already (allocated|in use)/.test(message)) {
-    return `port ${port} is taken on this machine, and the process that listens there got no token: set  port: ${port + 1}  (or 0 for any free one)`
+    return `port ${port} is taken on this machine, and the process that listens there got no token: set  port: ${nextPort(port)}  (or 0 for any free one)`
   }
   return `the relay cannot be started: ${message}`
 }

@@ -70,6 +70,7 @@ export function describe(seen, alias) {
     hostAddress: published?.HostIp ?? "",
     addresses: addresses.filter(Boolean),
     environment: seen.Config.Env ?? [],
+    image: seen.Config.Image,
     started: Boolean(seen.Config.Labels?.[OURS]),
   }
 }

@@ -6,6 +6,10 @@ import { isId, parse } from "./references.mjs"
 import { Failure, input } from "./runner.mjs"
 import { nearest } from "./spelling.mjs"
 
+const LAST_PORT = 65535
+const LONGEST_WAIT = 21_600 // seconds, as RELAY_WAIT allows
+const SECONDS = { "": 1, s: 1, m: 60, h: 3600 }
+
 /** Read every input. */
 export function readInputs(environment = process.env) {
   const known = ["status"]
@@ -15,7 +19,7 @@ export function readInputs(environment = process.env) {
   }
   const inputs = {
     address: given("address"),
-    port: number("port", given("port") || "5000", 0, 65535),
+    port: number("port", given("port") || "5000", 0, LAST_PORT),
     mode: mode(given("mode") || "auto", given("image")),
     image: given("image") && startable("image", given("image")),
     access: oneOf("access", given("access") || "write", ["write", "read"]),
@@ -31,8 +35,8 @@ export function readInputs(environment = process.env) {
     from: words(given("from") || environment.RELAY_FROM || "").map((word) => run(word, environment)),
     token: given("token"),
     waitPull: span("wait-pull", given("wait-pull")),
-    upstreams: words(given("upstreams")).join(","),
-    upstreamAuth: given("upstream-auth"),
+    upstreams: words(given("upstreams")).map(registry).join(","),
+    upstreamAuth: given("upstream-auth").split(/\s+/).filter(Boolean).map(login).join("\n"),
     summary: oneOf("summary", given("summary") || "true", ["true", "false"]) === "true",
     job: context("job", given("job")),
     matrix: given("matrix"),
@@ -43,6 +47,11 @@ export function readInputs(environment = process.env) {
 /** Give the passwords in logins such as ghcr.io=user:token; the host may have a port. */
 export function passwords(logins) {
   return logins.split(/\s+/).filter(Boolean).map((login) => login.replace(/^[^=]*=[^:]*:/, ""))
+}
+
+/** Give another port for one that is taken. */
+export function nextPort(port) {
+  return port < LAST_PORT ? port + 1 : port - 1
 }
 
 /**
@@ -109,6 +118,7 @@ function distinct(wanted) {
 function halves(where, word) {
   const [first, second, ...more] = word.split("=")
   if (more.length > 0) throw new Failure(`${where}: ${word} has more than one =`)
+  if (!first || second === "") throw new Failure(`${where}: '${word}' lacks a name at one side of its =; write both without a blank: app=team/app:v1`)
   return [first, second]
 }
 
@@ -147,8 +157,24 @@ function event(environment) {
 }
 
 function span(name, text) {
-  if (text === "" || /^\d+(\.\d+)?[smh]?$/.test(text)) return text
-  throw new Failure(`${name} is '${text}'; it should be a time such as 90s, 10m or 1h`)
+  const [, count, unit] = /^(\d+(?:\.\d+)?)([smh]?)$/.exec(text) ?? []
+  if (text === "" || count * SECONDS[unit] <= LONGEST_WAIT) return text
+  throw new Failure(`${name} is '${text}'; it should be a time such as 90s, 10m or 1h, of 6h at most`)
+}
+
+/** Check the host of a registry; a path may follow. */
+function registry(text) {
+  const [, scheme, host] = /^(https?:\/\/)?(.*?)\/*$/.exec(text)
+  if (!scheme) return text
+  throw new Failure(`upstreams: ${text} is an address; write the host alone: ${host}`)
+}
+
+/** Check that a login is whole, before anything is started. */
+function login(text) {
+  const [, host, user, secret] = /^([^=]*)=([^:]*):(.*)$/.exec(text) ?? []
+  if (host && user && secret) return text
+  if (host) throw new Failure(`upstream-auth: the login for ${host} lacks its user or its password; pull requests of forks get no secrets`)
+  throw new Failure("upstream-auth: a login is written as ghcr.io=user:password, one on a line")
 }
 
 function mode(text, image) {

@@ -5,6 +5,8 @@ import { chosen, pick } from "./settings.mjs"
 
 const INPUTS = { RELAY_WAIT: "wait-pull", RELAY_UPSTREAMS: "upstreams", RELAY_UPSTREAM_AUTH: "upstream-auth" }
 
+const OWN_PORT = 5000 // where none is asked for
+
 /** Give the value of a variable that a relay was started with; nothing if it has none, or nobody knows. */
 export function variable(found, name) {
   const line = found.environment.find((each) => each.startsWith(`${name}=`))
@@ -44,6 +46,12 @@ export function ineffective(found, inputs, environment = process.env) {
     const what = environment[name] ? name : (INPUTS[name] ?? name)
     return `${what} has no effect here: the relay runs already; set ${name} in ${where}`
   })
+  if (inputs.port && ![OWN_PORT, Number(found.port)].includes(inputs.port)) {
+    sentences.push(`port has no effect here: the relay runs already, at port ${found.port}`)
+  }
+  if (inputs.image && found.started && found.image !== inputs.image) {
+    sentences.push(`image has no effect here: the relay runs already, ${found.image ? `as ${found.image}` : "as a process"}`)
+  }
   const days = Number(variable(found, "RELAY_RETENTION_DAYS") || 3)
   const wanted = inputs.retentionDays ?? Number(chosen(environment).RELAY_RETENTION_DAYS ?? 0)
   return isKnown && wanted > days

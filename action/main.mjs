@@ -19,7 +19,7 @@ await run(async () => {
   const inputs = readInputs()
   if (inputs.doubts.length) annotate("warning", ...inputs.doubts)
   checkSpelling()
-  check()
+  check(inputs)
   passwords(inputs.upstreamAuth).forEach((password) => mask(password))
   const { there, password, isNew, hasSession, notes = [] } = await findOrStart(inputs)
   const relay = new Relay(there.url, password)

@@ -37,8 +37,8 @@ export async function install(folder) {
   const [, ...runs] = await Promise.all([compile(python, code), ...parts.map(run)])
   const failed = runs.find(({ status }) => status !== 0)
   if (failed) {
-    group("what the installation said", `${failed.out}\n${failed.said}`.split("\n"))
-    throw new Failure(`the packages of the relay cannot be installed: ${telling(failed.said)}. ${remedy()}`)
+    group("what the installation said", `${failed.out}\n${failed.said}`.split("\n").filter((line) => !/^\s*Expected\b.*[0-9a-f]{64}$/.test(line)))
+    throw new Failure(`the packages of the relay cannot be installed: ${explained(`${failed.out}\n${failed.said}`)}`)
   }
   log(`packages for ${python.name} by ${uv ? "uv" : "pip"} in ${((Date.now() - begun) / 1000).toFixed(1)} s`)
   return { python: python.path, paths: [code, ...parts.map(({ packages }) => packages)] }
@@ -130,11 +130,21 @@ function hasWheels() {
   }
 }
 
-function telling(said) {
+/** Say in one or two sentences what went wrong, and what to do. */
+export function explained(said, environment = process.env) {
+  if (/no space left|ENOSPC|disk quota/i.test(said)) return "the disk of RUNNER_TEMP is full; the relay needs 60 MB there. Free some space"
+  if (/DO NOT MATCH THE HASHES|hash mismatch/i.test(said)) {
+    const name = /\b([a-z][a-z0-9-]*)==[0-9.]+/i.exec(said)?.[1] ?? "a package"
+    return `${name} is not the file of the lock: what was sent is damaged, or somebody has altered it. Use another index (PIP_INDEX_URL)`
+  }
   const lines = said.split("\n").map((line) => line.trim()).filter(Boolean)
-  return lines.findLast((line) => /^error/i.test(line)) ?? lines.at(-1) ?? "it says nothing"
+  const last = lines.findLast((line) => /^error/i.test(line)) ?? lines.at(-1) ?? "it says nothing"
+  return `${last.replace(/[.\s]+$/, "")}. ${index(environment)}, or use a runner with Docker`
 }
 
-function remedy() {
-  return "Set PIP_INDEX_URL to an index that this machine reaches, or use a runner with Docker"
+/** Say what to do about the index of packages; its address may have a password in it. */
+function index(environment) {
+  const given = environment.UV_DEFAULT_INDEX || environment.UV_INDEX_URL || environment.PIP_INDEX_URL
+  if (!given) return "Set PIP_INDEX_URL to an index that this machine reaches"
+  return `See whether this machine reaches the index ${URL.canParse(given) ? new URL(given).host : "that is set"} and whether that has it`
 }

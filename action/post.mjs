@@ -21,7 +21,7 @@ await run(async () => {
   }
   if (recall("login")) await logOut(recall("login"), notes)
   if (recall("container")) notes.push(...(await stop(recall("container"))))
-  if (recall("process")) notes.push(...(await stopProcess(recall("process"))))
+  if (recall("process")) notes.push(...(await stopProcess(JSON.parse(recall("process")))))
   if (notes.length) annotate("warning", ...notes)
 })
 

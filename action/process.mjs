@@ -6,6 +6,7 @@ import { once } from "node:events"
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { isAlive, startOf } from "./alive.mjs"
+import { nextPort } from "./inputs.mjs"
 import { install } from "./packages.mjs"
 import * as records from "./record.mjs"
 import { Relay, Unanswered, Refused } from "./relay.mjs"
@@ -25,34 +26,40 @@ const KEPT = [
   "RUNNER_TRACKING_ID", // by which the runner ends what a cancelled job has left
 ]
 
-/** Start one that has the session; `known` is told its folder first. Gives how it is reached. */
+/**
+ * Start one that has the session; gives how it is reached. `known` is told what its end needs as soon as it is there: its folder,
+ * then what it is by, and at last that it serves.
+ */
 export async function start(inputs, password, known) {
   if (process.platform === "win32") {
     throw new Failure("image-relay does not run on Windows: let this job run on Linux or macOS")
   }
-  const folder = records.folderOf(inputs.matrix)
+  const [folder, session] = [records.folderOf(inputs.matrix), offer(inputs, "")]
   records.make(folder)
-  known(folder)
+  known({ folder })
   const { python, paths } = await install(folder)
   const child = launch(inputs, folder, python, paths)
   const identity = { pid: child.pid, started: child.pid && startOf(child.pid) }
-  records.write(folder, identity)
+  known({ folder, ...identity })
   const nonce = randomBytes(32).toString("hex")
-  const answer = await told(child, { password, nonce, session: offer(inputs, "") })
+  const answer = await told(child, { password, nonce, session })
   if (!answer.port) throw new Failure(refusal(answer, inputs.port, folder))
   const set = Object.entries({ ...settings(inputs), RELAY_PASSWORD: password }).filter(([name]) => name.startsWith("RELAY_"))
   const environment = set.map((each) => each.join("="))
   const there = { port: String(answer.port), environment }
   records.write(folder, { ...identity, ...there, nonce })
+  known({ folder, ...identity, serves: true })
   return place(there)
 }
 
 /** Find the one that an earlier step of this job has started. What listens there has to prove that it is that one. */
 export async function find(inputs) {
-  const record = records.read(records.folderOf(inputs.matrix))
+  const folder = records.folderOf(inputs.matrix)
+  const record = records.read(folder)
   if (!record?.nonce) return undefined
   if (!isAlive(record)) {
-    log("the relay of an earlier step has ended; its log is shown at the end of the job unless a new one takes its place")
+    log("the relay of an earlier step has ended")
+    showLog(folder) // a new one takes its place
     return undefined
   }
   const found = place(record)
@@ -114,7 +121,7 @@ function refusal({ taken, problem }, port, folder) {
     const who = process.platform === "darwin" && port === 5000 ? " (by AirPlay Receiver, as a rule)" : ""
     return (
       `port ${port} is taken on this machine${who}, and the process that listens there got no token: ` +
-      `set  port: ${port + 1}  (or 0 for any free one)`
+      `set  port: ${nextPort(port)}  (or 0 for any free one)`
     )
   }
   if (problem) return `the relay cannot be started as a process: ${problem}`
@@ -122,18 +129,21 @@ function refusal({ taken, problem }, port, folder) {
   return "the relay cannot be started as a process; what it said is in this step's log"
 }
 
-/** Let it end, show what it said, and leave nothing of it; gives what went wrong with that. */
-export async function stop(folder) {
-  const record = records.read(folder)
-  if (!record) {
-    records.remove(folder) // it never ran
-    return []
+/**
+ * Let the process end that `start` has told of, show what it said, and leave nothing of it; gives what went wrong with that. What it
+ * is by comes from the runner alone: others may have changed, or removed, what is in the folder.
+ */
+export async function stop({ folder, serves, ...identity }) {
+  const isEarly = serves && !isAlive(identity)
+  await end(identity)
+  const notes = isEarly ? ["the relay's process ended before the end of the job"] : []
+  try {
+    if (records.isThere(folder)) showLog(folder)
+    else if (serves && !isEarly) notes.push(`a step of this job has removed ${folder}, and the relay's log with it`)
+    records.remove(folder)
+  } catch (error) {
+    notes.push(error.message)
   }
-  const early = record.nonce && !isAlive(record)
-  const notes = early ? ["the relay's process ended before the end of the job; its log is in that of this step"] : []
-  await end(record)
-  showLog(folder)
-  records.remove(folder)
   return notes
 }
 

@@ -21,7 +21,7 @@ export function remove(folder) {
 /** Make it anew. */
 export function make(folder) {
   if (isThere(folder)) remove(folder)
-  mkdirSync(folder, { mode: 0o700 })
+  mkdirSync(folder, { mode: 0o700, recursive: true })
   chmodSync(folder, 0o700) // whatever the mask of this user is
 }
 
@@ -42,9 +42,9 @@ export function read(folder) {
 }
 
 /** Is there such a folder, and is it ours alone? In a folder for everybody, others could have made it. */
-function isThere(folder) {
+export function isThere(folder) {
   const found = lstatSync(folder, { throwIfNoEntry: false })
   if (!found) return false
   if (found.isDirectory() && found.uid === process.getuid() && (found.mode & 0o077) === 0) return true
-  throw new Failure(`${folder} belongs to somebody else, or is open to others; nothing was handed over. Remove it`)
+  throw new Failure(`${folder} belongs to somebody else, or is open to others, so what is in it is not trusted. Remove it`)
 }

@@ -6,8 +6,11 @@ import { Failure } from "./runner.mjs"
 const LONGEST = 400 // days; what a relay takes, and more than GitHub keeps anything
 const REPOSITORY = /^[A-Za-z0-9_.-]{1,100}\/[A-Za-z0-9_.-]{1,100}$/
 
-/** Check that the runner gave a session to hand over; without one nothing needs to be started. */
-export function check(environment = process.env) {
+/** Check that there is all that is handed over: without it nothing needs to be started. */
+export function check(inputs, environment = process.env) {
+  if (inputs.from.length && !inputs.token) {
+    throw new Failure("from needs a token, and the input token is empty: leave it out, and the job's own is taken (act: -s GITHUB_TOKEN=…)")
+  }
   if (environment.ACTIONS_RUNTIME_TOKEN && environment.ACTIONS_RESULTS_URL) return
   throw new Failure(
     "the runner gave no session (ACTIONS_RUNTIME_TOKEN, ACTIONS_RESULTS_URL), so there is no storage for images. " +
@@ -36,7 +39,6 @@ export function offer(inputs, registry, environment = process.env) {
 
 /** Say which other runs are read, and by what. */
 function reading(inputs, environment) {
-  if (!inputs.token) throw new Failure("from needs a token: leave the input token out, and the job's own is taken")
   return { from: inputs.from, github_token: inputs.token, api_url: environment.GITHUB_API_URL || "https://api.github.com" }
 }
 

@@ -23,7 +23,7 @@ export async function startRelay(inputs, password) {
 async function asProcess(inputs, password, why) {
   log(`the relay is a process of this job: ${why}`)
   try {
-    const there = await ownProcess.start(inputs, password, (folder) => remember("process", folder))
+    const there = await ownProcess.start(inputs, password, (left) => remember("process", JSON.stringify(left)))
     return { there, hasSession: true }
   } catch (error) {
     if (!(error instanceof Failure) || inputs.mode === "process") throw error

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { passwords, readInputs } from "../../action/inputs.mjs"
+import { nextPort, passwords, readInputs } from "../../action/inputs.mjs"
 import { Failure } from "../../action/runner.mjs"
 
 function read(inputs) {
@@ -34,6 +34,25 @@ test("what is no reference is no image", () => {
   for (const text of ["app:feature/foo", "App", "0".repeat(64), `sha256:${"0".repeat(64)}`, "a_b.c:v1/d", "=", "app=", "=app"]) {
     for (const name of ["load", "save", "wait"]) assert.throws(() => read({ [name]: text }), Failure, `${name}: ${text}`)
   }
+})
+
+test("what the relay would refuse later is refused before anything is started", () => {
+  for (const [name, text, said] of [
+    ["upstream-auth", "docker.io=:", /the login for docker\.io lacks its user or its password; pull requests of forks get no secrets/],
+    ["upstream-auth", "ghcr.io=me:token\ndocker.io=me:", /the login for docker\.io lacks/],
+    ["upstream-auth", "token", /written as ghcr\.io=user:password/],
+    ["upstreams", "https://docker.io/", /https:\/\/docker\.io\/ is an address; write the host alone: docker\.io$/],
+    ["wait-pull", "7h", /'7h'; it should be a time such as 90s, 10m or 1h, of 6h at most/],
+    ["wait-pull", "21601", /of 6h at most/],
+    ["save", "app = team/app:v1", /'=' lacks a name at one side of its =; write both without a blank/],
+    ["load", "app=", /'app=' lacks a name/],
+  ]) assert.throws(() => read({ [name]: text }), said, text)
+  assert.equal(read({ "upstream-auth": " ghcr.io=me:a:b=c,\n\n" }).upstreamAuth, "ghcr.io=me:a:b=c,")
+  assert.equal(read({ "wait-pull": "6h" }).waitPull, "6h")
+})
+
+test("for a port that is taken there is always another", () => {
+  assert.deepEqual([5000, 65535].map(nextPort), [5001, 65534])
 })
 
 test("a digest is a reference to wait for and to load", () => {

@@ -34,6 +34,17 @@ test("what has no effect any more is answered with where it belongs", () => {
   assert.deepEqual(ineffective({ ...SERVICE, environment: [] }, { waitPull: "1m" }, {}), []) // nobody says how it was started
 })
 
+test("a port or an image that comes too late is told", () => {
+  const [container, itself] = [{ ...OPEN, port: "5000", image: "relay:1" }, { ...OPEN, port: "41003" }]
+  assert.deepEqual(ineffective(container, { port: 5188, image: "relay:2" }, {}), [
+    "port has no effect here: the relay runs already, at port 5000",
+    "image has no effect here: the relay runs already, as relay:1",
+  ])
+  assert.deepEqual(ineffective(itself, { port: 5000, image: "relay:1" }, {}), ["image has no effect here: the relay runs already, as a process"])
+  for (const inputs of [{ port: 0 }, { port: 41003 }, { port: 5000 }, {}]) assert.deepEqual(ineffective(itself, inputs, {}), [])
+  assert.deepEqual(ineffective(container, { port: 5000, image: "relay:1" }, {}), [])
+})
+
 test("images are kept no longer than the relay was told to", () => {
   assert.match(ineffective(OPEN, { retentionDays: 4 }, {})[0], /^retention-days: images are kept for 3 days; .* first step/)
   assert.deepEqual(ineffective(CLOSED, { retentionDays: 9 }, {}), [])

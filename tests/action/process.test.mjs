@@ -7,7 +7,7 @@ import { join } from "node:path"
 import { test } from "node:test"
 import { actionName, defaultImage } from "../../action/action-name.mjs"
 import { isAlive, startOf } from "../../action/alive.mjs"
-import { platforms } from "../../action/packages.mjs"
+import { explained, platforms } from "../../action/packages.mjs"
 import { findPython } from "../../action/python.mjs"
 import { pick, settings } from "../../action/settings.mjs"
 
@@ -24,6 +24,22 @@ for (const [system, proc] of [["Linux", "/proc"], ["a system without /proc", "/n
     assert.ok(!isAlive({ pid: child.pid, started: undefined }, proc))
   })
 }
+
+test("of an installation that failed the reason is told, and what to do about that", () => {
+  const [none, set] = [{}, { PIP_INDEX_URL: "https://me:secret@index.test/simple" }]
+  for (const [said, environment, told] of [
+    ["ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", set, /disk of RUNNER_TEMP is full.*Free some space$/],
+    ["error: Failed to write: No space left on device (os error 28)", none, /disk of RUNNER_TEMP is full/],
+    ["ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n    yarl==1.2 from https://x:\n", set, /^yarl is not the file of the lock/],
+    ["error: Failed to download `idna==3.1`\n  Caused by: Hash mismatch for `idna==3.1`", none, /^idna is not the file of the lock/],
+    ["ERROR: No matching distribution found for yarl==1.2.", none, /for yarl==1\.2\. Set PIP_INDEX_URL to an index that this machine reaches, or use/],
+    ["ERROR: No matching distribution found for yarl==1.2", set, /1\.2\. See whether this machine reaches the index index\.test and whether that has it, or/],
+    ["", none, /^it says nothing\. Set PIP_INDEX_URL/],
+  ]) {
+    assert.match(explained(said, environment), told)
+    assert.doesNotMatch(explained(said, environment), /secret/)
+  }
+})
 
 test("the default image is the one beside the action, by the name under which it was used", () => {
   assert.match(defaultImage({ GITHUB_ACTION_REPOSITORY: "Octo-Org/Image-Relay" }), /^ghcr\.io\/octo-org\/image-relay:\d+\.\d+\.\d+$/)

@@ -184,6 +184,45 @@ def test_a_process_that_was_killed_is_told_at_the_end_and_replaced_by_a_later_us
     assert _left() == []
 
 
+def test_a_process_whose_folder_a_step_has_removed_ends_with_the_job(start: Callable[..., Step], temp: Path) -> None:
+    step = start()
+    step.main()
+    shutil.rmtree(temp)
+
+    post = step.post()
+
+    assert post.status == 0
+    ((level, text),) = post.annotations
+    assert (level, text.partition("/")[0]) == ("warning", "a step of this job has removed ")
+    assert _left() == []
+
+
+def test_a_process_whose_folder_others_can_change_ends_with_the_job(start: Callable[..., Step], temp: Path) -> None:
+    step = start()
+    step.main()
+    (folder,) = temp.iterdir()
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o777)
+    (folder / "log").unlink()
+    (folder / "log").symlink_to("/etc/hostname")
+
+    post = step.post()
+
+    assert post.status == 0
+    ((level, text),) = post.annotations
+    assert (level, text.partition(" belongs to somebody else, or is open to others")[0]) == ("warning", str(folder))
+    assert Path("/etc/hostname").read_text().strip() not in post.said
+    assert _left() == []
+
+
+def test_without_a_token_for_other_runs_nothing_is_installed(start: Callable[..., Step], temp: Path) -> None:
+    main = start(**{"from": "1001", "token": " "}).main()
+
+    assert main.status == 1
+    assert main.error.startswith("from needs a token, and the input token is empty")
+    assert list(temp.iterdir()) == []
+
+
 def test_what_a_cancelled_job_leaves_ends_when_the_runner_ends_its_processes(
     start: Callable[..., Step], temp: Path
 ) -> None:
@@ -297,7 +336,7 @@ def test_without_an_index_the_wheels_beside_the_action_do(
 
     assert missing.status == 1
     assert "the packages of the relay cannot be installed" in missing.error
-    assert "Set PIP_INDEX_URL" in missing.error
+    assert "See whether this machine reaches the index" in missing.error
     assert (main.status, post.status) == (0, 0)
     assert unremovable == []
     assert len([path for path in copied if path.suffix == ".pyc"]) > 100
@@ -326,7 +365,9 @@ def test_a_file_that_is_not_the_one_of_the_lock_is_not_installed(
     main = start(environment={"PIP_FIND_LINKS": str(others)}).main()
 
     assert main.status == 1
+    assert "idna is not the file of the lock: what was sent is damaged, or somebody has altered it." in main.error
     assert "DO NOT MATCH THE HASHES" in main.said
+    assert main.said.count("Expected") < 3
     assert _left() == []
 
 
