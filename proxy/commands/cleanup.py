@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient, path_of
-from proxy.text import format_size, safe_text
+from proxy.text import format_size, sanitize
 
 
 class _Removal(BaseModel):
@@ -52,9 +52,9 @@ async def _remove(relay: RelayClient, path: str, which: dict[str, str], *, dry_r
         done = await relay.read(answer, _Removals)
     for each in done.removed:
         inside = f" ({each.artifact}, {format_size(each.stored)})" if each.artifact else ""
-        print(safe_text(f"{'would delete' if dry_run else 'deleted'} {each.reference}{inside}"))
+        print(sanitize(f"{'would delete' if dry_run else 'deleted'} {each.reference}{inside}"))
     for each in done.kept:
-        print(safe_text(f"kept {each.reference or each.artifact}: {each.reason}"))
+        print(sanitize(f"kept {each.reference or each.artifact}: {each.reason}"))
     if not (done.removed or done.kept):
         print("nothing to delete")
     return done

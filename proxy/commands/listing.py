@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.commands.relay import CommandFailed, Place, RelayClient
-from proxy.text import format_size, format_span, safe_text
+from proxy.text import format_size, format_span, safe_text, sanitize
 
 _PATIENCE = 100.0  # seconds; a relay that lists a run asks a service, which may not be there for a while
 _SHORT = 12  # hexadecimal digits of a digest, as docker shows them
@@ -47,8 +47,8 @@ class _Image(BaseModel):
         left = (self.expires - now).total_seconds() if self.expires else None
         expires = "-" if left is None else format_span(left) if left > 0 else "over"
         return {
-            "REFERENCE": safe_text(reference if full else name + at + _cut(digest)),
-            "DIGEST": safe_text(self.digest if full else _cut(self.digest).partition(":")[2]),
+            "REFERENCE": sanitize(reference if full else name + at + _cut(digest)),
+            "DIGEST": sanitize(self.digest if full else _cut(self.digest).partition(":")[2]),
             "PLATFORMS": between.join(map(safe_text, self.platforms)) or "-",
             "SIZE": "-" if self.size is None else format_size(self.size),
             "STORED": "-" if self.stored is None else format_size(self.stored),
@@ -82,7 +82,7 @@ async def show(place: Place, *, full: bool, patience: float = _PATIENCE) -> None
                 raise CommandFailed(_BLIND.get(health.session, "images cannot be read: the log of the relay says why"))
             print("nothing is stored yet", file=sys.stderr)
     for image in (each for each in images if each.problem):
-        print(safe_text(f"{', '.join(image.references)}: {image.problem}"), file=sys.stderr)
+        print(sanitize(f"{', '.join(image.references)}: {image.problem}"), file=sys.stderr)
     is_terminal, now = sys.stdout.isatty(), datetime.now(UTC)
     between = "\n" if is_terminal else ","
     entries = [(image, reference) for image in images for reference in image.references]

@@ -20,7 +20,7 @@ from proxy.commands.images import Saving
 from proxy.commands.progress import shown
 from proxy.commands.relay import CommandFailed, Place, RelayClient, path_of
 from proxy.runtime.tasks import run_in_thread
-from proxy.text import format_size, safe_text
+from proxy.text import format_size, sanitize
 
 _CHUNK = 1024 * 1024  # bytes
 _ALL = "all"  # platforms
@@ -77,7 +77,7 @@ async def _send(relay: RelayClient, reference: str, chunks: AsyncIterator[bytes]
     async with relay.ask("PUT", path_of(reference), data=chunks) as answer:
         for image in (await relay.read(answer, _Stored)).images:
             sizes = f"{format_size(image.size)}, stored in {format_size(image.stored)}"
-            print(safe_text(f"{image.reference} {image.digest}: {sizes}"))
+            print(sanitize(f"{image.reference} {image.digest}: {sizes}"))
 
 
 async def write(place: Place, references: Sequence[str], file: str, platform: str | None, *, replace: bool) -> None:
@@ -99,7 +99,7 @@ async def write(place: Place, references: Sequence[str], file: str, platform: st
         with _file_troubles(f"cannot write to {'standard output' if file == _STANDARD else file}"):
             written = await _write(file, chunks)
     if written is not None:
-        print(safe_text(f"{', '.join(references)}: {format_size(written)} in {file}"))
+        print(sanitize(f"{', '.join(references)}: {format_size(written)} in {file}"))
 
 
 def _platform(platform: str | None) -> dict[str, str]:
@@ -117,7 +117,7 @@ async def load(place: Place, references: Sequence[str], platform: str | None) ->
             query = {"engine": await target.platform()}
         async with _coming(place, references, query | {"compression": "none", "loadable": "true"}) as chunks:
             for line in await target.load(chunks):
-                print(safe_text(line))
+                print(sanitize(line))
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 
 from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient
-from proxy.text import counted, safe_text
+from proxy.text import counted, sanitize
 
 _FOR_EVER = {400, 401, 405}  # no reference, no password, no image-relay
 _LEAST = 2.0  # seconds
@@ -30,10 +30,10 @@ async def wait(place: Place, references: Sequence[str], seconds: float, least: f
                     reason = "" if problem == told else f": {problem}"
                     raise CommandFailed(f"{reference} did not appear within {counted(seconds, 'second')}{reason}")
                 if problem != told:
-                    print(safe_text(f"waiting for {reference}: {problem}"), file=sys.stderr)
+                    print(sanitize(f"waiting for {reference}: {problem}"), file=sys.stderr)
                     told = problem
                 await asyncio.sleep(min(next(pauses), left))
-            print(safe_text(f"{reference} is there"))
+            print(sanitize(f"{reference} is there"))
 
 
 async def _problem(relay: RelayClient, reference: str, place: Place, seconds: float) -> str:

@@ -14,13 +14,13 @@ from proxy.oci.names import Name, Tag, checked_host, checked_path, is_host, labe
 _HUB = frozenset({"docker.io", "index.docker.io"})
 _LOOPBACK = re.compile(r"(?:(?:[a-z0-9.-]+\.)?localhost|127(?:\.[0-9]+)+|\[(?:0*:)+0*1\])(?::[0-9]+)?")
 _ID = re.compile(r"(?:sha256:)?[a-f0-9]{64}|sha512:[a-f0-9]{128}")
-_FILE = re.compile(r"\.(?:tar|tgz)(?:\.[a-z0-9]+)?$", re.IGNORECASE)
+_FILE = re.compile(r"(?:.*/)?[^/:@]*\.(?:tar|tgz)(?:\.[a-z0-9]+)?", re.IGNORECASE)  # a tag may be anything
 _LATEST = Tag("latest")
 
 
 def is_file(text: str) -> bool:
     """Return whether a text is the name of a tarball: `image.tar`, which is an image name by its grammar only."""
-    return bool(_FILE.search(text))
+    return bool(_FILE.fullmatch(text))
 
 
 def is_id(text: str) -> bool:
