@@ -99,7 +99,7 @@ class Mirror:
         self._manifests.move_to_end((remote, digest))
         if until < time.monotonic():
             try:
-                told, _ = await self.client.head(remote, f"manifests/{reference}")
+                told = await self.client.digest(remote, reference)
                 if told != str(digest):
                     return await self._fetch(remote, reference)
                 self._resolved(remote, reference, digest)
@@ -146,7 +146,7 @@ class Mirror:
             for descriptor in (*manifest.blobs, *manifest.children)
             if descriptor.digest == digest
         ]
-        return sizes[0] if sizes else (await self.client.head(remote, f"blobs/{digest}"))[1]
+        return sizes[0] if sizes else await self.client.size(remote, digest)
 
     async def blob(self, remote: Remote, digest: Digest) -> Blob | Arrival:
         """Return a blob that is here by now, or one that arrives. Raise as `size`, or Denied for want of disk space."""

@@ -1,7 +1,9 @@
-"""Failures of HTTP transport in words: no classes of Python, and no URLs, which may contain a signature or password."""
+"""HTTP answers of bounded size, and failures in words: no classes of Python, no URLs, which may have a password."""
 
+import json
 import os
 import ssl
+from typing import Any
 
 import aiohttp
 
@@ -19,6 +21,25 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (  # the first that fits
     (aiohttp.ClientResponseError, "the answer is not HTTP"),
     (ValueError, "an address is not valid; is a proxy set to something else than http://HOST:PORT?"),
 )
+
+
+async def read_bounded(response: aiohttp.ClientResponse, most: int) -> bytes | None:
+    """Return the body of an answer; None if it has more than so many bytes."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            return None
+    return bytes(body)
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """Return a JSON object, parsed; None for anything else, such as a page of HTML."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def in_words(error: BaseException) -> str:

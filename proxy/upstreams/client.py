@@ -17,7 +17,6 @@ from http import HTTPStatus
 import aiohttp
 from yarl import URL
 
-from proxy.artifacts.actions.http import read_bounded
 from proxy.artifacts.retry import RetryableError, is_retryable, retry
 from proxy.errors import BlobUnknown, ManifestUnknown, TooManyRequests
 from proxy.events import Call, EventBus, Retried
@@ -25,7 +24,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, LIMIT, OCI_INDEX, OCI_MANIFEST
 from proxy.oci.names import Tag
 from proxy.runtime.limits import UPSTREAMS, Policy
-from proxy.runtime.transport import FAILURES, in_words
+from proxy.runtime.transport import FAILURES, in_words, read_bounded
 from proxy.text import counted, format_duration
 from proxy.upstreams.failures import Limited, UpstreamFailed, WrongBytes, limited
 from proxy.upstreams.hosts import AddressUnusable, Remote
@@ -88,15 +87,26 @@ class UpstreamClient:
             raise wrong(remote, f"{remote.path}, {wanted}")
         return content, response.headers.get("Content-Type", "")
 
-    async def head(self, remote: Remote, what: str) -> tuple[str, int]:
-        """Return the digest and size that an upstream tells of a manifest or blob; empty and 0 where it does not.
+    async def digest(self, remote: Remote, reference: Tag | Digest) -> str:
+        """Return the digest that an upstream tells of a manifest; empty where it does not.
 
-        Raise ManifestUnknown or BlobUnknown, UpstreamFailed, TooManyRequests.
+        Raise ManifestUnknown, UpstreamFailed, TooManyRequests.
         """
-        async with self._answer(remote, "HEAD", what, {"Accept": f"{_TYPES}, */*"}) as (response, _):
-            length = response.headers.get("Content-Length", "")
-            size = int(length) if _LENGTH.fullmatch(length) else 0
-            return response.headers.get("Docker-Content-Digest", ""), size
+        async with self._answer(remote, "HEAD", f"manifests/{reference}", {"Accept": f"{_TYPES}, */*"}) as (response, _):
+            return response.headers.get("Docker-Content-Digest", "")
+
+    async def size(self, remote: Remote, digest: Digest) -> int:
+        """Return how many bytes a blob has; raise BlobUnknown, UpstreamFailed, TooManyRequests.
+
+        Not every upstream tells that of a HEAD.
+        """
+        for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
+            async with self._answer(remote, method, f"blobs/{digest}", headers) as (response, _):
+                is_part = response.status == HTTPStatus.PARTIAL_CONTENT
+                told = response.headers.get("Content-Range" if is_part else "Content-Length", "").rpartition("/")[2]
+                if _LENGTH.fullmatch(told):
+                    return int(told)
+        raise UpstreamFailed(f"{remote.upstream.host} does not say how long {digest} is")
 
     async def blob(self, remote: Remote, digest: Digest) -> AsyncGenerator[bytes]:
         """Yield the bytes of a blob as they come, unchecked; what breaks off goes on where it was.

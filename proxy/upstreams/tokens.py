@@ -15,9 +15,9 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
-from proxy.artifacts.actions.http import json_object, read_bounded
 from proxy.artifacts.retry import RetryableError, is_retryable
 from proxy.events import EventBus
+from proxy.runtime.transport import json_object, read_bounded
 from proxy.upstreams.failures import Refused, UpstreamFailed, limited
 from proxy.upstreams.hosts import AddressUnusable, Remote
 

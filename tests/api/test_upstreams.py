@@ -166,6 +166,44 @@ async def test_a_head_of_a_pull_and_of_a_blob_bring_no_layer(there: FakeUpstream
     assert not [each for each in there.asked if "/blobs/" in each.path and each.method == "GET"]
 
 
+async def without_length(request: web.Request) -> web.StreamResponse:
+    """Answer as a registry that computes nothing for a HEAD, or that sends chunks."""
+    response = web.StreamResponse()
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+async def first_byte(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=206, body=b"x", headers={"Content-Range": f"bytes 0-0/{MIB}"})
+
+
+@pytest.mark.parametrize("ranges", [[], [first_byte]], ids=["whole", "ranges"])
+async def test_a_size_that_a_head_does_not_tell_is_told_by_the_first_byte(
+    there: FakeUpstream, relay: Relay, ranges: list[Planned]
+) -> None:
+    layer = noise(MIB)
+    there.add_image("library/alpine", "3", layers=(layer,))
+    there.plan["blobs"] += [without_length, *ranges]
+
+    head = await relay.ask("HEAD", f"/v2/library/alpine/blobs/{Digest.of(layer)}?ns=docker.io")
+    there.plan["blobs"] += [without_length, *ranges]
+
+    assert (head.status, head.headers["Content-Length"]) == (200, str(MIB))
+    assert (await blob(relay, "library/alpine", Digest.of(layer))).body == layer
+
+
+async def test_a_registry_that_tells_no_size_at_all_is_named(there: FakeUpstream, relay: Relay) -> None:
+    there.add_image("library/alpine", "3", layers=(b"layer",))
+    there.plan["blobs"] += [without_length, without_length]
+
+    answer = await blob(relay, "library/alpine", Digest.of(b"layer"))
+
+    assert answer.error == (403, "DENIED")
+    assert answer.message.startswith("docker.io does not say how long sha256:")
+
+
 async def test_a_layer_that_the_cache_has_no_room_for_is_passed_on_and_not_kept(
     there: FakeUpstream, start: Start
 ) -> None:

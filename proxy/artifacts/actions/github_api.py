@@ -16,14 +16,14 @@ from http import HTTPStatus
 import aiohttp
 from yarl import URL
 
-from proxy.artifacts.actions.http import bearer, read_bounded
+from proxy.artifacts.actions.http import bearer
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.outages import Outages
 from proxy.artifacts.retry import RetryableError, is_retryable, retry, server_time
 from proxy.events import EventBus, Retried
 from proxy.runtime.limits import Timeouts
 from proxy.runtime.patience import Patience
-from proxy.runtime.transport import FAILURES, in_words, is_unreachable
+from proxy.runtime.transport import FAILURES, in_words, is_unreachable, read_bounded
 
 _log = logging.getLogger(__name__)
 _SERVICE = "api"  # in the events

@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ValidationError, ValidatorFunct
 from yarl import URL
 
 from proxy.artifacts.actions.github_api import Answer, GitHubApi
-from proxy.artifacts.actions.http import json_object
 from proxy.artifacts.base import StoreRefused
+from proxy.runtime.transport import json_object
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from proxy.artifacts.actions.http import NO_JSON, bearer, json_object, read_bounded
+from proxy.artifacts.actions.http import bearer
 from proxy.artifacts.actions.session import Session
 from proxy.artifacts.base import StoreExpired, StoreRefused
 from proxy.artifacts.outages import Outages
@@ -23,7 +23,7 @@ from proxy.artifacts.retry import RetryableError, is_retryable, moment, retry, r
 from proxy.events import EventBus, Retried
 from proxy.runtime.limits import Timeouts
 from proxy.runtime.patience import Patience
-from proxy.runtime.transport import FAILURES, in_words, is_unreachable
+from proxy.runtime.transport import FAILURES, in_words, is_unreachable, json_object, read_bounded
 
 _log = logging.getLogger(__name__)
 _SERVICE = "artifacts"  # in the events
@@ -174,7 +174,8 @@ def _outcome(method: str, response: aiohttp.ClientResponse, body: bytes) -> Fiel
             raise NameTaken(method)
     status, message = response.status, str(answer.get("msg", "")) if answer else ""
     if status == HTTPStatus.OK:
-        raise Unclear(NO_JSON, status, retry_after(response.headers))
+        what = "a page instead of JSON; is a proxy in between?" if body.lstrip().startswith(b"<") else "no JSON object"
+        raise Unclear(f"it answered with {what}", status, retry_after(response.headers))
     if is_retryable(status, message):
         raise Unclear(f"it answered {status}", status, retry_after(response.headers))
     if status == HTTPStatus.FORBIDDEN:
