@@ -48,6 +48,8 @@ class Shutdown:
                 if request.method not in _READING:
                     raise Denied(_CHANGED)
                 await self._is_free.wait()
+                if self._has_begun:
+                    raise Denied(_SENTENCE)
             task, limit = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.timeout(None)
             try:
                 async with limit:

@@ -129,7 +129,8 @@ class PullTracker:
 
     def forget(self) -> None:
         """Take all pulls for ended, and forget of which tags they were: what follows is of another run."""
-        self.end()
+        for pull in list(self._open.values()):  # also those of which something is still being sent
+            self._end(pull)
         self._resolved.clear()
 
     def under_way(self) -> list[Pulled]:

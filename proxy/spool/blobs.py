@@ -163,7 +163,7 @@ class Blobs:
 
     def linking(self) -> set[Name]:
         """Return the repositories that may see any blob."""
-        return {name for name, links in self._links.items() if links}
+        return set(self._links)
 
     def refresh_link(self, name: Name, digest: Digest) -> None:
         """Keep a blob for another while: somebody who asks for it is about to name it in a manifest."""
@@ -203,9 +203,11 @@ class Blobs:
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
         """Hide blobs from a repository. Bytes that no repository sees any more are removed, or stay in the cache."""
-        links = self._links.get(name, {})
         async with self._changing:
+            links = self._links.get(name, {})
             gone = [digest for digest in digests if links.pop(digest, None) is not None]
+            if not links:
+                self._links.pop(name, None)
             for digest in digests:
                 del self._promises[name, digest]
             paths = [self._link_path(name, digest) for digest in gone]
@@ -237,9 +239,10 @@ class Blobs:
 
     async def _drop(self, digests: Collection[Digest]) -> None:
         """Keep blobs that no repository sees for as long as the cache has room for them."""
+        wanted, tables = set(digests), (*self._links.values(), *self._set_aside.values())
+        seen = set[Digest]().union(*(links.keys() & wanted for links in tables))
         for digest in digests:
-            tables = (*self._links.values(), *self._set_aside.values())
-            if digest in self._blobs and not any(digest in links for links in tables):
+            if digest in self._blobs and digest not in seen:
                 self._cached.setdefault(digest)
         held, evicted = (
             sum(self._blobs[digest].stored for digest in self._cached),

@@ -97,11 +97,13 @@ class PendingManifests(Mapping[Name, Mapping[Digest, Pending]]):
 
     async def remove(self, name: Name, digests: Collection[Digest]) -> list[Digest]:
         """Remove manifests that are part of an artifact now, or deleted; return those that were pending."""
-        held = self._table.get(name, {})
         async with self._changing:
+            held = self._table.get(name, {})
             removed = [digest for digest in digests if held.pop(digest, None)]
             for digest in removed:
                 await run_in_thread(self._path(name, digest).unlink, missing_ok=True)
+            if not held:
+                self._table.pop(name, None)
         return removed
 
     async def find(self, name: Name, digest: Digest) -> Blob | None:

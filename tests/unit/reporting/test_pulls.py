@@ -117,6 +117,19 @@ def test_a_pull_is_not_over_while_a_blob_is_on_its_way_or_shortly_after(watched:
     assert watched.ended() == []
 
 
+def test_what_is_being_sent_when_the_run_ends_is_of_that_run(watched: Watched) -> None:
+    manifest = image(b"a")
+    watched.pulls.manifest(APP, V1, manifest.digest, manifest.content)
+    with watched.pulls.blob(APP, A) as went:
+        went(1000)
+        watched.pulls.forget()
+        (told,) = watched.events
+        went(500)
+
+    assert watched.ended() == [told]
+    assert watched.pulls.under_way() == []
+
+
 def test_a_pull_that_is_under_way_can_be_told_of_and_goes_on(watched: Watched) -> None:
     manifest = image(b"a", b"b")
     watched.pulls.manifest(APP, V1, manifest.digest, manifest.content)

@@ -138,7 +138,20 @@ async def test_pending_manifests_that_come_and_go_at_once_are_on_disk_what_they_
         holds = (spool.pending.add(APP, manifest.digest, manifest) for _ in range(3))
         await asyncio.gather(*holds, spool.pending.remove(APP, [manifest.digest]))
         again = await asyncio.to_thread((spool.root / "pending" / "app").iterdir)
-        assert bool(spool.pending[APP]) == bool(list(again))
+        assert bool(spool.pending.get(APP)) == bool(list(again))
+
+
+async def test_of_repositories_that_are_through_nothing_stays_in_memory(spool: Spool) -> None:
+    manifest = image()
+    for number in range(20):
+        name = Name.parse(f"app{number}")
+        await spool.link(name, DIGEST)
+        await spool.pending.add(name, manifest.digest, manifest)
+        await spool.unlink(name, [DIGEST])
+        await spool.pending.remove(name, [manifest.digest])
+
+    assert list(spool.pending) == []
+    assert spool.linking() == set()
 
 
 async def test_what_others_put_into_the_folder_is_passed_over(spool: Spool) -> None:
