@@ -16,7 +16,7 @@ from config.commands import EMPTY, parse_time
 PREFIX = "RELAY_"
 TRIGGERING = "triggering"  # the run that triggered this one (`on: workflow_run`)
 _RUN = re.compile(rf"[0-9]{{1,20}}|{TRIGGERING}|[^\s@,/]+\.ya?ml@[^\s,]+", re.ASCII)
-_LEAST_BUDGET = 8 * 1024 * 1024  # bytes; one piece of 4 MiB, which every transfer must be able to hold, counted twice
+_LEAST_BUDGET = 8 * 1024 * 1024  # bytes; two pieces of 2 MiB, which every transfer must be able to hold, counted twice
 
 
 def _if_text(parse: Callable[[str], object]) -> BeforeValidator:
@@ -75,8 +75,8 @@ class Settings(BaseModel):
     )
     spool_limit: ByteSize = Field(
         ByteSize(4 * 1024**3),
-        description="bytes of disk for a cache of what is in artifacts already; the least recently used is removed "
-        "first; the directory store needs none",
+        description="bytes of disk for a cache of layers that are in artifacts or came from upstreams; the least "
+        "recently used is removed first",
     )
     memory_budget: ByteSize = Field(
         ByteSize(64 * 1024 * 1024),
@@ -179,7 +179,9 @@ class Settings(BaseModel):
         "text", description="text: lines for people; json: one object per line, for collectors"
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _AnyCase] = Field(
-        "info", description="lowest level that is logged; debug adds a line for each missing blob and lost client"
+        "info",
+        description="lowest level that is logged; debug adds a line for each missing blob, lost client and request to "
+        "a service",
     )
 
     @field_validator("*", mode="before")

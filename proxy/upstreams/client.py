@@ -92,7 +92,10 @@ class UpstreamClient:
 
         Raise ManifestUnknown, UpstreamFailed, TooManyRequests.
         """
-        async with self._answer(remote, "HEAD", f"manifests/{reference}", {"Accept": f"{_TYPES}, */*"}) as (response, _):
+        async with self._answer(remote, "HEAD", f"manifests/{reference}", {"Accept": f"{_TYPES}, */*"}) as (
+            response,
+            _,
+        ):
             return response.headers.get("Docker-Content-Digest", "")
 
     async def size(self, remote: Remote, digest: Digest) -> int:
