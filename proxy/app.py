@@ -15,11 +15,11 @@ from proxy.api.access_log import watch
 from proxy.api.deadline import tell_at_once
 from proxy.api.errors import as_oci_errors
 from proxy.api.params import read_repository
+from proxy.api.requests import Requests
 from proxy.api.routes import ROUTES
 from proxy.api.run_change import RunChange
 from proxy.api.server import bind_all, listen, signalled
 from proxy.api.services import NONCE, SERVICES, Services
-from proxy.api.shutdown import Shutdown
 from proxy.artifacts.naming import Naming
 from proxy.backends.backend import Backend
 from proxy.backends.opening import open_backend
@@ -174,7 +174,7 @@ def assemble(
         level,
         lookup if settings.upstream_keep else None,
     )
-    status, shutdown = Status(lookup, push, backend, reports.history), Shutdown()
+    status, requests = Status(lookup, push, backend, reports.history), Requests()
     keeping = Keeping(mirror, push, backend.closed, is_wanted=settings.upstream_keep)
     pull_wait = PullWait(lookup, settings.wait, limits.wait_pauses)
     return Services(
@@ -200,8 +200,8 @@ def assemble(
         metrics=reports.metrics,
         status=status,
         summary=JobSummary(status, pulls),
-        shutdown=shutdown,
-        run_change=RunChange(backend, push, keeping, pull_wait, pulls, shutdown, limits.between_runs),
+        requests=requests,
+        run_change=RunChange(backend, push, keeping, pull_wait, pulls, requests, limits.between_runs),
     )
 
 
@@ -214,7 +214,7 @@ def make_app(settings: Settings, services: Services, nonce: bytes = b"") -> web.
     middlewares = [
         watch(services.events),
         as_oci_errors,
-        services.shutdown.middleware,
+        services.requests.middleware,
         *guards,
         access.open_for(backend.closed, backend.undeletable),
         tell_at_once,
@@ -243,7 +243,7 @@ async def _at_work(services: Services) -> AsyncIterator[None]:
             services.keeping.watch(),
             services.backend.watch(),
             _sweep(services.spool),
-            _give_back(services.shutdown),
+            _give_back(services.requests),
         )
     ]
     try:
@@ -266,7 +266,7 @@ async def _sweep(spool: Spool) -> None:
             _log.warning("%s", trouble(spool.root, error))
 
 
-async def _give_back(requests: Shutdown) -> None:
+async def _give_back(requests: Requests) -> None:
     """Give freed memory back to the system once the relay is idle again; while it works, it soon needs it."""
     seen = 0
     while True:
@@ -279,7 +279,7 @@ async def _give_back(requests: Shutdown) -> None:
 async def _end(services: Services) -> None:
     """Make durable what is pending, at once, and let requests under way end, all within the time that there is."""
     services.flights.hold()
-    changing, under_way = services.shutdown.begin(_END)
+    changing, under_way = services.requests.begin(_END)
     with suppress(TimeoutError):
         async with asyncio.timeout(_END):
             await asyncio.gather(services.push.flush(), *(asyncio.wait([each]) for each in changing))

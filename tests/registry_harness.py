@@ -160,7 +160,7 @@ class Desk:
 
     async def answering(self, tag: Tag = V1, name: Name = APP) -> Digest | None:
         """Say which manifest answers for a tag."""
-        archive = await self.catalog.resolve_tag(name, tag)
+        archive = await self.catalog.resolve(name, tag)
         return archive.index.root if archive else None
 
     def start_settling(self) -> None:

@@ -81,5 +81,5 @@ async def _found(request: web.Request) -> tuple[Name, Blob | Arrival, tuple[int,
 
 async def delete(request: web.Request) -> web.Response:
     """Delete a blob that nothing needs."""
-    await within(request, partial(request.app[SERVICES].deletion.blob, name_of(request), digest_of(request)))
+    await within(request, partial(request.app[SERVICES].deletion.delete_blob, name_of(request), digest_of(request)))
     return web.Response(status=HTTPStatus.ACCEPTED)

@@ -22,7 +22,7 @@ async def one(request: web.Request) -> web.Response:
     reference = Reference.parse(image)
     name = reference.name(services.backend.public_host)
     named = (reference.tag, reference.digest) if reference.tag else (reference.wanted, None)
-    return _told(await services.deletion.manifest(name, *named, dry_run="dry-run" in request.query))
+    return _told(await services.deletion.delete_manifest(name, *named, dry_run="dry-run" in request.query))
 
 
 @parameters("all", "superseded", "dry-run")

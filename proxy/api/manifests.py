@@ -121,6 +121,6 @@ def _created(request: web.Request, digest: Digest, manifest: Manifest, tags: lis
 
 async def delete(request: web.Request) -> web.Response:
     """Delete a tag or a manifest."""
-    delete_it = partial(request.app[SERVICES].deletion.manifest, name_of(request), reference_of(request))
+    delete_it = partial(request.app[SERVICES].deletion.delete_manifest, name_of(request), reference_of(request))
     await within(request, delete_it)
     return web.Response(status=HTTPStatus.ACCEPTED)

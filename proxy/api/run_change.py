@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from proxy.api.shutdown import Shutdown
+from proxy.api.requests import HANDED_OVER, Requests
 from proxy.backends.backend import Backend, NewSession
 from proxy.events import RunChanged
 from proxy.oci.digest import Digest
@@ -25,7 +25,6 @@ from proxy.text import safe_text
 Held = tuple[Name, Digest]
 
 _log = logging.getLogger(__name__)
-_ENDED = "the relay was handed over to another run meanwhile; repeat this in a job of that run, with all it needs"
 _NOT_STORED = "no relay has stored it before another run took its data folder"
 
 
@@ -47,7 +46,7 @@ class RunChange:
     keeping: Keeping
     pull_wait: PullWait
     pulls: PullTracker
-    requests: Shutdown
+    requests: Requests
     seconds: float
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: TaskSet = field(default_factory=TaskSet)
@@ -80,12 +79,12 @@ class RunChange:
             problems = {(each.name, each.digest): closed for each in push.pending()}
         else:
             problems = {(each.name, each.digest): each.problem for each in await push.flush()}
-        await push.flights.abandon(_ENDED)
+        await push.flights.abandon(HANDED_OVER)
         await self.keeping.forget()
         await lookup.prefetch.forget()
         self.pulls.forget()
         lost = self.log_lost(before, await push.spool.belong_to(new.run), problems)
-        await push.flights.abandon(_ENDED)  # what was begun meanwhile
+        await push.flights.abandon(HANDED_OVER)  # what was begun meanwhile
         push.forget()
         lookup.external.forget()
         self.pull_wait.forget()

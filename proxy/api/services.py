@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from proxy.api.requests import Requests
 from proxy.api.run_change import RunChange
-from proxy.api.shutdown import Shutdown
 from proxy.backends.backend import Backend
 from proxy.events import EventBus
 from proxy.registry.answers import Answers
@@ -56,7 +56,7 @@ class Services:
     metrics: Metrics
     status: Status
     summary: JobSummary
-    shutdown: Shutdown
+    requests: Requests
     run_change: RunChange
 
 

@@ -74,7 +74,7 @@ class Catalog:
         """Return whether content is in an open archive of a repository."""
         return any(each.source is blob.source for each in self._reader.held_of(name))
 
-    async def resolve_tag(self, name: Name, reference: Tag | Digest) -> Archive | None:
+    async def resolve(self, name: Name, reference: Tag | Digest) -> Archive | None:
         """Return the archive that answers for a tag, or whose artifact is named by a digest; None if there is none.
 
         Raise UnreadableArtifact if it cannot be read: an older one never answers in its place.
@@ -82,7 +82,7 @@ class Catalog:
         return (await self.standing(name, reference))[0]
 
     async def standing(self, name: Name, reference: Tag | Digest) -> tuple[Archive | None, frozenset[str]]:
-        """Return the archive that `resolve_tag` returns, and the ids of all artifacts that may be of the reference."""
+        """Return the archive that `resolve` returns, and the ids of all artifacts that may be of the reference."""
         wanted = self._naming.encode(name, reference)
         if self._listing.has_just_stored(wanted):
             return await self._standing(wanted)

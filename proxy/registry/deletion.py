@@ -32,7 +32,7 @@ class Deletion:
     lookup: Lookup
     push: Push
 
-    async def manifest(
+    async def delete_manifest(
         self, name: Name, reference: Tag | Digest, root: Digest | None = None, *, dry_run: bool = False
     ) -> list[Removal]:
         """Delete a tag, if it has this root or none is given, or every archive that has a manifest as its root.
@@ -62,7 +62,7 @@ class Deletion:
         told = label(name, reference)
         if isinstance(reference, Digest) and (parent := await self.lookup.catalog.find(name, reference)):
             return Unsupported(f"{reference} is part of {label(parent.name, parent.reference)}; delete that")
-        if root and (other := await self.lookup.catalog.resolve_tag(name, reference)):
+        if root and (other := await self.lookup.catalog.resolve(name, reference)):
             return ManifestUnknown(f"{told} is {other.index.root}, which was not deleted")
         if await self.lookup.external.resolve(name, reference):
             return Unsupported(f"{told} was stored by another program; image-relay deletes what it has stored")
@@ -87,7 +87,7 @@ class Deletion:
         removal = Removal(label(name, reference), "", 0)
         async with self.push.lock(name, reference):
             try:
-                archive = await self.lookup.catalog.resolve_tag(name, reference)
+                archive = await self.lookup.catalog.resolve(name, reference)
             except UnreadableArtifact as error:
                 if root:
                     raise
@@ -122,7 +122,7 @@ class Deletion:
         if not dry_run and catalog.lingering.forget_root(name, digest):
             yield itself
 
-    async def blob(self, name: Name, digest: Digest) -> None:
+    async def delete_blob(self, name: Name, digest: Digest) -> None:
         """Delete a blob. Raise BlobUnknown, Unsupported if it is in an artifact or a pending manifest names it."""
         spool = self.lookup.spool
         problem = None

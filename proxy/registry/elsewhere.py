@@ -40,7 +40,7 @@ class Elsewhere:
             catalog = run.catalog
             try:
                 archive = await (
-                    catalog.resolve_tag(name, wanted) if isinstance(wanted, Tag) else catalog.find(name, wanted)
+                    catalog.resolve(name, wanted) if isinstance(wanted, Tag) else catalog.find(name, wanted)
                 )
             except NoRun:
                 continue

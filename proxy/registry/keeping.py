@@ -54,7 +54,7 @@ class Keeping:
         for each in self.mirror.pulled():
             name = kept_name(each.remote)
             try:
-                archive = await self.push.catalog.resolve_tag(name, each.tag) if name else None
+                archive = await self.push.catalog.resolve(name, each.tag) if name else None
                 kept = archive.index.blobs.keys() if archive and archive.index.root == each.root else set[Digest]()
                 if name and not kept >= set(each.images):
                     await self.keep(name, each)

@@ -137,11 +137,11 @@ class Lookup:
                 blob = image.root
         else:
             blob = None
-            archive = await self.catalog.resolve_tag(name, reference)
+            archive = await self.catalog.resolve(name, reference)
             until = time.monotonic() + self.limits.interim  # however far the clock of the store is off
             while archive and (left := min(self.catalog.interim(archive), until - time.monotonic())) > 0:
                 await asyncio.sleep(min(left, self.limits.interim_poll))
-                archive = await self.catalog.resolve_tag(name, reference)
+                archive = await self.catalog.resolve(name, reference)
             if archive and not (blob := archive.blob(archive.index.root)):
                 raise ContentDamaged(f"the stored bytes of {label(name, reference)} are damaged; push the image again")
             if archive is None and external and (image := await self.external.resolve(name, reference)):

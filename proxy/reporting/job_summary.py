@@ -59,7 +59,7 @@ class JobSummary:
             if isinstance(reference, Digest):
                 archive = await catalog.find_cached(name, reference)
             else:
-                archive = await catalog.resolve_tag(name, reference)
+                archive = await catalog.resolve(name, reference)
             if archive and (isinstance(reference, Digest) or str(archive.index.root) == image.digest):
                 known = await self.report.durable(archive)
             if not (known or is_there or image.pushed):  # it may be deleted by now

@@ -52,7 +52,7 @@ class Blobs:
             age = max(0.0, time.time() - (await run_in_thread(path.stat)).st_mtime)
             self._set_aside.setdefault(name, {})[digest] = time.monotonic() - age
         async with self._changing:
-            await self._drop(list(self._blobs))
+            await self._move_to_cache(list(self._blobs))
 
     def take_up(self) -> None:
         """Let repositories see what they saw in an earlier process."""
@@ -68,7 +68,7 @@ class Blobs:
             await run_in_thread(_remove, [(path, None) for path in paths])
             self._links, self._set_aside = {}, {}
             self._promises.clear()
-            await self._drop(list(self._blobs))
+            await self._move_to_cache(list(self._blobs))
 
     async def expire(self, needed: Callable[[Name], Collection[Digest]]) -> None:
         """Remove blobs that no manifest claimed in time, except what each repository still needs."""
@@ -77,7 +77,7 @@ class Blobs:
             kept = needed(name)
             await self.unlink(name, [d for d, since in links.items() if since < old and d not in kept])
         async with self._changing:
-            await self._drop(list(self._blobs))
+            await self._move_to_cache(list(self._blobs))
             await run_in_thread(self._tidy)
 
     def _tidy(self) -> None:
@@ -212,7 +212,7 @@ class Blobs:
                 del self._promises[name, digest]
             paths = [self._link_path(name, digest) for digest in gone]
             await run_in_thread(_remove, [(path, None) for path in paths])
-            await self._drop(gone)
+            await self._move_to_cache(gone)
 
     # The cache
 
@@ -229,7 +229,7 @@ class Blobs:
         """Move a downloaded blob, whose digest was checked, into the cache."""
         async with self._changing:
             await self._keep(path, digest, entry)
-            await self._drop([digest])
+            await self._move_to_cache([digest])
 
     async def make_room(self, size: int) -> None:
         """Evict from the cache until so much of the disk is free, or the cache is empty."""
@@ -237,7 +237,7 @@ class Blobs:
             while self._cached and (await run_in_thread(shutil.disk_usage, self.root)).free < size:
                 await run_in_thread(_remove, [self._evict()])
 
-    async def _drop(self, digests: Collection[Digest]) -> None:
+    async def _move_to_cache(self, digests: Collection[Digest]) -> None:
         """Keep blobs that no repository sees for as long as the cache has room for them."""
         wanted, tables = set(digests), (*self._links.values(), *self._set_aside.values())
         seen = set[Digest]().union(*(links.keys() & wanted for links in tables))

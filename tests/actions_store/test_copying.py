@@ -168,7 +168,7 @@ async def test_a_source_whose_checksums_are_not_those_of_what_was_pushed_is_not_
     image = await pushed_before(actions, relays)
     relay = await relays.start(actions, actions.job("promote"))
     assert (await relay.get("v1")).status == 200
-    archive = await relay.services.lookup.catalog.resolve_tag(Name.parse("app"), Tag.parse("v1"))
+    archive = await relay.services.lookup.catalog.resolve(Name.parse("app"), Tag.parse("v1"))
     assert archive
     layers = [entry for entry in archive.index.blobs.values() if entry.size > MIB]
     for entry in layers:  # an index that somebody else has made may say anything
@@ -188,7 +188,7 @@ async def test_what_storage_has_copied_counts_as_unseen_until_it_is_pulled(emula
     relay = await relays.start(actions, actions.job("promote"))
     image = await relay.push_image("v1", name="other", layers=[noise(3 * MIB, 1), noise(5 * MIB, 2)])
     assert actions.traffic.calls[kinds.COPY_BLOCK] == 2
-    archive = await relay.services.lookup.catalog.resolve_tag(Name.parse("other"), Tag.parse("v1"))
+    archive = await relay.services.lookup.catalog.resolve(Name.parse("other"), Tag.parse("v1"))
     assert archive
     layers = {digest for digest, entry in archive.index.blobs.items() if entry.size > MIB}
 

@@ -226,7 +226,7 @@ async def test_an_artifact_that_cannot_be_read_hides_nothing_but_what_it_may_hav
 
     reader = await relays.start(actions, actions.job("deploy"))
     catalog = reader.services.lookup.catalog
-    archive = await catalog.resolve_tag(Name.parse("app"), Tag.parse("v1"))
+    archive = await catalog.resolve(Name.parse("app"), Tag.parse("v1"))
     assert archive
     archive.findings.corrupt.add(wanted.digest)  # it may come whole next time, if nobody else has it
     actions.plan.play(kinds.SIGN, twirp_error(400, "malformed", "no"))

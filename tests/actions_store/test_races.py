@@ -97,7 +97,7 @@ async def reading(actions: Emulator, folder: Path, job: Job) -> AsyncIterator[li
 async def found_by(actions: Emulator, folder: Path, job: Job) -> tuple[str | None, str]:
     """Return what answers for the tag, and from which artifact, to a relay that knows nothing yet."""
     async with opened(actions, folder, job=job) as store:
-        archive = await Catalog(store, Naming("image-")).resolve_tag(APP, V1)
+        archive = await Catalog(store, Naming("image-")).resolve(APP, V1)
         return (str(archive.index.root), archive.artifact.name) if archive else (None, "")
 
 

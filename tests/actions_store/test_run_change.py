@@ -261,7 +261,7 @@ async def test_a_layer_that_is_being_sent_is_refused_at_once(actions: Emulator, 
     location = await relay.open_upload()
     head = {"Authorization": AUTHORIZATION, "Content-Length": str(4 * MIB)}
     async with connected(relay.port, request("PATCH", location, head, noise(MIB))) as (reader, _):
-        await eventually(lambda: not relay.services.shutdown.is_idle)
+        await eventually(lambda: not relay.services.requests.is_idle)
 
         assert (await hand_over(relay, actions, actions.job(run=2))).status == 204
 

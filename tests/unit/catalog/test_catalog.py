@@ -53,14 +53,14 @@ def listed_anew(desk: Desk) -> Catalog:
 
 
 async def root_of(catalog: Catalog, tag: Tag = V1, name: Name = APP) -> Digest | None:
-    archive = await catalog.resolve_tag(name, tag)
+    archive = await catalog.resolve(name, tag)
     return archive.index.root if archive else None
 
 
 async def test_what_was_put_answers_at_once_by_tag_by_digest_and_in_listings(desk: Desk) -> None:
     manifest = await desk.push_image(b"layer")
 
-    archive = await desk.catalog.resolve_tag(APP, V1)
+    archive = await desk.catalog.resolve(APP, V1)
 
     assert archive is not None
     assert archive.index.root == manifest.digest
@@ -73,11 +73,11 @@ async def test_what_was_put_answers_at_once_by_tag_by_digest_and_in_listings(des
 async def test_what_is_not_there_does_not_answer(desk: Desk) -> None:
     await desk.push_image()
 
-    assert await desk.catalog.resolve_tag(APP, V2) is None
-    assert await desk.catalog.resolve_tag(Name.parse("other"), V1) is None
+    assert await desk.catalog.resolve(APP, V2) is None
+    assert await desk.catalog.resolve(Name.parse("other"), V1) is None
     assert await desk.catalog.find(APP, Digest.of(b"?")) is None
     assert desk.catalog.lingering.find(Digest.of(b"?"), APP) is None
-    archive = await desk.catalog.resolve_tag(APP, V1)
+    archive = await desk.catalog.resolve(APP, V1)
     assert archive is not None
     assert archive.blob(Digest.of(b"?")) is None
 
@@ -106,7 +106,7 @@ async def test_of_artifacts_of_the_same_second_the_higher_number_answers(desk: D
 
 async def test_of_artifacts_of_the_same_second_and_number_the_greater_id_answers(desk: Desk) -> None:
     await desk.push_image()
-    archive = await desk.catalog.resolve_tag(APP, V1)
+    archive = await desk.catalog.resolve(APP, V1)
     assert archive is not None
     rivals = [replace(archive, artifact=replace(archive.artifact, id=each)) for each in ("11", "9", "10", "111")]
 
@@ -307,7 +307,7 @@ async def test_deleting_removes_all_artifacts_of_a_tag_and_no_other(desk: Desk) 
     for name in ("image-app@v1~2", "image-app@v1~3", "image-app@v2"):
         drop(file(desk, "image-app@v1"), file(desk, name), 10)
     catalog = listed_anew(desk)
-    archive = await catalog.resolve_tag(APP, V1)
+    archive = await catalog.resolve(APP, V1)
     assert archive is not None
 
     await catalog.delete(APP, V1)
@@ -336,7 +336,7 @@ async def test_the_oldest_artifact_of_a_tag_is_deleted_first_so_that_none_resurf
     store = PushEvents()
     desk = await Desk.open(tmp_path, store)
     newest = [await desk.push_image(str(number).encode()) for number in range(12)][-1]
-    archive = await desk.catalog.resolve_tag(APP, V1)
+    archive = await desk.catalog.resolve(APP, V1)
     assert archive is not None
     store.patience = 5
 
@@ -411,7 +411,7 @@ async def test_a_listing_that_is_older_than_a_change_never_undoes_it(tmp_path: P
     await store.prepare()
     desk = await Desk.open(tmp_path, store)
     await desk.push_image(b"old")
-    archive = await desk.catalog.resolve_tag(APP, V1)
+    archive = await desk.catalog.resolve(APP, V1)
     assert archive is not None
     manifest = await other.push_image(b"new")
     body = Waiting(file(other, "image-app@v1").read_bytes())
@@ -460,7 +460,7 @@ async def test_metadata_larger_than_the_tail_are_read_by_a_second_exact_read(des
     catalog = listed_anew(desk)
 
     assert await root_of(catalog) == root.digest
-    archive = await catalog.resolve_tag(APP, V1)
+    archive = await catalog.resolve(APP, V1)
     assert archive is not None
     assert set(archive.index.blobs) >= {manifest.digest for manifest in manifests}
 

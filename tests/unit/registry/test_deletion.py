@@ -35,24 +35,24 @@ async def gone(desk: Desk, digest: Digest, name: Name = APP) -> bool:
 async def test_a_deleted_tag_and_its_manifest_are_gone_however_often_it_was_pushed(desk: Desk) -> None:
     manifests = [await desk.push_image(content) for content in (b"1", b"2", b"3")]
 
-    await desk.deletion.manifest(APP, V1)
+    await desk.deletion.delete_manifest(APP, V1)
 
     assert await desk.artifacts() == []
     assert await desk.answering() is None
     assert all([await gone(desk, manifest.digest) for manifest in manifests])
     with pytest.raises(ManifestUnknown, match="app:v1 is not here"):
-        await desk.deletion.manifest(APP, V1)
+        await desk.deletion.delete_manifest(APP, V1)
 
 
 async def test_a_manifest_survives_its_tag_where_another_artifact_or_the_pending_set_holds_it(desk: Desk) -> None:
     manifest = await desk.push_image(b"layer", tags=(V1, V2))
 
-    await desk.deletion.manifest(APP, V1)
+    await desk.deletion.delete_manifest(APP, V1)
 
     assert not await gone(desk, manifest.digest)
     assert await desk.answering(V2) == manifest.digest
     await desk.put(index(manifest), V1)
-    await desk.deletion.manifest(APP, V2)
+    await desk.deletion.delete_manifest(APP, V2)
     assert not await gone(desk, manifest.digest)
 
 
@@ -61,7 +61,7 @@ async def test_a_deleted_digest_takes_every_artifact_with_that_root_and_no_other
     other = await desk.push_image(b"other", tags=(V1,), name=OTHER)
     await desk.push_image(b"layer", tags=(V2,), name=OTHER)
 
-    await desk.deletion.manifest(APP, manifest.digest)
+    await desk.deletion.delete_manifest(APP, manifest.digest)
 
     assert await desk.catalog.tags(APP) == []
     assert await gone(desk, manifest.digest)
@@ -74,7 +74,7 @@ async def test_a_digest_that_a_newer_push_replaced_is_deleted_alone(tmp_path: Pa
     first, second, third = [await desk.push_image(content) for content in (b"1", b"2", b"3")]
     assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2", "image-app@v1~3"]
 
-    await desk.deletion.manifest(APP, second.digest)
+    await desk.deletion.delete_manifest(APP, second.digest)
 
     assert await desk.artifacts() == ["image-app@v1", "image-app@v1~3"]
     assert await gone(desk, second.digest)
@@ -82,7 +82,7 @@ async def test_a_digest_that_a_newer_push_replaced_is_deleted_alone(tmp_path: Pa
     assert await desk.answering() == third.digest
     assert Digest.of(b"3") in await desk.pull(V1)
     with pytest.raises(ManifestUnknown):
-        await desk.deletion.manifest(APP, second.digest)
+        await desk.deletion.delete_manifest(APP, second.digest)
 
 
 async def test_what_is_pending_and_needs_something_replaced_is_stored_before_that_goes(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ async def test_what_is_pending_and_needs_something_replaced_is_stored_before_tha
     await desk.put(pending := image(b"1", annotations={"of": "the same layer"}))
     await desk.push_image(b"2")
 
-    await desk.deletion.manifest(APP, old.digest)
+    await desk.deletion.delete_manifest(APP, old.digest)
 
     assert await desk.artifacts() == [f"image-app@sha256+{pending.digest.hex}", "image-app@v1~2"]
     assert Digest.of(b"1") in await desk.pull(pending.digest)
@@ -102,7 +102,7 @@ async def test_a_digest_that_answers_and_was_replaced_elsewhere_goes_in_both_pla
     both = await desk.push_image(b"1", tags=(V1, V2))
     newer = await desk.push_image(b"2", tags=(V2,))
 
-    await desk.deletion.manifest(APP, both.digest)
+    await desk.deletion.delete_manifest(APP, both.digest)
 
     assert await desk.artifacts() == ["image-app@v2~2"]
     assert await gone(desk, both.digest)
@@ -114,7 +114,7 @@ async def test_a_mere_child_can_not_be_deleted(desk: Desk) -> None:
     await desk.put(index(child), V1)
 
     with pytest.raises(Unsupported, match="is part of app:v1; delete that"):
-        await desk.deletion.manifest(APP, child.digest)
+        await desk.deletion.delete_manifest(APP, child.digest)
 
     assert not await gone(desk, child.digest)
 
@@ -122,14 +122,14 @@ async def test_a_mere_child_can_not_be_deleted(desk: Desk) -> None:
 async def test_what_is_pending_is_deleted_for_good(desk: Desk) -> None:
     manifest = await desk.push_image(b"layer", tags=())
 
-    await desk.deletion.manifest(APP, manifest.digest)
+    await desk.deletion.delete_manifest(APP, manifest.digest)
 
     assert await gone(desk, manifest.digest)
     assert desk.push.pushed() == []
     assert await desk.push.flush() == []
     assert await desk.artifacts() == []
     with pytest.raises(ManifestUnknown):
-        await desk.deletion.manifest(APP, manifest.digest)
+        await desk.deletion.delete_manifest(APP, manifest.digest)
 
 
 async def test_what_failed_to_be_stored_can_be_deleted(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ async def test_what_failed_to_be_stored_can_be_deleted(tmp_path: Path) -> None:
     store.refuse()
     assert len(await desk.push.flush()) == 1
 
-    await desk.deletion.manifest(APP, manifest.digest)
+    await desk.deletion.delete_manifest(APP, manifest.digest)
 
     assert desk.push.pushed() == []
     assert await desk.push.flush() == []
@@ -151,11 +151,11 @@ async def test_a_digest_that_was_replaced_a_moment_ago_can_be_deleted_and_answer
     old = await desk.push_image(b"old", tags=(V1, V2))
     await desk.push_image(b"new", tags=(V1,))
 
-    await desk.deletion.manifest(APP, old.digest)
+    await desk.deletion.delete_manifest(APP, old.digest)
 
     assert await gone(desk, old.digest)
     with pytest.raises(ManifestUnknown):
-        await desk.deletion.manifest(APP, old.digest)
+        await desk.deletion.delete_manifest(APP, old.digest)
 
 
 async def test_deleting_a_digest_never_hits_what_was_pushed_under_its_tag_meanwhile(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ async def test_deleting_a_digest_never_hits_what_was_pushed_under_its_tag_meanwh
     putting = asyncio.create_task(desk.put(new, V1))
     await until(lambda: len(store.asked) == 2)
 
-    deleting = asyncio.create_task(desk.deletion.manifest(APP, old.digest))
+    deleting = asyncio.create_task(desk.deletion.delete_manifest(APP, old.digest))
     await asyncio.sleep(0.01)
     store.gate.set()
     await asyncio.gather(putting, deleting)
@@ -181,19 +181,19 @@ async def test_a_blob_that_nothing_needs_is_deleted(desk: Desk) -> None:
     digest = await desk.upload(b"layer")
     await desk.upload(b"layer", OTHER)
 
-    await desk.deletion.blob(APP, digest)
+    await desk.deletion.delete_blob(APP, digest)
 
     assert await desk.lookup.find(APP, digest) is None
     assert await desk.lookup.find(OTHER, digest)
     with pytest.raises(BlobUnknown, match="app has no blob"):
-        await desk.deletion.blob(APP, digest)
+        await desk.deletion.delete_blob(APP, digest)
 
 
 async def test_a_blob_of_an_image_can_not_be_deleted(desk: Desk) -> None:
     await desk.push_image(b"layer")
 
     with pytest.raises(Unsupported, match="is part of app:v1; delete that"):
-        await desk.deletion.blob(APP, Digest.of(b"layer"))
+        await desk.deletion.delete_blob(APP, Digest.of(b"layer"))
 
 
 async def test_a_blob_of_something_pending_can_not_be_deleted(desk: Desk) -> None:
@@ -204,7 +204,7 @@ async def test_a_blob_of_something_pending_can_not_be_deleted(desk: Desk) -> Non
 
     for content, parent in ((b"layer", pending), (b"a cache layer", cache)):
         with pytest.raises(Unsupported, match=f"is part of app@{parent.digest}; delete that"):
-            await desk.deletion.blob(APP, Digest.of(content))
+            await desk.deletion.delete_blob(APP, Digest.of(content))
 
 
 async def test_nothing_can_be_deleted_from_another_repository(desk: Desk) -> None:
@@ -212,9 +212,9 @@ async def test_nothing_can_be_deleted_from_another_repository(desk: Desk) -> Non
 
     for reference in (V1, manifest.digest):
         with pytest.raises(ManifestUnknown):
-            await desk.deletion.manifest(OTHER, reference)
+            await desk.deletion.delete_manifest(OTHER, reference)
     with pytest.raises(BlobUnknown):
-        await desk.deletion.blob(OTHER, Digest.of(b"layer"))
+        await desk.deletion.delete_blob(OTHER, Digest.of(b"layer"))
 
     assert await desk.answering() == manifest.digest
 
@@ -228,12 +228,12 @@ async def test_every_deletion_is_one_line_that_names_all_that_went(
     other = await desk.push_image(b"other", tags=(V1,), name=OTHER)
     blob = await desk.upload(b"blob")
 
-    await desk.deletion.manifest(APP, manifest.digest)
-    await desk.deletion.manifest(APP, pending.digest)
-    await desk.deletion.manifest(OTHER, V1)
-    await desk.deletion.blob(APP, blob)
+    await desk.deletion.delete_manifest(APP, manifest.digest)
+    await desk.deletion.delete_manifest(APP, pending.digest)
+    await desk.deletion.delete_manifest(OTHER, V1)
+    await desk.deletion.delete_blob(APP, blob)
     with pytest.raises(ManifestUnknown):
-        await desk.deletion.manifest(OTHER, other.digest)
+        await desk.deletion.delete_manifest(OTHER, other.digest)
 
     first, *rest = [record.getMessage() for record in caplog.records if record.getMessage().startswith("deleted")]
     root, child, lone = (f"app@{str(digest)[:19]}" for digest in (manifest.digest, pending.digest, blob))

@@ -55,7 +55,7 @@ async def test_a_mounted_blob_of_an_archive_is_seen_as_long_as_it_is_linked(desk
     await desk.spool.link(APP, Digest.of(b"layer"))
 
     assert await plain(await desk.lookup.blob(APP, Digest.of(b"layer"))) == b"layer"
-    await desk.deletion.manifest(OTHER, V1)
+    await desk.deletion.delete_manifest(OTHER, V1)
     assert await plain(await desk.lookup.blob(APP, Digest.of(b"layer"))) == b"layer"
     await desk.spool.unlink(APP, [Digest.of(b"layer")])
     assert await desk.lookup.find(APP, Digest.of(b"layer")) is None

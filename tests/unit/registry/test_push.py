@@ -134,7 +134,7 @@ async def test_re_tagging_a_b_a_ends_with_a_and_every_reader_finishes(tmp_path: 
     readers, roots = [], []
     for each in "aba":
         roots.append((await desk.push_image(layers[each])).digest)
-        archive = await desk.catalog.resolve_tag(APP, V1)
+        archive = await desk.catalog.resolve(APP, V1)
         assert archive is not None
         blob = archive.blob(Digest.of(layers[each]))
         assert blob is not None
@@ -312,7 +312,7 @@ async def test_a_layer_that_is_kept_elsewhere_may_be_absent(desk: Desk) -> None:
 
     await desk.put(manifest, V1)
 
-    archive = await desk.catalog.resolve_tag(APP, V1)
+    archive = await desk.catalog.resolve(APP, V1)
     assert archive is not None
     assert Digest.of(b"far away") not in archive.index.blobs
 
@@ -326,7 +326,7 @@ async def test_a_child_of_an_index_may_be_absent_or_a_blob(desk: Desk) -> None:
     await desk.put(cache, V2)
 
     assert await desk.answering() == sparse.digest
-    archive = await desk.catalog.resolve_tag(APP, V2)
+    archive = await desk.catalog.resolve(APP, V2)
     assert archive is not None
     assert Digest.of(b"a cache layer") in archive.index.blobs
 
@@ -631,7 +631,7 @@ async def test_what_is_deleted_while_others_are_settled_stays_deleted(moody_desk
     flushing = asyncio.create_task(moody_desk.push.flush())
     await until(lambda: moody.asked)
 
-    await moody_desk.deletion.manifest(APP, second.digest)
+    await moody_desk.deletion.delete_manifest(APP, second.digest)
     moody.gate.set()
 
     assert await flushing == []
@@ -656,7 +656,7 @@ async def test_what_was_pushed_and_deleted_and_pushed_again_is_settled_again(des
         manifest = await desk.push_image(b"layer", tags=())
         assert await desk.push.flush() == []
         assert await desk.artifacts() == [f"image-app@sha256+{manifest.digest.hex}"]
-        await desk.deletion.manifest(APP, manifest.digest)
+        await desk.deletion.delete_manifest(APP, manifest.digest)
         assert await desk.artifacts() == []
 
 
@@ -684,7 +684,7 @@ async def test_a_tag_that_claims_what_is_being_settled_is_not_harmed_when_that_f
 async def test_blobs_that_something_pending_needs_outlive_the_archive_that_claimed_them(desk: Desk) -> None:
     pending = await desk.push_image(b"shared", b"own", tags=())
     await desk.push_image(b"shared")
-    await desk.deletion.manifest(APP, V1)
+    await desk.deletion.delete_manifest(APP, V1)
 
     assert await desk.push.flush() == []
 
@@ -699,7 +699,7 @@ async def test_what_is_pending_on_content_of_an_archive_is_sealed_before_that_go
     await desk.put(pending)
 
     if how == "deleted":
-        await desk.deletion.manifest(APP, V1)
+        await desk.deletion.delete_manifest(APP, V1)
     else:
         await desk.push_image(b"another")
 
@@ -719,7 +719,7 @@ async def test_what_a_tag_has_taken_along_keeps_no_archive_from_being_replaced(
     await until(lambda: any("sha256" in name for name in moody.asked))
 
     await moody_desk.put(pending, V1)
-    await moody_desk.deletion.manifest(APP, V1)
+    await moody_desk.deletion.delete_manifest(APP, V1)
     moody.gate.set()
 
     replaced = await replacing
@@ -735,7 +735,7 @@ async def test_a_mounted_blob_survives_a_restart_and_the_archive_it_came_from(de
     again = await desk.reopened()
     await again.put(image(b"layer"), V1)
 
-    await again.deletion.manifest(OTHER, V1)
+    await again.deletion.delete_manifest(OTHER, V1)
     assert set(await (await again.reopened()).pull(V1)) == {image(b"layer").digest, *image(b"layer").named}
 
 

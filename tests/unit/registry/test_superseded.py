@@ -66,7 +66,7 @@ async def test_it_stays_where_its_successor_was_deleted(desk: Desk) -> None:
     child = await push_child(desk)
     await desk.put(root := index(child), V1)
     await desk.push_image(b"newer")
-    await desk.deletion.manifest(APP, root.digest)
+    await desk.deletion.delete_manifest(APP, root.digest)
 
     assert await desk.push.flush() == []
 
@@ -77,7 +77,7 @@ async def test_it_stays_where_its_successor_was_deleted(desk: Desk) -> None:
 async def test_what_was_deleted_with_its_tag_is_no_trouble(desk: Desk) -> None:
     child = await push_child(desk)
     await desk.put(index(child), V1)
-    await desk.deletion.manifest(APP, V1)
+    await desk.deletion.delete_manifest(APP, V1)
 
     assert await desk.push.flush() == []
     assert await desk.artifacts() == []

@@ -152,7 +152,7 @@ async def test_what_is_not_durable_is_told(tmp_path: Path) -> None:
 
 async def test_an_archive_whose_root_is_not_inside_has_no_platform(desk: Desk) -> None:
     await desk.push_image()
-    archive = await desk.catalog.resolve_tag(APP, V1)
+    archive = await desk.catalog.resolve(APP, V1)
     assert archive is not None
     object.__setattr__(archive.index, "root", Digest.of(b"?"))
 

@@ -17,10 +17,10 @@ from proxy.errors import Denied
 _READING = frozenset({"GET", "HEAD"})
 _SENTENCE = "image-relay is stopping: repeat this once it runs again"
 _ALWAYS = frozenset({"/relay/health", "/relay/proof", "/relay/session", "/metrics"})  # of no run
-_CHANGED = "this relay has been handed over to another run; repeat this in a job of that run, with all it needs"
+HANDED_OVER = "this relay has been handed over to another run; repeat this in a job of that run, with all it needs"
 
 
-class Shutdown:
+class Requests:
     """Requests under way and before, and whether new ones are refused."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Shutdown:
                 raise Denied(_SENTENCE)
             if not self._is_free.is_set() and request.path not in _ALWAYS:
                 if request.method not in _READING:
-                    raise Denied(_CHANGED)
+                    raise Denied(HANDED_OVER)
                 await self._is_free.wait()
                 if self._has_begun:
                     raise Denied(_SENTENCE)
@@ -72,7 +72,7 @@ class Shutdown:
         Reads whose answer has begun go on.
         """
         self._is_free.clear()
-        self._sentence = _CHANGED
+        self._sentence = HANDED_OVER
         try:
             now, ending = asyncio.get_running_loop().time(), list[asyncio.Task[Any]]()
             for task, (request, limit) in self._under_way.items():
