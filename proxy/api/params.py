@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[0-9]{1,40}")
 
 @web.middleware
 async def read_repository(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read the repository of the path, in the registry of `?ns=`: NAME_INVALID. It is not quiet now."""
+    """Read the repository of the path, in the registry of `?ns=`; raise NameInvalid. It is not quiet now."""
     if text := request.match_info.get("name"):
         services = request.app[SERVICES]
         name = repository_below(text, request.query.get("ns", ""), services.backend.public_host)
@@ -92,13 +92,13 @@ def tags_parameter(request: web.Request) -> list[Tag]:
 
 
 async def content_of(request: web.Request) -> bytes:
-    """Return a body that is small. Raise SIZE_INVALID if it is not, or stops coming."""
+    """Return a body that is small. Raise SizeInvalid if it is not, or stops coming."""
     async with _moving(request):
         return await request.read()
 
 
 async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
-    """Yield a body as it comes. Raise SIZE_INVALID if it stops coming."""
+    """Yield a body as it comes. Raise SizeInvalid if it stops coming."""
     while True:
         chunk = request.content.read_nowait()
         if not chunk:  # a limit of time costs as much as a chunk does: it is for those that are waited for
@@ -110,7 +110,7 @@ async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
 
 
 async def upload_of(request: web.Request) -> AsyncIterator[bytes]:
-    """Yield a body in small chunks, an empty one where the client pauses. Raise SIZE_INVALID if it stops coming."""
+    """Yield a body in small chunks, an empty one where the client pauses. Raise SizeInvalid if it stops coming."""
     pause = request.app[SERVICES].limits.sender_turn
     while True:
         chunk = request.content.read_nowait(_CHUNK)

@@ -64,7 +64,7 @@ def new_path(root: Path) -> Path:
 
 
 def check_room(root: Path, least: int) -> None:
-    """Raise DENIED if fewer than `least` bytes of the disk are free. Blocking."""
+    """Raise Denied if fewer than `least` bytes of the disk are free. Blocking."""
     free = shutil.disk_usage(root).free
     if free < least:
         raise Denied(

@@ -127,7 +127,7 @@ class PendingManifests(Mapping[Name, Mapping[Digest, Pending]]):
 
 @asynccontextmanager
 async def written(root: Path, digest: Digest, manifest: Manifest, level: int) -> AsyncIterator[Part]:
-    """Yield a manifest as a part; it is removed after the block unless it was moved. DENIED where the disk fails."""
+    """Yield a manifest as a part, removed after the block unless it was moved. Raise Denied where the disk fails."""
     with disk_troubles(root):
         path = await run_in_thread(new_path, root)
         try:

@@ -32,7 +32,7 @@ class UploadSessions:
         return len(self._uploads)
 
     async def start(self, name: Name, algorithm: str = "sha256") -> Upload:
-        """Open an upload session. Raise TOOMANYREQUESTS if too many are open, DENIED if the disk is full."""
+        """Open an upload session. Raise TooManyRequests if too many are open, Denied if the disk is full."""
         most = self._limits.uploads
         if len(self._uploads) + self._starting >= most:
             raise TooManyRequests(f"{most} uploads are open; finish or cancel some", {"Retry-After": "10"})

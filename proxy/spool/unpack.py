@@ -25,7 +25,7 @@ class Unpacked:
 
 
 def unpack(source: Readable, parts: StagingArea, work: Work | None = None) -> Unpacked:
-    """Read a tarball to its end, compressed or not; TARBALL_INVALID. Blocks."""
+    """Read a tarball to its end, compressed or not; raise TarballInvalid. Blocks."""
     begun = Begun(source)
     work = work or Work(lambda: begun.came)
     stream = plain(begun, work)
@@ -35,7 +35,7 @@ def unpack(source: Readable, parts: StagingArea, work: Work | None = None) -> Un
 
 
 def gather(found: Iterable[Member], parts: StagingArea, work: Work) -> Unpacked:
-    """Make parts of files, wherever they come from; TARBALL_INVALID. Blocks."""
+    """Make parts of files, wherever they come from; raise TarballInvalid. Blocks."""
     files: dict[str, File] = {}
     links: dict[str, str] = {}
     unpacked = Unpacked(Contents(files, links, lambda digest: unpacked.parts[digest].read()))

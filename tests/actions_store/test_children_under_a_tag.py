@@ -119,9 +119,8 @@ async def test_what_came_before_the_index_goes_when_readers_had_time_to_finish(
     await put(writer, root, "buildkit/v0.0-dev")  # as buildx in an engine that then pushes once more by itself
     for child in made:
         await put(writer, child, DOCKER)
-    await put(writer, root, DOCKER)
     began = time.monotonic()
-    assert len(names(actions)) == 5
+    await put(writer, root, DOCKER)
 
     await eventually(lambda: len(names(actions)) == 2)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
@@ -137,9 +138,12 @@ async def test_reading_survives_the_sweep_while_somebody_asks(emulate: Emulate, 
     actions = emulate()
     await stored(actions, "myimage", zipped({"a.tar": SAVED}))
     relay = await relays.start(actions, actions.job("test"), limits=Limits(unclaimed_kept=3.0))
-    await image_of(relay, "latest", "myimage")
+    began = time.monotonic()
 
-    await relay.services.spool.sweep()
+    while time.monotonic() < began + 3.5:  # nothing of it is older than a moment
+        await image_of(relay, "latest", "myimage")
+        await relay.services.spool.sweep()
+        await asyncio.sleep(0.1)
     kept = len(relay.files("links"))
     while relay.files("links"):
         await asyncio.sleep(0.1)
