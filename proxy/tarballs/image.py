@@ -1,6 +1,7 @@
 """One image of a tarball, and what is attached to it."""
 
 import re
+from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -73,13 +74,16 @@ class Image:
 
 def attach(found: Collection[Image]) -> list[Image]:
     """Return the images; those that are about another one are attached to it, also through a third."""
-    own, owners = [each for each in found if not each.about], dict[Digest, Image]()
+    own, about = list[Image](), defaultdict[Digest, list[Image]](list)
+    for image in found:
+        if subject := image.about:
+            about[subject].append(image)
+        else:
+            own.append(image)
     for image in own:
-        owners.update(dict.fromkeys(image.manifests, image))
-    waiting = [(each, each.about) for each in found if each.about]
-    while ready := [(image, about) for image, about in waiting if about in owners]:
-        for image, about in ready:
-            owners[about].attached.append(image)
-            owners.update(dict.fromkeys(image.manifests.keys() - owners.keys(), owners[about]))
-        waiting = [each for each in waiting if each not in ready]
-    return own + [image for image, _ in waiting]
+        waiting = list(image.manifests)
+        for digest in waiting:  # which grows
+            for other in about.pop(digest, ()):
+                image.attached.append(other)
+                waiting += other.manifests
+    return own + [image for images in about.values() for image in images]

@@ -132,9 +132,13 @@ class _Builder:
         if len(roots) <= 1:
             return list(roots), []
         inner = {each for root in roots for each in self.from_layout(root).manifests if each != root.digest}
-        own = [root for root in roots if _name(root) or root.digest not in inner]
-        alone = [root for root in own if not _name(root) and self.from_layout(root).about]
-        return [root for root in own if root not in alone], alone
+        own, alone = list[Descriptor](), list[Descriptor]()
+        for root in roots:
+            if _name(root):
+                own.append(root)
+            elif root.digest not in inner:
+                (alone if self.from_layout(root).about else own).append(root)
+        return own, alone
 
     def from_layout(self, root: Descriptor) -> Image:
         """Return an image of the layout. The manifests of some platforms of an index may be missing."""
@@ -150,25 +154,27 @@ class _Builder:
                 self._known[key] = self.contents.manifest(file, each.media_type, str(each.digest))
                 self._count(file.size)
             manifest = image.manifests[each.digest] = self._known[key]
-            inner = [child for child in manifest.children if self._is_manifest(child)]
-            others = [child for child in manifest.children if child not in inner]
+            inner, others = self._parted(manifest.children)
+            waiting.extend(inner)
             image.blobs.update(each.digest for each in (*manifest.blobs, *others) if self._blob(each.digest))
             for blob in manifest.blobs:
                 if blob.digest not in image.blobs and not blob.may_be_absent:
                     raise TarballInvalid(f"the tarball lacks {blob.digest}, which its image needs")
-            waiting.extend(inner)
         if not image.manifests:
             raise TarballInvalid(f"the tarball lacks {root.digest}, which its {INDEX} names")
         self._count(_BLOB * (len(image.manifests) + len(image.blobs)))
         return self._built.setdefault(root.digest, image)
 
-    def _is_manifest(self, child: Descriptor) -> bool:
-        """Return whether a child of an index is a manifest; where no media type says so, its own says it."""
-        if child.media_type or (file := self._blob(child.digest)) is None:
-            return bool(_MANIFEST_TYPE.search(child.media_type))
-        with suppress(TarballInvalid):
-            return bool(self.contents.manifest(file, "", ""))
-        return False
+    def _parted(self, children: Iterable[Descriptor]) -> tuple[list[Descriptor], list[Descriptor]]:
+        """Return which children of an index are manifests, and which are blobs; some do not say what they are."""
+        manifests, blobs = list[Descriptor](), list[Descriptor]()
+        for child in children:
+            is_manifest = bool(_MANIFEST_TYPE.search(child.media_type))
+            if not child.media_type and (file := self._blob(child.digest)):
+                with suppress(TarballInvalid):
+                    is_manifest = bool(self.contents.manifest(file, "", ""))
+            (manifests if is_manifest else blobs).append(child)
+        return manifests, blobs
 
     def from_platforms(self, roots: Sequence[Descriptor]) -> Image:
         """Return an image of several platforms, with an index of its own: always the same one for the same tarball."""
