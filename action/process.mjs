@@ -40,8 +40,13 @@ export async function start(inputs, password, known) {
   const { python, paths } = await install(folder)
   const child = launch(inputs, folder, python, paths)
   const identity = { pid: child.pid, started: child.pid && startOf(child.pid) }
-  known({ folder, ...identity })
   const nonce = randomBytes(32).toString("hex")
+  try {
+    known({ folder, ...identity })
+  } catch (error) {
+    child.kill("SIGKILL") // else this step would wait for it
+    throw error
+  }
   const answer = await told(child, { password, nonce, session })
   if (!answer.port) throw new Failure(refusal(answer, inputs.port, folder))
   const set = Object.entries({ ...settings(inputs), RELAY_PASSWORD: password }).filter(([name]) => name.startsWith("RELAY_"))
