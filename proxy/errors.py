@@ -174,3 +174,8 @@ class TooManyRequests(RegistryError):
     """A limit on open uploads or the like is reached; try again later."""
 
     code, status = "TOOMANYREQUESTS", 429
+
+
+def reason_of(error: RegistryError | OSError) -> str:
+    """Return why something failed that no client waits for, in words for the log."""
+    return error.message if isinstance(error, RegistryError) else error.strerror or "no answer in time"

@@ -18,7 +18,7 @@ from typing import TypeVar
 from proxy.archive.index import Entry
 from proxy.archive.pieces import PIECE
 from proxy.blob import Blob, Verification
-from proxy.errors import Denied, RegistryError
+from proxy.errors import Denied, RegistryError, reason_of
 from proxy.events import EventBus, Fetched
 from proxy.oci.digest import Digest
 from proxy.registry.reached import Reached
@@ -172,8 +172,7 @@ class Arrivals:
             if is_kept:
                 await self.spool.keep_downloaded(path, arrival.digest, entry)
         except (RegistryError, OSError) as error:
-            cause = error.message if isinstance(error, RegistryError) else error.strerror or "no answer in time"
-            _log.warning("%s did not arrive: %s", arrival.digest, safe_text(cause))
+            _log.warning("%s did not arrive: %s", arrival.digest, safe_text(reason_of(error)))
         finally:
             del self._under_way[key]
             arrival.finished.set()

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from proxy.archive.index import Entry
 from proxy.blob import Arriving, Blob, Verification, read_proven
-from proxy.errors import RegistryError
+from proxy.errors import RegistryError, reason_of
 from proxy.events import EventBus, Fetched
 from proxy.oci.digest import Digest
 from proxy.registry.reached import Reached
@@ -109,8 +109,7 @@ class Downloads:
             entry = await download.run(self.memory, self._turns)
             await self.spool.keep_downloaded(path, digest, entry)
         except (RegistryError, OSError) as error:
-            cause = error.message if isinstance(error, RegistryError) else error.strerror or "no answer in time"
-            _log.warning("the download of %s broke off: %s", digest, safe_text(cause))
+            _log.warning("the download of %s broke off: %s", digest, safe_text(reason_of(error)))
         finally:
             self._under_way.pop(digest, None)
             await run_in_thread(path.unlink, missing_ok=True)

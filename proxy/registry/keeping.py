@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from proxy.blob import Blob
-from proxy.errors import Denied, RegistryError
+from proxy.errors import Denied, RegistryError, reason_of
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, label
@@ -59,8 +59,7 @@ class Keeping:
                 if name and not kept >= set(each.images):
                     await self.keep(name, each)
             except (RegistryError, OSError) as error:
-                reason = error.message if isinstance(error, RegistryError) else error.strerror or "the disk failed"
-                _log.warning("%s is not kept: %s", label(each.remote.name, each.tag), safe_text(reason))
+                _log.warning("%s is not kept: %s", label(each.remote.name, each.tag), safe_text(reason_of(error)))
             finally:
                 self.mirror.forget_pull(each)
 

@@ -11,11 +11,12 @@ import time
 from dataclasses import dataclass
 
 from proxy.catalog.catalog import Catalog
-from proxy.errors import RegistryError
+from proxy.errors import RegistryError, reason_of
 from proxy.oci.names import Name
 from proxy.registry.elsewhere import Elsewhere
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.tasks import TaskSet
+from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
 
@@ -71,5 +72,5 @@ class Prefetch:
             await self._catalog.open_all(name)
             await self._elsewhere.open_some(name)
         except (RegistryError, OSError) as error:  # no push fails for it: clients send more than they would have to
-            reason = error.strerror if isinstance(error, OSError) else error
+            reason = safe_text(reason_of(error))
             _log.warning("not all that the artifacts of %s have is known, so it is sent again: %s", name, reason)
