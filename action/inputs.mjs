@@ -164,14 +164,14 @@ function span(name, text) {
 
 /** Check the host of a registry; a path may follow. */
 function registry(text) {
-  const [, scheme, host] = /^(https?:\/\/)?(.*?)\/*$/.exec(text)
+  const [, scheme, host] = /^(https?:\/\/)?(.*?)\/*$/i.exec(text)
   if (!scheme) return text
   throw new Failure(`upstreams: ${text} is an address; write the host alone: ${host}`)
 }
 
 /** Check that a login is whole, before anything is started. */
 function login(text) {
-  const [, host, user, secret] = /^([^=]*)=([^:]*):(.*)$/.exec(text) ?? []
+  const [, host, user, secret] = /^([^=/]*)=([^:]*):(.*)$/.exec(text) ?? []
   if (host && user && secret) return text
   if (host) throw new Failure(`upstream-auth: the login for ${host} lacks its user or its password; pull requests of forks get no secrets`)
   throw new Failure("upstream-auth: a login is written as ghcr.io=user:password, one on a line")

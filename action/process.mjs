@@ -143,8 +143,9 @@ export async function stop({ folder, serves, ...identity }) {
   await end(identity)
   const notes = isEarly ? ["the relay's process ended before the end of the job"] : []
   try {
-    if (records.isThere(folder)) showLog(folder)
-    else if (serves && !isEarly) notes.push(`a step of this job has removed ${folder}, and the relay's log with it`)
+    const isThere = records.isThere(folder)
+    if (isThere && (serves || existsSync(join(folder, "log")))) showLog(folder)
+    if (!isThere && serves && !isEarly) notes.push(`a step of this job has removed ${folder}, and the relay's log with it`)
     records.remove(folder)
   } catch (error) {
     notes.push(error.message)

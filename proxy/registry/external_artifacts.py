@@ -198,7 +198,7 @@ class ExternalArtifacts:
             for each in parts_of_all:
                 for digest, manifest in each.manifests.items():
                     await self.spool.keep_manifest(name, digest, manifest)
-            known.images[file] = list(map(ReadImage.of, found))
+            known.images[file] = ReadImage.all_of(found)
         self.events.emit(ReadExternal(artifact.name, str(name), artifact.size, time.monotonic() - began))
         if image := await self._cached(name, meant):
             return image

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from proxy.artifacts.naming import SUFFIX, Naming, numbered
@@ -58,13 +58,20 @@ class Wanted(NamedTuple):
 class ReadImage:
     """The names of an image that was read into the spool, and the digests of its content, the root first.
 
-    `subjects` are pairs: a manifest, and the one that it is about.
+    `subjects` are pairs: a manifest, and the one that it is about. What `is_attached` is pulled by its own tag only.
     """
 
     digests: tuple[Digest, ...]
     tags: frozenset[Tag]
     references: tuple[tuple[Name, Tag], ...]
     subjects: tuple[tuple[Digest, Digest], ...] = ()
+    is_attached: bool = False
+
+    @classmethod
+    def all_of(cls, found: Sequence[Image]) -> list["ReadImage"]:
+        """Return what is remembered of images, and of what is attached to them."""
+        attached = {each.root: each for image in found for each in image.attached}
+        return [*map(cls.of, found), *(replace(cls.of(each), is_attached=True) for each in attached.values())]
 
     @classmethod
     def of(cls, image: Image) -> "ReadImage":
@@ -116,12 +123,14 @@ class Known:
             return None
         named = self._named(file, wanted.inside)
         tagged = [each for each in named if reference in each.tags]
-        if len(tagged) == 1 or (len(named) == 1 and reference == LATEST):
-            return (tagged or named)[0]
+        alone = [each for each in named if not each.is_attached]
+        if len(tagged) == 1 or (len(alone) == 1 and reference == LATEST):
+            return (tagged or alone)[0]
         names = [label(*each) for image in self.images[file] for each in image.references]
+        names += sorted({str(tag) for image in self.images[file] if not image.references for tag in image.tags})
         shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         raise TarballInvalid(
-            f"it holds {shown or counted(len(self.images[file]), 'image') + ' without a name'}; "
+            f"it holds {shown or counted(len(alone), 'image') + ' without a name'}; "
             f"pull {FOLDER}/{wanted.artifact}:<tag>, or {FOLDER}/{wanted.artifact}/<name>:<tag>"
         )
 
@@ -164,7 +173,8 @@ class Known:
             file = self.chosen(wanted)
             named = self._named(file, wanted.inside) if file in self.images else []
             every = [tag for each in named for tag in each.tags]
-            found |= {tag for tag in every if every.count(tag) == 1} | ({LATEST} if len(named) == 1 else set())
+            is_one = [each.is_attached for each in named].count(False) == 1
+            found |= {tag for tag in every if every.count(tag) == 1} | ({LATEST} if is_one else set())
         return found
 
     def repositories(self) -> Iterator[Name]:

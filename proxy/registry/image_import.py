@@ -132,7 +132,8 @@ class ImageImport:
             progress.storing.extend(label(name, tag) for tag in tags)
             archives = await self._put(name, tags, image)
             for attached in image.attached:
-                await self._put(name, attached.tags, attached)
+                progress.storing.append(label(name, attached.root))
+                await self._put(name, attached.tags_to_keep, attached)
             for archive in archives.values():
                 size = sum(entry.size for entry in archive.index.blobs.values())
                 where = label(archive.name, archive.reference)
@@ -168,9 +169,9 @@ def chosen(found: list[Image], wanted: Reference | None, relay: str) -> list[tup
     if wanted is None:
         _check_all_named(called)
         return called
-    fitting = [image for image, names in called if wanted in names] or [
-        image for image, _ in called if len(found) == 1 or wanted[1] in image.tags
-    ]
+    every = {part.root: part for image in found for part in image.parts}.values()
+    fitting = [image for image, names in called if wanted in names]
+    fitting = fitting or [each for each in every if wanted[1] in each.tags] or (found if len(found) == 1 else [])
     if len(fitting) == 1:
         return [(fitting[0], [wanted])]
     shown = [label(*reference) for _, names in called for reference in names]

@@ -2,17 +2,18 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from proxy.errors import RegistryError
+from proxy.errors import RegistryError, TarballInvalid
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Tag
 from proxy.oci.references import Reference
 
 _ABOUT = re.compile(r"(sha256|sha512)-([0-9a-f]+)(\.[a-z]+)?")  # "Referrers Tag Schema", and the tags of cosign
+_MOST_ATTACHED = 2000  # each of them becomes an artifact
 
 
 @dataclass(slots=True)
@@ -52,6 +53,11 @@ class Image:
         return list(dict.fromkeys(found))
 
     @property
+    def tags_to_keep(self) -> list[Tag]:
+        """The tags by which others look for what is about an image, whatever that is called."""
+        return [tag for tag in self.tags if _ABOUT.fullmatch(str(tag))]
+
+    @property
     def parts(self) -> tuple["Image", ...]:
         """This image, and all that is attached to it."""
         return (self, *self.attached)
@@ -71,19 +77,33 @@ class Image:
             return Digest.parse(f"{tagged[1]}:{tagged[2]}") if tagged else None
         return None
 
+    def attach(self, about: Mapping[Digest, Sequence["Image"]]) -> None:
+        """Attach what is about a manifest of this image, also through a third."""
+        known, waiting = {self.root}, list(self.manifests)
+        for digest in waiting:  # which grows
+            for other in about.get(digest, ()):
+                if other.root not in known:
+                    known.add(other.root)
+                    waiting += other.manifests
+                    self.attached.append(other)
+
 
 def attach(found: Collection[Image]) -> list[Image]:
-    """Return the images; those that are about another one are attached to it, also through a third."""
-    own, about = list[Image](), defaultdict[Digest, list[Image]](list)
+    """Return the images, to which what is about them is attached.
+
+    What has no name, and is about something that is not here, is attached to the only image.
+    """
+    own, about = [each for each in found if not each.about], defaultdict[Digest, list[Image]](list)
     for image in found:
         if subject := image.about:
             about[subject].append(image)
-        else:
-            own.append(image)
     for image in own:
-        waiting = list(image.manifests)
-        for digest in waiting:  # which grows
-            for other in about.pop(digest, ()):
-                image.attached.append(other)
-                waiting += other.manifests
-    return own + [image for images in about.values() for image in images]
+        image.attach(about)
+    attached = {each.root for image in own for each in image.attached}
+    left = [image for images in about.values() for image in images if image.root not in attached]
+    if len(own) == 1:
+        own[0].attached += [image for image in left if not image.names]
+        left = [image for image in left if image.names]
+    if sum(len(each.attached) for each in own) > _MOST_ATTACHED:
+        raise TarballInvalid(f"more than {_MOST_ATTACHED} manifests in the tarball refer to its images")
+    return own + left

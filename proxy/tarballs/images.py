@@ -9,7 +9,6 @@ import json
 import re
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +122,7 @@ class _Builder:
     _listed: list[dict[str, Any]] = field(default_factory=list)  # in the index
     _layers: dict[Digest, list[str]] = field(default_factory=dict)  # of each config
     _built: dict[Digest, Image] = field(default_factory=dict)  # by the root
+    _no_manifests: set[Digest] = field(default_factory=set)  # of what does not say what it is
 
     def sorted_out(self, roots: Sequence[Descriptor]) -> tuple[list[Descriptor], list[Descriptor]]:
         """Return the roots of images, and what has no name and a subject.
@@ -147,13 +147,10 @@ class _Builder:
         image, waiting = Image({}, set()), deque([root])
         while waiting:
             each = waiting.popleft()
-            file, key = self._blob(each.digest), (each.digest, each.media_type)
+            file = self._blob(each.digest)
             if file is None or each.digest in image.manifests:
                 continue
-            if key not in self._known:
-                self._known[key] = self.contents.manifest(file, each.media_type, str(each.digest))
-                self._count(file.size)
-            manifest = image.manifests[each.digest] = self._known[key]
+            manifest = image.manifests[each.digest] = self._read(file, each.media_type)
             inner, others = self._parted(manifest.children)
             waiting.extend(inner)
             image.blobs.update(each.digest for each in (*manifest.blobs, *others) if self._blob(each.digest))
@@ -165,14 +162,23 @@ class _Builder:
         self._count(_BLOB * (len(image.manifests) + len(image.blobs)))
         return self._built.setdefault(root.digest, image)
 
+    def _read(self, file: File, media_type: str) -> Manifest:
+        key = file.digest, media_type
+        if key not in self._known:
+            self._known[key] = self.contents.manifest(file, media_type, str(file.digest))
+            self._count(file.size)
+        return self._known[key]
+
     def _parted(self, children: Iterable[Descriptor]) -> tuple[list[Descriptor], list[Descriptor]]:
         """Return which children of an index are manifests, and which are blobs; some do not say what they are."""
         manifests, blobs = list[Descriptor](), list[Descriptor]()
         for child in children:
             is_manifest = bool(_MANIFEST_TYPE.search(child.media_type))
-            if not child.media_type and (file := self._blob(child.digest)):
-                with suppress(TarballInvalid):
-                    is_manifest = bool(self.contents.manifest(file, "", ""))
+            if not child.media_type and (file := self._blob(child.digest)) and child.digest not in self._no_manifests:
+                try:
+                    is_manifest = bool(self._read(file, ""))
+                except TarballInvalid:
+                    self._no_manifests.add(child.digest)
             (manifests if is_manifest else blobs).append(child)
         return manifests, blobs
 

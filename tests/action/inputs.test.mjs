@@ -40,6 +40,8 @@ test("what the relay would refuse later is refused before anything is started", 
   for (const [name, text, said] of [
     ["upstream-auth", "docker.io=:", /the login for docker\.io lacks its user or its password; pull requests of forks get no secrets/],
     ["upstream-auth", "ghcr.io=me:token\ndocker.io=me:", /the login for docker\.io lacks/],
+    ["upstream-auth", "https://ghcr.io=me:token", /written as ghcr\.io=user:password/],
+    ["upstreams", "HTTP://docker.io", /write the host alone: docker\.io$/],
     ["upstream-auth", "token", /written as ghcr\.io=user:password/],
     ["upstreams", "https://docker.io/", /https:\/\/docker\.io\/ is an address; write the host alone: docker\.io$/],
     ["wait-pull", "7h", /'7h'; it should be a time such as 90s, 10m or 1h, of 6h at most/],

@@ -43,6 +43,13 @@ test("a port or an image that comes too late is told", () => {
   assert.deepEqual(ineffective(itself, { port: 5000, image: "relay:1" }, {}), ["image has no effect here: the relay runs already, as a process"])
   for (const inputs of [{ port: 0 }, { port: 41003 }, { port: 5000 }, {}]) assert.deepEqual(ineffective(itself, inputs, {}), [])
   assert.deepEqual(ineffective(container, { port: 5000, image: "relay:1" }, {}), [])
+  assert.deepEqual(ineffective({ ...SERVICE, port: "" }, { port: 5005 }, {}), []) // in a job in a container it needs none
+})
+
+test("a list that is written otherwise is the same list", () => {
+  const found = { ...SERVICE, environment: ["RELAY_UPSTREAMS=a.io b.io", "RELAY_UPSTREAM_AUTH=a.io=u:p b.io=u:p"] }
+  assert.deepEqual(ineffective(found, { upstreams: "a.io,b.io", upstreamAuth: "a.io=u:p\nb.io=u:p" }, {}), [])
+  assert.equal(ineffective(found, { upstreams: "a.io,c.io", upstreamAuth: "a.io=u:p" }, {}).length, 2)
 })
 
 test("images are kept no longer than the relay was told to", () => {

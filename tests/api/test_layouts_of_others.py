@@ -154,6 +154,68 @@ async def test_platforms_that_are_listed_one_by_one_are_one_image_beside_a_bill_
     assert await referrers(relay, CHILDREN[0]["digest"]) == [sbom["digest"]]
 
 
+def _digest(described: Fields) -> str:
+    return str(described["digest"])
+
+
+@pytest.mark.parametrize("wanted", ["v1", "mine", "sbom"])
+async def test_what_refers_to_an_image_takes_no_tag_of_another(relay: Relay, wanted: str) -> None:
+    before = await relay.push_image("sbom")
+    made = tar(layout([tagged(ROOT, "v1"), tagged(SBOM, "sbom")], FILES))
+
+    answer = await put(relay, made, f"/app:{wanted}")
+
+    (told,) = answer.json["images"]
+    assert told["digest"] == _digest(SBOM if wanted == "sbom" else ROOT) == await whole(relay, wanted)
+    assert wanted == "sbom" or await whole(relay, "sbom") == str(before.digest)
+    assert wanted == "sbom" or await referrers(relay, ROOT["digest"]) == [SBOM["digest"]]
+
+
+async def test_what_refers_to_a_manifest_of_two_images_stays_with_both(relay: Relay) -> None:
+    about, more = referrer(CHILDREN[0], "of one platform")
+    roots = [named(ROOT, "docker.io/library/all:v1"), named(CHILDREN[0], "docker.io/library/one:v1"), about]
+
+    assert (await put(relay, tar(layout(roots, FILES | more)), "/")).status == 201
+
+    for name in ("all", "one"):
+        assert await referrers(relay, CHILDREN[0]["digest"], name) == [about["digest"]]
+
+
+async def test_what_refers_to_something_else_goes_with_the_only_image(relay: Relay) -> None:
+    about, more = referrer(descriptor(b"elsewhere", OCI_MANIFEST), "of nothing here")
+
+    assert (await put(relay, tar(layout([tagged(ROOT, "v1"), about], FILES | more)))).status == 201
+
+    assert await whole(relay, "v1") == ROOT["digest"]
+    assert await referrers(relay, Digest.of(b"elsewhere")) == [about["digest"]]
+
+
+async def test_in_the_folder_what_refers_to_an_image_is_found_by_its_tag(relay: Relay) -> None:
+    tags = [tagged(ROOT, "v1"), tagged(COSIGN, f"{HEX}.sig"), tagged(FALLBACK, HEX), tagged(SIGNATURE, "signed")]
+    await place(relay, "app.tar", tar(layout(tags, FILES | OF_FALLBACK | _MORE)))
+
+    found = {tag: await whole(relay, tag, "artifact/app") for tag in ("v1", f"{HEX}.sig", HEX, "signed", "latest")}
+
+    assert list(found.values()) == [*map(_digest, (ROOT, COSIGN, FALLBACK, SIGNATURE, ROOT))]
+    assert (await relay.ask("GET", "/v2/artifact/app/tags/list")).json["tags"] == sorted(found)
+    wrong = await relay.get("v3", "artifact/app")
+    assert "it holds" in wrong.message
+    assert "v1; pull artifact/app:<tag>" in wrong.message
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("typed", [True, False])
+async def test_the_children_of_an_index_are_each_looked_at_once(relay: Relay, *, typed: bool) -> None:
+    large = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "annotations": {"x": "y" * 2**21}}).encode()
+    child = descriptor(large, OCI_MANIFEST) if typed else {"digest": str(Digest.of(large)), "size": len(large)}
+    absent = [descriptor(b"%d" % number, OCI_MANIFEST) for number in range(8000)]
+    root, files = indexed([*[child] * 5000, *absent])
+
+    answer = await put(relay, tar(layout([tagged(root, "v1"), plain(root)], files | blob(large))))
+
+    assert answer.status == 201, answer.body
+
+
 @pytest.mark.parametrize(("tag", "number"), [("v1", 0), ("v2", 1)])
 async def test_of_several_images_that_of_the_tag_is_taken(relay: Relay, tag: str, number: int) -> None:
     made = tar(layout([tagged(CHILDREN[0], "v1"), tagged(CHILDREN[1], "v2")], FILES))
