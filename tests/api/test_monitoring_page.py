@@ -42,4 +42,4 @@ async def test_every_field_of_health_is_in_the_table(relay: Relay) -> None:
     }
 
     assert health.keys() <= fields
-    assert fields - health.keys() == {"session", "session_expires", "run", "head", "commit", "event"}
+    assert fields - health.keys() == {"session", "session_expires", "run", "head", "commit", "event", "from"}
