@@ -8,7 +8,7 @@ import pytest
 
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
-from tests.actions_store.relays import pulled
+from tests.actions_store.relays import blob_of, pulled
 from tests.api.relay import Relay
 from tests.api.test_files_of_others import place
 from tests.api.test_images import files_of, get, image_of, put
@@ -214,6 +214,40 @@ async def test_the_children_of_an_index_are_each_looked_at_once(relay: Relay, *,
     answer = await put(relay, tar(layout([tagged(root, "v1"), plain(root)], files | blob(large))))
 
     assert answer.status == 201, answer.body
+
+
+async def test_a_child_that_is_no_manifest_and_does_not_say_so_is_a_blob(relay: Relay) -> None:
+    cache = b"a layer of a build cache"
+    root, files = indexed([{"digest": str(Digest.of(cache)), "size": len(cache)}] * 2)
+
+    assert (await put(relay, tar(layout([tagged(root, "v1")], files | blob(cache))))).status == 201
+
+    assert (await blob_of(relay, Digest.of(cache))).body == cache
+
+
+async def test_a_tag_that_only_looks_like_that_of_a_signature_is_one_of_an_image(relay: Relay) -> None:
+    made = tar(layout([tagged(ROOT, "v1"), tagged(COSIGN, "sha256-abc")], FILES | _MORE))
+
+    assert (await put(relay, made, "/app:sha256-abc")).status == 201
+
+    assert await whole(relay, "sha256-abc") == COSIGN["digest"]
+
+
+async def test_more_that_refers_to_images_than_anybody_has_is_refused(relay: Relay) -> None:
+    files, roots = dict(FILES), [tagged(CHILDREN[0], "one")]
+    for number in range(3):
+        root, more = indexed([{**CHILDREN[0], "annotations": {"number": str(number)}}])
+        roots.append(tagged(root, f"v{number}"))
+        files |= more
+    for number in range(600):
+        about, more = referrer(CHILDREN[0], str(number))
+        roots.append(about)
+        files |= more
+
+    answer = await put(relay, tar(layout(roots, files)), "/app:one")
+
+    assert answer.error == (400, "MANIFEST_INVALID")
+    assert answer.message == "more than 2000 manifests in the tarball refer to its images"
 
 
 @pytest.mark.parametrize(("tag", "number"), [("v1", 0), ("v2", 1)])
