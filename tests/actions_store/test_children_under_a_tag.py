@@ -34,7 +34,7 @@ OTHERS = [
 ]
 
 
-QUICK = Limits(listing_fresh=0.0, interim_poll=0.02, superseded_poll=0.02)
+QUICK = Limits(listing_fresh=0.0, interim_poll=0.02, superseded_poll=0.02, first_answer=100.0)
 
 
 @pytest.fixture(autouse=True)

@@ -588,7 +588,7 @@ FAR = {"urls": ["http://169.254.169.254/latest/meta-data", "file:///etc/passwd",
     [
         document(annotations={"a": "x" * MIB, "b": "\r\n##[error]::error::\x1b[31m\u202e" * 1000}),
         document(layers=[described(b"far away", **FAR)]),
-        document(layers=[described(str(number).encode(), **FAR) for number in range(10_000)]),
+        document(layers=[described(str(number).encode(), **FAR) for number in range(4000)]),
         document(OCI_INDEX, manifests=[described(str(number).encode(), OCI_MANIFEST) for number in range(10_000)]),
         document(OCI_INDEX, manifests=[described(b"x", "x")] * 10_000),
         document(subject=described(b"x", "x"), a=1e300, b=[{}] * 10_000, c=json.loads("[" * 100 + "]" * 100)),
