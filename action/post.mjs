@@ -49,11 +49,11 @@ async function finish(relay, notes) {
 }
 
 /** Do one thing of the end, which keeps no other from being done; gives what went wrong with it. */
-async function attempt(without, work) {
+async function attempt(failure, work) {
   try {
     return (await work()) ?? []
   } catch (error) {
-    return [`${without}: ${error.message}`]
+    return [`${failure}: ${error.message}`]
   }
 }
 

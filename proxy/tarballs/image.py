@@ -77,8 +77,8 @@ class Image:
             return Digest.parse(f"{tagged[1]}:{tagged[2]}") if tagged else None
         return None
 
-    def attach(self, about: Mapping[Digest, Sequence["Image"]]) -> None:
-        """Attach what is about a manifest of this image, also through a third."""
+    def find_attached(self, about: Mapping[Digest, Sequence["Image"]]) -> None:
+        """Attach what is about any manifest of this image, also through a third."""
         known, waiting = {self.root}, list(self.manifests)
         for digest in waiting:  # which grows
             for other in about.get(digest, ()):
@@ -98,7 +98,7 @@ def attach(found: Collection[Image]) -> list[Image]:
         if subject := image.about:
             about[subject].append(image)
     for image in own:
-        image.attach(about)
+        image.find_attached(about)
     attached = {each.root for image in own for each in image.attached}
     left = [image for images in about.values() for image in images if image.root not in attached]
     if len(own) == 1:
