@@ -37,8 +37,9 @@ export async function install(folder) {
   const [, ...runs] = await Promise.all([compile(python, code), ...parts.map(run)])
   const failed = runs.find(({ status }) => status !== 0)
   if (failed) {
-    group("what the installation said", `${failed.out}\n${failed.said}`.split("\n").filter((line) => !/^\s*Expected\b.*[0-9a-f]{64}$/.test(line)))
-    throw new Failure(`the packages of the relay cannot be installed: ${explained(`${failed.out}\n${failed.said}`)}`)
+    const said = `${failed.out}\n${failed.said}`
+    group("what the installation said", said.split("\n").filter((line) => !/^\s*Expected\b.*[0-9a-f]{64}$/.test(line)))
+    throw new Failure(`the packages of the relay cannot be installed: ${explained(said)}`)
   }
   log(`packages for ${python.name} by ${uv ? "uv" : "pip"} in ${((Date.now() - begun) / 1000).toFixed(1)} s`)
   return { python: python.path, paths: [code, ...parts.map(({ packages }) => packages)] }
@@ -80,7 +81,7 @@ function withUv(python) {
   return { program: "uv", args, environment: translated(process.env) }
 }
 
-async function withPip(python, folder) {
+export async function withPip(python, folder) {
   let program = python.path
   if (!python.pip) {
     const made = await execute(python.path, ["-I", "-m", "venv", join(folder, "pip")], { limit: LIMIT })
@@ -137,9 +138,13 @@ export function explained(said, environment = process.env) {
     const name = /\b([a-z][a-z0-9-]*)==[0-9.]+/i.exec(said)?.[1] ?? "a package"
     return `${name} is not the file of the lock: what was sent is damaged, or somebody has altered it. Use another index (PIP_INDEX_URL)`
   }
+  return `${telling(said)}. ${index(environment)}, or use a runner with Docker`
+}
+
+/** Give the line that tells what is wrong, without its full stop. */
+function telling(said) {
   const lines = said.split("\n").map((line) => line.trim()).filter(Boolean)
-  const last = lines.findLast((line) => /^error/i.test(line)) ?? lines.at(-1) ?? "it says nothing"
-  return `${last.replace(/[.\s]+$/, "")}. ${index(environment)}, or use a runner with Docker`
+  return (lines.findLast((line) => /^error/i.test(line)) ?? lines.at(-1) ?? "it says nothing").replace(/[.\s]+$/, "")
 }
 
 /** Say what to do about the index of packages; its address may have a password in it. */

@@ -7,8 +7,9 @@ import { join } from "node:path"
 import { test } from "node:test"
 import { actionName, defaultImage } from "../../action/action-name.mjs"
 import { isAlive, startOf } from "../../action/alive.mjs"
-import { explained, platforms } from "../../action/packages.mjs"
+import { explained, platforms, withPip } from "../../action/packages.mjs"
 import { findPython } from "../../action/python.mjs"
+import { Failure } from "../../action/runner.mjs"
 import { pick, settings } from "../../action/settings.mjs"
 
 for (const [system, proc] of [["Linux", "/proc"], ["a system without /proc", "/nowhere"]]) {
@@ -39,6 +40,14 @@ test("of an installation that failed the reason is told, and what to do about th
     assert.match(explained(said, environment), told)
     assert.doesNotMatch(explained(said, environment), /secret/)
   }
+})
+
+test("a Python that has no pip, and cannot make one, is told with its reason", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "pythons-"))
+  const path = join(folder, "python3")
+  writeFileSync(path, "#!/bin/sh\necho 'ensurepip is not available.' >&2\nexit 1\n", { mode: 0o755 })
+  await assert.rejects(withPip({ path, pip: false, glibc: "" }, folder), new Failure(`${path} has no pip, and cannot make one: ensurepip is not available`))
+  rmSync(folder, { recursive: true })
 })
 
 test("the default image is the one beside the action, by the name under which it was used", () => {
