@@ -6,6 +6,7 @@ import { isId, parse } from "./references.mjs"
 import { Failure, input } from "./runner.mjs"
 import { nearest } from "./spelling.mjs"
 
+export const PORT = 5000 // where none is asked for
 const LAST_PORT = 65535
 const LONGEST_WAIT = 21_600 // seconds, as RELAY_WAIT allows
 const SECONDS = { "": 1, s: 1, m: 60, h: 3600 }
@@ -19,7 +20,7 @@ export function readInputs(environment = process.env) {
   }
   const inputs = {
     address: given("address"),
-    port: number("port", given("port") || "5000", 0, LAST_PORT),
+    port: number("port", given("port") || String(PORT), 0, LAST_PORT),
     mode: mode(given("mode") || "auto", given("image")),
     image: given("image") && startable("image", given("image")),
     access: oneOf("access", given("access") || "write", ["write", "read"]),
@@ -188,7 +189,8 @@ function platform(text) {
   throw new Failure(`platform is '${text}'; it should be as linux/arm64, or all`)
 }
 
-function words(text) {
+/** Give the words of a list, which stand on lines, or between commas or blanks. */
+export function words(text) {
   return text.split(/[\s,]+/).filter(Boolean)
 }
 

@@ -1,11 +1,10 @@
 // What a use of the action asks of a relay that runs already: an earlier step has started it, or it is a service.
 
+import { PORT, words } from "./inputs.mjs"
 import { Failure } from "./runner.mjs"
 import { chosen, pick } from "./settings.mjs"
 
 const INPUTS = { RELAY_WAIT: "wait-pull", RELAY_UPSTREAMS: "upstreams", RELAY_UPSTREAM_AUTH: "upstream-auth" }
-
-const OWN_PORT = 5000 // where none is asked for
 
 /** Give the value of a variable that a relay was started with; nothing if it has none, or nobody knows. */
 export function variable(found, name) {
@@ -35,24 +34,19 @@ export function checkPassword(found, wanted) {
   }
 }
 
-/** Give a setting such that two that mean the same are the same; some are lists. */
-function words(text) {
-  return text.split(/[\s,]+/).filter(Boolean).join(" ")
-}
-
 /** Say what of this use has no effect any more, each in one sentence. */
 export function ineffective(found, inputs, environment = process.env) {
   const where = found.started ? "the env of the first step that uses this action" : `the env of the service ${found.alias}`
   const isKnown = found.started || found.environment.length > 0
   const given = { RELAY_WAIT: inputs.waitPull, RELAY_UPSTREAMS: inputs.upstreams, RELAY_UPSTREAM_AUTH: inputs.upstreamAuth }
   const asked = { ...pick(given, Object.keys(given)), ...chosen(environment) }
-  const differs = (name) => words(asked[name]) !== words(variable(found, name))
+  const differs = (name) => words(asked[name]).join(" ") !== words(variable(found, name)).join(" ") // some are lists
   const differing = Object.keys(asked).filter((name) => isKnown && name !== "RELAY_RETENTION_DAYS" && differs(name))
   const sentences = differing.map((name) => {
     const what = environment[name] ? name : (INPUTS[name] ?? name)
     return `${what} has no effect here: the relay runs already; set ${name} in ${where}`
   })
-  if (inputs.port && found.port && ![OWN_PORT, Number(found.port)].includes(inputs.port)) {
+  if (inputs.port && found.port && ![PORT, Number(found.port)].includes(inputs.port)) {
     sentences.push(`port has no effect here: the relay runs already, at port ${found.port}`)
   }
   if (inputs.image && found.started && found.image !== inputs.image) {

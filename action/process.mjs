@@ -61,7 +61,7 @@ export async function start(inputs, password, known) {
 export async function find(inputs) {
   const folder = records.folderOf(inputs.matrix)
   const record = records.read(folder)
-  if (!record?.nonce) return undefined
+  if (!record) return undefined
   if (!isAlive(record)) {
     log("the relay of an earlier step has ended")
     showLog(folder) // a new one takes its place

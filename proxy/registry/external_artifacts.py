@@ -195,9 +195,9 @@ class ExternalArtifacts:
             parts_of_all = [part for each in found for part in each.parts]
             for digest in {digest for each in parts_of_all for digest in each.blobs}:
                 await self.spool.commit([name], unpacked.parts[digest])
-            for each in parts_of_all:
-                for digest, manifest in each.manifests.items():
-                    await self.spool.keep_manifest(name, digest, manifest)
+            manifests = {digest: manifest for each in parts_of_all for digest, manifest in each.manifests.items()}
+            for digest, manifest in manifests.items():  # images may share them
+                await self.spool.keep_manifest(name, digest, manifest)
             known.images[file] = ReadImage.all_of(found)
         self.events.emit(ReadExternal(artifact.name, str(name), artifact.size, time.monotonic() - began))
         if image := await self._cached(name, meant):

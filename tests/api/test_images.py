@@ -60,6 +60,18 @@ def files_of(tarball: bytes) -> dict[str, bytes]:
     return found
 
 
+def together(*saved: bytes) -> bytes:
+    """Write one tarball with the images of several of Docker's, each in a folder of its own."""
+    files, entries = tarballs.Files(), list[tarballs.Fields]()
+    for number, made in enumerate(saved):
+        own = files_of(made)
+        for each in json.loads(own.pop("manifest.json")):
+            layers = [f"{number}/{path}" for path in each["Layers"]]
+            entries.append({**each, "Config": f"{number}/{each['Config']}", "Layers": layers})
+        files |= {f"{number}/{path}": content for path, content in own.items()}
+    return tarballs.tar(files | {"manifest.json": json.dumps(entries).encode()})
+
+
 async def image_of(relay: Relay, reference: object, name: str = "app") -> Sample:
     """Pull an image, and give what it has in it."""
     found = await pulled(relay, reference, name)
@@ -255,12 +267,7 @@ async def test_the_name_of_a_file_is_not_taken_for_that_of_an_image(relay: Relay
 
 async def test_of_several_images_that_of_the_name_is_taken(relay: Relay) -> None:
     one, two = sample(b"one"), sample(b"two")
-    files = files_of(tarballs.legacy_save(one, "app:v1"))
-    more = {f"x/{name}": content for name, content in files_of(tarballs.legacy_save(two, "localhost:1/web:v1")).items()}
-    listed = json.loads(files["manifest.json"])
-    (entry,) = json.loads(more.pop("x/manifest.json"))
-    listed.append({**entry, "Config": f"x/{entry['Config']}", "Layers": [f"x/{each}" for each in entry["Layers"]]})
-    both = tarballs.tar({**files, **more, "manifest.json": json.dumps(listed).encode()})
+    both = together(tarballs.legacy_save(one, "app:v1"), tarballs.legacy_save(two, "localhost:1/web:v1"))
 
     chosen = await put(relay, both, "/web:v1")
     none = await put(relay, both, "/neither:v1")

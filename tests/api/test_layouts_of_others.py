@@ -11,7 +11,7 @@ from proxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from tests.actions_store.relays import blob_of, pulled
 from tests.api.relay import Relay
 from tests.api.test_files_of_others import place
-from tests.api.test_images import files_of, get, image_of, put
+from tests.api.test_images import get, image_of, put, together
 from tests.tarballs import NAME, REF, Fields, Files, blob, descriptor, layout, legacy_save, manifest_of, sample, tar
 
 IMAGES = [sample(b"one"), sample(b"two", architecture="arm64")]
@@ -86,13 +86,8 @@ REFERRING = {name: SBOM in roots or any(HEX in str(each) for each in roots) for 
 
 async def whole(relay: Relay, reference: object, name: str = "app") -> str:
     """Pull an image with all its platforms, each checked; give its digest."""
-    answer = await relay.get(reference, name)
-    assert answer.status == 200, answer.body
-    for child in answer.json.get("manifests", []):
-        await whole(relay, child["digest"], name)
-    if "layers" in answer.json:
-        await pulled(relay, reference, name)
-    return str(Digest.of(answer.body))
+    await pulled(relay, reference, name)
+    return str(Digest.of((await relay.get(reference, name)).body))
 
 
 async def referrers(relay: Relay, subject: object, name: str = "app") -> list[str]:
@@ -278,15 +273,7 @@ async def test_otherwise_the_tags_are_told(relay: Relay, path: str, said: str) -
 
 def _docker(*names: str) -> bytes:
     """Two images as `docker save` writes them, each with a name or without."""
-    tarballs = [legacy_save(image, *filter(None, [name])) for image, name in zip(IMAGES, names, strict=True)]
-    files, entries = Files(), list[Fields]()
-    for number, made in enumerate(tarballs):
-        own = files_of(made)
-        (listed,) = json.loads(own.pop("manifest.json"))
-        files |= {f"{number}/{path}": content for path, content in own.items()}
-        paths = {"Config": f"{number}/{listed['Config']}", "Layers": [f"{number}/{each}" for each in listed["Layers"]]}
-        entries.append({**listed, **paths})
-    return tar(files | {"manifest.json": json.dumps(entries).encode()})
+    return together(*(legacy_save(image, *filter(None, [name])) for image, name in zip(IMAGES, names, strict=True)))
 
 
 @pytest.mark.parametrize(
