@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from "node:fs"
 
 const START = 19 // field of /proc/PID/stat behind the name: starttime, in clock ticks since the boot
 
-/** Say when a process has started, in the words of this system; nothing if it has ended. */
+/** Return when a process has started, in the words of this system; nothing if it has ended. */
 export function startOf(pid, proc = "/proc") {
   return existsSync(`${proc}/self/stat`) ? fromProc(pid, proc) : fromPs(pid)
 }

@@ -8,7 +8,7 @@ const TOLD = /^(ACTIONS_|INPUT_|STATE_|GITHUB_|RELAY_)/ // what the runner tells
 
 const running = new Set()
 
-/** Run a program, which ends with this step; gives its status, or nothing where there is no such program, and what it said. */
+/** Run a program, which ends with this step; returns its status, or nothing where there is no such program, and what it said. */
 export function execute(program, args, { environment = {}, cwd, limit } = {}) {
   return new Promise((resolve) => {
     const env = { ...withoutSecrets(process.env), ...environment }

@@ -91,7 +91,7 @@ async function create(inputs, password, host) {
   }
 }
 
-/** Give the options of `docker create`. Of variables only names are among them, and the token is in no place at all. */
+/** Return the options of `docker create`. Of variables only names are among them, and the token is in no place at all. */
 function options(inputs, passed, host) {
   const network = inputs.job.container.id && inputs.job.container.network
   return [
@@ -144,7 +144,7 @@ function reachable(there, inputs, host) {
   return [...there.addresses.map((address) => `http://${address}:5000`), ...(host ? published : [])]
 }
 
-/** Let it end, show what it said, and leave nothing of it; gives what went wrong with that. */
+/** Let it end, show what it said, and leave nothing of it; returns what went wrong with that. */
 export async function stop(id) {
   try {
     await docker(["stop", id])

@@ -3,7 +3,7 @@
 import { Refused } from "./relay.mjs"
 import { log } from "./runner.mjs"
 
-/** Delete what main has left for it, if the job ended as that wants; gives what went wrong. */
+/** Delete what main has left for it, if the job ended as that wants; returns what went wrong. */
 export async function deleteImages(relay, { images, when }, status) {
   if (!images.length) return []
   if (when === "success" && status !== "success") {

@@ -32,7 +32,7 @@ export async function probe() {
   await docker(["version", "--format", "{{.Server.Version}}"], { limit: PROMPT })
 }
 
-/** Say for which platform the images of the engine are, such as linux/amd64. */
+/** Return the platform of the images of the engine, such as linux/amd64. */
 export async function platform() {
   const [own, arch] = await asked(["version", "--format", "{{.Server.Os}}/{{.Server.Arch}} {{.Server.Arch}}"])
   if (arch !== "arm") return own
@@ -56,7 +56,7 @@ export async function isThere() {
   }
 }
 
-/** Give the address of an engine on another machine: the ports that it publishes are not here. Nothing for one of this machine. */
+/** Return the address of an engine on another machine: the ports that it publishes are not here. Nothing for one of this machine. */
 export async function elsewhere(environment = process.env) {
   const host = environment.DOCKER_HOST || (await ofContext())
   return HERE.test(host) ? "" : host
@@ -86,12 +86,12 @@ async function inspectOne(id) {
   }
 }
 
-/** Give the lines that a container has printed. */
+/** Return the lines that a container has printed. */
 export async function logs(id) {
   return (await docker(["logs", "--tail", "2000", id], { both: true })).split("\n")
 }
 
-/** Give the ids of running containers with a label. */
+/** Return the ids of running containers with a label. */
 export async function labelled(label) {
   const ids = await docker(["ps", "--quiet", "--no-trunc", "--filter", `label=${label}`], { limit: PROMPT })
   return ids.split("\n").filter(Boolean)
@@ -117,7 +117,7 @@ async function finished(child, args) {
     : new EngineError(reason)
 }
 
-/** Give the line that tells what is wrong: that of the engine, or the last one that is no advice. */
+/** Return the line that tells what is wrong: that of the engine, or the last one that is no advice. */
 function telling(said) {
   const lines = said.split("\n").map((line) => line.trim())
   const ofEngine = lines.find((line) => /error response from daemon: /i.test(line))

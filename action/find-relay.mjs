@@ -169,7 +169,7 @@ function urls(chosen, inContainer, host) {
   return chosen.id ? direct : [...direct, ...published]
 }
 
-/** Give the address at which a port is published, or `any` if that is at all. */
+/** Return the address at which a port is published, or `any` if that is at all. */
 function loopback(address, any) {
   return /^(0\.0\.0\.0|::|)$/.test(address) ? any : address
 }

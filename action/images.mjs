@@ -30,7 +30,7 @@ async function tooLate(relay, each, seconds) {
   return `${each.text} did not appear within ${seconds} s (wait-seconds): ${await relay.reason(each)}`
 }
 
-/** Hand images of the local engine over; gives the relay's word for each: reference, digest, sizes. */
+/** Hand images of the local engine over; returns the relay's word for each: reference, digest, sizes. */
 export async function save(relay, wanted) {
   const stored = []
   for (const { local, target } of wanted) {

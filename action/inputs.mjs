@@ -45,18 +45,18 @@ export function readInputs(environment = process.env) {
   return { ...inputs, doubts: doubtful(known, environment) }
 }
 
-/** Give the passwords in logins such as ghcr.io=user:token; the host may have a port. */
+/** Return the passwords in logins such as ghcr.io=user:token; the host may have a port. */
 export function passwords(logins) {
   return logins.split(/\s+/).filter(Boolean).map((login) => login.replace(/^[^=]*=[^:]*:/, ""))
 }
 
-/** Give another port for one that is taken. */
+/** Return another port for one that is taken. */
 export function nextPort(port) {
   return port < LAST_PORT ? port + 1 : port - 1
 }
 
 /**
- * Say which inputs may have been mistyped; a variable of the workflow, such as INPUT_MODEL, looks the same. act and its kin
+ * Return which inputs may have been mistyped; a variable of the workflow, such as INPUT_MODEL, looks the same. act and its kin
  * show the action the inputs of an action that uses it, too: there nothing is said.
  */
 function doubtful(known, environment) {
@@ -189,7 +189,7 @@ function platform(text) {
   throw new Failure(`platform is '${text}'; it should be as linux/arm64, or all`)
 }
 
-/** Give the words of a list, which stand on lines, or between commas or blanks. */
+/** Return the words of a list, which stand on lines, or between commas or blanks. */
 export function words(text) {
   return text.split(/[\s,]+/).filter(Boolean)
 }

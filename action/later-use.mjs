@@ -6,7 +6,7 @@ import { chosen, pick } from "./settings.mjs"
 
 const INPUTS = { RELAY_WAIT: "wait-pull", RELAY_UPSTREAMS: "upstreams", RELAY_UPSTREAM_AUTH: "upstream-auth" }
 
-/** Give the value of a variable that a relay was started with; nothing if it has none, or nobody knows. */
+/** Return the value of a variable that a relay was started with; nothing if it has none, or nobody knows. */
 export function variable(found, name) {
   const line = found.environment.find((each) => each.startsWith(`${name}=`))
   return line ? line.slice(name.length + 1) : ""
@@ -34,7 +34,7 @@ export function checkPassword(found, wanted) {
   }
 }
 
-/** Say what of this use has no effect any more, each in one sentence. */
+/** Return what of this use has no effect any more, each in one sentence. */
 export function ineffective(found, inputs, environment = process.env) {
   const where = found.started ? "the env of the first step that uses this action" : `the env of the service ${found.alias}`
   const isKnown = found.started || found.environment.length > 0

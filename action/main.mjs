@@ -35,7 +35,7 @@ await run(async () => {
   await work(relay, inputs)
 })
 
-/** Give the relay of this job, and the password that it has. */
+/** Return the relay of this job, and the password that it has. */
 async function findOrStart(inputs) {
   const found = await findRelay(inputs)
   if (!found) {

@@ -25,7 +25,7 @@ const PIP = { // whatever they have set in a file of pip's
   PIP_ROOT_USER_ACTION: "ignore",
 }
 
-/** Put both below a folder of this job; gives the Python that they are for, and the folders where they are. */
+/** Put both below a folder of this job; returns the Python that they are for, and the folders where they are. */
 export async function install(folder) {
   const uv = (await execute("uv", ["--version"])).status === 0
   const python = await findPython(uv)
@@ -131,7 +131,7 @@ function hasWheels() {
   }
 }
 
-/** Say in one or two sentences what went wrong, and what to do. */
+/** Return in one or two sentences what went wrong, and what to do. */
 export function explained(said, environment = process.env) {
   if (/no space left|ENOSPC|disk quota/i.test(said)) return "the disk of RUNNER_TEMP is full; the relay needs 60 MB there. Free some space"
   if (/DO NOT MATCH THE HASHES|hash mismatch/i.test(said)) {
@@ -141,13 +141,13 @@ export function explained(said, environment = process.env) {
   return `${telling(said)}. ${index(environment)}, or use a runner with Docker`
 }
 
-/** Give the line that tells what is wrong, without its full stop. */
+/** Return the line that tells what is wrong, without its full stop. */
 function telling(said) {
   const lines = said.split("\n").map((line) => line.trim()).filter(Boolean)
   return (lines.findLast((line) => /^error/i.test(line)) ?? lines.at(-1) ?? "it says nothing").replace(/[.\s]+$/, "")
 }
 
-/** Say what to do about the index of packages; its address may have a password in it. */
+/** Return what to do about the index of packages; its address may have a password in it. */
 function index(environment) {
   const given = environment.UV_DEFAULT_INDEX || environment.UV_INDEX_URL || environment.PIP_INDEX_URL
   if (!given) return "Set PIP_INDEX_URL to an index that this machine reaches"

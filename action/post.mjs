@@ -26,7 +26,7 @@ await run(async () => {
 })
 
 /**
- * Flush, delete, write the summary, and collect what went wrong for one annotation; gives what could not be stored. A later use only
+ * Flush, delete, write the summary, and collect what went wrong for one annotation; returns what could not be stored. A later use only
  * deletes what it is asked to: the first one, whose end comes last, does the rest for all.
  */
 async function finish(relay, notes) {
@@ -48,7 +48,7 @@ async function finish(relay, notes) {
   return isFirst ? failed.map((each) => `${each.reference}: ${each.problem}`) : []
 }
 
-/** Do one thing of the end, which keeps no other from being done; gives what went wrong with it. */
+/** Do one thing of the end, which keeps no other from being done; returns what went wrong with it. */
 async function attempt(failure, work) {
   try {
     return (await work()) ?? []

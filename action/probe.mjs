@@ -7,7 +7,7 @@ import { annotate } from "./runner.mjs"
 
 const LIMIT = 30_000 // milliseconds for the engine to ask for what does not exist
 
-/** Give whether clients that work in the engine can use this relay; say what to do if not. Without an engine nobody asks. */
+/** Return whether clients that work in the engine can use this relay; log what to do if not. Without an engine nobody asks. */
 export async function probe(relay, registry) {
   if (!(await isThere())) return false
   const before = await relay.requests()

@@ -27,7 +27,7 @@ const KEPT = [
 ]
 
 /**
- * Start one that has the session; gives how it is reached. `known` is told what its end needs as soon as it is there: its folder,
+ * Start one that has the session; returns how it is reached. `known` is told what its end needs as soon as it is there: its folder,
  * then what it is by, and at last that it serves.
  */
 export async function start(inputs, password, known) {
@@ -135,7 +135,7 @@ function refusal({ taken, problem }, port, folder) {
 }
 
 /**
- * Let the process end that `start` has told of, show what it said, and leave nothing of it; gives what went wrong with that. What it
+ * Let the process end that `start` has told of, show what it said, and leave nothing of it; returns what went wrong with that. What it
  * is by comes from the runner alone: others may have changed, or removed, what is in the folder.
  */
 export async function stop({ folder, serves, ...identity }) {

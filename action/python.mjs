@@ -35,7 +35,7 @@ export async function findPython(withUv, environment = process.env, usual = USUA
   )
 }
 
-/** Give every program of such a name: those on PATH, those that the image of the runner keeps, and the system's. */
+/** Return every program of such a name: those on PATH, those that the image of the runner keeps, and the system's. */
 function candidates(environment, usual) {
   const folders = [...(environment.PATH ?? "").split(delimiter), ...toolCache(environment), ...usual].filter(Boolean)
   const paths = folders.flatMap((folder) => NAMES.map((name) => join(folder, name)))

@@ -8,7 +8,7 @@ import { Failure } from "./runner.mjs"
 
 const NAME = "process.json"
 
-/** Give the folder of this job, which need not be there. */
+/** Return the folder of this job, which need not be there. */
 export function folderOf(matrix, environment = process.env) {
   return join(environment.RUNNER_TEMP || tmpdir(), `image-relay-${jobKey(matrix, environment)}`)
 }

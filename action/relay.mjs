@@ -30,7 +30,7 @@ export class Refused extends Error {
   }
 }
 
-/** Give what a relay that could not start has printed as the reasons. */
+/** Return what a relay that could not start has printed as the reasons. */
 export function reasons(lines) {
   const start = "image-relay: "
   return lines.filter((line) => line.startsWith(start)).map((line) => line.slice(start.length))
@@ -44,7 +44,7 @@ export class Relay {
     this.headers = { "user-agent": `image-relay-action/${VERSION}`, ...login } // whose failures this step shows itself
   }
 
-  /** Say how it is, or nothing if what listens there is no relay. */
+  /** Return how it is, or nothing if what listens there is no relay. */
   async health(signal = AbortSignal.timeout(PROBE)) {
     try {
       const said = await this.json("GET", "/relay/health", { signal })
@@ -55,13 +55,13 @@ export class Relay {
     }
   }
 
-  /** Hand a session over; gives what the relay could not store in another run that it worked for before. */
+  /** Hand a session over; returns what the relay could not store in another run that it worked for before. */
   async takeSession(offer) {
     const body = await this.send("PUT", "/relay/session", { body: JSON.stringify(offer) })
     return parseOrNothing(body)?.lost ?? []
   }
 
-  /** Make everything durable; gives what could not be stored, each with its problem. */
+  /** Make everything durable; returns what could not be stored, each with its problem. */
   async flush() {
     const answer = await this.ask("POST", "/relay/flush", { signal: AbortSignal.timeout(FLUSH) })
     const body = await content(answer)
@@ -71,7 +71,7 @@ export class Relay {
     throw new Refused(answer.statusCode, sentence(answer, body))
   }
 
-  /** Give the proof that this is the relay with a nonce: what it makes of a challenge. */
+  /** Return the proof that this is the relay with a nonce: what it makes of a challenge. */
   async proof(challenge) {
     return this.send("GET", `/relay/proof?challenge=${challenge}`, { signal: AbortSignal.timeout(PROBE) })
   }
@@ -91,7 +91,7 @@ export class Relay {
     return (await this.json("GET", "/relay/images")).images
   }
 
-  /** Delete an image; gives what was removed and what was kept. */
+  /** Delete an image; returns what was removed and what was kept. */
   async remove(reference) {
     return this.json("DELETE", image(reference))
   }
@@ -109,19 +109,19 @@ export class Relay {
     throw new Refused(answer.statusCode, await this.reason(reference))
   }
 
-  /** Say in the relay's words why an image is not there. */
+  /** Return in the relay's words why an image is not there. */
   async reason(reference) {
     const answer = await this.ask("GET", manifest(reference), { headers: { accept: MANIFESTS } })
     return sentence(answer, await content(answer))
   }
 
-  /** Store a tarball of `docker save` under a reference; gives what the relay says of its images. */
+  /** Store a tarball of `docker save` under a reference; returns what the relay says of its images. */
   async store(reference, tarball) {
     return parse(await this.send("PUT", image(reference.text), { body: tarball })).images
   }
 
   /**
-   * Give the tarball of an image as a stream: under its own name or a `local` one, of several platforms what `query` names.
+   * Return the tarball of an image as a stream: under its own name or a `local` one, of several platforms what `query` names.
    * Refused if no engine can load it.
    */
   async fetch({ text, local }, query) {
@@ -143,7 +143,7 @@ export class Relay {
     throw new Refused(answer.statusCode, sentence(answer, body))
   }
 
-  /** Send a request, again whenever the relay says so; gives the answer, whatever it is. */
+  /** Send a request, again whenever the relay says so; returns the answer, whatever it is. */
   async ask(method, path, options = {}) {
     for (let hop = 0; hop < HOPS; hop++) {
       const answer = await this.once(method, path, options)
@@ -172,7 +172,7 @@ function image(reference) {
   return `/relay/images/${encodeURI(reference)}`
 }
 
-/** Give the path of a manifest of this run; only some hosts could stand in it, so each is a parameter. */
+/** Return the path of a manifest of this run; only some hosts could stand in it, so each is a parameter. */
 function manifest({ host, path, reference }) {
   return `/v2/${path}/manifests/${reference}?own${host ? `&ns=${encodeURIComponent(host)}` : ""}`
 }
@@ -204,7 +204,7 @@ function parseOrNothing(body) {
   }
 }
 
-/** Give the one sentence of an error in the registry's form, or the status. */
+/** Return the one sentence of an error in the registry's form, or the status. */
 function sentence(answer, body) {
   return parseOrNothing(body)?.errors?.[0]?.message ?? `it answered ${answer.statusCode}`
 }

@@ -10,7 +10,7 @@ for (const [network, bits, family] of [
 ]) PRIVATE.addSubnet(network, bits, family)
 
 /**
- * Give the host by which this machine reaches ports of an engine, such as `docker` for tcp://docker:2376. Nothing if it is not
+ * Return the host by which this machine reaches ports of an engine, such as `docker` for tcp://docker:2376. Nothing if it is not
  * in a private network: the session would travel there in plain text.
  */
 export async function privateHost(engine) {

@@ -9,12 +9,12 @@ const LIMIT = 4000 // characters of one annotation; GitHub cuts them at 4 KiB
 /** What ends this step as failed; the message says what to change. */
 export class Failure extends Error {}
 
-/** Give an input as the runner passes it: trimmed, empty where there is none. */
+/** Return an input as the runner passes it: trimmed, empty where there is none. */
 export function input(name, environment = process.env) {
   return (environment[`INPUT_${name.toUpperCase()}`] ?? "").trim()
 }
 
-/** Give what main has left for post. */
+/** Return what main has left for post. */
 export function recall(name) {
   return process.env[`STATE_${name}`] ?? ""
 }
@@ -42,7 +42,7 @@ export function mask(secret) {
   console.log(`::add-mask::${escape(secret)}`)
 }
 
-/** Give the password that is wanted, or for `auto` a new one, masked. */
+/** Return the password that is wanted, or for `auto` a new one, masked. */
 export function newPassword(wanted) {
   const password = wanted === "auto" ? randomBytes(24).toString("base64url") : wanted
   if (password) mask(password)
@@ -70,7 +70,7 @@ export function annotate(level, ...parts) {
   console.log(`::${level} title=image-relay::${escape(message)}`)
 }
 
-/** Give a text on one line, without control characters, bidi overrides and what the runner takes for a command. */
+/** Return a text on one line, without control characters, bidi overrides and what the runner takes for a command. */
 export function inert(text) {
   return String(text)
     .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "\uFFFD")

@@ -37,12 +37,12 @@ export function offer(inputs, registry, environment = process.env) {
   }
 }
 
-/** Say which other runs are read, and by what. */
+/** Return which other runs are read, and by what. */
 function reading(inputs, environment) {
   return { from: inputs.from, github_token: inputs.token, api_url: environment.GITHUB_API_URL || "https://api.github.com" }
 }
 
-/** Hand the session over; gives a line for each image of an earlier run that is lost thereby. */
+/** Hand the session over; returns a line for each image of an earlier run that is lost thereby. */
 export async function handOver(relay, inputs, registry) {
   try {
     const lost = await relay.takeSession(offer(inputs, registry))

@@ -19,7 +19,7 @@ const FOR_WORKFLOWS = [
 ]
 export const KNOWN = [...OWN, ...FOR_WORKFLOWS]
 
-/** Give the variables that are passed on: settings that are for the workflow to choose, and proxies. */
+/** Return the variables that are passed on: settings that are for the workflow to choose, and proxies. */
 export function settings(inputs, environment = process.env) {
   const chosen = Object.keys(environment).filter((name) => name.startsWith("RELAY_") && !OWN.includes(name))
   const passed = pick(environment, [...chosen, ...PROXIES])
@@ -31,7 +31,7 @@ export function settings(inputs, environment = process.env) {
   return { ...passed, ...(name ? { IMAGE_RELAY_ACTION: name } : {}), RELAY_STORE: "actions" }
 }
 
-/** Give the settings of the step's environment that are for the workflow to choose. */
+/** Return the settings of the step's environment that are for the workflow to choose. */
 export function chosen(environment = process.env) {
   return pick(environment, FOR_WORKFLOWS)
 }
@@ -46,7 +46,7 @@ export function checkSpelling(environment = process.env) {
   )
 }
 
-/** Give those of the variables that have a value. */
+/** Return those of the variables that have a value. */
 export function pick(environment, names) {
   return Object.fromEntries(names.filter((name) => environment[name]).map((name) => [name, environment[name]]))
 }

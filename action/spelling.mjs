@@ -1,6 +1,6 @@
 // Names that were mistyped: which known one is meant?
 
-/** Give the known name that is nearest, if a letter in four at most is another, missing or too much. */
+/** Return the known name that is nearest, if a letter in four at most is another, missing or too much. */
 export function nearest(name, known) {
   const [best] = known.map((each) => ({ each, distance: distance(name, each) })).sort((one, other) => one.distance - other.distance)
   return best && best.distance <= Math.max(1, Math.floor(best.each.length / 4)) ? best.each : undefined

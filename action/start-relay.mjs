@@ -5,7 +5,7 @@ import { defaultImage } from "./action-name.mjs"
 import * as ownProcess from "./process.mjs"
 import { Failure, log, remember } from "./runner.mjs"
 
-/** Start one as the input `mode` says; gives how it is reached, and whether it has the session already. */
+/** Start one as the input `mode` says; returns how it is reached, and whether it has the session already. */
 export async function startRelay(inputs, password) {
   if (inputs.mode === "process") return asProcess(inputs, password, "as the input mode says")
   const image = inputs.image || defaultImage()

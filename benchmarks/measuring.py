@@ -105,7 +105,7 @@ def without_settings() -> dict[str, str]:
 
 
 def answers(port: int) -> bool:
-    """Tell whether a registry says 200 on /v2/."""
+    """Return whether a registry says 200 on /v2/."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     with suppress(OSError, HTTPException):
         connection.request("GET", "/v2/")
@@ -123,7 +123,7 @@ def warm(size: int) -> None:
 
 
 def peak_rss(pid: int) -> int:
-    """Give the most memory in bytes that a process had resident so far (VmHWM)."""
+    """Return the most memory in bytes that a process had resident so far (VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -131,7 +131,7 @@ def peak_rss(pid: int) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Give the seconds that processors have worked for a process so far, in the kernel too."""
+    """Return the seconds that processors have worked for a process so far, in the kernel too."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -140,7 +140,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def noise(size: int) -> Iterator[bytes]:
-    """Give random bytes, 1 MiB at a time: nothing that compresses, and nothing that has to be kept."""
+    """Return random bytes, 1 MiB at a time: nothing that compresses, and nothing that has to be kept."""
     for at in range(0, size, MIB):
         yield os.urandom(min(MIB, size - at))
 
@@ -232,7 +232,7 @@ def manifest(config: tuple[str, int], *layers: tuple[str, int]) -> bytes:
 
 
 def load() -> str:
-    """Tell how busy the machine is: with a load near the number of CPUs, times mean little."""
+    """Return how busy the machine is: with a load near the number of CPUs, times mean little."""
     return f"load average {', '.join(f'{each:.1f}' for each in os.getloadavg())} on {os.cpu_count()} CPUs"
 
 

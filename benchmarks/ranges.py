@@ -77,7 +77,7 @@ def _bytes_read(data: Path, calls: Path, case: Case, digest: str) -> int:
 
 
 def _traced(files: list[Path]) -> list[str]:
-    """Give the lines of all threads, once strace has seen their end."""
+    """Return the lines of all threads, once strace has seen their end."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         threads = [file.read_text().splitlines() for file in files]

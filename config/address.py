@@ -156,7 +156,7 @@ def find_relay(host: str | None, port: str | None, environment: Mapping[str, str
 
 
 def unreached(place: Found, *, unknown: bool) -> str:
-    """Say that no relay answers there, and what to do; `unknown`: since there is no host of this name."""
+    """Return a sentence: no relay answers there, and what to do; `unknown`: since there is no host of this name."""
     if unknown:
         return f"there is no host {place.host!r}, which {place.said[0]} names"
     check = f"check {' and '.join(place.said)}" if place.said else "say where it is: --host, --port"

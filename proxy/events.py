@@ -196,7 +196,7 @@ class Call:
 
     @property
     def outcome(self) -> str:
-        """Say in one of a few words how it went, if nothing more happens."""
+        """Return in one of a few words how it went, if nothing more happens."""
         if not self.status:
             return "no answer"
         return "ok" if self.status < 400 else f"{self.status // 100}xx"  # noqa: PLR2004 - HTTP

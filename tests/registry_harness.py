@@ -159,7 +159,7 @@ class Desk:
         return found
 
     async def answering(self, tag: Tag = V1, name: Name = APP) -> Digest | None:
-        """Say which manifest answers for a tag."""
+        """Return which manifest answers for a tag."""
         archive = await self.catalog.resolve(name, tag)
         return archive.index.root if archive else None
 

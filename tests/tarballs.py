@@ -139,7 +139,7 @@ def crane_archive(image: Sample, *names: str) -> bytes:
 
 
 def manifest_of(image: Sample, compression: str, media_type: str = OCI_MANIFEST) -> tuple[bytes, Files]:
-    """Give the manifest of an image, and all that it needs as files of a layout."""
+    """Return the manifest of an image, and all that it needs as files of a layout."""
     layers = [COMPRESSIONS[compression](layer) for layer in image.layers]
     suffix = "" if compression == "plain" else f"+{compression}"
     fields = {
@@ -156,7 +156,7 @@ def manifest_of(image: Sample, compression: str, media_type: str = OCI_MANIFEST)
 
 
 def layout(descriptors: Iterable[Fields], files: Files, docker: Iterable[Fields] = ()) -> Files:
-    """Give the files of an OCI layout, with Docker's `manifest.json` where that has entries."""
+    """Return the files of an OCI layout, with Docker's `manifest.json` where that has entries."""
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(descriptors)}
     listed = [*docker]
     more = {"manifest.json": json.dumps(listed).encode()} if listed else {}

@@ -130,7 +130,7 @@ class Requests(BaseHTTPRequestHandler):
                 self._answer(403, {"x-ms-error-code": "CannotVerifyCopySource"})
 
     def do_GET(self) -> None:
-        """Give a blob, or a range of it."""
+        """Return a blob, or a range of it."""
         path, query = self._asked()
         if path == "/v2/":  # by which the benchmarks know that a server has started
             return self._answer(200)

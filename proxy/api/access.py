@@ -48,7 +48,7 @@ def hosts(public_hosts: Callable[[], Collection[str]]) -> Middleware:
 
 @lru_cache(maxsize=256)
 def _host_of(header: str) -> str:
-    """Give the host without port and brackets, in lower case; what is malformed is given as it is."""
+    """Return the host without port and brackets, in lower case; what is malformed is given as it is."""
     match = _HOST.fullmatch(header.strip())
     host = (match["v6"] or match["name"] or "") if match else header
     return host.lower().removesuffix(".")

@@ -18,7 +18,7 @@ _CHALLENGE = re.compile("[0-9a-f]{32,64}")
 
 
 async def health(request: web.Request) -> web.Response:
-    """Tell that the relay is alive, what is not durable yet, and what was refused; always 200.
+    """Return that the relay is alive, what is not durable yet, and what was refused; always 200.
 
     Who does not know the password, where there is one, learns no name.
     """
@@ -50,12 +50,12 @@ async def flush(request: web.Request) -> web.Response:
 
 
 async def summary(request: web.Request) -> web.Response:
-    """Tell in Markdown what this relay has done; nothing where that is nothing."""
+    """Return in Markdown what this relay has done; nothing where that is nothing."""
     return web.Response(text=await request.app[SERVICES].summary.text(), content_type="text/markdown")
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Give figures for Prometheus."""
+    """Return figures for Prometheus."""
     report = request.app[SERVICES].status
     text = request.app[SERVICES].metrics.text(report.info, report.gauges())
     return web.Response(body=text, headers={"Content-Type": MEDIA_TYPE})

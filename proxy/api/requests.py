@@ -38,7 +38,7 @@ class Requests:
 
     @property
     def middleware(self) -> Middleware:
-        """Give what every request passes before anything is done for it: DENIED once the end has begun."""
+        """Return what every request passes before anything is done for it: DENIED once the end has begun."""
 
         @web.middleware
         async def end_in_time(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -162,7 +162,7 @@ class MayBeInside(UnreadableArtifact):
 
 @contextmanager
 def told_of(artifact: Artifact) -> Iterator[None]:
-    """Say of which artifact it is that something cannot be read (UnreadableArtifact)."""
+    """Name the artifact in what is raised within the block where it cannot be read (UnreadableArtifact)."""
     try:
         yield
     except (StoreExpired, UnreadableArtifact):
@@ -189,7 +189,7 @@ class Body(Protocol):
         """The CRC-32 of all parts together."""
 
     def parts(self) -> AsyncIterator[bytes]:
-        """Give the bytes in order, in parts of any size; may be called again, for the same bytes."""
+        """Return the bytes in order, in parts of any size; may be called again, for the same bytes."""
 
     def stretches(self) -> AsyncIterator[bytes | Stretch]:
         """Yield what `parts` yields, but large parts that the run has already as a Stretch."""
@@ -256,7 +256,7 @@ class ArtifactStore(Protocol):
         """Return the time by the clock of the store, as far as that is known."""
 
     async def listed(self) -> list[Artifact]:
-        """Give all finished artifacts, in no particular order; StoreRefused where that cannot be told."""
+        """Return all finished artifacts, in no particular order; StoreRefused where that cannot be told."""
 
     def expire(self) -> None:
         """Forget what was listed, if that is kept: what comes next is to be the newest."""
@@ -268,7 +268,7 @@ class ArtifactStore(Protocol):
         """
 
     async def open(self, artifact: Artifact) -> Source:
-        """Give access to the bytes; ArtifactGone if they are not there, StoreRefused if they cannot be read.
+        """Return access to the bytes; ArtifactGone if they are not there, StoreRefused if they cannot be read.
 
         They stay readable as long as the source is held; in a store elsewhere, until somebody deletes the artifact.
         """

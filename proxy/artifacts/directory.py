@@ -48,7 +48,7 @@ class DirectoryStore:
         await makedirs(self._root / _INCOMING, exist_ok=True)
 
     def may_replace(self, artifact: Artifact) -> bool:
-        """Tell that there is only one owner."""
+        """Return that there is only one owner."""
         return artifact.owner == ""
 
     def now(self) -> datetime:
@@ -186,7 +186,7 @@ def _opened(path: Path) -> tuple[Source, str]:
 
 
 def _id(content: str, file: str) -> str:
-    """Tell files of the same content apart: of hard links each has a name of its own."""
+    """Distinguish files of the same content: of hard links each has a name of its own."""
     return f"{content}/{file}"
 
 

@@ -38,7 +38,7 @@ class Naming:
     prefix: str
 
     def encode(self, name: Name, reference: Tag | Digest) -> str:
-        """Give the name of the artifact that holds this reference."""
+        """Return the name of the artifact that holds this reference."""
         what = f"{reference.algorithm}+{reference.hex}" if isinstance(reference, Digest) else reference.text
         full = self.prefix + escape(name.text) + "@" + escape(what)
         if len(full) <= _LIMIT:
@@ -87,7 +87,7 @@ def numbered(artifact: str) -> Numbered:
 
 @lru_cache(maxsize=_NAMES)
 def meanings(artifact: str) -> tuple[str, ...]:
-    """Say for which encoded references an artifact may answer, the likelier one first.
+    """Return the encoded references that an artifact may answer for, the likelier one first.
 
     Two for one that is called as a file is: `upload-artifact` gives the name of the file to an artifact that it does
     not zip, and a tag may end so too.

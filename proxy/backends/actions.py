@@ -201,7 +201,7 @@ class ActionsBackend:
         return no_session(self._job.action) if has_none else ""
 
     def missing_message(self, wanted: str, there: str) -> str:
-        """Say that a reference is not in the run, and why that may be."""
+        """Return a sentence: a reference is not in the run, and why that may be."""
         state = self._sessions.state
         if state is State.EXPIRED:
             return f"{wanted} is not known here (known: {there or 'nothing'}): {_NOTHING_NEWER}"

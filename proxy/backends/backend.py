@@ -96,7 +96,7 @@ class Backend(Protocol):
         """Return why nothing can be deleted now; empty where it can."""
 
     def missing_message(self, wanted: str, there: str) -> str:
-        """Say that a reference is not there, and what is; `there` is empty where nothing is."""
+        """Return a sentence: a reference is not there, but what is; `there` is empty where nothing is."""
 
     def by_hand(self, artifact: str) -> FileByHand | None:
         """Return how a person gets at the file of an artifact without a relay; None if nobody can say."""

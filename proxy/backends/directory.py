@@ -47,7 +47,7 @@ class DirectoryBackend:
         return READ_ONLY if self._is_read_only else self.catalog.undeletable
 
     def missing_message(self, wanted: str, there: str) -> str:
-        """Say that a reference is not there, and what is."""
+        """Return a sentence: a reference is not there, but what is."""
         return f"{wanted} is not here (there is: {there or 'nothing yet'}); another tag, or not pushed yet?"
 
     def by_hand(self, artifact: str) -> FileByHand:

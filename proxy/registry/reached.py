@@ -23,14 +23,14 @@ class Reached:
             await self._news.wait()
 
     def advance(self, reached: float) -> None:
-        """Tell how much there is now; infinity if no more will come."""
+        """Publish how much there is now; infinity if no more will come."""
         self._reached = reached
         self._news.set()
         self._news = asyncio.Event()
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Tell whoever waits what is raised within the block: Denied where it is cancelled."""
+        """Pass what is raised within the block to whoever waits: Denied where it is cancelled."""
         try:
             yield
         except (Exception, asyncio.CancelledError) as error:

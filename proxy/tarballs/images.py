@@ -62,7 +62,7 @@ def images(contents: Contents) -> list[Image]:
 
 
 def _name_by_config(found: Collection[Image], named: Sequence[tuple[Digest, list[str]]]) -> None:
-    """Give the images of a layout that have no names those of Docker's file for the same config."""
+    """Name the images of a layout that have no names, as Docker's file does for the same config."""
     by_config = defaultdict[Digest, list[str]](list)
     for config, names in named:
         by_config[config] += names

@@ -30,7 +30,7 @@ _TARBALLS = (".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tzs
 
 
 def kind_of(block: bytes, compressions: Collection[bytes]) -> str:
-    """Say what begins with this block, which is no header of a tar; `compressions` are how known ones begin."""
+    """Return in words what begins with this block, no header of a tar; `compressions` are how known ones begin."""
     known = [*_BEGINNINGS, *((each, _TWICE) for each in compressions)]
     if sentence := next((sentence for beginning, sentence in known if block.startswith(beginning)), ""):
         return sentence
@@ -51,7 +51,7 @@ def kind_of(block: bytes, compressions: Collection[bytes]) -> str:
 
 
 def what_it_holds(names: Collection[str]) -> str:
-    """Say what a tar is, by the names of its files, that has neither `index.json` nor `manifest.json`."""
+    """Return in words what a tar is, by the names of its files, that has neither `index.json` nor `manifest.json`."""
     folders = sorted({each.rpartition("/")[0] for each in names if each.endswith(("/manifest.json", "/index.json"))})
     inside = sorted(each for each in names if each.lower().endswith(_TARBALLS) and not each.endswith("/layer.tar"))
     if len(folders) == 1:

@@ -137,7 +137,7 @@ class _Decompressed:
 
 
 def _reason(error: Exception) -> str:
-    """Say what a decoder found, and of its limits what to do."""
+    """Return a sentence: what a decoder found, and for its limits what to do."""
     text = str(error)
     if "requires too much memory" in text:
         return "it needs more than 32 MiB of memory; compress it with zstd --long=25 at most"

@@ -24,7 +24,7 @@ const server = createServer((request, response) => {
 before(() => new Promise((resolve) => server.listen(0, "127.0.0.1", resolve)))
 after(() => server.close())
 
-/** Run the end of a job; gives its status and what it printed. */
+/** Run the end of a job; returns its status and what it printed. */
 function post(summary) {
   const state = { url: `http://127.0.0.1:${server.address().port}`, first: "true", summary: "true", delete: '{"images":["app:v0"],"when":"always"}' }
   const env = { PATH: process.env.PATH, GITHUB_STEP_SUMMARY: summary }

@@ -16,7 +16,7 @@ const HOSTILE = [
   "####[x]",
 ]
 
-/** Give what is printed while something is done. */
+/** Return what is printed while something is done. */
 function printed(work) {
   const lines = []
   const log = console.log

@@ -50,7 +50,7 @@ async def ours(actions: Emulator, relays: Relays) -> list[str]:
 
 
 async def asked(relay: Relay, which: str, **query: str) -> tuple[list[str], dict[str, str]]:
-    """Ask for a deletion; gives the artifacts that were removed, and of those that were kept the reasons."""
+    """Request a deletion; return the artifacts that were removed, and for those that were kept the reasons."""
     answer = await relay.ask("DELETE", "/relay/images", params={which: "", **query})
     assert answer.status == 200, answer.body
     kept = {each["artifact"] or each["reference"]: each["reason"] for each in answer.json["kept"]}

@@ -20,7 +20,7 @@ STEADY = replace(HASTY, stall=5)  # a busy machine is slow as well, and that is 
 
 
 async def followed(relay: Relay, method: str, path: str, **more: object) -> tuple[Answer, int]:
-    """Ask, and come again as often as that is wanted; gives the answer, and how often that was."""
+    """Request something, again as often as that is wanted; return the answer, and how often that was."""
     for hops in range(100):
         answer = await relay.ask(method, path, **more)
         if answer.status != 307:

@@ -30,7 +30,7 @@ async def stored(relays: Relays, actions: Emulator, tag: str = "v1") -> tuple[Re
 
 
 async def archive_of(relay: Relay) -> bytes:
-    """Give the archive of the only artifact of a run, as somebody gets it who downloads it by hand."""
+    """Return the archive of the only artifact of a run, as somebody gets it who downloads it by hand."""
     answer = await relay.ask("GET", "/relay/images/app:v1")
     assert answer.status == 200
     return answer.body

@@ -22,7 +22,7 @@ class Client:
         self._url = url
 
     async def ask(self, method: str = "GET", path: str = "/v2/", **headers: str) -> tuple[int, str, str]:
-        """Give status, WWW-Authenticate and the sentence of an error."""
+        """Return status, WWW-Authenticate and the sentence of an error."""
         async with self._session.request(method, self._url + path, headers=headers) as answer:
             text = await answer.text()
             sentence = json.loads(text)["errors"][0]["message"] if text else ""

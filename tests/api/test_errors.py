@@ -37,7 +37,7 @@ async def read_body(request: web.Request) -> web.Response:
 
 
 async def ask(port: int, method: str = "GET", path: str = "/v2/x", **more: Any) -> tuple[int, Any, str]:
-    """Give status, headers and text of an answer."""
+    """Return status, headers and text of an answer."""
     url = URL(f"http://127.0.0.1:{port}{path}", encoded=True)
     async with ClientSession() as session, session.request(method, url, **more) as answer:
         return answer.status, answer.headers, await answer.text()

@@ -26,7 +26,7 @@ async def stored(relay: Relay) -> dict[str, str]:
 
 
 def named(tarball: bytes) -> tuple[list[str], list[str]]:
-    """Give the names in a tarball: for classic stores, and for those of containerd."""
+    """Return the names in a tarball: for classic stores, and for those of containerd."""
     files = files_of(tarball)
     (entry,) = json.loads(files["manifest.json"])
     annotations = [each["annotations"] for each in json.loads(files["index.json"])["manifests"]]

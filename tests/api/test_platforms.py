@@ -42,7 +42,7 @@ async def _of(relay: Relay, *platforms: str) -> tuple[Digest, dict[str, Digest]]
 
 
 def root_of(answer: Answer) -> Digest:
-    """Give the digest under which an engine with containerd's store would know the image."""
+    """Return the digest under which an engine with containerd's store would know the image."""
     (descriptor,) = json.loads(files_of(answer.body)["index.json"])["manifests"]
     return Digest.parse(descriptor["digest"])
 

@@ -156,7 +156,7 @@ def _send(relay: Relay, tarball: bytes, path: str) -> dict[str, object]:
 
 
 def _layout_digest(tarball: bytes) -> str | None:
-    """Give the digest of the image in an OCI layout."""
+    """Return the digest of the image in an OCI layout."""
     with tarfile.open(fileobj=io.BytesIO(tarball)) as archive:
         if "index.json" not in archive.getnames():
             return None

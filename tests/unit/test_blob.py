@@ -69,7 +69,7 @@ async def read(
 
 
 async def until_damaged(blob: Blob, memory: MemoryBudget) -> bytes:
-    """Give what left before the damage was found."""
+    """Return what left before the damage was found."""
     taken = bytearray()
     with pytest.raises(ContentDamaged, match="push the image again"):
         await read(blob, memory=memory, into=taken)

@@ -19,7 +19,7 @@ def compiled(source: str, file: str) -> CodeType:
 
 
 def acquiring(file: str) -> Callable[[], object]:
-    """Give a call of the relay that waits for a lock in a function of a file."""
+    """Return a call of the relay that waits for a lock in a function of a file."""
     lock = threading.Lock()
     lock.acquire()
     known: dict[str, Callable[[], object]] = {"acquire": lambda: lock.acquire(timeout=0.01)}

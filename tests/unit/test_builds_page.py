@@ -11,13 +11,13 @@ WAYS = {flow.title: flow.key for flow in FLOWS}
 
 
 def rows(text: str) -> list[list[str]]:
-    """Give the cells of a table without its head."""
+    """Return the cells of a table without its head."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip().replace("**", "") for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def measured() -> dict[tuple[str, str], float]:
-    """Give the median seconds by store and key of the flow, of the Docker that runners have."""
+    """Return the median seconds by store and key of the flow, of the Docker that runners have."""
     page = (ROOT / "docs" / "benchmarks.md").read_text()
     seconds = dict[tuple[str, str], float]()
     for engine, table in re.findall(r"^### (.+)\n\n((?:\|.*\n)+)", page, re.MULTILINE):

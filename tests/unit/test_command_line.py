@@ -102,7 +102,7 @@ async def nothing() -> str:
 async def listed(
     images: object, capsys: pytest.CaptureFixture[str], *options: str
 ) -> tuple[list[str], list[list[str]]]:
-    """Give the lines of a list, and what stands in their columns."""
+    """Return the lines of a list, and what stands in their columns."""
     async with listen(relay(images), bind_all(["127.0.0.1"], 0)) as port:
         assert await command("list", *options, "--port", str(port)) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -168,7 +168,7 @@ class Terminal(io.StringIO):
 async def shown_in_terminal(
     images: object, columns: int, monkeypatch: pytest.MonkeyPatch, *options: str
 ) -> tuple[str, list[str]]:
-    """Give what a list shows in a terminal of this width, and its lines without colours."""
+    """Return what a list shows in a terminal of this width, and its lines without colours."""
     for name, value in {"COLUMNS": str(columns), "TERM": "xterm-256color"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -3,7 +3,7 @@
 const POLYNOMIAL = 0x9a6c9329ac4bc9b5n
 const ONES = 0xffffffffffffffffn
 
-/** Give the checksum as Azure writes it: little-endian, base64. */
+/** Return the checksum as Azure writes it: little-endian, base64. */
 export function crc64(bytes) {
   let crc = ONES
   for (const byte of bytes) {

@@ -119,7 +119,7 @@ async function upload(url, content) {
   }
 }
 
-/** Wait until an artifact is listed; gives it with the milliseconds that it took. */
+/** Wait until an artifact is listed; returns it with the milliseconds that it took. */
 async function shown(service, name) {
   const since = Date.now()
   while (Date.now() - since < 6 * SHOWS) {

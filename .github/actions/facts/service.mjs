@@ -17,7 +17,7 @@ export class Service {
     this.ids = { workflow_run_backend_id: run, workflow_job_run_backend_id: job }
   }
 
-  /** Call a method; gives the status, the answer and, in milliseconds, by how much its clock is ahead. */
+  /** Call a method; returns the status, the answer and, in milliseconds, by how much its clock is ahead. */
   async call(method, fields = {}) {
     const answer = await fetch(`${this.#origin}${PATH}${method}`, {
       method: "POST",
@@ -42,7 +42,7 @@ export class Service {
     }))
   }
 
-  /** Reserve a name; gives the status and the signed URL to upload to, a secret. */
+  /** Reserve a name; returns the status and the signed URL to upload to, a secret. */
   async create(name) {
     const expires_at = new Date(Date.now() + 86_460_000).toISOString() // a day, and what it takes to get there
     const { status, body } = await this.call("CreateArtifact", { name, expires_at, version: 4 })

@@ -180,5 +180,5 @@ def content_headers(file: str, *, is_raw: bool) -> dict[str, str]:
 
 
 def appends(url: URL) -> bool:
-    """Tell whether a server may take blocks as they come, in any order, and twice: act does, Azure has their ids."""
+    """Return whether a server may take blocks as they come, in any order, and twice: act does, Azure has their ids."""
     return "/twirp/" in url.path

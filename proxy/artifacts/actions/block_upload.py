@@ -99,7 +99,7 @@ class Upload:
         return Uploaded(seen.size, seen.digest.hexdigest() if seen.digest else None, seen.tail)
 
     def _next_id(self) -> str:
-        """Give ids of one length, as Azure wants them."""
+        """Return ids of one length, as Azure wants them."""
         self._count += 1
         return base64.b64encode(f"{self._prefix}{self._count:012}".encode()).decode()
 
@@ -222,7 +222,7 @@ def _with_query(url: URL, query: str) -> URL:
 
 
 def _deadline(url: URL) -> float:
-    """Say until when, by the monotonic clock, a request to an upload URL is in time (`st` and `se` of a SAS).
+    """Return until when, by the monotonic clock, a request to an upload URL is in time (`st` and `se` of a SAS).
 
     The life of the URL counts, not the clock of this machine, which may be wrong.
     """

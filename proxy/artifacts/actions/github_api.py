@@ -88,7 +88,7 @@ class GitHubApi:
             raise StoreRefused(f"GitHub's API failed ({fault}); try again later") from None
 
     def _keep_limit(self) -> float:
-        """Give the seconds until GitHub takes requests again; StoreRefused if that is not soon."""
+        """Return the seconds until GitHub takes requests again; StoreRefused if that is not soon."""
         wait = max(0.0, self._blocked_until - time.monotonic())
         if wait > _PATIENCE:
             minutes = max(1, round(wait / 60))
@@ -123,7 +123,7 @@ class GitHubApi:
 
 
 def _limit(answer: Answer) -> float | None:
-    """Give the seconds until a rate limit ends; None where a refusal is about something else.
+    """Return the seconds until a rate limit ends; None where a refusal is about something else.
 
     A secondary limit, as for many deletions, may come without a time, and is over in a minute at the earliest.
     """

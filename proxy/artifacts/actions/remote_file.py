@@ -67,7 +67,7 @@ class Tails:
         self._size -= len(self._held.pop(file, b""))
 
     def of(self, file: "RemoteFile") -> bytes:
-        """Give the last bytes of a file; none where they are not held, or not any more."""
+        """Return the last bytes of a file; none where they are not held, or not any more."""
         if file in self._held:
             self._held.move_to_end(file)
         return self._held.get(file, b"")
@@ -161,7 +161,7 @@ class RemoteFile:
         return self._start + offset
 
     def place(self, start: int, stop: int, tail: bytes) -> None:
-        """Say where in the artifact the archive is, and what its last bytes are."""
+        """Return where in the artifact the archive is, and what its last bytes are."""
         self._start, self.size = start, stop - start
         self._tails.keep(self, tail[-self.size :] if self.size else b"")
 
@@ -237,7 +237,7 @@ class RemoteFile:
             self._etag = reading.etag
 
     async def _fetched(self) -> LocalFile:
-        """Give a whole copy of the artifact, made once for all who want it."""
+        """Return a whole copy of the artifact, made once for all who want it."""
         async with self._fetching:
             if self._whole is None:
                 _log.info("this server gives no ranges: the artifact %s is read as a whole", self._artifact.name)

@@ -98,7 +98,7 @@ class RestReader:
     _refused_until: float = float("-inf")
 
     async def listed(self) -> list[Artifact]:
-        """Give the artifacts of the run that have not expired, of all its attempts; StoreRefused."""
+        """Return the artifacts of the run that have not expired, of all its attempts; StoreRefused."""
         run = await self.introduce()
         async with self._turn:
             if time.monotonic() - self._listed_at >= self.kept:
@@ -110,7 +110,7 @@ class RestReader:
             return list(self._listed)
 
     def expire(self) -> None:
-        """Ask for a new listing next."""
+        """Have the next `list` ask anew."""
         self._listed_at = float("-inf")
 
     async def introduce(self) -> Run:
@@ -145,7 +145,7 @@ class RestReader:
         return f"{self.run} comes from {self.head}; if you trust whoever made that, set RELAY_TRUST_FORKS=true"
 
     async def sign(self, artifact: Artifact) -> URL:
-        """Give a URL that is good for a minute; NoSuchArtifact, StoreRefused."""
+        """Return a URL that is good for a minute; NoSuchArtifact, StoreRefused."""
         run = await self.introduce()
         answer = await self.api.get(run.path("artifacts", artifact.id, "zip"))
         if answer.status in ABSENT:

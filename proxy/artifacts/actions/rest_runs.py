@@ -35,7 +35,7 @@ class Run:
     run_id: str
 
     def path(self, *parts: str) -> URL:
-        """Give a URL below the repository."""
+        """Return a URL below the repository."""
         return _path(self.api, self.repository, *parts)
 
     def __str__(self) -> str:

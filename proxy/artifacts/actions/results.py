@@ -53,12 +53,12 @@ class ResultsService:
         self._twirp = Twirp(http, session, timeouts, events or EventBus())
 
     def learn(self, other: "ResultsService") -> None:
-        """Know how the service answers, if another session of the same run has found out."""
+        """Take over how the service answers, if another session of the same run has found out."""
         if self.session.is_of_the_run_of(other.session):
             self.has_artifacts, self.falls_over = other.has_artifacts, other.falls_over
 
     def now(self) -> datetime:
-        """Give the time by the clock of the service."""
+        """Return the time by the clock of the service."""
         return self._twirp.now()
 
     @property
@@ -76,7 +76,7 @@ class ResultsService:
         self._twirp.retrying()
 
     def waits(self) -> list[float]:
-        """Give the waits between tries in seconds, for callers that look in between."""
+        """Return the waits between tries in seconds, for callers that look in between."""
         return list(self._twirp.timeouts.calls.backoff(self._twirp.random))
 
     async def listed(self) -> list[Listed]:
@@ -166,7 +166,7 @@ class ResultsService:
         return finalized.artifact_id
 
     async def sign(self, run: str, job: str, name: str) -> URL:
-        """Give a URL to read an artifact with, good for some minutes; NoSuchArtifact."""
+        """Return a URL to read an artifact with, good for some minutes; NoSuchArtifact."""
 
         async def attempt() -> str:
             answer = await self._twirp.once("GetSignedArtifactURL", _ids(run, job) | {"name": name})

@@ -24,13 +24,13 @@ class Reader(Protocol):
         """Why nothing can be deleted; empty where it can."""
 
     async def listed(self) -> list[Artifact]:
-        """Give all finished artifacts."""
+        """Return all finished artifacts."""
 
     def expire(self) -> None:
-        """Ask for a new listing next."""
+        """Have the next `list` ask anew."""
 
     async def sign(self, artifact: Artifact) -> URL:
-        """Give a URL that is good for some minutes; NoSuchArtifact."""
+        """Return a URL that is good for some minutes; NoSuchArtifact."""
 
     async def delete(self, artifact: Artifact) -> bool:
         """Delete an artifact, and return whether it was there. Raise StoreRefused."""
@@ -68,14 +68,14 @@ class RunReader:
         self._service = service
 
     async def listed(self) -> list[Artifact]:
-        """Give all finished artifacts, of earlier attempts too where the service shows them."""
+        """Return all finished artifacts, of earlier attempts too where the service shows them."""
         return [artifact_of(each) for each in await self._service.listed()]
 
     def expire(self) -> None:
         """Do nothing: each listing is new."""
 
     async def sign(self, artifact: Artifact) -> URL:
-        """Give a URL that is good for some minutes; the service wants the ids of the job that stored the artifact."""
+        """Return a URL that is good for some minutes; the service wants the ids of the job that stored the artifact."""
         run, _, job = artifact.owner.partition(":")
         if not run:
             raise NoSuchArtifact(artifact.name)

@@ -28,7 +28,7 @@ SOON = timedelta(minutes=10)  # before a token expires, from when on it is told
 
 
 def no_session(action: str = "") -> str:
-    """Say that there is no session, and which step would hand one over; `action` is how the workflow names it."""
+    """Return a sentence: there is no session, and which step hands one over; `action` is how the workflow names it."""
     return f'image-relay has no session: put "- uses: {action or "OWNER/image-relay@v1"}" before this step'
 
 
@@ -68,7 +68,7 @@ class Session:
         return self.access == "read"
 
     def is_of_the_run_of(self, other: "Session | None") -> bool:
-        """Give both access to the artifacts of one run?"""
+        """Return whether both give access to the artifacts of one run."""
         return other is not None and (self.run, self.origin) == (other.run, other.origin)
 
     def has_expired(self, now: datetime) -> bool:
@@ -76,7 +76,7 @@ class Session:
         return self.expires is not None and self.expires <= now
 
     def describe_end(self) -> str:
-        """Say until when it is good."""
+        """Return until when it is good."""
         return f"good until {self.expires:%Y-%m-%d %H:%M} UTC" if self.expires else "without a known end"
 
 

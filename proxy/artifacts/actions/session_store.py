@@ -54,7 +54,7 @@ class SessionStore:
             self._expires = {}
 
     async def listed(self) -> list[Artifact]:
-        """Give all finished artifacts; when the session is over, those that were known before."""
+        """Return all finished artifacts; when the session is over, those that were known before."""
         if not self._is_over():
             session = self._sessions.current
             try:
@@ -69,7 +69,7 @@ class SessionStore:
         return list(self._known.values())
 
     def expire(self) -> None:
-        """Ask for a new listing next."""
+        """Have the next `list` ask anew."""
         self._store.expire()
 
     def begin(self, name: str, look: Callable[[], Awaitable[frozenset[Piece]]]) -> Ahead | None:
@@ -94,7 +94,7 @@ class SessionStore:
         return self._store.now()
 
     async def open(self, artifact: Artifact) -> Source:
-        """Give access to the bytes; ArtifactGone if they are not there any more."""
+        """Return access to the bytes; ArtifactGone if they are not there any more."""
         return await self._store.open(artifact)
 
     async def delete(self, artifact: Artifact) -> bool:

@@ -113,12 +113,12 @@ class ActionsStore:
         return self._storage.timeouts.rereading
 
     async def listed(self) -> list[Artifact]:
-        """Give all finished artifacts of the run, but none that this relay has not finished itself."""
+        """Return all finished artifacts of the run, but none that this relay has not finished itself."""
         owner = self._service.session.owner if self._service else ""
         return [each for each in await self._all() if each.name not in self._unfinished or each.owner != owner]
 
     def expire(self) -> None:
-        """Ask for a new listing next."""
+        """Have the next `list` ask anew."""
         self._reader.expire()
 
     async def _all(self) -> list[Artifact]:

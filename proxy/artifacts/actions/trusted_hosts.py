@@ -75,6 +75,6 @@ def _host(url: URL) -> str:
 
 
 def _place(url: URL) -> str:
-    """Give `host:port`, with brackets around the address of IPv6."""
+    """Return `host:port`, with brackets around the address of IPv6."""
     host = _host(url)
     return f"[{host}]:{url.port}" if ":" in host else f"{host}:{url.port}"

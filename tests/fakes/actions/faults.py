@@ -143,7 +143,7 @@ _ONLY_FOR: dict[type[Fault], tuple[str, ...]] = {
 
 
 def fits(fault: Fault, kind: str) -> bool:
-    """Tell whether a fault can happen to such a request."""
+    """Return whether a fault can happen to such a request."""
     if isinstance(fault, Answer | Reset | Delay) and fault.effect:
         return kind not in kinds.READS  # a read has no effect but its answer
     return kind in _ONLY_FOR.get(type(fault), kinds.ALL)
@@ -157,7 +157,7 @@ class _Scripted:
     skip: int
 
     def take(self, kind: str) -> bool:
-        """Tell whether this request is the one, and count it."""
+        """Return whether this request is the one, and count it."""
         if kind not in self.wanted or self.left == 0:
             return False
         if self.skip:

@@ -110,7 +110,7 @@ class Ledger:
         return record
 
     def shared(self, record: Record) -> bool:
-        """Tell whether another record has the same blob."""
+        """Return whether another record has the same blob."""
         return any(other.blob == record.blob for other in self.records if other is not record)
 
     def _is_of(self, record: Record, asked: Asked) -> bool:

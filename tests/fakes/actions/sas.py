@@ -33,7 +33,7 @@ class Issued:
         self._ends[signature] = time.monotonic() + lifetime
 
     def expired(self, signature: str) -> bool:
-        """Tell whether a URL is past its end; what was never issued is for others to refuse."""
+        """Return whether a URL is past its end; what was never issued is for others to refuse."""
         return time.monotonic() >= self._ends.get(signature, math.inf)
 
     def expire_all(self) -> None:

@@ -19,7 +19,7 @@ def described(shelf: Shelf, root: Digest, reference: str = "app:v1") -> dict[str
 
 
 def listed(shelf: Shelf, root: Digest) -> Digest | None:
-    """Give the image that manifest.json names, by its config."""
+    """Return the image that manifest.json names, by its config."""
     text = described(shelf, root).get("manifest.json")
     if text is None:
         return None

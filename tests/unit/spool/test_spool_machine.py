@@ -242,7 +242,7 @@ class SpoolWalk(RuleBasedStateMachine):
 
 
 async def settled(work: Coroutine[Any, Any, object]) -> bool:
-    """Say whether something succeeded."""
+    """Return whether something succeeded."""
     (outcome,) = await asyncio.gather(work, return_exceptions=True)
     return not isinstance(outcome, BaseException)
 
