@@ -51,9 +51,10 @@ class ReservedNames:
                 _log.warning("cannot note that %s is no longer reserved: %s", name, error.strerror)
 
     async def _known(self) -> set[str]:
-        if self._names is None:
-            self._names = await run_in_thread(self._read, self._owner)
-        return self._names
+        async with self._turn:
+            if self._names is None:
+                self._names = await run_in_thread(self._read, self._owner)
+            return self._names
 
     def _read(self, owner: str) -> set[str]:
         try:

@@ -1,5 +1,6 @@
 """The names that a job may have taken, on disk."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ async def test_a_relay_that_is_started_again_knows_the_names_of_its_job(path: Pa
     again = reserved(path)
     assert await again.has("x")
     assert not await again.has("y")
+
+
+async def test_names_that_are_taken_side_by_side_are_all_known(path: Path) -> None:
+    first, taken = reserved(path), [f"n{number}" for number in range(8)]
+    await asyncio.gather(*(first.add(name) for name in taken))
+
+    for names in (first, reserved(path)):
+        assert [name for name in taken if not await names.has(name)] == []
 
 
 async def test_another_job_knows_none_and_no_id_is_on_disk(path: Path) -> None:
