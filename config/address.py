@@ -11,6 +11,8 @@ ENVIRONMENT: Mapping[str, str] = os.environ  # noqa: TID251 - the one place wher
 PORT = 5000  # what every example in the field uses for a registry on localhost
 HOSTS = ("127.0.0.1", "::1")  # loopback of both families: `localhost` means either, depending on the client
 _LAST_PORT = 65535  # of TCP
+_HUB = "docker.io"
+_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 _INJECTED = re.compile(r"RELAY_(\w+_)?(SERVICE|PORT)_\w+")
 _PLACE = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*)(:[0-9]{1,5})?")
@@ -107,11 +109,12 @@ def parse_upstreams(text: str) -> tuple[str, ...]:
     """Return registries separated by commas: hosts, or `host=address` where another host answers. Raise ValueError."""
     given: dict[str, str] = {}
     for word in filter(None, (part.strip() for part in text.lower().split(","))):
-        host, equals, address = word.partition("=")
+        named, equals, address = word.partition("=")
+        host = _of_hub(named)
         is_named = host == "localhost" or not {".", ":"}.isdisjoint(host)  # else names of images have it as a folder
         if not (is_named and _PLACE.fullmatch(host)) or (equals and not _PLACE.fullmatch(address)):
             raise ValueError(f"{word[:60]!r} is not a registry; write for example docker.io,ghcr.io")
-        given[host] = word
+        given[host] = f"{host}{equals}{address}"
     return tuple(given.values())
 
 
@@ -123,8 +126,13 @@ def parse_logins(text: str) -> dict[str, tuple[str, str]]:
         user, colon, password = login.partition(":")
         if not (_PLACE.fullmatch(host.lower()) and user and colon and password):
             raise ValueError("should be HOST=USER:PASSWORD, one on a line")
-        logins[host.lower()] = user, password
+        logins[_of_hub(host.lower())] = user, password
     return logins
+
+
+def _of_hub(host: str) -> str:
+    """Return the host of a registry by the name that images have: Docker Hub's has others too."""
+    return _HUB if host in _HUB_ALIASES else host
 
 
 def reachable(hosts: tuple[str, ...]) -> str:

@@ -64,7 +64,8 @@ def read(environment: Mapping[str, str] = address.ENVIRONMENT) -> Job:
 def _triggering_run(event: str) -> str:
     """Return the run that the event of this job, a file, is about; nothing where it is about none."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return str(int(json.loads(Path(event).read_bytes())["workflow_run"]["id"])) if event else ""
+        number = int(json.loads(Path(event).read_bytes())["workflow_run"]["id"]) if event else 0
+        return str(number) if 0 < number < 10**20 else ""
     return ""
 
 

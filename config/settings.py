@@ -15,7 +15,7 @@ from config.commands import EMPTY, parse_time
 
 PREFIX = "RELAY_"
 TRIGGERING = "triggering"  # the run that triggered this one (`on: workflow_run`)
-_RUN = re.compile(rf"[0-9]{{1,20}}|{TRIGGERING}|[^\s@,/]+\.ya?ml@[^\s,]+", re.ASCII)
+_RUN = re.compile(rf"[0-9]{{1,20}}|{TRIGGERING}|[^\s@,/]+\.ya?ml@[^\s,]{{1,255}}", re.ASCII)
 _LEAST_BUDGET = 8 * 1024 * 1024  # bytes; two pieces of 2 MiB, which every transfer must be able to hold, counted twice
 
 

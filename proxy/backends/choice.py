@@ -60,7 +60,10 @@ def sources_of(settings: Settings, job: Job) -> Sources | None:
     if api is None:
         raise StoreUnusable("RELAY_FROM needs GITHUB_API_URL to be the address of GitHub's REST API")
     texts = tuple(job.triggering_run if text == TRIGGERING else text for text in settings.from_)
-    return Sources.parse(api, job.repository, job.github_token, texts)
+    try:
+        return Sources.parse(api, job.repository, job.github_token, texts)
+    except ValueError as error:
+        raise StoreUnusable(f"RELAY_FROM: {error}") from None
 
 
 def _api(job: Job) -> URL | None:

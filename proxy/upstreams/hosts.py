@@ -76,10 +76,9 @@ class Upstreams:
         self._upstreams: dict[str, Upstream] = {}
         for text in hosts:
             host, _, address = text.partition("=")
-            host = _known(host)
             place = address or (_HUB_ADDRESS if host == HUB else host)
             scheme = "http" if is_loopback(place) else "https"  # as Docker does
-            login = next((Login(*each) for key, each in (logins or {}).items() if _known(key) == host), None)
+            login = Login(*logins[host]) if logins and host in logins else None
             self._upstreams[host] = Upstream(host, URL(f"{scheme}://{place}"), login)
 
     def __bool__(self) -> bool:

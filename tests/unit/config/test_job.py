@@ -86,6 +86,9 @@ def test_tokens_are_shown_nowhere() -> None:
     [
         ('{"workflow_run": {"id": 12345678901}}', "12345678901"),
         ('{"workflow_run": null}', ""),
+        ('{"workflow_run": {"id": -5}}', ""),
+        ('{"workflow_run": {"id": 0}}', ""),
+        (f'{{"workflow_run": {{"id": {10**20}}}}}', ""),
         ("{}", ""),
         ("no JSON", ""),
         (None, ""),

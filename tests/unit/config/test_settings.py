@@ -86,6 +86,15 @@ def test_logins_are_shown_nowhere_and_read_by_host() -> None:
     assert "hunter2" not in f"{settings!r} {settings} {settings.describe()} {settings.model_dump_json()}"
 
 
+@pytest.mark.parametrize("upstream", ["docker.io", "index.docker.io", "Registry-1.docker.io"])
+@pytest.mark.parametrize("login", ["docker.io", "Index.docker.io", "registry-1.docker.io"])
+def test_docker_hub_is_one_registry_under_each_of_its_names(upstream: str, login: str) -> None:
+    settings = Settings.model_validate({"upstreams": f"{upstream}=mirror:5000", "upstream_auth": f"{login}=me:secret"})
+
+    assert settings.upstreams == ("docker.io=mirror:5000",)
+    assert settings.logins == {"docker.io": ("me", "secret")}
+
+
 def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Path) -> None:
     given = {"port": 0, "memory_budget": "1.5GiB", "settle_seconds": "0.5", "data": tmp_path, "host": "localhost"}
     given |= {"trusted_hosts": "Gitea:3000,10.0.0.5", "upstreams": "docker.io, GHCR.io=mirror:5000"}
@@ -148,6 +157,7 @@ def test_settings_describe_themselves_as_a_person_would_write_them(tmp_path: Pat
         ("run_id", "12345678901"),
         ("from", "build.yml@main, 12345678901\ntriggering"),
         ("from", "nightly.yaml@release/1.x"),
+        ("from", f"ci.yml@{'b' * 255}"),
         ("trust_forks", "yes"),
         ("access", "READ"),
         ("compression_level", "19"),
@@ -184,6 +194,7 @@ def test_what_makes_sense_is_accepted(field: str, value: object) -> None:
         ("from", "main", "'main' is not a run; write its number, workflow.yml@branch, or triggering"),
         ("from", "build@main", "'build@main' is not a run"),
         ("from", ",", "'' is not a run"),
+        ("from", f"ci.yml@{'b' * 256}", "is not a run"),
         ("from", "7,\u0661", "is not a run"),
         ("trust_forks", "perhaps", "a valid boolean"),
         ("memory_budget", "8191KiB", "should be at least 8MiB"),

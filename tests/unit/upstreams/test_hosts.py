@@ -55,7 +55,7 @@ def test_only_a_registry_of_this_machine_is_asked_without_tls(host: str, origin:
 
 
 def test_a_login_is_of_its_registry_alone_and_shown_nowhere() -> None:
-    upstreams = Upstreams(("docker.io", "ghcr.io"), {"index.docker.io": ("user", "secret")})
+    upstreams = Upstreams(("docker.io", "ghcr.io"), {"docker.io": ("user", "secret")})
     hub, github = upstreams.named("app", "docker.io"), upstreams.named("app", "ghcr.io")
 
     assert hub
