@@ -64,7 +64,7 @@ class Deletion:
             return Unsupported(f"{reference} is part of {label(parent.name, parent.reference)}; delete that")
         if root and (other := await self.lookup.catalog.resolve(name, reference)):
             return ManifestUnknown(f"{told} is {other.index.root}, which was not deleted")
-        if await self.lookup.external.resolve(name, reference):
+        if self.lookup.external.has(name, reference):
             return Unsupported(f"{told} was stored by another program; image-relay deletes what it has stored")
         return await self.lookup.missing(name, reference)
 

@@ -86,6 +86,10 @@ class ExternalArtifacts:
             key = (name, reference, meant.artifact.id)  # what is told of a wrong tag is for those who asked for it
             return await self.flights.run(key, partial(self._read, name, meant))
 
+    def has(self, name: Name, reference: Tag | Digest) -> bool:
+        """Return whether an artifact may be meant; none is read."""
+        return self._meant(name, reference) is not None
+
     def referring(self, name: Name, subject: Digest) -> list[Digest]:
         """Return the manifests, in artifacts that were read, that have another one as their subject."""
         meant = self._meant(name, subject)

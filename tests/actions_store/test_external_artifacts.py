@@ -473,3 +473,14 @@ async def test_other_tags_than_latest_need_the_folder(emulate: Emulate, relays: 
 
     assert "myimage:v1 is not in this run" in await refusal(relay, "myimage", "v1")
     assert "team/myimage:latest is not in this run" in await refusal(relay, "team/myimage")
+
+
+async def test_a_deletion_that_is_refused_reads_nothing(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    await stored(actions, "myimage", zipped({"myimage.tar": SAVED}))
+    relay = await relays.start(actions, actions.job("test"))
+    actions.traffic.reset()
+
+    assert (await relay.ask("DELETE", "/relay/images/myimage")).error == (405, "UNSUPPORTED")
+    assert (await relay.ask("DELETE", "/v2/myimage/manifests/latest")).error == (405, "UNSUPPORTED")
+    assert actions.traffic.blob_requests == 0
