@@ -149,9 +149,13 @@ def _health(arguments: Sequence[str]) -> None:
         _fail(f"the relay at {where} has not answered for {_TIMEOUT:g} seconds; its log says why")
     except (OSError, HTTPException) as error:
         _fail(unreached(place, unknown=isinstance(error, gaierror)))
-    if answer.status != 200:  # noqa: PLR2004 - HTTP's "OK"
+    try:
+        uptime = json.loads(body)["uptime"] if answer.status == 200 else None  # noqa: PLR2004 - HTTP's "OK"
+    except (ValueError, LookupError, TypeError):
+        uptime = None
+    if not isinstance(uptime, int | float):
         _fail(f"what answers at {where} is no image-relay, or of another version ({answer.status})")
-    if chosen.slow_probe and json.loads(body).get("uptime", 0) >= _SETTLED:  # an engine asks often during the start
+    if chosen.slow_probe and uptime >= _SETTLED:  # an engine asks often during the start
         sleep(chosen.slow_probe)
 
 

@@ -405,6 +405,19 @@ async def test_another_service_at_the_port_is_not_healthy(capsys: pytest.Capture
     )
 
 
+@pytest.mark.parametrize("body", ["hello", "[]", "{}", '{"uptime": "long"}', "null"])
+async def test_another_service_that_answers_all_is_not_healthy(body: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=body)
+
+    app = web.Application()
+    app.router.add_get("/relay/health", answer)
+    async with listen(app, bind_all(["127.0.0.1"], 0)) as port:
+        assert await command("health", "--slow-probe", "0.1", "--port", str(port)) == 1
+
+    assert "is no image-relay, or of another version (200)" in capsys.readouterr().err
+
+
 async def test_a_health_check_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     async with listen(relay([]), bind_all(["127.0.0.1"], 0)) as port:
         monkeypatch.setenv("RELAY_PORT", str(port))
