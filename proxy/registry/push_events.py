@@ -32,6 +32,7 @@ class ReceivedBlobs:
     def add(self, name: Name, digest: Digest, size: int, began: float) -> None:
         """Note a blob that has arrived; `began` is the time of the monotonic clock."""
         self._received[name, digest] = size, began
+        self._received.move_to_end((name, digest))
         while len(self._received) > self._most:
             self._received.popitem(last=False)
 

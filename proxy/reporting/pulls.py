@@ -60,6 +60,7 @@ class PullTracker:
         """Note the digest that a client was told for a tag: it requests that digest next."""
         if isinstance(reference, Tag):
             self._resolved[name, digest] = reference
+            self._resolved.move_to_end((name, digest))
             if len(self._resolved) > self.most_tags:
                 self._resolved.popitem(last=False)
 

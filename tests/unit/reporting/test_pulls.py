@@ -88,6 +88,14 @@ def test_blobs_that_nobody_names_are_not_remembered_for_ever() -> None:
     assert received.claim(APP, digests)[0] == 2
 
 
+def test_a_blob_that_was_sent_again_is_not_forgotten_first() -> None:
+    received, digests = ReceivedBlobs(most=2), [Digest.of(bytes([each])) for each in range(3)]
+    for digest in (digests[0], digests[1], digests[0], digests[2]):
+        received.add(APP, digest, 1, 0.0)
+
+    assert received.size(APP, [digests[0]]) == 1
+
+
 # Pulls
 
 
@@ -213,6 +221,16 @@ def test_a_crowd_of_pulls_and_tags_is_bounded() -> None:
 
     assert len(watched.pulls._open) == len(watched.pulls._resolved) == 3
     assert [each.reference for each in watched.ended()] == [f"app:t{number}" for number in range(10)]
+
+
+def test_a_tag_that_was_asked_for_again_is_not_forgotten_first() -> None:
+    watched, manifests = Watched(most_tags=2), [image(bytes([number])) for number in range(3)]
+    for number in (0, 1, 0, 2):
+        watched.pulls.resolve(APP, Tag.parse(f"t{number}"), manifests[number].digest)
+
+    first = manifests[0]
+    watched.pulls.manifest(APP, first.digest, first.digest, first.content)
+    assert [each.reference for each in watched.ended()] == ["app:t0"]
 
 
 def test_pulls_of_manifests_that_name_much_are_bounded_too() -> None:
