@@ -63,6 +63,9 @@ class ManifestTooLarge(ManifestInvalid):
 
     status = 413
 
+    def __init__(self) -> None:
+        super().__init__("a manifest may have 4 MiB, this one has more")
+
 
 class ManifestUnknown(RegistryError):
     """No manifest has this tag or digest in this repository."""

@@ -136,7 +136,7 @@ class Manifest:
 def parse(content: bytes, content_type: str) -> Manifest:
     """Parse a pushed manifest; raise ManifestInvalid if it does not follow the specification."""
     if len(content) > LIMIT:
-        raise ManifestTooLarge(f"a manifest may have {LIMIT} bytes, this one has more")
+        raise ManifestTooLarge
     document = _document(content)
     media_type = content_type.partition(";")[0].strip() or document.media_type
     if not media_type or not re.fullmatch(MEDIA_TYPE, media_type):

@@ -476,7 +476,7 @@ async def test_other_expectations_fail(relay: Relay) -> None:
         ("PATCH", "{upload}", {"Content-Range": "5-9"}, (416, "RANGE_INVALID")),
         ("PATCH", "/v2/app/blobs/uploads/0", {}, (404, "BLOB_UPLOAD_UNKNOWN")),
         ("PUT", "{upload}?digest=x", {}, (400, "DIGEST_INVALID")),
-        ("PUT", "/v2/app/manifests/v1", {}, (413, "SIZE_INVALID")),
+        ("PUT", "/v2/app/manifests/v1", {}, (413, "MANIFEST_INVALID")),
         ("PUT", "/v2/app/manifests/.x", {}, (400, "TAG_INVALID")),
         ("POST", "/v2/APP/blobs/uploads/", {}, (400, "NAME_INVALID")),
         ("POST", "/v2/", {}, (405, "UNSUPPORTED")),
@@ -564,7 +564,7 @@ async def test_a_manifest_over_4_mib_is_too_large(relay: Relay, size: int) -> No
     empty = having(annotations={"a": ""})
     content = having(annotations={"a": "x" * (size - len(empty))})
 
-    assert (await relay.put("v1", content)).error == (413, "SIZE_INVALID")
+    assert (await relay.put("v1", content)).error == (413, "MANIFEST_INVALID")
 
 
 @pytest.mark.parametrize(
