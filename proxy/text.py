@@ -72,9 +72,9 @@ def format_rate(count: float, seconds: float) -> str:
 
 def format_duration(seconds: float) -> str:
     """Return how long something took: `0.52 s`, `12.3 s`, `2 min 5 s`."""
-    if seconds < 10:  # noqa: PLR2004 - from here on hundredths say nothing
+    if round(seconds, 2) < 10:  # noqa: PLR2004 - from here on hundredths say nothing
         return f"{seconds:.2f} s"
-    if seconds < 60:  # noqa: PLR2004 - a minute
+    if round(seconds, 1) < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"

@@ -210,7 +210,7 @@ class Ahead(Protocol):
 
 @runtime_checkable
 class Indexed(Protocol):
-    """A body that says where in it which blobs are."""
+    """A body that says where in it which blobs are; none of its parts is of two pieces."""
 
     @property
     def index(self) -> Index:

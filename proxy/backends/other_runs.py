@@ -44,7 +44,7 @@ class OtherRuns:
         if sources is None:
             self._sources, self.runs = None, ()
             return
-        api = GitHubApi(self._storage.http, sources.token, events=self._storage.events)
+        api = GitHubApi(self._storage.http, sources.token, self._storage.timeouts, self._storage.events)
         self._sources, self.runs = sources, tuple(self._open(api, run) for run in sources.runs)
         _log.info("what this run does not have is read from: %s", ", ".join(map(str, sources.runs)))
 

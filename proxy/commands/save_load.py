@@ -85,7 +85,7 @@ async def write(place: Place, references: Sequence[str], file: str, platform: st
 
     What is in the file already is lost only if that is wanted (`replace`).
     """
-    ending = Path(file).suffix
+    ending = Path(file).suffix.lower()
     if ending in _NOT_WRITTEN:
         raise CommandFailed(f"cannot write {ending}; use .tar.zst, .tar.gz, or .tar for no compression")
     if not replace and await isfile(file) and (await stat(file)).st_size:

@@ -10,6 +10,7 @@ from proxy.errors import Denied, RegistryError
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, escape, unescape
 from proxy.runtime.files import exhaustion, trouble
+from proxy.text import format_size
 
 
 @contextmanager
@@ -68,6 +69,6 @@ def check_room(root: Path, least: int) -> None:
     free = shutil.disk_usage(root).free
     if free < least:
         raise Denied(
-            f"only {free / 2**20:.0f} MiB are free in {root}; 1 GiB has to stay free: free some space and push again, "
-            "or use another disk (RELAY_DATA)"
+            f"only {format_size(free)} are free in {root}, and {format_size(least)} are needed: free some space and "
+            "push again, or use another disk (RELAY_DATA)"
         )

@@ -219,7 +219,7 @@ def test_which_of_the_two_commands_takes_a_file_is_said(
     said = failed(capsys, relay, "save", "app:v1", "--file", str(file))
     assert said == f"there is no {file}; save --file sends a tarball, and load --file writes one"
 
-    said = failed(capsys, relay, "load", "app:v1", "--file", f"{file}.xz")
+    said = failed(capsys, relay, "load", "app:v1", "--file", f"{file}.XZ")
     assert said == "cannot write .xz; use .tar.zst, .tar.gz, or .tar for no compression"
     assert list(tmp_path.glob("out*")) == []
 

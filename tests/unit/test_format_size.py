@@ -41,7 +41,15 @@ def test_a_rate_is_of_one_second() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "written"),
-    [(0.0, "0.00 s"), (0.523, "0.52 s"), (12.34, "12.3 s"), (60, "1 min 0 s"), (125.4, "2 min 5 s")],
+    [
+        (0.0, "0.00 s"),
+        (0.523, "0.52 s"),
+        (12.34, "12.3 s"),
+        (9.996, "10.0 s"),
+        (59.96, "1 min 0 s"),
+        (60, "1 min 0 s"),
+        (125.4, "2 min 5 s"),
+    ],
 )
 def test_a_duration_has_as_many_digits_as_say_something(seconds: float, written: str) -> None:
     assert format_duration(seconds) == written

@@ -250,7 +250,7 @@ async def test_a_disk_with_less_than_1_gib_takes_no_new_session(tiny_disk: Path)
     spool = spool_in(tiny_disk)
     await spool.open()
 
-    with pytest.raises(Denied, match=r"only \d MiB are free in .*; 1 GiB has to stay free: free some"):
+    with pytest.raises(Denied, match=r"only \d\.0 MiB are free in .*, and 1\.0 GiB are needed: free some"):
         await spool.sessions.start(APP)
 
     assert files(tiny_disk) == []
