@@ -78,7 +78,9 @@ class Metrics:
         self._moved = counter("call_bytes", "Bytes of bodies of those requests", ["service", "direction"])
         self._retries = counter("retries", "Requests that were retried", ["service"])
         self._fetches = counter(
-            "far_blobs", "Requests for blobs of remote artifacts and of upstreams, by where the blobs were", ["result"]
+            "remote_blobs",
+            "Requests for blobs of remote artifacts and of upstreams, by where the blobs were",
+            ["result"],
         )
 
     def handle(self, event: Event) -> None:

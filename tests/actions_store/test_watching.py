@@ -72,8 +72,8 @@ async def test_calls_are_counted_by_what_they_are_and_how_they_ended(emulate: Em
     assert read[calls("artifacts", "GetSignedArtifactURL")] == 1
     assert read[calls("storage", "GetRange")] >= 2
     assert len(LAYER) < read["call_bytes_total", labels(service="storage", direction="received")] < 1.2 * len(LAYER)
-    assert read["far_blobs_total", labels(result="miss")] == 2
-    assert read["far_blobs_total", labels(result="hit")] >= 1
+    assert read["remote_blobs_total", labels(result="miss")] == 2
+    assert read["remote_blobs_total", labels(result="hit")] >= 1
     assert len(LAYER) < read["spool_bytes", labels()] < 1.1 * len(LAYER)
 
 
