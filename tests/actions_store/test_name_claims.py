@@ -108,8 +108,7 @@ async def test_what_was_finished_without_an_answer_is_withdrawn_too(emulate: Emu
     answers = await asyncio.gather(a.put("v1", first.content), b.put("v1", second.content))
 
     assert sorted(each.status for each in answers) == [201, 403]
-    await asyncio.sleep(0.3)
-    assert len({record.job for record in actions.ledger.finished()}) == 1
+    await eventually(lambda: len({record.job for record in actions.ledger.finished()}) == 1)
 
 
 async def test_what_cannot_be_withdrawn_is_told_and_answers_for_nothing(

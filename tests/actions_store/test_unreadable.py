@@ -15,7 +15,7 @@ import pytest
 from proxy.archive.container import OVERHEAD
 from proxy.archive.index import TAIL
 from proxy.oci.manifest import OCI_INDEX
-from proxy.runtime.limits import Policy, Rereading, Timeouts
+from proxy.runtime.limits import Limits, Policy, Rereading, Timeouts
 from tests.actions_store import foreign_images
 from tests.actions_store.relays import QUICK, Relays, pulled
 from tests.api.relay import MIB, Relay
@@ -337,9 +337,8 @@ async def test_a_run_that_has_artifacts_is_never_taken_for_an_empty_one(
     emulate: Emulate, relays: Relays, flavour: Flavour
 ) -> None:
     actions = emulate(flavour=flavour)
-    relay = await relays.start(actions, tempo=TEMPO)
+    relay = await relays.start(actions, tempo=TEMPO, limits=Limits(listing_fresh=0.0))
     pushed = await relay.push_image("v1", layers=[b"layer"])
-    await asyncio.sleep(2.1)  # the life of a listing
     actions.plan.play(kinds.LIST, Reset(), times=None)
 
     answer = await relay.get("v1")

@@ -158,7 +158,11 @@ def test_wait_ends_when_the_image_comes(
     image = several_layers(tmp_path / "image")
     waiting = threading.Thread(target=call, args=(relay, "wait", "app:v1", "--timeout", "60"))
     waiting.start()
-    time.sleep(0.5)
+    end, said = time.monotonic() + 30, ""
+    while "waiting for app:v1: app:v1 is not here" not in said:
+        assert time.monotonic() < end, said
+        time.sleep(0.05)
+        said += capsys.readouterr().err
 
     COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
     waiting.join()
