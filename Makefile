@@ -16,21 +16,21 @@ $(BIN)/.ready: pyproject.toml
 	$(BIN)/pip install --quiet --editable . --group dev
 	touch $@
 
-run: $(BIN)/.ready ## the relay with the directory store on localhost:5000, or at RELAY_PORT
-	$(if $(PORT),RELAY_PORT=$(PORT)) $(BIN)/image-relay serve
+run: $(BIN)/.ready # the relay with the directory store on localhost:5000, or at RELAY_PORT
+	$(BIN)/image-relay serve
 
 actions-tools: # first, because it needs what only the user can install
 	tools/install-actions-emulator
 
-actions-emulator: actions-tools $(BIN)/.ready ## GitHub's artifact service on this machine; prints the environment of a relay
+actions-emulator: actions-tools $(BIN)/.ready # GitHub's artifact service on this machine; prints the environment of a relay
 	$(BIN)/python -m tests.fakes.actions --port $(ACTIONS_PORT) --data $(ACTIONS_DATA)
 
 # The pages of docs/ are read in any locale.
 test: export PYTHONUTF8 = 1
-test: $(BIN)/.ready ## all tests that this machine can run; with REQUIRE_TOOLS=1 all of them, and coverage
+test: $(BIN)/.ready # all tests that this machine can run; with REQUIRE_TOOLS=1 all of them, and coverage
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(if $(filter 1,$(REQUIRE_TOOLS)),--cov=proxy --cov=config)
 
-check: $(BIN)/.ready ## format, lint, types, import contracts, size of functions and files
+check: $(BIN)/.ready # format, lint, types, import contracts, size of functions and files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -41,11 +41,11 @@ format: $(BIN)/.ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(BIN)/.ready ## push, pull and seal beside Debian's docker-registry
+bench: $(BIN)/.ready # push, pull and seal beside Debian's docker-registry
 	$(BIN)/python -m benchmarks.registries
 	@echo "make bench-handover measures the whole hand-over, as root; it takes hours"
 
-bench-handover: $(BIN)/.ready ## every way from one job to the next, on every engine that it knows; writes docs/benchmarks.md
+bench-handover: $(BIN)/.ready # every way from one job to the next, on every engine that it knows; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.handover
 
 clean:
