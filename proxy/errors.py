@@ -1,6 +1,6 @@
 """Every failure a client may hear of, named after the codes of the specification (OCI distribution 1.1, "Error Codes").
 
-The front turns each into one JSON answer; no module below it knows about HTTP beyond the status that belongs to a code.
+`api` turns each into one JSON answer; no module below it knows about HTTP beyond the status that belongs to a code.
 """
 
 from typing import ClassVar

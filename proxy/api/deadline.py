@@ -18,7 +18,7 @@ _TICKET = "waiting"
 
 @web.middleware
 async def tell_at_once(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a GET be told at once what has just failed, for itself and for others."""
+    """Refuse a GET at once where the same thing has just failed, for itself or for others."""
     READING.set(object() if request.method == "GET" else None)
     return await handler(request)
 
@@ -26,9 +26,9 @@ async def tell_at_once(request: web.Request, handler: Handler) -> web.StreamResp
 async def within(request: web.Request, work: Callable[[], Coroutine[Any, Any, T]], *, pulls: bool = False) -> T:
     """Do what has to be done before an answer can begin; StillUnderWay if it takes too long, and it goes on.
 
-    Each request does work of its own, and so knows of all that was answered before it came. Only who was told to come
-    again, under a ticket, joins what he has begun. A HEAD that `pulls` is told at once what has just failed, as
-    a GET is: any other may be the begin of a push.
+    Each request does work of its own, and so knows of all that was answered before it came. Only a client that was
+    redirected with a ticket joins the work that its first request began. A HEAD that `pulls` is refused at once, as a
+    GET is, where the same thing has just failed: any other may be the begin of a push.
     """
     if pulls and request.method == "HEAD":
         READING.set(object())

@@ -1,4 +1,4 @@
-"""What a request names, read once and checked: nothing below the front sees raw text."""
+"""What a request names, read once and checked: nothing below `api` sees raw text."""
 
 import asyncio
 import re

@@ -235,7 +235,7 @@ class ArtifactStore(Protocol):
     """Does a new artifact take the place of one of the same name? Otherwise both stay."""
 
     is_remote: bool
-    """Does it take requests to other machines to list and to read it?"""
+    """Whether it takes requests to other machines to list and to read it."""
 
     @property
     def rereading(self) -> Rereading:
@@ -250,7 +250,7 @@ class ArtifactStore(Protocol):
         """Why nothing can be deleted now; empty where it can."""
 
     def may_replace(self, artifact: Artifact) -> bool:
-        """May this relay put something else under the reference of an artifact that somebody stored?"""
+        """Return whether this relay may put something else under the reference of an artifact that somebody stored."""
 
     def now(self) -> datetime:
         """Return the time by the clock of the store, as far as that is known."""

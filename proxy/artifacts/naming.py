@@ -50,11 +50,11 @@ class Naming:
         return _decode(self, artifact)
 
     def may_be_shortened(self, artifact: str) -> bool:
-        """Is the reference of this artifact in its index only?"""
+        """Return whether the reference of this artifact is in its index only."""
         return any(map(self._is_shortened, meanings(artifact)))
 
     def may_be_of(self, name: Name, artifact: str) -> bool:
-        """Can an artifact, as far as its name tells, be of this repository?"""
+        """Return whether an artifact can be of this repository, as far as its name tells."""
         start = (self.prefix + escape(name.text) + "@")[: _LIMIT - _HASH - 1]
         known = (self.decode(plain) for plain in meanings(artifact))
         return any(each and each[0] == name for each in known) or (

@@ -70,7 +70,7 @@ class Backend(Protocol):
     """Who can pull from here, as the label of a command."""
 
     has_artifact_ids: bool
-    """Do people know the artifacts by the ids of the store?"""
+    """Whether people know the artifacts by the ids of the store."""
 
     catalog: Catalog
 

@@ -45,7 +45,7 @@ class Copying:
 
     @property
     def possible(self) -> bool:
-        """Is this a storage that may be asked to copy?"""
+        """Return whether this is a storage that may be asked to copy."""
         return not appends(self._url)
 
     async def copied(self, put: URL, stretch: Stretch) -> bool:

@@ -145,7 +145,7 @@ class RemoteFile:
 
     @property
     def entire(self) -> bool:
-        """Was all of it fetched, since its server gives no ranges?"""
+        """Return whether all of it was fetched, since its server gives no ranges."""
         return self._whole is not None
 
     async def signed(self, refused: URL | None = None) -> URL:

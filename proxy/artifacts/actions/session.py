@@ -64,7 +64,7 @@ class Session:
 
     @property
     def is_read_only(self) -> bool:
-        """Was it handed over for reading only?"""
+        """Return whether it was handed over for reading only."""
         return self.access == "read"
 
     def is_of_the_run_of(self, other: "Session | None") -> bool:
@@ -72,7 +72,7 @@ class Session:
         return other is not None and (self.run, self.origin) == (other.run, other.origin)
 
     def has_expired(self, now: datetime) -> bool:
-        """Will the service refuse the token?"""
+        """Return whether the service will refuse the token."""
         return self.expires is not None and self.expires <= now
 
     def describe_end(self) -> str:

@@ -62,7 +62,7 @@ class TrustedHosts:
 
 
 def _is_plain(url: URL) -> bool:
-    """Is this a URL with a host, over HTTP, and without credentials?"""
+    """Return whether this is a URL with a host, over HTTP, and without credentials."""
     return url.scheme in {"http", "https"} and bool(url.raw_host) and url.raw_user is None and url.raw_password is None
 
 

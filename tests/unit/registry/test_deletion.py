@@ -22,7 +22,7 @@ async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
 
 
 async def gone(desk: Desk, digest: Digest, name: Name = APP) -> bool:
-    """Is it gone, now and after a restart?"""
+    """Return whether it is gone, now and after a restart."""
     for each in (desk, await desk.reopened()):
         try:
             await each.lookup.manifest(name, digest)
