@@ -50,7 +50,10 @@ class Storing:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An archive is an artifact now. Of its `size`, `reused` bytes were in other archives before, `new` ones not."""
+    """An archive is an artifact now. Of its `size`, `reused` bytes were in other archives before, `new` ones not.
+
+    It lacks `missing` manifests that its index names.
+    """
 
     reference: str
     digest: str
@@ -59,6 +62,7 @@ class Stored:
     new: int
     reused: int
     seconds: float
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

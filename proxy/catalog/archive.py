@@ -62,6 +62,10 @@ class Archive:
         age = (now - self.artifact.created).total_seconds()
         return min(most, max(0.0, most - age)) if self.index.interim else 0.0
 
+    def awaits_index(self, newest: "Archive", now: datetime, most: float) -> bool:
+        """Return whether it may be a step of a push whose index, which needs it, is still to come."""
+        return self.interim(now, most) > 0 and not newest.continues(self)
+
     def continues(self, before: "Archive") -> bool:
         """Return whether an older archive of the same tag was a step of the push of this one, which has all of it."""
         same = (before.name, before.reference) == (self.name, self.reference)

@@ -54,7 +54,7 @@ class Catalog:
         self._opener = Opener(store, naming, limit, self._is_there, folder)
         self._reader = Reader(self._listing, self._opener, naming)
         self._search = Search(self._listing, self._opener, self._reader, naming, is_remote=store.is_remote)
-        self.lingering = ReplacedArchives(limits.replaced_kept, limits.replaced_most)
+        self.lingering = ReplacedArchives(limits.replaced_kept, limits.replaced_most, limits.unclaimed_kept)
 
     @property
     def closed(self) -> str:
@@ -255,7 +255,7 @@ class Catalog:
         artifact = await self._store.put(encoded, body, claim)  # meanwhile a listing may drop what this replaces
         archive = Archive(artifact, await self._store.open(artifact), body.index, name, reference)
         if self._store.overwrites:
-            self.lingering.add(replaced)
+            self.lingering.add(replaced, archive)
             for each in before:
                 self._opener.forget(each.id)
                 self._listing.forget(each)

@@ -12,28 +12,39 @@ from proxy.oci.names import Name, Tag
 
 @dataclass(slots=True)
 class _Held:
-    """An archive, when it was replaced or somebody last asked for it (monotonic seconds), and whether somebody did."""
+    """An archive, when it was replaced or somebody last asked for it (monotonic seconds), and whether somebody did.
+
+    An index that is still being pushed may need what `is_step`.
+    """
 
     archive: Archive
     used: float
     asked: bool = False
+    is_step: bool = False
 
 
 class ReplacedArchives:
-    """Holds each archive until nobody has asked for it for `kept` seconds, and `most` of them: each is an open file."""
+    """Holds each archive until nobody has asked for it for `kept` seconds, and `most` of them: each is an open file.
 
-    def __init__(self, kept: float, most: int) -> None:
+    What is a step of a push is held for `steps_kept` seconds, or until the index is stored.
+    """
+
+    def __init__(self, kept: float, most: int, steps_kept: float) -> None:
         self._kept = kept
         self._most = most
+        self._steps_kept = steps_kept
         self._held: list[_Held] = []
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def add(self, archives: Iterable[Archive]) -> None:
+    def add(self, archives: Iterable[Archive], successor: Archive) -> None:
         """Hold archives that were replaced now. If there are too many, those go first that nobody has asked for."""
-        held = self._held + [_Held(each, time.monotonic()) for each in archives]
-        self._held = sorted(held, key=lambda each: (each.asked, each.used))[-self._most :]
+        held = self._held + [_Held(each, time.monotonic(), is_step=bool(each.index.interim)) for each in archives]
+        for each in held:
+            if each.is_step and successor.continues(each.archive):
+                each.used, each.is_step = time.monotonic(), False
+        self._held = sorted(held, key=lambda each: (each.is_step, each.asked, each.used))[-self._most :]
 
     def find(self, digest: Digest, name: Name | None = None) -> Archive | None:
         """Return an archive, of a repository or of any, that has this content."""
@@ -64,8 +75,10 @@ class ReplacedArchives:
 
     def _drop_unused(self) -> None:
         """Forget what nobody has asked for lately."""
-        since = time.monotonic() - self._kept
-        self._held = [each for each in self._held if each.used >= since]
+        now = time.monotonic()
+        self._held = [
+            each for each in self._held if now - each.used <= (self._steps_kept if each.is_step else self._kept)
+        ]
 
     def clear(self) -> None:
         """Forget all."""

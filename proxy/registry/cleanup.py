@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from proxy.artifacts.base import Artifact, StoreExpired, UnreadableArtifact
 from proxy.artifacts.ranking import ranked
@@ -51,11 +52,13 @@ class Cleanup:
         for archive in opened:
             if isinstance(archive, Archive):
                 same[archive.name, archive.reference][archive.artifact.id] = archive
+        most = self.push.limits.unclaimed_kept
         older, tagged, untagged = list[Archive](), list[Archive](), list[Archive]()
         for (_, reference), versions in same.items():
             newest, *replaced = [versions[each.id] for each in ranked(each.artifact for each in versions.values())]
             (tagged if isinstance(reference, Tag) else untagged).append(newest)
-            older += reversed(replaced)  # the oldest first: at no moment does another one answer
+            over = [each for each in replaced if not each.awaits_index(newest, datetime.now(UTC), most)]
+            older += reversed(over)  # the oldest first: at no moment does another one answer
         inside = [each for each in untagged if any(_has_all_of(whole, each) for whole in tagged)]
         return await self._removed([each.artifact for each in [*older, *inside]], dry_run=dry_run, by_digest=True)
 

@@ -123,8 +123,13 @@ class PushEvents:
         finally:
             reporting.cancel()
 
-    def stored(self, archive: Archive, known: Collection[Digest], size: int, seconds: float) -> None:
-        """Emit that an archive is an artifact now; `known` is the content that other archives had before."""
+    def stored(
+        self, archive: Archive, known: Collection[Digest], size: int, seconds: float, *, missing: int = 0
+    ) -> None:
+        """Emit that an archive is an artifact now, without the `missing` children of its index.
+
+        `known` is the content that other archives had before.
+        """
         reused = sum(entry.stored for digest, entry in archive.index.blobs.items() if digest in known)
         where = label(archive.name, archive.reference), str(archive.index.root), archive.artifact.name
-        self.bus.emit(Stored(*where, size, size - reused, reused, seconds))
+        self.bus.emit(Stored(*where, size, size - reused, reused, seconds, missing))

@@ -62,9 +62,9 @@ def _(event: Storing) -> str:
 @_words.register
 def _(event: Stored) -> str:
     kept = f", {format_size(event.reused)} of it re-used," if event.reused else ""
-    return (
-        f"stored {event.reference}: {format_size(event.size)}{kept}{_pace(event)} as {event.artifact}{_digest(event)}"
-    )
+    lacking = f", without {counted(event.missing, 'manifest')} that its index names" if event.missing else ""
+    what = f"stored {event.reference}: {format_size(event.size)}{kept}{_pace(event)} as {event.artifact}"
+    return f"{what}{lacking}{_digest(event)}"
 
 
 @_words.register

@@ -106,6 +106,30 @@ async def test_a_pull_of_another_job_waits_for_the_index_and_what_came_before_it
             assert await whole(relay, child.digest) == child.content
 
 
+@pytest.mark.parametrize("who", ["the same job", "another job"])
+@pytest.mark.parametrize("flavour", [Flavour.FORGEJO, Flavour.GITHUB])
+async def test_a_cleanup_in_the_middle_takes_no_child_from_the_index(
+    emulate: Emulate, relays: Relays, flavour: Flavour, who: str
+) -> None:
+    actions = emulate(flavour=flavour)
+    writer, other = await relays.start(actions), await relays.start(actions, actions.job("other"))
+    made = await children(writer)
+    for child in made:
+        await put(writer, child, DOCKER)
+
+    pruned = await (writer if who == "the same job" else other).ask("DELETE", "/relay/images?superseded")
+    await writer.ask("HEAD", "/v2/app/manifests/v1")
+    root = pushed_index(*(each.descriptor() for each in made))
+    await put(writer, root, DOCKER)
+
+    assert pruned.json == {"removed": [], "kept": []}
+    late = await relays.start(actions, actions.job("late"))
+    assert await whole(late, "v1") == root.content
+    removed = (await late.ask("DELETE", "/relay/images?superseded")).json["removed"]
+    assert [each["artifact"] for each in removed] == ["image-app@v1", "image-app@v1~2"]
+    assert await whole(late, "v1") == root.content
+
+
 async def test_what_came_before_the_index_goes_when_readers_had_time_to_finish(
     emulate: Emulate, relays: Relays
 ) -> None:

@@ -587,7 +587,8 @@ async def test_what_a_pending_manifest_needs_is_not_deleted_while_that_cannot_be
     refused = await relay.ask("DELETE", "/v2/app/manifests/v1")
 
     assert refused.error == (403, "DENIED")
-    assert "is still needed by app@sha256:" in refused.message
+    assert f"is still needed by app@{pushed.digest}, which could not be stored (" in refused.message
+    assert refused.message.endswith(f"push that again, or delete it: image-relay delete app@{pushed.digest}")
     relay.mend_store()
     assert (await relay.flush()).status == 200
     assert (await relay.get(pushed.digest)).body == pushed.content
@@ -658,3 +659,23 @@ async def test_what_is_pushed_answers_though_a_numbered_version_of_it_is_newer(r
     newer = await relay.push_image("v1", layers=[b"newer"])
 
     assert (await relay.get("v1")).body == newer.content
+
+
+@pytest.mark.parametrize("limits", [Limits(replaced_kept=0.05, replaced_most=3)])
+async def test_children_that_come_slowly_under_the_tag_of_their_index_are_all_in_it(relay: Relay) -> None:
+    agent = {"User-Agent": "containerd/1.7.24+unknown"}  # of buildx 0.13
+    made = []
+    for number in range(4):
+        config = f'{{"os":"linux","architecture":"{number}"}}'.encode()
+        for content in (config, bytes([number])):
+            await relay.push_blob(content)
+        made.append(pushed_image(config, bytes([number])))
+        headers = {"Content-Type": made[-1].media_type, **agent}
+        assert (await relay.ask("PUT", "/v2/app/manifests/v1", data=made[-1].content, headers=headers)).status == 201
+        await relay.push_image("other", layers=[noise(10, number)])
+        await asyncio.sleep(0.1)  # longer than what is replaced is kept
+    root = pushed_index(*(each.descriptor() for each in made))
+    await relay.push(root, "v1")
+
+    for child in made:
+        assert (await relay.get(child.digest)).body == child.content

@@ -110,6 +110,7 @@ def test_a_log_in_json_has_the_fields_beside_the_words(caplog: pytest.LogCapture
         "reference": "app:v1",
         "digest": DIGEST,
         "artifact": "image-app@v1",
+        "missing": 0,
         "size": 8 * MIB,
         "new": 6 * MIB,
         "reused": 2 * MIB,
