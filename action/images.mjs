@@ -6,28 +6,42 @@ import { Refused, Unanswered } from "./relay.mjs"
 import { Failure, group, log } from "./runner.mjs"
 
 const PAUSES = [2_000, 4_000, 8_000, 15_000] // milliseconds between two looks for an image, at each of which the relay lists its run
+const FOR_EVER = [400, 401, 405] // statuses that no waiting changes
 const TELL = 30_000 // milliseconds between two lines that say what is awaited
 
 /** Wait until every image is there; Failure with the relay's reason when the time is over. */
-export async function wait(relay, references, seconds) {
+export async function wait(relay, references, seconds, pauses = PAUSES) {
   const end = Date.now() + seconds * 1000
   for (const each of references) {
     let told = Date.now()
-    for (let looks = 0; !(await relay.has(each)); looks++) {
+    let [isThere, problem] = await look(relay, each)
+    for (let looks = 0; !isThere; looks++) {
       const left = end - Date.now()
-      if (left <= 0) throw new Failure(await tooLate(relay, each, seconds))
+      if (left <= 0) throw new Failure(await tooLate(relay, each, seconds, problem))
       if (Date.now() - told >= TELL) {
         log(`waiting for ${each.text}`)
         told = Date.now()
       }
-      await new Promise((resolve) => setTimeout(resolve, Math.min(left, PAUSES[Math.min(looks, PAUSES.length - 1)])))
+      await new Promise((resolve) => setTimeout(resolve, Math.min(left, pauses[Math.min(looks, pauses.length - 1)])))
+      ;[isThere, problem] = await look(relay, each)
     }
     log(`${each.text} is there`)
   }
 }
 
-async function tooLate(relay, each, seconds) {
-  return `${each.text} did not appear within ${seconds} s (wait-seconds): ${await relay.reason(each)}`
+/** Return whether an image is there by now, and what kept the relay from saying so, which may be over the next time. */
+async function look(relay, each) {
+  try {
+    return [await relay.has(each), ""]
+  } catch (error) {
+    const isPassing = error instanceof Unanswered || (error instanceof Refused && !FOR_EVER.includes(error.status))
+    if (!isPassing) throw error
+    return [false, error.message]
+  }
+}
+
+async function tooLate(relay, each, seconds, problem) {
+  return `${each.text} did not appear within ${seconds} s (wait-seconds): ${problem || (await relay.reason(each))}`
 }
 
 /** Hand images of the local engine over; returns the relay's word for each: reference, digest, sizes. */
