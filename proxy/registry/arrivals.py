@@ -44,9 +44,10 @@ class _Written:
     is_local = True
     entire = False
 
-    def __init__(self, file: NewFile) -> None:
+    def __init__(self, file: NewFile, reached: Reached) -> None:
         self.size = 0
         self._file = file
+        self._reached = reached
 
     async def read(self, start: int, stop: int, then: Callable[[Bytes], T]) -> T:
         """Read a range."""
@@ -54,7 +55,7 @@ class _Written:
             return await run_in_thread(lambda: then(self._file.read(stop - start, start)))
         except OSError as error:
             if error.errno == errno.EBADF:  # what came is wrong, so that it was closed
-                raise Denied("what came of it is not what was asked for") from None
+                raise self._reached.failure or Denied("what came of it is not what was asked for") from None
             raise
 
 
@@ -66,8 +67,8 @@ class Arrival:
         self.size = size
         self._writer = writer
         self._wrong = wrong
-        self._source = _Written(writer.file)
         self._reached = Reached()  # pieces that readers may have
+        self._source = _Written(writer.file, self._reached)
         self.finished = asyncio.Event()
 
     async def begun(self) -> None:

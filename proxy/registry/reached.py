@@ -8,18 +8,18 @@ from proxy.errors import Denied
 
 
 class Reached:
-    """What has come, in bytes or pieces; whoever waits for more learns what ends the transfer."""
+    """What has come, in bytes or pieces; whoever waits for more learns by which `failure` the transfer ends."""
 
     def __init__(self) -> None:
         self._reached = 0.0
-        self._failure: Exception | None = None
+        self.failure: Exception | None = None
         self._news = asyncio.Event()
 
     async def until(self, wanted: int) -> None:
         """Wait until as much as is wanted has come. Raise what ended the transfer."""
         while self._reached < wanted:
-            if self._failure:
-                raise self._failure
+            if self.failure:
+                raise self.failure
             await self._news.wait()
 
     def advance(self, reached: float) -> None:
@@ -34,6 +34,6 @@ class Reached:
         try:
             yield
         except (Exception, asyncio.CancelledError) as error:
-            self._failure = error if isinstance(error, Exception) else Denied("image-relay is stopping")
+            self.failure = error if isinstance(error, Exception) else Denied("image-relay is stopping")
             self.advance(self._reached)
             raise

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -508,6 +508,19 @@ async def test_wrong_bytes_are_never_served_whole_nor_kept(there: FakeUpstream, 
     assert relay.files("blobs") == []
     assert (await blob(relay, "library/alpine", Digest.of(layer))).body == layer
     assert (await blob(relay, "library/alpine", Digest.of(b"small"))).body == b"small"
+
+
+async def test_of_too_many_bytes_it_is_told_who_sent_them(there: FakeUpstream, relay: Relay) -> None:
+    layer = noise(3 * MIB)
+    there.add_image("library/alpine", "3", layers=(layer,))
+    await pull(relay, "library/alpine", "3")
+    there.plan["blobs"] += [content(layer + b"!")] * 8
+
+    for _ in range(8):
+        with suppress(ClientPayloadError):  # it broke off after the first piece
+            wrong = await blob(relay, "library/alpine", Digest.of(layer))
+            assert wrong.error == (403, "DENIED")
+            assert wrong.message.startswith("docker.io sent more bytes than it should")
 
 
 async def test_the_file_of_wrong_bytes_is_closed_at_once(there: FakeUpstream, relay: Relay) -> None:
