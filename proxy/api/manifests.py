@@ -90,7 +90,10 @@ async def put(request: web.Request) -> web.Response:
     """Take a manifest in, by tag, by digest, or by digest with tags."""
     name, reference = name_of(request), reference_of(request)
     tags = tags_parameter(request)
-    content = await _content(request)
+    try:
+        content = await content_of(request)
+    except web.HTTPRequestEntityTooLarge:
+        raise ManifestTooLarge from None
     digest = Digest.of(content, reference.algorithm if isinstance(reference, Digest) else "sha256")
     if isinstance(reference, Digest) and reference != digest:
         raise DigestInvalid(f"the manifest has {digest}, not {reference}")
@@ -107,13 +110,6 @@ async def put(request: web.Request) -> web.Response:
         return _created(request, digest, manifest, [tag for tag in tags if tag in durable])
     await within(request, partial(request.app[SERVICES].push.put, name, digest, manifest))
     return _created(request, digest, manifest, [])
-
-
-async def _content(request: web.Request) -> bytes:
-    try:
-        return await content_of(request)
-    except web.HTTPRequestEntityTooLarge:
-        raise ManifestTooLarge from None
 
 
 def _created(request: web.Request, digest: Digest, manifest: Manifest, tags: list[Tag]) -> web.Response:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -63,7 +63,7 @@ class Lookup:
             archive = await (self.catalog.find_cached if known or other else self.catalog.find)(name, digest)
         except UnreadableArtifact as error:
             archive, problem = None, error
-        archive = archive or self.catalog.lingering.find(digest, name)
+        archive = archive or (None if known else self.catalog.lingering.find(digest, name))  # which goes before long
         if blob := (archive and archive.blob(digest)) or other:
             cached = None if blob.source.is_local or blob.media_type else await self.spool.find(digest)
             return cached or blob
@@ -86,8 +86,16 @@ class Lookup:
             for archive in await archives():
                 if blob := archive.blob(digest):
                     return blob
-        replaced = self.catalog.lingering.find(digest)  # by the tag from which it was mounted
+        replaced = None if known else self.catalog.lingering.find(digest)  # by the tag from which it was mounted
         return replaced.blob(digest) if replaced else None
+
+    async def keep_lingering(self, name: Name, digests: Iterable[Digest]) -> None:
+        """Copy into the spool what a manifest needs that only replaced archives have, which are closed before long."""
+        for digest in digests:
+            archive = self.catalog.lingering.find(digest, name)
+            if archive and not await self.find(name, digest, known=True) and (blob := archive.blob(digest)):
+                await self.spool.link(name, digest)
+                await self.spool.keep_blob(blob)
 
     async def sent(self, name: Name, digest: Digest) -> Blob | None:
         """Return content that a client need not send, since its repository has it; None if it has to be sent.

@@ -29,6 +29,8 @@ from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
 from proxy.spool.spool import Spool
 
+_NO_SESSION = "this relay was started again since, and has no session of that run: use the action again in a later step"
+
 
 @dataclass(slots=True)
 class Push:
@@ -81,6 +83,7 @@ class Push:
         """
         self._retry_failed(name)
         await self.sealer.check(name, manifest)
+        await self.lookup.keep_lingering(name, [each.digest for each in manifest.blobs])
         async with self.lock(name, digest):  # also where an archive has it: another job may have deleted that
             hold = partial(self._table.hold, name, digest)  # at once: a tag may take it along a moment later
             await self.spool.pending.add(name, digest, manifest, hold)
@@ -156,13 +159,17 @@ class Push:
 
     def pending(self) -> list[Pushed]:
         """Return what was pushed by digest and is in no artifact yet."""
-        return [
-            self._table.record(name, digest, digest) for name, held in self.spool.pending.items() for digest in held
-        ]
+        held = [(name, digest) for name, table in self.spool.pending.items() for digest in table]
+        return [self._table.record(name, digest, digest) for name, digest in held] + self._set_aside()
 
     def pushed(self) -> list[Pushed]:
         """Return what is not durable: pending, being sealed, or failed."""
-        return self._table.records()
+        return self._table.records() + self._set_aside()
+
+    def _set_aside(self) -> list[Pushed]:
+        """Return what an earlier process has accepted, and waits for the session of its run."""
+        left = self.spool.pending.set_aside
+        return [Pushed(name, digest, digest, State.FAILED, _NO_SESSION) for name, digest in left]
 
     # Sealing what was pushed by digest
 
@@ -182,11 +189,11 @@ class Push:
         return since >= self.settle_seconds and not self._table.sealing(name) and not self.spool.sessions.is_fed(name)
 
     async def flush(self) -> list[Pushed]:
-        """Seal everything that is pending; return what could not be stored.
+        """Seal everything that is pending; return what of it could not be stored.
 
         What a tag is taking along right now is stored alone only if that fails.
         """
-        under_way = [each for each in self._table.sealing() if each.takes]
+        under_way, wanted = [each for each in self._table.sealing() if each.takes], self.pending()
         await self._seal_unclaimed()
         for each in under_way:
             async with self.lock(each.name, each.reference):
@@ -194,7 +201,7 @@ class Push:
         if under_way:
             await self._seal_unclaimed()
         await self.superseded.remove(all_of_them=True)
-        return self.pending()
+        return [each for each in self.pending() if each in wanted or each.problem]
 
     async def _seal_unclaimed(self) -> None:
         found = [(name, digest) for name in self.spool.pending for digest in self._unclaimed(name)]

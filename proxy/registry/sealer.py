@@ -18,7 +18,15 @@ from proxy.archive.index import ArchiveInvalid
 from proxy.artifacts.base import NOBODYS, ArtifactGone, Claim, Contested, MayBeInside, StoreRefused, UnreadableArtifact
 from proxy.blob import Blob
 from proxy.catalog.archive import Archive
-from proxy.errors import ContentDamaged, Denied, ManifestInvalid, ManifestUnknown, RegistryError, TooManyRequests
+from proxy.errors import (
+    ContentDamaged,
+    Denied,
+    ManifestBlobUnknown,
+    ManifestInvalid,
+    ManifestUnknown,
+    RegistryError,
+    TooManyRequests,
+)
 from proxy.events import NotStored, Unchanged
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
@@ -37,6 +45,7 @@ from proxy.text import counted
 
 _log = logging.getLogger(__name__)
 _TROUBLES = (RegistryError, StoreRefused, ArtifactGone, ArchiveInvalid, OSError)  # for which a seal fails
+_AGAIN = "push that again, or delete it: image-relay delete {}"
 _CONTESTS = 3  # times that a push may lose to other jobs before the tag counts as theirs
 
 
@@ -98,6 +107,8 @@ class Sealer:
             archive = await self._stored(pushed, manifest, found)
         except _TROUBLES as error:
             problem = trouble(self.lookup.spool.root, error) if isinstance(error, OSError) else str(error)
+            if manifest is None and isinstance(error, ManifestBlobUnknown):
+                problem = "a layer that it needs was deleted since with the image that had it; push it again"
             self._fail(pushed, problem)
             if isinstance(error, TooManyRequests):
                 raise
@@ -162,10 +173,9 @@ class Sealer:
         began = time.monotonic()
         tree = await gather(self.lookup, name, digest, manifest, found)
         try:
-            if before is not None and isinstance(reference, Tag):
+            if before is not None and isinstance(reference, Tag) and not catalog.is_remote:  # there the artifact stays
                 await self.seal_dependents(name, before, tree.contents)
-                if not catalog.is_remote:  # there the artifact stays
-                    await self.keep_promised(before, tree.contents)
+                await self.keep_promised(before, tree.contents)
             body = await body_of(tree, name, reference, self.public_host(), self.lookup, self.memory)
             reused = catalog.known_of(tree.contents)
             async with self.events.storing(label(name, reference), body) as progress:
@@ -175,7 +185,7 @@ class Sealer:
         finally:
             await run_in_thread(tree.blobs.clear)  # closes their files, which would be kept open beyond their removal
         await self._claim(pushed, manifest, tree.contents)
-        self.events.stored(archive, reused, body.size, time.monotonic() - began)
+        self.events.stored(archive, reused, body.size, time.monotonic() - began, missing=len(tree.missing))
         return archive
 
     async def _has_more(self, name: Name, before: Archive, manifest: Manifest) -> bool:
@@ -241,8 +251,11 @@ class Sealer:
                 continue
             done = await self.try_pending(each, digest)
             if not done and digest in spool.pending.get(each, {}):  # else a tag has taken it along meanwhile
-                whole = label(going.name, going.reference)
-                raise Denied(f"{whole} is still needed by {label(each, digest)}, which could not be stored")
+                whole, part = label(going.name, going.reference), label(each, digest)
+                why = self.table.record(each, digest, digest).problem
+                raise Denied(
+                    f"{whole} is still needed by {part}, which could not be stored ({why}): {_AGAIN.format(part)}"
+                )
 
     async def keep_promised(self, going: Archive, staying: Collection[Digest] = ()) -> None:
         """Copy into the spool, before an archive goes, what of it clients have mounted and are about to name.

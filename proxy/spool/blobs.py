@@ -21,6 +21,8 @@ from proxy.spool.blob_file import blob_of, read_entry
 from proxy.spool.paths import disk_troubles, files_in, files_of_repositories, move, new_path, path_in_repository, touch
 from proxy.spool.staging import Part
 
+_MOST_TOLD = 20_000  # blobs of archives that clients were told of
+
 
 class Blobs:
     """Blobs below one folder; bytes are kept once, whoever may see them. Use it after `recover`."""
@@ -34,6 +36,7 @@ class Blobs:
         self._links: dict[Name, dict[Digest, float]] = {}  # since when, in monotonic seconds: clocks are set, or stop
         self._set_aside: dict[Name, dict[Digest, float]] = {}  # links of an earlier process
         self._promises = Counter[tuple[Name, Digest]]()  # how many clients were told that a repository has a blob
+        self._told: OrderedDict[tuple[Name, Digest], float] = OrderedDict()  # the same of what is in archives: when
         self._cache_limit = cache_limit  # bytes of blobs that are in artifacts already
         self._cached: OrderedDict[Digest, None] = OrderedDict()  # blobs that no link needs, least recently used first
         self._changing = asyncio.Lock()  # files and tables change together, one change at a time
@@ -68,6 +71,7 @@ class Blobs:
             await run_in_thread(_remove, [(path, None) for path in paths])
             self._links, self._set_aside = {}, {}
             self._promises.clear()
+            self._told.clear()
             await self._move_to_cache(list(self._blobs))
 
     async def expire(self, needed: Callable[[Name], Collection[Digest]]) -> None:
@@ -181,17 +185,33 @@ class Blobs:
         await run_in_thread(touch, self._link_path(name, digest))
         self._links.setdefault(name, {})[digest] = time.monotonic()
         self._promises[name, digest] += 1
+        self._told.pop((name, digest), None)
         self._cached.pop(digest, None)
 
     def promise(self, name: Name, digest: Digest) -> None:
         """Count one more client that was told that the repository has the blob, and so does not send it."""
         if self.linked(name, digest):
             self._promises[name, digest] += 1
+            return
+        self._told[name, digest] = time.monotonic()
+        self._told.move_to_end((name, digest))
+        if len(self._told) > _MOST_TOLD:
+            self._told.popitem(last=False)
 
     def promised(self, digests: Iterable[Digest]) -> list[Digest]:
-        """Return what of some content repositories may see although its bytes are not here: it was mounted."""
-        seen = {digest for links in self._links.values() for digest in links}
-        return [digest for digest in digests if digest in seen and digest not in self._blobs]
+        """Return what of an archive clients were told of, or have mounted, and are about to name."""
+        since = time.monotonic() - self._limits.unclaimed_kept
+        told = {digest for (_, digest), at in self._told.items() if at >= since}
+        mounted = {digest for links in self._links.values() for digest in links} - self._blobs.keys()
+        return [digest for digest in digests if digest in told or digest in mounted]
+
+    def repositories_told(self, digest: Digest) -> list[Name]:
+        """Return the repositories of which clients were told that they have a blob, which only archives have."""
+        return [name for name, each in self._told if each == digest]
+
+    def has_promises(self) -> bool:
+        """Return whether any client may be about to name a blob."""
+        return bool(self._links or self._told)
 
     async def claim(self, name: Name, durable: Iterable[Digest], uses: Mapping[Digest, int]) -> None:
         """Hide blobs from a repository that are durable now, but for those that another client is about to name.
@@ -199,6 +219,8 @@ class Blobs:
         `uses` is how many manifests have named each, of as many clients as were told that it is here.
         """
         self._promises -= Counter({(name, digest): count for digest, count in uses.items()})  # keeps what is above 0
+        for digest in uses:
+            self._told.pop((name, digest), None)
         await self.unlink(name, [digest for digest in durable if not self._promises[name, digest]])
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
@@ -210,6 +232,7 @@ class Blobs:
                 self._links.pop(name, None)
             for digest in digests:
                 del self._promises[name, digest]
+                self._told.pop((name, digest), None)
             paths = [self._link_path(name, digest) for digest in gone]
             await run_in_thread(_remove, [(path, None) for path in paths])
             await self._move_to_cache(gone)

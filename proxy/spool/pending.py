@@ -76,6 +76,11 @@ class PendingManifests(Mapping[Name, Mapping[Digest, Pending]]):
             self._table.setdefault(name, {}).update(held)
         self._set_aside = {}
 
+    @property
+    def set_aside(self) -> list[tuple[Name, Digest]]:
+        """What an earlier process left and nobody has taken up yet."""
+        return [(name, digest) for name, held in self._set_aside.items() for digest in held]
+
     async def forget(self) -> list[tuple[Name, Digest]]:
         """Remove all, also what an earlier process left; return what that was."""
         async with self._changing:

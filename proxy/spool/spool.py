@@ -107,7 +107,15 @@ class Spool(Blobs):
                 await run_in_thread(parts.close)
 
     async def keep_blob(self, blob: Blob) -> None:
-        """Copy a blob that repositories may see out of an archive that is about to go. Raise Denied, RegistryError."""
+        """Copy a blob that repositories may see, or were told of, out of an archive that is about to go.
+
+        Raise Denied, RegistryError.
+        """
+        names = self.repositories_told(blob.digest)
+        if self.stored(blob.digest):
+            for name in names:
+                await self.link(name, blob.digest)
+            return
         await self.make_room(self._limits.free_disk + blob.stored)
         with disk_troubles(self.root):
             path = await run_in_thread(new_path, self.root)
@@ -118,7 +126,7 @@ class Spool(Blobs):
                         async for _ in pieces:
                             pass
                     await run_in_thread(copy.complete)
-                await self.commit([], Part(path, blob.digest, copy.entry))
+                await self.commit(names, Part(path, blob.digest, copy.entry))
             finally:
                 await run_in_thread(path.unlink, missing_ok=True)
 

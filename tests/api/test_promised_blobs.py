@@ -30,6 +30,14 @@ async def asked_for(relay: Relay) -> str:
     return "app"
 
 
+async def asked_of_an_image(relay: Relay) -> str:
+    """Only an image has it, which another client has pushed, and this one is told so."""
+    await relay.push_image("other", layers=[LAYER])
+    await relay.push_blob(CONFIG)
+    assert (await relay.ask("HEAD", f"/v2/app/blobs/{Digest.of(LAYER)}")).status == 200
+    return "app"
+
+
 async def mounted(relay: Relay) -> str:
     await relay.push_image("other", layers=[LAYER])
     for content in (CONFIG, LAYER):
@@ -56,13 +64,13 @@ async def replaced(relay: Relay) -> None:
     await asyncio.sleep(3 * _KEPT)  # until the replaced archive is closed
 
 
-@pytest.mark.parametrize("told", [uploaded, asked_for, mounted])
+@pytest.mark.parametrize("told", [uploaded, asked_for, asked_of_an_image, mounted])
 @pytest.mark.parametrize("meanwhile", [deleted, deleted_by_digest, all_deleted, replaced])
 async def test_a_blob_that_is_there_is_there_for_the_manifest(
     relay: Relay, told: Callable[[Relay], Awaitable[str]], meanwhile: Callable[[Relay], Awaitable[None]]
 ) -> None:
     name, image = await told(relay), pushed_image(CONFIG, LAYER)
-    if told is not mounted:
+    if told in {uploaded, asked_for}:
         await _other_client(relay, image, has_uploaded=told is uploaded)
     await meanwhile(relay)
 
@@ -99,3 +107,20 @@ async def test_who_names_what_is_in_archives_takes_nothing_from_others(relay: Re
     await relay.push(pushed_image(CONFIG, LAYER), "mine")
 
     assert (await relay.get("mine")).status == 200
+
+
+async def test_what_only_a_replaced_image_has_is_sent_again_or_kept(relay: Relay) -> None:
+    await relay.push_image("other", layers=[LAYER])
+    await relay.push_blob(CONFIG)
+    reading = await relay.ask("GET", f"/v2/app/blobs/{Digest.of(LAYER)}")
+    await relay.push_image("other", layers=[b"something else"])
+
+    asked = await relay.ask("HEAD", f"/v2/app/blobs/{Digest.of(LAYER)}")
+    mount = await relay.ask("POST", f"/v2/web/blobs/uploads/?mount={Digest.of(LAYER)}&from=app")
+    pushed = await relay.push(pushed_image(CONFIG, LAYER))
+    await asyncio.sleep(3 * _KEPT)  # until the replaced archive is closed
+
+    assert (reading.status, asked.status, mount.status) == (200, 404, 202)
+    assert (await relay.flush()).status == 200
+    assert (await relay.get(pushed.digest)).body == pushed.content
+    assert (await relay.ask("GET", f"/v2/app/blobs/{Digest.of(LAYER)}")).body == LAYER
