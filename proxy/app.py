@@ -237,7 +237,7 @@ async def _at_work(services: Services) -> AsyncIterator[None]:
         tasks.spawn(work)
         for work in (
             push.seal_idle(),
-            push.superseded.watch(),
+            push.interim.watch(),
             push.catalog.lingering.watch(),
             services.pulls.watch(),
             services.keeping.watch(),

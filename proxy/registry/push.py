@@ -18,13 +18,13 @@ from proxy.errors import Denied
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag
+from proxy.registry.interim import InterimArchives
 from proxy.registry.lookup import Lookup
 from proxy.registry.pending_groups import batches
 from proxy.registry.push_events import PushEvents
 from proxy.registry.push_state import Event, Pushed, PushTable, State
 from proxy.registry.sealer import Sealer
 from proxy.registry.singleflight import SingleFlight
-from proxy.registry.superseded import Superseded
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.memory import MemoryBudget
 from proxy.spool.spool import Spool
@@ -45,20 +45,20 @@ class Push:
     memory: MemoryBudget
     events: PushEvents = field(default_factory=PushEvents)
     limits: Limits = DEFAULT
-    superseded: Superseded = field(init=False)
+    interim: InterimArchives = field(init=False)
     sealer: Sealer = field(init=False)
     _table: PushTable = field(default_factory=PushTable, init=False)
     _touched: dict[Name, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Make its own parts."""
-        self.superseded = Superseded(self.catalog, self.limits)
+        self.interim = InterimArchives(self.catalog, self.limits)
         self.sealer = Sealer(
             lookup=self.lookup,
             flights=self.flights,
             memory=self.memory,
             events=self.events,
-            superseded=self.superseded,
+            interim=self.interim,
             public_host=self.public_host,
             table=self._table,
         )
@@ -130,7 +130,7 @@ class Push:
         """Forget all that was pushed: from now on the spool is that of another run."""
         self._table.clear()
         self._touched.clear()
-        self.superseded.clear()
+        self.interim.clear()
         self.events.received_blobs.clear()
 
     def restore(self) -> None:
@@ -200,7 +200,7 @@ class Push:
                 pass  # it is free once the seal has ended
         if under_way:
             await self._seal_unclaimed()
-        await self.superseded.remove(all_of_them=True)
+        await self.interim.remove(all_of_them=True)
         return [each for each in self.pending() if each in wanted or each.problem]
 
     async def _seal_unclaimed(self) -> None:

@@ -31,12 +31,12 @@ from proxy.events import NotStored, Unchanged
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
+from proxy.registry.interim import InterimArchives
 from proxy.registry.lookup import Lookup
 from proxy.registry.push_events import PushEvents
 from proxy.registry.push_state import Event, Pushed, PushTable, State
 from proxy.registry.sealing import body_of, find_child, gather, present
 from proxy.registry.singleflight import SingleFlight
-from proxy.registry.superseded import Superseded
 from proxy.registry.tag_rules import TagTaken, answers, whose
 from proxy.runtime.files import trouble
 from proxy.runtime.memory import MemoryBudget
@@ -57,7 +57,7 @@ class Sealer:
     flights: SingleFlight
     memory: MemoryBudget
     events: PushEvents
-    superseded: Superseded
+    interim: InterimArchives
     public_host: Callable[[], str]
     table: PushTable = field(default_factory=PushTable)
 
@@ -181,7 +181,7 @@ class Sealer:
             async with self.events.storing(label(name, reference), body) as progress:
                 archive = await catalog.put(name, reference, progress, claim)
             archive.findings.verified.update(body.proven())
-            self.superseded.follow(archive)
+            self.interim.follow(archive)
         finally:
             await run_in_thread(tree.blobs.clear)  # closes their files, which would be kept open beyond their removal
         await self._claim(pushed, manifest, tree.contents)

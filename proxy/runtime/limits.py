@@ -95,8 +95,8 @@ class Limits:
     # Images whose index comes after its children, under the same tag
     interim: float = 25.0  # after its creation for which an index may take the place of what it names
     interim_poll: float = 1.0  # between two looks for it
-    superseded_kept: float = 60.0  # for which clients may go on reading what an index took the place of
-    superseded_poll: float = 1.0  # between two looks at what is due
+    interim_kept: float = 60.0  # for which clients may go on reading what an index took the place of
+    interim_sweep: float = 1.0  # between two looks at what is due
 
     # Pulls that wait for a tag
     wait_pauses: tuple[float, ...] = (2.0, 4.0, 8.0, 15.0)  # between two looks for it; the last one is repeated

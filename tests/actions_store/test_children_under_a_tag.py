@@ -34,7 +34,7 @@ OTHERS = [
 ]
 
 
-QUICK = Limits(listing_fresh=0.0, interim_poll=0.02, superseded_poll=0.02, first_answer=100.0)
+QUICK = Limits(listing_fresh=0.0, interim_poll=0.02, interim_sweep=0.02, first_answer=100.0)
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +134,7 @@ async def test_what_came_before_the_index_goes_when_readers_had_time_to_finish(
     emulate: Emulate, relays: Relays
 ) -> None:
     actions = emulate()
-    writer = await relays.start(actions, limits=replace(QUICK, superseded_kept=1.0))
+    writer = await relays.start(actions, limits=replace(QUICK, interim_kept=1.0))
     first = await writer.push_image("v1", layers=[b"of before"])
     made = await children(writer)
     root = pushed_index(*(each.descriptor() for each in made))

@@ -34,13 +34,13 @@ async def push_child(desk: Desk, layer: bytes = b"layer") -> Manifest:
 
 
 async def test_it_goes_when_its_time_has_come_and_its_successor_answers(tmp_path: Path) -> None:
-    limits = Limits(superseded_kept=0.05, superseded_poll=0.01)
+    limits = Limits(interim_kept=0.05, interim_sweep=0.01)
     desk = await Desk.open(tmp_path, MemoryStore(), limits=limits)
     child = await push_child(desk)
     await desk.put(root := index(child), V1)
     assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2"]
 
-    watching = desk.crew.spawn(desk.push.superseded.watch())
+    watching = desk.crew.spawn(desk.push.interim.watch())
     await until(lambda: one_artifact(desk))
     await desk.crew.cancel_all()
 
@@ -57,7 +57,7 @@ async def test_it_stays_until_its_time_has_come(desk: Desk) -> None:
     child = await push_child(desk)
     await desk.put(index(child), V1)
 
-    await desk.push.superseded.remove()
+    await desk.push.interim.remove()
 
     assert len(await desk.artifacts()) == 2
 

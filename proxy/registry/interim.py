@@ -25,7 +25,7 @@ class _Replaced:
 
 
 @dataclass(slots=True)
-class Superseded:
+class InterimArchives:
     """Removes archives whose content is in the archive that has replaced them under their tag."""
 
     catalog: Catalog
@@ -34,7 +34,7 @@ class Superseded:
 
     def follow(self, successor: Archive) -> None:
         """Note which archives are to be removed because this one was stored."""
-        due = time.monotonic() + self.limits.superseded_kept
+        due = time.monotonic() + self.limits.interim_kept
         for archive in self.catalog.forerunners(successor):
             self._due[archive.artifact.id] = _Replaced(archive.artifact, successor.artifact, due)
 
@@ -45,7 +45,7 @@ class Superseded:
     async def watch(self) -> None:
         """Remove, again and again, what is due."""
         while True:
-            await asyncio.sleep(self.limits.superseded_poll)
+            await asyncio.sleep(self.limits.interim_sweep)
             await self.remove()
 
     async def remove(self, *, all_of_them: bool = False) -> None:
