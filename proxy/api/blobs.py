@@ -17,7 +17,7 @@ from proxy.blob import Blob, within_reach
 from proxy.errors import BlobUnknown
 from proxy.oci.names import Name, split_host
 from proxy.registry.arrivals import Arrival
-from proxy.runtime.files import Held
+from proxy.runtime.files import InMemory
 
 
 async def get(request: web.Request) -> web.StreamResponse:
@@ -64,7 +64,8 @@ async def _found(request: web.Request) -> tuple[Name, Blob | Arrival, tuple[int,
         name, mirror = remote.name, request.app[SERVICES].mirror
         if known:
             check(request, digest_of(request))
-            return name, Blob(digest_of(request), await mirror.size(remote, digest_of(request)), (), Held(b"")), None
+            size = await mirror.size(remote, digest_of(request))
+            return name, Blob(digest_of(request), size, (), InMemory(b"")), None
         blob = await mirror.blob(remote, digest_of(request))
     check(request, blob.digest)  # before the range (RFC 9110, 13.2.2)
     span = None if known else requested(wanted_range(request, blob.digest), blob.size)

@@ -12,17 +12,15 @@ from types import MappingProxyType
 from proxy.api.requests import HANDED_OVER, Requests
 from proxy.backends.backend import Backend, NewSession
 from proxy.events import RunChanged
-from proxy.oci.digest import Digest
-from proxy.oci.names import Name, label
+from proxy.oci.names import label
 from proxy.registry.keeping import Keeping
 from proxy.registry.push import Push
 from proxy.registry.waiting import PullWait
 from proxy.reporting.pulls import PullTracker
 from proxy.runtime.tasks import TaskSet
+from proxy.spool.pending import PendingKey
 from proxy.spool.run import Run
 from proxy.text import safe_text
-
-Held = tuple[Name, Digest]
 
 _log = logging.getLogger(__name__)
 _NOT_STORED = "no relay has stored it before another run took its data folder"
@@ -93,7 +91,7 @@ class RunChange:
         return lost
 
     def log_lost(
-        self, run: Run, lost: Collection[Held], problems: Mapping[Held, str] = MappingProxyType({})
+        self, run: Run, lost: Collection[PendingKey], problems: Mapping[PendingKey, str] = MappingProxyType({})
     ) -> Sequence[Lost]:
         """Log and return what was pushed by digest in a run and forgotten for another one, with the reasons."""
         found = [Lost(label(*each), run.name, problems.get(each) or _NOT_STORED) for each in lost]

@@ -11,7 +11,7 @@ from proxy.oci.names import Name, Tag
 
 
 @dataclass(slots=True)
-class _Held:
+class _Lingering:
     """An archive, when it was replaced or somebody last asked for it (monotonic seconds), and whether somebody did.
 
     An index that is still being pushed may need what `is_step`.
@@ -33,14 +33,14 @@ class ReplacedArchives:
         self._kept = kept
         self._most = most
         self._steps_kept = steps_kept
-        self._held: list[_Held] = []
+        self._held: list[_Lingering] = []
 
     def __len__(self) -> int:
         return len(self._held)
 
     def add(self, archives: Iterable[Archive], successor: Archive) -> None:
         """Hold archives that were replaced now. If there are too many, those go first that nobody has asked for."""
-        held = self._held + [_Held(each, time.monotonic(), is_step=bool(each.index.interim)) for each in archives]
+        held = self._held + [_Lingering(each, time.monotonic(), is_step=bool(each.index.interim)) for each in archives]
         for each in held:
             if each.is_step and successor.continues(each.archive):
                 each.used, each.is_step = time.monotonic(), False

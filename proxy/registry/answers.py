@@ -8,7 +8,7 @@ from proxy.blob import Blob
 from proxy.catalog.catalog import Catalog
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
-from proxy.runtime.files import Held
+from proxy.runtime.files import InMemory
 
 _MOST = 256  # manifests
 _LARGEST = 16 * 1024  # bytes of one; a manifest of 80 layers
@@ -43,7 +43,7 @@ class Answers:
         """Hold a manifest if it is in an archive; `version` is that of the catalog before it was looked up."""
         if version is None or len(content) > _LARGEST or not self.catalog.holds(name, blob):
             return
-        here = replace(blob, source=Held(content), offset=0)  # not the file: it may be replaced
+        here = replace(blob, source=InMemory(content), offset=0)  # not the file: it may be replaced
         self._held[name, reference] = _Answer(here, content, version)
         self._held.move_to_end((name, reference))
         if len(self._held) > _MOST:

@@ -197,7 +197,7 @@ class NewFile:
             self._close()
 
 
-class Held:
+class InMemory:
     """Bytes in memory that are read like a file."""
 
     read_ahead = 0

@@ -10,7 +10,7 @@ from proxy.archive.pieces import PIECE, Framed, Piece, pack
 from proxy.blob import Blob, Verification
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
-from proxy.runtime.files import Bytes, Held, NewFile, Source
+from proxy.runtime.files import Bytes, InMemory, NewFile, Source
 
 
 def footer(digest: Digest, entry: Entry) -> bytes:
@@ -75,7 +75,7 @@ class BlobCopy:
 def in_memory(digest: Digest, manifest: Manifest, level: int) -> Blob:
     """Return a manifest in its stored form, without using the disk."""
     stored, pieces = _stored(manifest.content, level)
-    return Blob(digest, len(manifest.content), pieces, Held(stored), 0, manifest.media_type, Verification({digest}))
+    return Blob(digest, len(manifest.content), pieces, InMemory(stored), 0, manifest.media_type, Verification({digest}))
 
 
 def _stored(content: bytes, level: int) -> tuple[bytes, tuple[Piece, ...]]:

@@ -19,6 +19,8 @@ from proxy.spool.blob_file import blob_of, read_entry, write_manifest
 from proxy.spool.paths import disk_troubles, files_of_repositories, move, new_path, path_in_repository
 from proxy.spool.staging import Part
 
+PendingKey = tuple[Name, Digest]  # of which repository, and which manifest
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -77,11 +79,11 @@ class PendingManifests(Mapping[Name, Mapping[Digest, Pending]]):
         self._set_aside = {}
 
     @property
-    def set_aside(self) -> list[tuple[Name, Digest]]:
+    def set_aside(self) -> list[PendingKey]:
         """What an earlier process left and nobody has taken up yet."""
         return [(name, digest) for name, held in self._set_aside.items() for digest in held]
 
-    async def forget(self) -> list[tuple[Name, Digest]]:
+    async def forget(self) -> list[PendingKey]:
         """Remove all, also what an earlier process left; return what that was."""
         async with self._changing:
             tables = (self._table, self._set_aside)

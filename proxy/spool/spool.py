@@ -31,7 +31,7 @@ from proxy.runtime.tasks import run_in_thread
 from proxy.spool.blob_file import BlobCopy
 from proxy.spool.blobs import Blobs
 from proxy.spool.paths import check_room, disk_troubles, new_path
-from proxy.spool.pending import PendingManifests, written
+from proxy.spool.pending import PendingKey, PendingManifests, written
 from proxy.spool.run import FOLDER, Run, read_run, write_run
 from proxy.spool.sessions import UploadSessions
 from proxy.spool.staging import WIDTH, Part, StagingArea, Watcher
@@ -50,7 +50,7 @@ class Spool(Blobs):
         self._level = level
         self._memory = memory
 
-    async def open(self, run: Run | None = FOLDER) -> tuple[Run, list[tuple[Name, Digest]]]:
+    async def open(self, run: Run | None = FOLDER) -> tuple[Run, list[PendingKey]]:
         """Find what an earlier process left: its blobs and pending manifests, not its open uploads.
 
         Return of which run that is, and what `belong_to` returns. Without a run nothing of it answers before that.
@@ -63,12 +63,12 @@ class Spool(Blobs):
         before = self.run = await run_in_thread(read_run, self.root)
         return before, await self.belong_to(run) if run else []
 
-    async def belong_to(self, run: Run) -> list[tuple[Name, Digest]]:
+    async def belong_to(self, run: Run) -> list[PendingKey]:
         """Work for a run from now on; forget what another one has pushed, and return its pending manifests.
 
         Bytes of blobs stay in the cache, but no repository sees them. Raise Denied where the disk fails.
         """
-        forgotten = list[tuple[Name, Digest]]()
+        forgotten = list[PendingKey]()
         with disk_troubles(self.root):
             if run.is_same(self.run):
                 self.pending.take_up()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from zlib import crc32
 
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
-from proxy.runtime.files import Held
+from proxy.runtime.files import InMemory
 from proxy.runtime.limits import Policy, Rereading
 
 
@@ -56,10 +56,10 @@ class MemoryStore:
         self._taken.add(free)
         return free
 
-    async def open(self, artifact: Artifact) -> Held:
+    async def open(self, artifact: Artifact) -> InMemory:
         if artifact.id not in self._held:
             raise ArtifactGone(artifact.name)
-        return Held(self._held[artifact.id][1])
+        return InMemory(self._held[artifact.id][1])
 
     async def delete(self, artifact: Artifact) -> bool:
         return self._held.pop(artifact.id, None) is not None

@@ -16,7 +16,7 @@ from proxy.archive.pieces import PIECE, Framing, Piece, frame
 from proxy.blob import Blob, T, cut, read_all, read_plain, read_stored
 from proxy.errors import ContentDamaged
 from proxy.oci.digest import Digest
-from proxy.runtime.files import Bytes, Held
+from proxy.runtime.files import Bytes, InMemory
 from proxy.runtime.memory import MemoryBudget
 from tests.registry_harness import MIB, noise, until
 
@@ -50,7 +50,7 @@ def stored(content: bytes, cut: int, framing: Framing = Framing.RAW) -> tuple[by
 
 def blob(content: bytes, cut: int = PIECE, framing: Framing = Framing.RAW, before: bytes = b"") -> Blob:
     held, pieces = stored(content, cut, framing)
-    return Blob(Digest.of(content), len(content), pieces, Held(before + held), len(before))
+    return Blob(Digest.of(content), len(content), pieces, InMemory(before + held), len(before))
 
 
 async def read(
@@ -109,7 +109,7 @@ async def test_of_a_damaged_blob_the_last_byte_never_leaves(budget: int, at: int
     damaged[at] ^= 1
 
     taken = await until_damaged(
-        Blob(Digest.of(content), len(content), pieces, Held(bytes(damaged))), MemoryBudget(budget)
+        Blob(Digest.of(content), len(content), pieces, InMemory(bytes(damaged))), MemoryBudget(budget)
     )
 
     assert taken == content[: at // 200_000 * 200_000]
@@ -119,7 +119,7 @@ async def test_of_a_damaged_blob_the_last_byte_never_leaves(budget: int, at: int
 async def test_a_blob_with_another_digest_is_cut_before_its_last_piece(pieces: int) -> None:
     content = noise(200_000 * pieces)
     held, cut = stored(content, 200_000)
-    wrong = Blob(Digest.of(b"something else"), len(content), cut, Held(held))
+    wrong = Blob(Digest.of(b"something else"), len(content), cut, InMemory(held))
 
     taken = await until_damaged(wrong, MemoryBudget(64 * MIB))
 
@@ -130,7 +130,7 @@ async def test_a_blob_with_another_digest_is_cut_before_its_last_piece(pieces: i
 async def test_a_source_that_is_too_short_is_damaged() -> None:
     held, pieces = stored(noise(400_000), 200_000)
 
-    await until_damaged(Blob(Digest.of(noise(400_000)), 400_000, pieces, Held(held[:-1])), MemoryBudget(0))
+    await until_damaged(Blob(Digest.of(noise(400_000)), 400_000, pieces, InMemory(held[:-1])), MemoryBudget(0))
 
 
 async def test_a_digest_that_was_checked_once_is_not_computed_again() -> None:
@@ -163,7 +163,7 @@ async def test_pieces_are_copied_as_they_are_stored_and_only_if_they_are_intact(
 
     assert await copied(whole) == [held[: pieces[0].stored], held[pieces[0].stored :]]
     with pytest.raises(ContentDamaged):
-        await copied(replace(whole, source=Held(held[:-1] + bytes([held[-1] ^ 1]))))
+        await copied(replace(whole, source=InMemory(held[:-1] + bytes([held[-1] ^ 1]))))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ async def test_pieces_are_read_several_at_once_and_of_what_is_far_more(
     held, pieces = stored(content, cut)
     asked: list[int] = []
 
-    class Counting(Held):
+    class Counting(InMemory):
         def __init__(self) -> None:
             super().__init__(held)
             self.is_local = local
@@ -235,7 +235,7 @@ async def test_a_reader_that_is_cancelled_while_it_waits_leaves_no_task_behind()
 async def test_damage_that_nobody_waits_for_any_more_makes_no_noise(caplog: pytest.LogCaptureFixture) -> None:
     content = noise(600_000)
     held, pieces = stored(content, 200_000)
-    whole = Blob(Digest.of(content), len(content), pieces, Held(held[:300_000]))
+    whole = Blob(Digest.of(content), len(content), pieces, InMemory(held[:300_000]))
 
     async with aclosing(read_plain(whole, 0, whole.size, MemoryBudget(64 * MIB))) as parts:
         await anext(parts)

@@ -13,7 +13,7 @@ from proxy.catalog.archive import Archive
 from proxy.catalog.cache import ArchiveCache
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
-from proxy.runtime.files import Held
+from proxy.runtime.files import InMemory
 
 ROOT = Digest.of(b"root")
 
@@ -23,7 +23,7 @@ def archive(pieces: int) -> Archive:
     entry = Entry(size=pieces, offset=0, pieces=(Piece(1, 1, 0),) * pieces)
     index = Index(references=("app:v1",), root=ROOT, blobs={ROOT: entry})
     artifact = Artifact("image-app@v1", "1", datetime.now(UTC), pieces)
-    return Archive(artifact, Held(b""), index, Name.parse("app"), Tag.parse("v1"))
+    return Archive(artifact, InMemory(b""), index, Name.parse("app"), Tag.parse("v1"))
 
 
 def test_what_is_put_is_there_until_it_is_removed() -> None:

@@ -12,7 +12,7 @@ from proxy.artifacts.base import Artifact
 from proxy.catalog.archive import Archive
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
-from proxy.runtime.files import Held
+from proxy.runtime.files import InMemory
 from proxy.runtime.limits import Limits
 from tests.fakes.memory_store import MemoryStore
 from tests.registry_harness import APP, V1, V2, Desk, index, until
@@ -94,7 +94,7 @@ async def test_neither_another_tag_nor_what_was_meant_to_stay_goes(desk: Desk) -
 
 def archive(number: int, **marks: object) -> Archive:
     artifact = Artifact(f"image-app@v1~{number}", str(number), CREATED, 1)
-    return Archive(artifact, Held(b""), some_index().model_copy(update=marks), APP, V1)
+    return Archive(artifact, InMemory(b""), some_index().model_copy(update=marks), APP, V1)
 
 
 @given(st.timedeltas(timedelta(days=-400), timedelta(days=400)))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import ContentDamaged
-from proxy.runtime.files import FolderInUse, Held, LocalFile, NewFile, identity, locked, raise_open_files
+from proxy.runtime.files import FolderInUse, InMemory, LocalFile, NewFile, identity, locked, raise_open_files
 
 
 def descriptors() -> int:
@@ -62,7 +62,7 @@ def test_a_file_that_is_not_there_can_not_be_opened(tmp_path: Path) -> None:
 
 
 async def test_bytes_in_memory_are_read_like_a_file() -> None:
-    assert await Held(b"content").read(3, 99, bytes) == b"tent"
+    assert await InMemory(b"content").read(3, 99, bytes) == b"tent"
 
 
 def test_every_change_of_a_file_changes_its_identity(tmp_path: Path) -> None:
