@@ -18,7 +18,7 @@ from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
 _HOST = re.compile(r"\[(?P<v6>[^\]]*)\](:\d*)?|(?P<name>[^:]*)(:\d*)?")
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = frozenset({"/relay/health", "/relay/proof"})
 _FLUSH = "/relay/flush"
 _SESSION = "/relay/session"
@@ -107,7 +107,7 @@ def open_for(closed: Callable[[], str], undeletable: Callable[[], str]) -> Middl
 
     @web.middleware
     async def check_method(request: web.Request, handler: Handler) -> web.StreamResponse:
-        changes = request.method not in _READING and request.path not in {_FLUSH, _SESSION}
+        changes = request.method not in _SAFE_METHODS and request.path not in {_FLUSH, _SESSION}
         if changes and (reason := undeletable() if request.method == "DELETE" else closed()):
             raise Denied(reason)
         return await handler(request)
@@ -121,6 +121,6 @@ async def no_pages(request: web.Request, handler: Handler) -> web.StreamResponse
 
     Most of it fails in the browser already, since nothing here answers to a preflight; a plain POST would not.
     """
-    if request.method not in _READING and "Origin" in request.headers:
+    if request.method not in _SAFE_METHODS and "Origin" in request.headers:
         raise Denied("requests from web pages (with an Origin header) are refused")
     return await handler(request)

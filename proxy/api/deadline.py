@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.api.services import SERVICES
-from proxy.artifacts.outages import READING
+from proxy.artifacts.outages import CURRENT_READER
 from proxy.errors import StillUnderWay
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ _TICKET = "waiting"
 @web.middleware
 async def tell_at_once(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse a GET at once where the same thing has just failed, for itself or for others."""
-    READING.set(object() if request.method == "GET" else None)
+    CURRENT_READER.set(object() if request.method == "GET" else None)
     return await handler(request)
 
 
@@ -31,7 +31,7 @@ async def within(request: web.Request, work: Callable[[], Coroutine[Any, Any, T]
     GET is, where the same thing has just failed: any other may be the begin of a push.
     """
     if pulls and request.method == "HEAD":
-        READING.set(object())
+        CURRENT_READER.set(object())
     ticket = request.query.get(_TICKET) or uuid4().hex
     try:
         asked = (request.method, request.path, request.headers.get("Range"), request.headers.get("Content-Type"))

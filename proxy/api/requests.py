@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from proxy.errors import Denied
 
-_READING = frozenset({"GET", "HEAD"})
+_READ_METHODS = frozenset({"GET", "HEAD"})
 _SENTENCE = "image-relay is stopping: repeat this once it runs again"
 _ALWAYS = frozenset({"/relay/health", "/relay/proof", "/relay/session", "/metrics"})  # of no run
 HANDED_OVER = "this relay has been handed over to another run; repeat this in a job of that run, with all it needs"
@@ -45,7 +45,7 @@ class Requests:
             if self._has_begun:
                 raise Denied(_SENTENCE)
             if not self._is_free.is_set() and request.path not in _ALWAYS:
-                if request.method not in _READING:
+                if request.method not in _READ_METHODS:
                     raise Denied(HANDED_OVER)
                 await self._is_free.wait()
                 if self._has_begun:
@@ -76,7 +76,7 @@ class Requests:
         try:
             now, ending = asyncio.get_running_loop().time(), list[asyncio.Task[Any]]()
             for task, (request, limit) in self._under_way.items():
-                has_begun = request.method in _READING and request.writer.output_size
+                has_begun = request.method in _READ_METHODS and request.writer.output_size
                 if request.path not in _ALWAYS and not has_begun:
                     limit.reschedule(now + seconds if request.content.is_eof() else now)
                     ending.append(task)
@@ -95,5 +95,5 @@ class Requests:
         now = asyncio.get_running_loop().time()
         for request, limit in self._under_way.values():
             limit.reschedule(now + seconds if request.content.is_eof() else now)
-        changing = [task for task, (request, _) in self._under_way.items() if request.method not in _READING]
+        changing = [task for task, (request, _) in self._under_way.items() if request.method not in _READ_METHODS]
         return changing, list(self._under_way)

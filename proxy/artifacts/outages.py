@@ -14,7 +14,7 @@ from proxy.artifacts.retry import RetryableError
 
 T = TypeVar("T")
 
-READING: ContextVar[object | None] = ContextVar("READING", default=None)
+CURRENT_READER: ContextVar[object | None] = ContextVar("CURRENT_READER", default=None)
 """An object of the request for which this runs, if that only reads and can be repeated at no cost; else None."""
 
 
@@ -57,7 +57,7 @@ class Outages:
 
         One that reads several ranges side by side is let through with all of them.
         """
-        reader = READING.get()
+        reader = CURRENT_READER.get()
         if reader is None:  # a write may take minutes, in which it tells nothing
             yield False
             return

@@ -27,7 +27,7 @@ from proxy.artifacts.actions.range_download import Changed, RangesIgnored, Readi
 from proxy.artifacts.actions.twirp import NoSuchArtifact
 from proxy.artifacts.base import Artifact, ArtifactGone, CorruptDownload, StoreRefused
 from proxy.artifacts.naming import SUFFIX
-from proxy.artifacts.outages import READING
+from proxy.artifacts.outages import CURRENT_READER
 from proxy.artifacts.retry import RetryableError
 from proxy.runtime.files import Bytes, LocalFile, trouble, write_all
 from proxy.runtime.patience import Patience
@@ -94,7 +94,7 @@ class Link:
     async def use(self, request: Callable[[URL], Awaitable[T]]) -> T:
         """Make a request, with a new URL where the old one is refused; ArtifactGone if there is nothing to read."""
         waits, loop = self._storage.timeouts.blobs.backoff(self._storage.random), asyncio.get_running_loop()
-        if READING.get() and loop.time() < self._vain_until:
+        if CURRENT_READER.get() and loop.time() < self._vain_until:
             raise StoreRefused(_ALL_REFUSED)
         for wait in (0.0, *islice(waits, _WAITS), 0.0):
             url = await self._current()

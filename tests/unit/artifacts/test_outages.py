@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from proxy.artifacts.outages import READING, Outages
+from proxy.artifacts.outages import CURRENT_READER, Outages
 from proxy.artifacts.retry import RetryableError
 
 HOST = "storage"
@@ -32,11 +32,11 @@ class Service:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    token = READING.set(object())
+    token = CURRENT_READER.set(object())
     try:
         yield
     finally:
-        READING.reset(token)
+        CURRENT_READER.reset(token)
 
 
 async def failed(outages: Outages, request: str, service: Callable[[bool], Awaitable[str]]) -> bool:
