@@ -27,7 +27,6 @@ from proxy.events import Event, EventBus
 from proxy.oci.manifest import LIMIT
 from proxy.oci.names import Tag, label
 from proxy.registry.answers import Answers
-from proxy.registry.arrivals import Arrivals
 from proxy.registry.cleanup import Cleanup
 from proxy.registry.deletion import Deletion
 from proxy.registry.downloads import Downloads
@@ -43,6 +42,7 @@ from proxy.registry.push import Push
 from proxy.registry.push_events import PushEvents
 from proxy.registry.push_state import State
 from proxy.registry.singleflight import SingleFlight
+from proxy.registry.upstream_transfers import UpstreamTransfers
 from proxy.registry.waiting import PullWait
 from proxy.reporting.event_log import log_event
 from proxy.reporting.history import History
@@ -168,7 +168,7 @@ def assemble(
     mirror = Mirror(
         Upstreams(settings.upstreams or (), settings.logins),
         UpstreamClient(events, limits.upstream, limits.upstream_stall),
-        Arrivals(spool, tasks, limits, level, events),
+        UpstreamTransfers(spool, tasks, limits, level, events),
         flights,
         limits,
         level,

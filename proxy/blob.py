@@ -156,7 +156,7 @@ async def read_plain(blob: Blob, start: int, stop: int, memory: MemoryBudget) ->
         await tasks.cancel_all()
 
 
-class Arriving(ABC):
+class GrowingSource(ABC):
     """A source whose bytes are still being received. No protocol: to find out what follows one takes long."""
 
     @abstractmethod
@@ -166,7 +166,7 @@ class Arriving(ABC):
 
 async def within_reach(blob: Blob, extent: Extent) -> None:
     """Wait until a piece can be read, if it is being received; raise what ended the transfer."""
-    if isinstance(blob.source, Arriving):
+    if isinstance(blob.source, GrowingSource):
         await blob.source.arrived(extent.offset + extent.piece.stored)
 
 

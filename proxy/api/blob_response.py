@@ -17,7 +17,7 @@ from proxy.api.services import SERVICES
 from proxy.archive.pieces import covering
 from proxy.blob import Blob, piece_of, read_plain, within_reach
 from proxy.errors import Stalled
-from proxy.registry.arrivals import Arrival
+from proxy.registry.upstream_transfers import UpstreamTransfer
 from proxy.runtime.tasks import TaskSet
 from proxy.text import counted
 
@@ -61,10 +61,10 @@ class Sending:
         async with self._under_way():
             await self._send(blob, start, stop)
 
-    async def follow(self, arrival: Arrival, start: int, stop: int) -> None:
+    async def follow(self, transfer: UpstreamTransfer, start: int, stop: int) -> None:
         """Send the plain bytes [start, stop) of a blob that is arriving, as `send` does."""
         async with self._under_way():
-            async for part, first, last in arrival.parts(start, stop):
+            async for part, first, last in transfer.parts(start, stop):
                 await self._send(part, first, last)
 
     @asynccontextmanager

@@ -16,7 +16,7 @@ from proxy.archive.pieces import covering
 from proxy.blob import Blob, within_reach
 from proxy.errors import BlobUnknown
 from proxy.oci.names import Name, split_host
-from proxy.registry.arrivals import Arrival
+from proxy.registry.upstream_transfers import UpstreamTransfer
 from proxy.runtime.files import InMemory
 
 
@@ -41,7 +41,7 @@ async def get(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(status=status, headers=headers)
     with request.app[SERVICES].pulls.blob(name, blob.digest) as went:
         sending = Sending(request, response, went)
-        if isinstance(blob, Arrival):
+        if isinstance(blob, UpstreamTransfer):
             await sending.follow(blob, start, stop)
         else:
             await sending.send(blob, start, stop)
@@ -50,11 +50,11 @@ async def get(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _found(request: web.Request) -> tuple[Name, Blob | Arrival, tuple[int, int] | None]:
+async def _found(request: web.Request) -> tuple[Name, Blob | UpstreamTransfer, tuple[int, int] | None]:
     """Return a blob, who has it, and the range of it that is wanted; if all of it is, its first piece is at hand."""
     known = request.method == "HEAD"  # who pushes asks for every blob; who pulls has got the manifest first
     name = name_of(request)
-    blob: Blob | Arrival
+    blob: Blob | UpstreamTransfer
     try:
         blob = await request.app[SERVICES].lookup.blob(name, digest_of(request), known=known)
     except BlobUnknown:
@@ -71,7 +71,7 @@ async def _found(request: web.Request) -> tuple[Name, Blob | Arrival, tuple[int,
     span = None if known else requested(wanted_range(request, blob.digest), blob.size)
     if known or span:
         return name, blob, span
-    if isinstance(blob, Arrival):
+    if isinstance(blob, UpstreamTransfer):
         await blob.begun()
         return name, blob, None
     cached = await request.app[SERVICES].downloads.cached(blob)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy.archive.index import Entry
-from proxy.blob import Arriving, Blob, Verification, read_proven
+from proxy.blob import Blob, GrowingSource, Verification, read_proven
 from proxy.errors import RegistryError, reason_of
 from proxy.events import EventBus, Fetched
 from proxy.oci.digest import Digest
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 8  # downloads; each holds some pieces, however little memory is left
 
 
-class _Download(Arriving):
+class _Download(GrowingSource):
     """A blob that is being downloaded, as a source: a reader waits for bytes that have not arrived yet."""
 
     read_ahead = 1

@@ -24,9 +24,9 @@ from proxy.errors import (
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
-from proxy.registry.arrivals import Arrival, Arrivals
 from proxy.registry.lookup import Lookup, read_manifest
 from proxy.registry.singleflight import SingleFlight
+from proxy.registry.upstream_transfers import UpstreamTransfer, UpstreamTransfers
 from proxy.runtime.limits import Limits
 from proxy.spool.blob_file import in_memory
 from proxy.text import safe_text
@@ -63,7 +63,7 @@ class Mirror:
 
     upstreams: Upstreams
     client: UpstreamClient
-    arrivals: Arrivals
+    transfers: UpstreamTransfers
     flights: SingleFlight
     limits: Limits
     level: int
@@ -148,7 +148,7 @@ class Mirror:
         ]
         return sizes[0] if sizes else await self.client.size(remote, digest)
 
-    async def blob(self, remote: Remote, digest: Digest) -> Blob | Arrival:
+    async def blob(self, remote: Remote, digest: Digest) -> Blob | UpstreamTransfer:
         """Return a blob that is here by now, or one that arrives. Raise as `size`, or Denied for want of disk space."""
 
         def wrong(how: str) -> RegistryError:
@@ -160,7 +160,7 @@ class Mirror:
         if kept := await self._kept_blob(remote, digest):
             return kept
         host, size = remote.upstream.host, await self.size(remote, digest)
-        return await self.arrivals.get(host, digest, size, partial(self.client.blob, remote, digest), wrong)
+        return await self.transfers.get(host, digest, size, partial(self.client.blob, remote, digest), wrong)
 
     async def _kept_blob(self, remote: Remote, digest: Digest) -> Blob | None:
         if self.kept and (name := kept_name(remote)):

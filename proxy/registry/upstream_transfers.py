@@ -59,7 +59,7 @@ class _Written:
             raise
 
 
-class Arrival:
+class UpstreamTransfer:
     """A blob of `size` bytes that is on its way from an upstream."""
 
     def __init__(self, digest: Digest, size: int, writer: PieceWriter, wrong: Callable[[str], RegistryError]) -> None:
@@ -124,7 +124,7 @@ class Arrival:
 
 
 @dataclass(slots=True)
-class Arrivals:
+class UpstreamTransfers:
     """The transfers from upstreams that are in progress, by host, digest and size.
 
     Whoever asks another host, or expects another size, is not told what goes wrong there.
@@ -135,22 +135,22 @@ class Arrivals:
     limits: Limits
     level: int
     events: EventBus = field(default_factory=EventBus)
-    _under_way: dict[tuple[str, Digest, int], Arrival] = field(default_factory=dict)
+    _under_way: dict[tuple[str, Digest, int], UpstreamTransfer] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def get(
         self, host: str, digest: Digest, size: int, coming: Coming, wrong: Callable[[str], RegistryError]
-    ) -> Blob | Arrival:
+    ) -> Blob | UpstreamTransfer:
         """Return a blob of the spool, or one that arrives from a host; `coming` begins its transfer if nobody has.
 
         Raise Denied if the disk has no room for it.
         """
         key = host, digest, size
         async with self._turn:
-            if arrival := self._under_way.get(key):
+            if transfer := self._under_way.get(key):
                 self.events.emit(Fetched("joined"))
-                return arrival
+                return transfer
             if here := await self.spool.find(digest):
                 self.events.emit(Fetched("hit"))
                 return here
@@ -161,22 +161,22 @@ class Arrivals:
                 await run_in_thread(check_room, self.spool.root, self.limits.free_disk + size)
                 path = await run_in_thread(new_path, self.spool.root)
             writer = await run_in_thread(PieceWriter, path, self.level, digest.algorithm)
-            arrival = self._under_way[key] = Arrival(digest, size, writer, wrong)
+            transfer = self._under_way[key] = UpstreamTransfer(digest, size, writer, wrong)
             _ = self.tasks.spawn(self._finish(key, coming, path, is_kept=is_kept))
-            return arrival
+            return transfer
 
     async def _finish(self, key: tuple[str, Digest, int], coming: Coming, path: Path, *, is_kept: bool) -> None:
-        arrival, is_whole = self._under_way[key], False
+        transfer, is_whole = self._under_way[key], False
         try:
-            entry = await arrival.run(coming, self._turns)
+            entry = await transfer.run(coming, self._turns)
             is_whole = True
             if is_kept:
-                await self.spool.keep_downloaded(path, arrival.digest, entry)
+                await self.spool.keep_downloaded(path, transfer.digest, entry)
         except (RegistryError, OSError) as error:
-            _log.warning("%s did not arrive: %s", arrival.digest, safe_text(reason_of(error)))
+            _log.warning("%s did not arrive: %s", transfer.digest, safe_text(reason_of(error)))
         finally:
             del self._under_way[key]
-            arrival.finished.set()
+            transfer.finished.set()
             if not is_whole:
-                await run_in_thread(arrival.close)
+                await run_in_thread(transfer.close)
             await run_in_thread(partial(path.unlink, missing_ok=True))
