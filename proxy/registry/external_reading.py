@@ -7,7 +7,7 @@ from proxy.registry.external_images import Known, Wanted
 from proxy.runtime.thread_io import RangeFile
 from proxy.spool.staging import StagingArea
 from proxy.spool.unpack import Unpacked, gather, unpack
-from proxy.tarballs.choice import Choice, Kind, kind_of_file
+from proxy.tarballs.choice import Choice, FileKind, file_kind
 from proxy.tarballs.streams import Work
 from proxy.tarballs.zips import MAGICS, Zip
 
@@ -19,7 +19,7 @@ def look(file: RangeFile, name: str) -> Choice:
     """Return what is in an artifact, by how its files begin. Raise TarballInvalid. Blocks."""
     if _is_zip(file):
         return Zip(file).choice(_LOOKED_AT)
-    return Choice((name,), kinds={name: kind_of_file(file)})
+    return Choice((name,), kinds={name: file_kind(file)})
 
 
 def unpack_artifact(
@@ -33,7 +33,7 @@ def unpack_artifact(
         whole = Hashed(file)
         unpacked = unpack(whole, parts, Work(lambda: file.size))
         whole.check(digest)
-        known.choice = Choice((known.name,), kinds={known.name: Kind.IMAGE})
+        known.choice = Choice((known.name,), kinds={known.name: FileKind.IMAGE})
         return unpacked, known.name
     container = Zip(file)
     known.choice = container.choice(_LOOKED_AT)

@@ -12,7 +12,7 @@ from proxy.registry.tag_rules import is_cache
 _CHART = "application/vnd.cncf.helm.config.v1+json"
 
 
-class Kind(Enum):
+class ContentKind(Enum):
     """Who can use what a manifest describes."""
 
     IMAGE = auto()  # engines
@@ -21,38 +21,38 @@ class Kind(Enum):
     OTHER = auto()  # whoever knows what it is
 
 
-def kind_of(manifest: Manifest) -> Kind:
+def content_kind(manifest: Manifest) -> ContentKind:
     """Return what a manifest or index describes; an index of no other type is one of images."""
     if manifest.artifact_type == _CHART:
-        return Kind.CHART
+        return ContentKind.CHART
     if is_cache(manifest):
-        return Kind.CACHE
+        return ContentKind.CACHE
     is_image = manifest.is_image or (manifest.is_index and not manifest.declared_artifact_type)
-    return Kind.IMAGE if is_image else Kind.OTHER
+    return ContentKind.IMAGE if is_image else ContentKind.OTHER
 
 
-def pull_command(kind: Kind, host: str, name: Name, reference: Tag | Digest) -> str:
+def pull_command(kind: ContentKind, host: str, name: Name, reference: Tag | Digest) -> str:
     """Return the command that pulls from a relay at this host."""
     image = label(name, reference)
-    if kind is Kind.IMAGE and not is_path(name.text):  # of a registry with a port: no engine can pull it from here
+    if kind is ContentKind.IMAGE and not is_path(name.text):  # a registry with a port: no engine can pull it so
         return f"curl -gsSfL 'http://{host}/relay/images/{image}' | docker load"
-    if kind is Kind.CHART and isinstance(reference, Tag):
+    if kind is ContentKind.CHART and isinstance(reference, Tag):
         version = reference.text.replace("_", "+")  # as helm writes a version in a tag
         return f"helm pull oci://{host}/{name} --version {version} --plain-http"
     return {
-        Kind.IMAGE: f"docker pull {host}/{image}",
-        Kind.CHART: f"helm pull oci://{host}/{image} --plain-http",
-        Kind.CACHE: f"docker buildx build --cache-from type=registry,ref={host}/{image} .",
-        Kind.OTHER: f"oras pull --plain-http {host}/{image}",
+        ContentKind.IMAGE: f"docker pull {host}/{image}",
+        ContentKind.CHART: f"helm pull oci://{host}/{image} --plain-http",
+        ContentKind.CACHE: f"docker buildx build --cache-from type=registry,ref={host}/{image} .",
+        ContentKind.OTHER: f"oras pull --plain-http {host}/{image}",
     }[kind]
 
 
-def load_commands(kind: Kind, file: FileByHand | None, name: Name, digest: str) -> tuple[str, ...]:
+def load_commands(kind: ContentKind, file: FileByHand | None, name: Name, digest: str) -> tuple[str, ...]:
     """Return the commands that use the file of an artifact without a relay; none if no program reads such a file."""
-    if file is None or kind in {Kind.CHART, Kind.CACHE}:
+    if file is None or kind in {ContentKind.CHART, ContentKind.CACHE}:
         return ()
     download = (file.download,) if file.download else ()
-    if kind is Kind.IMAGE:
+    if kind is ContentKind.IMAGE:
         return (*download, f"docker load -i {shlex.quote(file.path)}")
     tarball = f"{name.text.rpartition('/')[2]}.tar"  # oras takes what follows an @ for a digest
     return (*download, f"zstd -d -o {tarball} {shlex.quote(file.path)}", f"oras pull --oci-layout {tarball}@{digest}")

@@ -7,7 +7,7 @@ from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, label, parse_label
 from proxy.registry.push_state import State
-from proxy.reporting.copyable import Kind, kind_of, load_commands, pull_command
+from proxy.reporting.copyable import ContentKind, content_kind, load_commands, pull_command
 from proxy.reporting.history import ImageActivity
 from proxy.reporting.markdown import Facts, Row, write
 from proxy.reporting.pulls import PullTracker
@@ -87,12 +87,12 @@ class JobSummary:
             else (),
         )
 
-    async def _kind(self, name: Name, image: ImageActivity) -> Kind | None:
+    async def _kind(self, name: Name, image: ImageActivity) -> ContentKind | None:
         """Return the kind of what no archive of this run has, as far as that takes no request; None if unknown."""
         lookup, manifest = self.report.lookup, None
         with suppress(RegistryError):
             manifest = await lookup.find(name, Digest.parse(image.digest), known=True)
         with suppress(RegistryError):
             if manifest and manifest.media_type:
-                return kind_of(await lookup.parsed(manifest))
-        return None if image.origin else Kind.IMAGE  # what others have stored as a tarball is an image
+                return content_kind(await lookup.parsed(manifest))
+        return None if image.origin else ContentKind.IMAGE  # what others have stored as a tarball is an image

@@ -16,7 +16,7 @@ from proxy.registry.lookup import Lookup, read_manifest
 from proxy.registry.platforms import platform_in, platform_of
 from proxy.registry.push import Push
 from proxy.registry.push_state import State
-from proxy.reporting.copyable import Kind, kind_of
+from proxy.reporting.copyable import ContentKind, content_kind
 from proxy.reporting.history import History, Refusal
 from proxy.runtime.tasks import run_many
 from proxy.text import format_time, safe_text
@@ -25,7 +25,7 @@ from proxy.version import version
 _VERSION = version()  # looked up once: that reads files
 _REMEMBERED = 20_000  # images that are read once
 _NO_PLATFORM = "unknown/unknown"  # of an attestation of BuildKit
-_Inside = tuple[list[str], Kind]  # the platforms and the kind of an image
+_Inside = tuple[list[str], ContentKind]  # the platforms and the kind of an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Durable:
 
     archive: Archive
     platforms: list[str] = field(default_factory=list)
-    kind: Kind = Kind.IMAGE
+    kind: ContentKind = ContentKind.IMAGE
 
     @property
     def size(self) -> int:
@@ -190,7 +190,7 @@ class Status:
             else:
                 return None
             platforms = [own] if own else []
-        return platforms, kind_of(manifest)
+        return platforms, content_kind(manifest)
 
 
 def _key(archive: Archive) -> tuple[Name, Digest]:

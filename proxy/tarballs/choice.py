@@ -29,7 +29,7 @@ class NotChosen(TarballInvalid):
     """An artifact has no tarball, or several, and nothing says which one is meant."""
 
 
-class Kind(IntEnum):
+class FileKind(IntEnum):
     """What a file is, as far as its beginning tells."""
 
     OTHER, TARBALL, IMAGE = range(3)
@@ -48,13 +48,13 @@ class _Beginning:
         return found
 
 
-def kind_of_file(source: Readable) -> Kind:
+def file_kind(source: Readable) -> FileKind:
     """Return what a file is, compressed or not, by its first member. Blocks."""
     try:
         first = next(members(_Beginning(plain(source))), None)
     except TarballInvalid:
-        return Kind.OTHER
-    return Kind.IMAGE if first and _OF_IMAGE.match(first.name) else Kind.TARBALL if first else Kind.OTHER
+        return FileKind.OTHER
+    return FileKind.IMAGE if first and _OF_IMAGE.match(first.name) else FileKind.TARBALL if first else FileKind.OTHER
 
 
 def slug(text: str) -> str:
@@ -108,12 +108,12 @@ class Choice:
 
     files: tuple[str, ...]
     layouts: tuple[str, ...] = ()
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    kinds: Mapping[str, FileKind] = field(default_factory=dict)
 
     @property
     def images(self) -> list[str]:
         """The layouts and files that are images by how they begin."""
-        return [*self.layouts, *(each for each in self.files if self.kinds.get(each) is Kind.IMAGE)]
+        return [*self.layouts, *(each for each in self.files if self.kinds.get(each) is FileKind.IMAGE)]
 
     @property
     def tarballs(self) -> list[str]:

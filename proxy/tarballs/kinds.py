@@ -29,7 +29,7 @@ _SHOWN = 60  # characters
 _TARBALLS = (".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tzst")
 
 
-def kind_of(block: bytes, compressions: Collection[bytes]) -> str:
+def explain_beginning(block: bytes, compressions: Collection[bytes]) -> str:
     """Return in words what begins with this block, no header of a tar; `compressions` are how known ones begin."""
     known = [*_BEGINNINGS, *((each, _TWICE) for each in compressions)]
     if sentence := next((sentence for beginning, sentence in known if block.startswith(beginning)), ""):

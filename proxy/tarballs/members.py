@@ -13,7 +13,7 @@ from itertools import count
 
 from proxy.errors import TarballInvalid
 from proxy.tarballs.contents import relative
-from proxy.tarballs.kinds import kind_of
+from proxy.tarballs.kinds import explain_beginning
 from proxy.tarballs.streams import MAGICS, Readable, up_to
 
 _MOST = 100_000  # members; a layer has three at most
@@ -85,7 +85,7 @@ def _header(source: Readable, *, is_first: bool) -> tarfile.TarInfo | None:
     except tarfile.HeaderError as error:
         if not (is_first or block.strip(b"\0")):
             return None
-        what = kind_of(block, MAGICS.values()) if is_first else f"the tarball is damaged: {error}"
+        what = explain_beginning(block, MAGICS.values()) if is_first else f"the tarball is damaged: {error}"
         raise TarballInvalid(what) from error
     time = block[345:357].strip(b" \0")  # GNU has times where others have the first part of a long name
     if block[257:265] == b"ustar  \0" and time and (time[0] >= 0x80 or time.isdigit()):  # noqa: PLR2004

@@ -16,7 +16,7 @@ from typing import IO, cast
 
 from proxy.errors import TarballInvalid
 from proxy.runtime.thread_io import RangeFile
-from proxy.tarballs.choice import TARBALLS, Choice, Kind, is_litter, kind_of_file
+from proxy.tarballs.choice import TARBALLS, Choice, FileKind, file_kind, is_litter
 from proxy.tarballs.images import DOCKER, INDEX, LAYOUT
 from proxy.tarballs.members import Member
 from proxy.tarballs.streams import Readable, Work
@@ -67,12 +67,12 @@ class Zip:
         layouts = [each for each in folders if not any(each != other and each.startswith(other) for other in folders)]
         files = [(name, each) for name, each in self._files if not name.startswith(tuple(layouts))]
         files.sort(key=lambda file: (not file[0].lower().endswith(TARBALLS), -file[1].file_size))
-        kinds, most = dict[str, Kind](), self._file.taken + most
+        kinds, most = dict[str, FileKind](), self._file.taken + most
         for name, each in files[:_MOST_LOOKS]:
             if self._file.taken >= most:
                 break
             with suppress(TarballInvalid):
-                kinds[name] = kind_of_file(self._opened(each))
+                kinds[name] = file_kind(self._opened(each))
         names = sorted(name for name, _ in files)
         return Choice(tuple(names), tuple(each or "/" for each in layouts), kinds)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.artifacts.by_hand import FileByHand, out_of_folder, out_of_run
 from proxy.oci.names import Name
-from proxy.reporting.copyable import Kind, load_commands
+from proxy.reporting.copyable import ContentKind, load_commands
 
 
 def test_an_artifact_is_downloaded_out_of_a_run_and_is_there_in_a_folder() -> None:
@@ -36,5 +36,5 @@ def test_nothing_in_a_name_is_read_by_the_shell(artifact: str, folder: str) -> N
     file = out_of_run(artifact, "7", "octo/relay")
     assert file
     assert shlex.split(file.download) == ["gh", "run", "download", "7", "-R", "octo/relay", "-n", artifact]
-    command = load_commands(Kind.IMAGE, out_of_folder("a", Path("/") / folder), Name("a"), "sha256:0")[-1]
+    command = load_commands(ContentKind.IMAGE, out_of_folder("a", Path("/") / folder), Name("a"), "sha256:0")[-1]
     assert shlex.split(command) == ["docker", "load", "-i", f"{Path('/') / folder / 'a'}.tar.zst"]

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.oci.names import Name
-from proxy.tarballs.choice import Choice, Kind, NotChosen, is_litter, kind_of_file, slug, without_ending
+from proxy.tarballs.choice import Choice, FileKind, NotChosen, file_kind, is_litter, slug, without_ending
 from tests.tarballs import COMPRESSIONS, SHAPES, sample, tar
 
-OTHER, TARBALL, IMAGE = Kind.OTHER, Kind.TARBALL, Kind.IMAGE
+OTHER, TARBALL, IMAGE = FileKind.OTHER, FileKind.TARBALL, FileKind.IMAGE
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_where_the_rule_gives_none_the_names_are_told(choice: Choice, wanted: li
 def test_every_shape_begins_as_an_image_does(shape: str, compression: str) -> None:
     made = COMPRESSIONS[compression](SHAPES[shape](sample(), "app:v1"))
 
-    assert kind_of_file(io.BytesIO(made)) is IMAGE
+    assert file_kind(io.BytesIO(made)) is IMAGE
 
 
 def folders() -> bytes:
@@ -122,14 +122,14 @@ def folders() -> bytes:
         (COMPRESSIONS["xz"](tar({"index.json": b"{}"}))[:-20], IMAGE),
     ],
 )
-def test_a_file_is_judged_by_its_beginning(content: bytes, kind: Kind) -> None:
-    assert kind_of_file(io.BytesIO(content)) is kind
+def test_a_file_is_judged_by_its_beginning(content: bytes, kind: FileKind) -> None:
+    assert file_kind(io.BytesIO(content)) is kind
 
 
 def test_no_more_of_a_file_is_read_than_it_takes_to_judge_it() -> None:
     file = io.BytesIO(tar({}) + bytes(10_000_000))
 
-    assert kind_of_file(file) is OTHER
+    assert file_kind(file) is OTHER
     assert file.tell() < 1_000_000
 
 
