@@ -278,7 +278,7 @@ async def _give_back(requests: Requests) -> None:
 
 async def _end(services: Services) -> None:
     """Make durable what is pending, at once, and let requests under way end, all within the time that there is."""
-    services.flights.hold()
+    services.flights.stop_redirecting()
     changing, under_way = services.requests.begin(_END)
     with suppress(TimeoutError):
         async with asyncio.timeout(_END):

@@ -47,8 +47,8 @@ class SingleFlight:
         flight = self._flight(key, work)
         flight.is_kept = flight.is_kept or keep
         redirects = flight.redirects
-        hold = None if redirects >= _REDIRECTS else self._limits.first_answer
-        await asyncio.wait({flight.task}, timeout=hold)
+        timeout = None if redirects >= _REDIRECTS else self._limits.first_answer
+        await asyncio.wait({flight.task}, timeout=timeout)
         if self._is_last:
             await asyncio.wait({flight.task})
         if not flight.task.done():
@@ -82,7 +82,7 @@ class SingleFlight:
             flight.task.cancel()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
 
-    def hold(self) -> None:
+    def stop_redirecting(self) -> None:
         """Redirect no client any more: the relay is stopping, and would refuse the repeated request."""
         self._is_last = True
 
