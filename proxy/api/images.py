@@ -16,9 +16,9 @@ from proxy.api.services import SERVICES
 from proxy.errors import NameInvalid, ParameterInvalid, RegistryError, TagInvalid
 from proxy.oci.names import Name, Tag
 from proxy.oci.references import Reference, is_file
-from proxy.registry.image_export import Compression, Tarball, Wanted
+from proxy.registry.image_export import Compression, ExportRequest, Tarball
 from proxy.registry.image_import import ImportedImage, Progress
-from proxy.registry.platforms import Choice
+from proxy.registry.platforms import PlatformChoice
 from proxy.runtime.tasks import TaskSet
 from proxy.text import safe_text
 
@@ -146,12 +146,12 @@ async def _tarball(request: web.Request) -> Tarball:
         raise ParameterInvalid("?platform= has no value: is a variable empty? Without it all platforms come")
     choice = None
     if platform or query.get("engine"):
-        choice = Choice(platform or query["engine"], own=not platform)
+        choice = PlatformChoice(platform or query["engine"], own=not platform)
     own = is_own_alone(request)
     return await request.app[SERVICES].image_export.tarball(wanted, compression, choice, own=own)
 
 
-def _wanted(request: web.Request) -> list[Wanted]:
+def _wanted(request: web.Request) -> list[ExportRequest]:
     """Return each image that is asked for once. Raise NameInvalid where two are to have one name.
 
     `reference=local` says what an image is to be called; without that an image by digest has no name.
@@ -166,7 +166,7 @@ def _wanted(request: web.Request) -> list[Wanted]:
                 f"an engine knows an image by a tag, not by a digest: write {source[:80]}={called.path[:80]}:latest"
             )
         names = () if called.digest else (str(called),)
-        found.append(Wanted(reference.name(request.app[SERVICES].backend.public_host), reference.wanted, names))
+        found.append(ExportRequest(reference.name(request.app[SERVICES].backend.public_host), reference.wanted, names))
     wanted = list(dict.fromkeys(found))
     taken = [name for each in wanted for name in each.names]
     if twice := {name for name in taken if taken.count(name) > 1}:

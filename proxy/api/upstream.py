@@ -12,7 +12,7 @@ from proxy.blob import Blob
 from proxy.errors import ManifestUnknown
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, split_host
-from proxy.upstreams.failures import Refused
+from proxy.upstreams.failures import UpstreamRefused
 from proxy.upstreams.hosts import Remote, is_official
 
 
@@ -47,7 +47,7 @@ async def resolve(request: web.Request, reference: Tag | Digest, *, pulls: bool)
                 raise  # an image of this run, with a wrong tag
         try:
             return remote.name, await services.mirror.manifest(remote, reference)
-        except (ManifestUnknown, Refused) as error:
+        except (ManifestUnknown, UpstreamRefused) as error:
             problem = error
     try:
         if isinstance(reference, Tag) and not own:

@@ -12,7 +12,7 @@ from proxy.artifacts.actions.azure import BlobStorage
 from proxy.artifacts.actions.github_api import GitHubApi
 from proxy.artifacts.actions.handover import Handover
 from proxy.artifacts.actions.rest_reader import RestReader
-from proxy.artifacts.actions.rest_runs import Run as RunRead
+from proxy.artifacts.actions.rest_runs import WorkflowRun
 from proxy.artifacts.actions.results import ResultsService
 from proxy.artifacts.actions.session import Session, SessionHolder, SessionInvalid, State, no_session, read
 from proxy.artifacts.actions.session_store import SessionStore
@@ -103,7 +103,7 @@ class ActionsBackend:
         self._connected = service
         return service
 
-    def _read_by_rest(self, run: RunRead | None) -> RestReader | None:
+    def _read_by_rest(self, run: WorkflowRun | None) -> RestReader | None:
         """Read with GITHUB_TOKEN until there is a session, and another run for ever."""
         job, another = self._job, bool(self._settings.run_id)
         if not job.github_token:

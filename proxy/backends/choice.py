@@ -6,7 +6,7 @@ from yarl import URL
 
 from config.job import Job
 from config.settings import TRIGGERING, Settings
-from proxy.artifacts.actions.rest_runs import Run, Sources
+from proxy.artifacts.actions.rest_runs import Sources, WorkflowRun
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
@@ -41,13 +41,13 @@ def choose(settings: Settings, job: Job) -> tuple[str, str]:
     return "directory", "GITHUB_ACTIONS is not true"
 
 
-def readable_run(settings: Settings, job: Job) -> Run | None:
+def readable_run(settings: Settings, job: Job) -> WorkflowRun | None:
     """Return the run that can be read by REST; None if nothing says which that is."""
     run_id = settings.run_id or job.run_id
     if not (_REPOSITORY.fullmatch(job.repository) and run_id.isascii() and run_id.isdigit()):
         return None
     api = _api(job)
-    return Run(api, job.repository, run_id) if api else None
+    return WorkflowRun(api, job.repository, run_id) if api else None
 
 
 def sources_of(settings: Settings, job: Job) -> Sources | None:

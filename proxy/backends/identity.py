@@ -1,7 +1,7 @@
 """What identifies a run: the ids in a token, and GitHub's number of it, which all attempts of the run share."""
 
 from config.job import Job
-from proxy.artifacts.actions.rest_runs import Run as RunRead
+from proxy.artifacts.actions.rest_runs import WorkflowRun
 from proxy.artifacts.actions.session import Session
 from proxy.spool.run import Run
 
@@ -18,6 +18,6 @@ def run_of(session: Session, job: Job) -> Run:
     return Run.of(f"run {session.run_id} of {session.repository}", *identities)
 
 
-def run_read_of(run: RunRead) -> Run:
+def run_read_of(run: WorkflowRun) -> Run:
     """Return the run that is read by REST."""
     return Run.of(str(run), ("api", str(run.api).rstrip("/"), run.repository.lower(), run.run_id))

@@ -6,7 +6,7 @@ from pathlib import Path
 from proxy.artifacts.actions.azure import BlobStorage
 from proxy.artifacts.actions.github_api import GitHubApi
 from proxy.artifacts.actions.rest_reader import RestReader
-from proxy.artifacts.actions.rest_runs import NewestRun, Run, Sources
+from proxy.artifacts.actions.rest_runs import NewestRun, Sources, WorkflowRun
 from proxy.artifacts.actions.store import ActionsStore
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.naming import Naming
@@ -48,7 +48,7 @@ class OtherRuns:
         self._sources, self.runs = sources, tuple(self._open(api, run) for run in sources.runs)
         _log.info("what this run does not have is read from: %s", ", ".join(map(str, sources.runs)))
 
-    def _open(self, api: GitHubApi, run: Run | NewestRun) -> OtherRun:
+    def _open(self, api: GitHubApi, run: WorkflowRun | NewestRun) -> OtherRun:
         reader = RestReader(api, run, another=True, trust_forks=self._trust_forks, closed=_READ_ONLY, kept=_KEPT)
         store = ActionsStore(self._storage, self._trust, self._folder)
         store.read_with(reader, _READ_ONLY)

@@ -22,7 +22,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, escape, label
 from proxy.registry.downloads import Downloads
 from proxy.registry.lookup import Lookup
-from proxy.registry.platforms import Choice
+from proxy.registry.platforms import PlatformChoice
 from proxy.registry.sealing import Tree, gather
 from proxy.runtime.tasks import run_in_thread
 
@@ -32,7 +32,7 @@ _GZIP = 31  # window bits of a stream with the header of gzip (zlib's manual, `d
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExportRequest:
     """An image that is requested, and the names that it gets when it is loaded."""
 
     name: Name
@@ -126,7 +126,12 @@ class ImageExport:
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def tarball(
-        self, wanted: Sequence[Wanted], compression: Compression, choice: Choice | None = None, *, own: bool = False
+        self,
+        wanted: Sequence[ExportRequest],
+        compression: Compression,
+        choice: PlatformChoice | None = None,
+        *,
+        own: bool = False,
     ) -> Tarball:
         """Return one tarball of all the images; of an index either all children, or the one that is chosen.
 
@@ -157,7 +162,7 @@ class ImageExport:
         file = f"{'images' if len(images) > 1 else one}.tar{compression.value}"
         return Tarball(file, tuple(exported), compression, segments, blobs, self.downloads, tuple(obstacles))
 
-    async def _tree(self, wanted: Wanted, choice: Choice | None, *, own: bool) -> Tree:
+    async def _tree(self, wanted: ExportRequest, choice: PlatformChoice | None, *, own: bool) -> Tree:
         """Return an image with all its content. Raise ManifestUnknown if some is missing."""
         name = wanted.name
         blob = await self.lookup.manifest(name, wanted.reference, own=own)

@@ -40,7 +40,7 @@ async def platform_in(config: Blob) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PlatformChoice:
     """A platform that is requested.
 
     `own`: it is the platform of an engine, which takes an image that is there for one platform only, whichever it is.

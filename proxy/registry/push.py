@@ -22,7 +22,7 @@ from proxy.registry.interim import InterimArchives
 from proxy.registry.lookup import Lookup
 from proxy.registry.pending_groups import batches
 from proxy.registry.push_events import PushEvents
-from proxy.registry.push_state import Event, Pushed, PushTable, State
+from proxy.registry.push_state import Pushed, PushTable, State, Transition
 from proxy.registry.sealer import Sealer
 from proxy.registry.singleflight import SingleFlight
 from proxy.runtime.limits import DEFAULT, Limits
@@ -124,7 +124,7 @@ class Push:
         """Make the pending manifests that could not be sealed pending again: the next push is the time to retry."""
         for digest in self.spool.pending.get(name, {}):
             if (pushed := self._table.record(name, digest, digest)).state is State.FAILED:
-                pushed.advance(Event.HOLD)
+                pushed.advance(Transition.HOLD)
 
     def forget(self) -> None:
         """Forget all that was pushed: from now on the spool is that of another run."""
@@ -137,7 +137,7 @@ class Push:
         """Record the pending manifests that an earlier process left in the spool."""
         for name, pending in self.spool.pending.items():
             for digest in pending:
-                self._table.record(name, digest, digest).advance(Event.HOLD)
+                self._table.record(name, digest, digest).advance(Transition.HOLD)
             self.touch(name)
 
     def lock(self, name: Name, reference: Tag | Digest) -> asyncio.Lock:
@@ -148,7 +148,7 @@ class Push:
         """Drop a pending manifest that is deleted; return whether there was one."""
         if not await self.spool.pending.remove(name, [digest]):
             return False
-        self._table.record(name, digest, digest).advance(Event.DELETE)
+        self._table.record(name, digest, digest).advance(Transition.DELETE)
         self._table.forget(name, digest)
         return True
 

@@ -13,7 +13,7 @@ from proxy.events import Accepted, EventBus, SentGzip, Stored, Storing
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest
 from proxy.oci.names import Name, Tag, label
-from proxy.registry.sealing import Body
+from proxy.registry.sealing import SealedBody
 from proxy.runtime.tasks import TaskSet
 
 _EVERY = 5.0  # seconds between two events of an archive that is being stored
@@ -51,10 +51,10 @@ class ReceivedBlobs:
         return sum(size for size, _ in came), now - min((began for _, began in came), default=now)
 
 
-class Progress:
+class CountedBody:
     """An archive that is being stored (`catalog.ArchiveBody`), and how many of its bytes were sent so far."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: SealedBody) -> None:
         self.index = body.index
         self.size = body.size
         self.began = time.monotonic()
@@ -107,19 +107,19 @@ class PushEvents:
             self.bus.emit(SentGzip(label(name, reference), size))
 
     @asynccontextmanager
-    async def storing(self, reference: str, body: Body) -> AsyncIterator[Progress]:
+    async def storing(self, reference: str, body: SealedBody) -> AsyncIterator[CountedBody]:
         """Yield an archive as it is to be stored within the block; every few seconds, emit how much of it was sent."""
-        progress, tasks = Progress(body), TaskSet()
+        counted, tasks = CountedBody(body), TaskSet()
 
         async def report() -> None:
             while True:
                 await asyncio.sleep(self.every)
-                took = time.monotonic() - progress.began
-                self.bus.emit(Storing(reference, progress.done, progress.size, took))
+                took = time.monotonic() - counted.began
+                self.bus.emit(Storing(reference, counted.done, counted.size, took))
 
         reporting = tasks.spawn(report())
         try:
-            yield progress
+            yield counted
         finally:
             reporting.cancel()
 

@@ -25,7 +25,7 @@ class State(Enum):
     DELETED = "deleted"
 
 
-class Event(Enum):
+class Transition(Enum):
     """What happens to a pushed reference."""
 
     HOLD = "hold"  # pushed by digest: kept in the spool
@@ -36,39 +36,39 @@ class Event(Enum):
 
 
 _NEXT = {
-    (State.UPLOADED, Event.HOLD): State.PENDING,
-    (State.UPLOADED, Event.SEAL): State.SEALING,
-    (State.PENDING, Event.HOLD): State.PENDING,
-    (State.PENDING, Event.SEAL): State.SEALING,
-    (State.PENDING, Event.STORE): State.DURABLE,
-    (State.PENDING, Event.DELETE): State.DELETED,
-    (State.SEALING, Event.HOLD): State.SEALING,
-    (State.SEALING, Event.SEAL): State.SEALING,
-    (State.SEALING, Event.STORE): State.DURABLE,
-    (State.SEALING, Event.FAIL): State.FAILED,
-    (State.FAILED, Event.HOLD): State.PENDING,
-    (State.FAILED, Event.SEAL): State.SEALING,
-    (State.FAILED, Event.STORE): State.DURABLE,
-    (State.FAILED, Event.DELETE): State.DELETED,
-    (State.DURABLE, Event.HOLD): State.DURABLE,
-    (State.DURABLE, Event.SEAL): State.DURABLE,
-    (State.DURABLE, Event.STORE): State.DURABLE,
-    (State.DURABLE, Event.DELETE): State.DELETED,
-    (State.DELETED, Event.HOLD): State.PENDING,
-    (State.DELETED, Event.SEAL): State.SEALING,
+    (State.UPLOADED, Transition.HOLD): State.PENDING,
+    (State.UPLOADED, Transition.SEAL): State.SEALING,
+    (State.PENDING, Transition.HOLD): State.PENDING,
+    (State.PENDING, Transition.SEAL): State.SEALING,
+    (State.PENDING, Transition.STORE): State.DURABLE,
+    (State.PENDING, Transition.DELETE): State.DELETED,
+    (State.SEALING, Transition.HOLD): State.SEALING,
+    (State.SEALING, Transition.SEAL): State.SEALING,
+    (State.SEALING, Transition.STORE): State.DURABLE,
+    (State.SEALING, Transition.FAIL): State.FAILED,
+    (State.FAILED, Transition.HOLD): State.PENDING,
+    (State.FAILED, Transition.SEAL): State.SEALING,
+    (State.FAILED, Transition.STORE): State.DURABLE,
+    (State.FAILED, Transition.DELETE): State.DELETED,
+    (State.DURABLE, Transition.HOLD): State.DURABLE,
+    (State.DURABLE, Transition.SEAL): State.DURABLE,
+    (State.DURABLE, Transition.STORE): State.DURABLE,
+    (State.DURABLE, Transition.DELETE): State.DELETED,
+    (State.DELETED, Transition.HOLD): State.PENDING,
+    (State.DELETED, Transition.SEAL): State.SEALING,
 }
 
 
 class Impossible(Exception):
-    """An event that cannot happen in a state: a defect of this program."""
+    """A transition that a state does not have: a defect of this program."""
 
 
-def after(state: State, event: Event) -> State:
+def after(state: State, transition: Transition) -> State:
     """Return the next state. Raise Impossible."""
     try:
-        return _NEXT[state, event]
+        return _NEXT[state, transition]
     except KeyError:
-        raise Impossible(f"{event.value} while {state.value}") from None
+        raise Impossible(f"{transition.value} while {state.value}") from None
 
 
 @dataclass(slots=True)
@@ -87,9 +87,9 @@ class Pushed:
         """Whether nothing is left of it: pushed by tag, and not stored, as the client was told."""
         return self.state is State.FAILED and isinstance(self.reference, Tag)
 
-    def advance(self, event: Event, *, problem: str = "", takes: Iterable[Digest] = ()) -> None:
+    def advance(self, transition: Transition, *, problem: str = "", takes: Iterable[Digest] = ()) -> None:
         """Go to the next state. Raise Impossible."""
-        self.state = after(self.state, event)
+        self.state = after(self.state, transition)
         self.problem = problem
         self.takes = frozenset(takes)
 
@@ -112,7 +112,7 @@ class PushTable:
 
     def hold(self, name: Name, digest: Digest) -> None:
         """Record that a manifest that was pushed by digest is pending now."""
-        self.record(name, digest, digest).advance(Event.HOLD)
+        self.record(name, digest, digest).advance(Transition.HOLD)
 
     def forget(self, name: Name, reference: Tag | Digest) -> None:
         """Forget all records of a reference that is durable, so that earlier failures no longer matter, or deleted."""

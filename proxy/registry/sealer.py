@@ -34,7 +34,7 @@ from proxy.oci.names import Name, Tag, label
 from proxy.registry.interim import InterimArchives
 from proxy.registry.lookup import Lookup
 from proxy.registry.push_events import PushEvents
-from proxy.registry.push_state import Event, Pushed, PushTable, State
+from proxy.registry.push_state import Pushed, PushTable, State, Transition
 from proxy.registry.sealing import body_of, find_child, gather, present
 from proxy.registry.singleflight import SingleFlight
 from proxy.registry.tag_rules import TagTaken, answers, whose
@@ -82,7 +82,7 @@ class Sealer:
             try:
                 self.events.accepted(name, tag, digest, manifest)
                 pushed = self.table.record(name, tag, digest)
-                pushed.advance(Event.SEAL, takes={digest, *(child.digest for child in manifest.children)})
+                pushed.advance(Transition.SEAL, takes={digest, *(child.digest for child in manifest.children)})
                 return await self._seal(pushed, manifest, found)
             finally:
                 if found:
@@ -93,7 +93,7 @@ class Sealer:
         async with self.table.lock(name, digest):
             if digest in self.lookup.spool.pending.get(name, {}):
                 pushed = self.table.record(name, digest, digest)
-                pushed.advance(Event.SEAL)
+                pushed.advance(Transition.SEAL)
                 await self._seal(pushed, None, {})
 
     async def try_pending(self, name: Name, digest: Digest) -> bool:
@@ -118,13 +118,13 @@ class Sealer:
             self._fail(pushed, "this is a fault of image-relay; its log says more")
             _log.exception("sealing %s failed", label(name, reference))
             raise
-        pushed.advance(Event.STORE)
+        pushed.advance(Transition.STORE)
         self.table.forget(name, reference)
         return archive
 
     def _fail(self, pushed: Pushed, problem: str) -> None:
         if pushed.state is not State.DURABLE:  # else a tag has claimed it meanwhile
-            pushed.advance(Event.FAIL, problem=problem)
+            pushed.advance(Transition.FAIL, problem=problem)
             self.events.bus.emit(NotStored(label(pushed.name, pushed.reference), problem))
 
     async def _stored(self, pushed: Pushed, manifest: Manifest | None, found: dict[Digest, Blob]) -> Archive:
@@ -234,7 +234,7 @@ class Sealer:
         uses = Counter(chain(manifest.named, *children))
         for digest in await spool.pending.remove(name, durable):
             if digest not in spool.pending.get(name, {}):  # it was not pushed again meanwhile
-                self.table.record(name, digest, digest).advance(Event.STORE)
+                self.table.record(name, digest, digest).advance(Transition.STORE)
                 self.table.forget(name, digest)
         needed = spool.pending.needed(name)  # by other pending manifests, which may outlive this artifact
         await spool.claim(name, [digest for digest in durable if digest not in needed], uses)

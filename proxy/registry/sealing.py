@@ -49,7 +49,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class SealedBody:
     """The bytes of an archive that is not stored yet (`catalog.ArchiveBody`).
 
     `find` returns where artifacts of the run already have the stored bytes of blobs.
@@ -182,9 +182,9 @@ async def present(lookup: Lookup, name: Name, descriptor: Descriptor) -> Blob | 
 
 async def body_of(
     tree: Tree, name: Name, reference: Tag | Digest, public_host: str, lookup: Lookup, memory: MemoryBudget
-) -> Body:
+) -> SealedBody:
     """Return the bytes of the archive of a tree."""
     tag, root = reference if isinstance(reference, Tag) else None, next(iter(tree.contents))
     siblings = lookup.catalog.siblings(name)
     image = Image(name, tag, root, tree.contents, names(name, tag, public_host), siblings)
-    return Body(await run_in_thread(lay_out, image), tree.blobs, memory, lookup.copies)
+    return SealedBody(await run_in_thread(lay_out, image), tree.blobs, memory, lookup.copies)

@@ -9,7 +9,7 @@ from proxy.oci.digest import Digest
 from proxy.spool.staging import Part, StagingArea
 from proxy.tarballs.contents import Contents, File
 from proxy.tarballs.members import Member, check_end, members
-from proxy.tarballs.streams import Begun, Readable, Work, compression, plain
+from proxy.tarballs.streams import PeekableStream, Readable, Work, compression, plain
 
 _MOST_FILES = 5000
 _UNWANTED = {"VERSION", "json", "repositories"}  # what Docker before 25 writes for Docker before 1.10
@@ -26,7 +26,7 @@ class Unpacked:
 
 def unpack(source: Readable, parts: StagingArea, work: Work | None = None) -> Unpacked:
     """Read a tarball to its end, compressed or not; raise TarballInvalid. Blocks."""
-    begun = Begun(source)
+    begun = PeekableStream(source)
     work = work or Work(lambda: begun.came)
     stream = plain(begun, work)
     unpacked = gather(members(stream), parts, work)
@@ -48,7 +48,7 @@ def gather(found: Iterable[Member], parts: StagingArea, work: Work) -> Unpacked:
             links[member.name] = member.link
         else:  # a blob of a layout as it is, anything else without a compression that no registry knows
             folder, _, rest = member.name.partition("/")
-            begun = Begun(member)
+            begun = PeekableStream(member)
             if folder != "blobs" and compression(begun.peek(6)) in _NO_LAYER_TYPE:
                 begun = plain(begun, work)
             part = parts.write(begun, "sha512" if (folder, rest[:7]) == ("blobs", "sha512/") else "sha256")

@@ -34,7 +34,7 @@ class Readable(Protocol):
         """Return 1 to `size` bytes, or none at the end. Blocks."""
 
 
-class Begun:
+class PeekableStream:
     """A stream whose next bytes can be looked at; `first` are bytes that were already read from its source."""
 
     def __init__(self, source: Readable, first: bytes = b"") -> None:
@@ -110,21 +110,21 @@ class Work:
         self._is_over = True
 
 
-def plain(source: Readable, work: Work | None = None) -> Begun:
+def plain(source: Readable, work: Work | None = None) -> PeekableStream:
     """Return the decompressed stream of a source, or the source itself if it is not compressed.
 
     Reading raises TarballInvalid where the stream is damaged, ends too early or is a decompression bomb. `work` is what
     the stream is a part of.
     """
-    begun = Begun(source)
-    name = compression(begun.peek(_MAGIC))
-    return Begun(_Decompressed(name, begun, work or Work(lambda: begun.came))) if name else begun
+    stream = PeekableStream(source)
+    name = compression(stream.peek(_MAGIC))
+    return PeekableStream(_Decompressed(name, stream, work or Work(lambda: stream.came))) if name else stream
 
 
 class _Decompressed:
     """A stream of any compression, as long as it does not expand beyond all proportion."""
 
-    def __init__(self, name: str, source: Begun, work: Work) -> None:
+    def __init__(self, name: str, source: PeekableStream, work: Work) -> None:
         self._name = name
         self._plain: Readable = _Frames(source) if name == "zstd" else _Inflated(name, source)
         self._work = work
@@ -197,7 +197,7 @@ class _Frames:
 class _Inflated:
     """A stream of gzip, bzip2 or xz, or several one after the other."""
 
-    def __init__(self, name: str, source: Begun) -> None:
+    def __init__(self, name: str, source: PeekableStream) -> None:
         self._name = name
         self._source = source
         self._decoder = _DECODERS[name]()

@@ -13,7 +13,7 @@ class UpstreamFailed(Denied):
     """An upstream cannot be reached, refuses, or sends what it should not; the message names it."""
 
 
-class Refused(UpstreamFailed):
+class UpstreamRefused(UpstreamFailed):
     """An upstream does not give an image away, perhaps because it has none of this name."""
 
 

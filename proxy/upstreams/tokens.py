@@ -18,7 +18,7 @@ import aiohttp
 from proxy.artifacts.retry import RetryableError, is_retryable
 from proxy.events import EventBus
 from proxy.runtime.transport import json_object, read_bounded
-from proxy.upstreams.failures import Refused, UpstreamFailed, limited
+from proxy.upstreams.failures import UpstreamFailed, UpstreamRefused, limited
 from proxy.upstreams.hosts import AddressUnusable, Remote
 
 SERVICE = "upstream"  # in the events
@@ -112,12 +112,14 @@ class Tokens:
         return f"Bearer {token}", time.monotonic() + seconds - _MARGIN
 
 
-def refusal(remote: Remote) -> Refused:
+def refusal(remote: Remote) -> UpstreamRefused:
     """Return the error for a repository that its registry does not give away."""
     host = remote.upstream.host
     if remote.upstream.login:
-        return Refused(f"{host} refuses {remote.path} to the login in RELAY_UPSTREAM_AUTH, or has no such image")
-    return Refused(
+        return UpstreamRefused(
+            f"{host} refuses {remote.path} to the login in RELAY_UPSTREAM_AUTH, or has no such image"
+        )
+    return UpstreamRefused(
         f"{host} refuses {remote.path} without a login: there is no such image, or it is private "
         f"(RELAY_UPSTREAM_AUTH={host}=USER:TOKEN)"
     )

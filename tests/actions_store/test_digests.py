@@ -9,7 +9,7 @@ from proxy.archive.index import HINT
 from proxy.archive.layout import Image, lay_out
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
-from proxy.registry.sealing import Body, gather
+from proxy.registry.sealing import SealedBody, gather
 from proxy.runtime.limits import Timeouts
 from tests.actions_store.relays import Relays
 from tests.api.relay import Answer, Pushed, Relay, pushed_image, pushed_index
@@ -117,7 +117,7 @@ async def store_that_says(relay: Relay, siblings: Mapping[str, tuple[str, ...]])
     assert found
     tree = await gather(lookup, name, pushed.digest, await lookup.parsed(found))
     plan = lay_out(Image(name, Tag.parse("liar"), pushed.digest, tree.contents, (), siblings))
-    body = Body(plan, tree.blobs, relay.services.memory, lookup.catalog.copies)
+    body = SealedBody(plan, tree.blobs, relay.services.memory, lookup.catalog.copies)
     await lookup.catalog.put(name, Tag.parse("liar"), body)
 
 

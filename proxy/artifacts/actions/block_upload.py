@@ -60,7 +60,7 @@ class Uploaded:
     tail: bytes = field(repr=False)
 
 
-class Upload:
+class BlockUpload:
     """One blob on its way to one signed URL."""
 
     def __init__(self, storage: BlobStorage, url: URL, headers: dict[str, str]) -> None:

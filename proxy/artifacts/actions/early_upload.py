@@ -18,7 +18,7 @@ from proxy.archive.index import ArchiveInvalid, Entry
 from proxy.archive.limits import STORED
 from proxy.archive.pieces import Piece, PieceDamaged, check
 from proxy.artifacts.actions.azure import BlobStorage, appends
-from proxy.artifacts.actions.block_upload import Lanes, Upload, UploadLost
+from proxy.artifacts.actions.block_upload import BlockUpload, Lanes, UploadLost
 from proxy.artifacts.actions.blocks import BLOCK, Part, Sent
 from proxy.artifacts.actions.name_claim import NameClaim
 from proxy.artifacts.actions.results import Created
@@ -90,14 +90,14 @@ class _Block:
 
 
 @dataclass(slots=True)
-class Begun:
+class EarlyArtifact:
     """An artifact that was created early, under a name beside which there were `others` (ids), and what was sent."""
 
     full: str
     created: Created
     owner: str
     others: frozenset[str]
-    upload: Upload
+    upload: BlockUpload
     blocks: list[_Block] = field(default_factory=list)
     digests: Mapping[Path, Digest] = field(default_factory=dict)
 
@@ -145,7 +145,7 @@ class EarlyUpload:
         self,
         storage: BlobStorage,
         look: Callable[[], Awaitable[Firsts]],
-        begin: Callable[[], Awaitable[Begun]],
+        begin: Callable[[], Awaitable[EarlyArtifact]],
         let_go: Callable[[], object],
     ) -> None:
         self._storage = storage
@@ -186,7 +186,7 @@ class EarlyUpload:
 
     # Called in the loop
 
-    async def take(self) -> Begun | None:
+    async def take(self) -> EarlyArtifact | None:
         """Begin to send no more blocks, and return what was sent; None if nothing was, or something went wrong."""
         self._taken = self._ended = True
         if not self._is_creating:
@@ -202,7 +202,7 @@ class EarlyUpload:
             self._let_go()
             await self._tasks.cancel_all()
 
-    async def _begun(self) -> Begun | None:
+    async def _begun(self) -> EarlyArtifact | None:
         try:
             return await self._sent(await self._look())
         except _TROUBLES as error:
@@ -211,9 +211,9 @@ class EarlyUpload:
         finally:
             self._ended = True
 
-    async def _sent(self, known: Firsts) -> Begun | None:
+    async def _sent(self, known: Firsts) -> EarlyArtifact | None:
         """Send block after block until somebody takes what was begun."""
-        begun: Begun | None = None
+        begun: EarlyArtifact | None = None
         with ReadAhead(self._storage.memory, 2 * BLOCK, self._storage.up // 2 - 1) as more:  # framing takes memory, too
             lanes = Lanes(more)
             try:
@@ -244,7 +244,7 @@ class EarlyUploads:
     _under_way: dict[str, EarlyUpload] = field(default_factory=dict)
 
     def begin(
-        self, name: str, look: Callable[[], Awaitable[Firsts]], begin: Callable[[], Awaitable[Begun]]
+        self, name: str, look: Callable[[], Awaitable[Firsts]], begin: Callable[[], Awaitable[EarlyArtifact]]
     ) -> EarlyUpload | None:
         """Begin one; None if there is one of this name."""
         if name in self._under_way:
@@ -253,7 +253,7 @@ class EarlyUploads:
         self._under_way[name] = made = EarlyUpload(self.storage, look, begin, let_go)
         return made
 
-    async def take(self, name: str, contest: NameClaim) -> Begun | None:
+    async def take(self, name: str, contest: NameClaim) -> EarlyArtifact | None:
         """Return what was begun under a name, once, and only if nothing of this name was stored since.
 
         Else this artifact has to come after that, under the next number.

@@ -99,13 +99,13 @@ class _Entry(_Message):
         )
 
 
-class Listing(_Message):
+class ListAnswer(_Message):
     """Of ListArtifacts; a part that makes no sense makes all of it invalid: it may be what is asked for."""
 
     artifacts: list[_Entry] | None = None
 
 
-class Upload(_Message):
+class CreateAnswer(_Message):
     """Of CreateArtifact."""
 
     signed_upload_url: _Text = ""

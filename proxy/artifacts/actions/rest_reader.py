@@ -18,7 +18,7 @@ from yarl import URL
 
 from proxy.artifacts.actions.github_api import GitHubApi
 from proxy.artifacts.actions.rest_answers import ABSENT, UNDELETABLE, Text, as_text, check, document, or_none
-from proxy.artifacts.actions.rest_runs import Head, NewestRun, NoRun, Run, head_of, newest
+from proxy.artifacts.actions.rest_runs import Head, NewestRun, NoRun, WorkflowRun, head_of, newest
 from proxy.artifacts.actions.results import NoSuchArtifact
 from proxy.artifacts.base import Artifact, StoreRefused, refuse
 
@@ -80,7 +80,7 @@ class RestReader:
 
     by_name: ClassVar[bool] = False
     api: GitHubApi
-    run: Run | NewestRun
+    run: WorkflowRun | NewestRun
     another: bool = False
     trust_forks: bool = False
     head: Head | None = None
@@ -113,7 +113,7 @@ class RestReader:
         """Have the next `list` ask anew."""
         self._listed_at = float("-inf")
 
-    async def introduce(self) -> Run:
+    async def introduce(self) -> WorkflowRun:
         """Return the run, once it is known what another one was made of; StoreRefused if it is not to be read."""
         async with self._turn:
             run = self.run
@@ -125,7 +125,7 @@ class RestReader:
         refuse(self.refusal)
         return run
 
-    async def _newest(self, wanted: NewestRun) -> Run:
+    async def _newest(self, wanted: NewestRun) -> WorkflowRun:
         if self._no_run and time.monotonic() - self._listed_at < self.kept:
             raise NoRun(self._no_run)
         try:
@@ -188,7 +188,7 @@ class RestReader:
         """Why nothing can be deleted: for ever, or for a moment since a deletion was refused."""
         return self.closed or (self._refusal if time.monotonic() < self._refused_until else "")
 
-    async def _pages(self, run: Run) -> tuple[list[Artifact], bool]:
+    async def _pages(self, run: WorkflowRun) -> tuple[list[Artifact], bool]:
         """Return the artifacts, and whether all pages speak of as many."""
         found: dict[str, Artifact] = {}
         totals: set[str] = set()

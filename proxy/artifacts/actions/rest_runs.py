@@ -27,7 +27,7 @@ class NoRun(StoreRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class WorkflowRun:
     """A workflow run of a repository (`owner/name`), at the address of an API."""
 
     api: URL
@@ -66,15 +66,15 @@ class Sources:
 
     api: URL
     token: str = field(repr=False)
-    runs: tuple[Run | NewestRun, ...]
+    runs: tuple[WorkflowRun | NewestRun, ...]
 
     @classmethod
     def parse(cls, api: URL, repository: str, token: str, texts: tuple[str, ...]) -> "Sources":
         """Return the runs that texts name: numbers, or `workflow.yml@branch`. Raise ValueError."""
-        runs = list[Run | NewestRun]()
+        runs = list[WorkflowRun | NewestRun]()
         for text in texts:
             if _NUMBER.fullmatch(text):
-                runs.append(Run(api, repository, text))
+                runs.append(WorkflowRun(api, repository, text))
             elif match := _NEWEST.fullmatch(text):
                 runs.append(NewestRun(api, repository, match["workflow"], match["branch"]))
             else:
@@ -124,12 +124,12 @@ class _RunsAnswer(BaseModel):
     workflow_runs: list[_RunAnswer]
 
 
-async def head_of(api: GitHubApi, run: Run) -> Head:
+async def head_of(api: GitHubApi, run: WorkflowRun) -> Head:
     """Return what a run was made of. Raise StoreRefused."""
     return (await document(api, _RunAnswer, run.path("runs", run.run_id), run)).head
 
 
-async def newest(api: GitHubApi, wanted: NewestRun) -> tuple[Run, Head]:
+async def newest(api: GitHubApi, wanted: NewestRun) -> tuple[WorkflowRun, Head]:
     """Return the newest successful run that is not of a fork, and what it was made of. Raise NoRun, StoreRefused."""
     workflow = f"workflow {wanted.workflow} of {wanted.repository}"
     path = _path(wanted.api, wanted.repository, "workflows", wanted.workflow, "runs")
@@ -139,7 +139,7 @@ async def newest(api: GitHubApi, wanted: NewestRun) -> tuple[Run, Head]:
         for run in runs:  # GitHub lists the newest first
             is_meant = (run.head_branch, run.conclusion) == (wanted.branch, "success")
             if is_meant and type(run.id) is int and run.head.is_of(wanted.repository):
-                return Run(wanted.api, wanted.repository, str(run.id)), run.head
+                return WorkflowRun(wanted.api, wanted.repository, str(run.id)), run.head
         if len(runs) < _PAGE:
             break
     raise NoRun(f"there is no successful run of {wanted.workflow} on {wanted.branch} in {wanted.repository}")

@@ -13,7 +13,7 @@ import aiohttp
 from pydantic import ValidationError
 from yarl import URL
 
-from proxy.artifacts.actions.messages import Finalized, Listed, Listing, Signed, Upload
+from proxy.artifacts.actions.messages import CreateAnswer, Finalized, ListAnswer, Listed, Signed
 from proxy.artifacts.actions.session import Session
 from proxy.artifacts.actions.twirp import EXPIRED, Dropped, Fields, NameTaken, NoSuchArtifact, Refused, Twirp, Unclear
 from proxy.artifacts.base import StoreRefused
@@ -90,7 +90,7 @@ class ResultsService:
             nonlocal faults
             try:
                 answer = await self._twirp.once("ListArtifacts", self._own())
-                return [each.listed() for each in Listing.model_validate(answer).artifacts or []]
+                return [each.listed() for each in ListAnswer.model_validate(answer).artifacts or []]
             except ValidationError:
                 raise Unclear("its list makes no sense") from None
             except Dropped:
@@ -130,7 +130,7 @@ class ResultsService:
                 answer = await self._twirp.call("CreateArtifact", request)
         except NoSuchArtifact:
             raise StoreRefused(_NO_SERVICE) from None
-        return Created(_url(Upload.model_validate(answer).signed_upload_url), raw=False)
+        return Created(_url(CreateAnswer.model_validate(answer).signed_upload_url), raw=False)
 
     async def _create_raw(self, request: dict[str, object]) -> URL | None:
         """Ask for a place for a bare archive; None where the server does not know such."""
@@ -148,7 +148,7 @@ class ResultsService:
         if answer is None:
             _log.info("this server stores no bare archives: it gets a zip")
             return None
-        return _url(Upload.model_validate(answer).signed_upload_url)
+        return _url(CreateAnswer.model_validate(answer).signed_upload_url)
 
     async def finalize(self, name: str, size: int, sha256: str | None, limit: float) -> str:
         """Finish an artifact, with one try of `limit` seconds; gives its id.

@@ -9,10 +9,9 @@ from proxy.artifacts.actions.results import Listed, NoSuchArtifact, ResultsServi
 from proxy.artifacts.base import Artifact, ArtifactGone, StoreRefused
 
 _TWINS = 8  # artifacts of one name, made by a finish that was repeated; a deletion takes any of them
-NO_SESSION = "there is no session"
 
 
-class Reader(Protocol):
+class ArtifactReader(Protocol):
     """Access to finished artifacts: through the results service, or the REST API."""
 
     @property
@@ -40,7 +39,7 @@ class NoReader:
     """Reads nothing, while there is no run to read."""
 
     by_name = False
-    undeletable = NO_SESSION
+    undeletable = "there is no session"
 
     async def listed(self) -> list[Artifact]:
         """List nothing."""
@@ -88,7 +87,7 @@ class RunReader:
 
 
 async def delete_by_name(
-    reader: Reader,
+    reader: ArtifactReader,
     artifact: Artifact,
     listed: Callable[[], Awaitable[list[Artifact]]],
     unlisted: dict[str, Artifact],

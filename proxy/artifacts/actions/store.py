@@ -16,14 +16,14 @@ from yarl import URL
 from proxy.archive.container import OVERHEAD, Wrapping, wrap
 from proxy.archive.index import TAIL
 from proxy.artifacts.actions.azure import BlobStorage, appends, content_headers
-from proxy.artifacts.actions.block_upload import MOST_BYTES, Upload, Uploaded, UploadLost
-from proxy.artifacts.actions.early_upload import Begun, EarlyUpload, EarlyUploads, Firsts
+from proxy.artifacts.actions.block_upload import MOST_BYTES, BlockUpload, Uploaded, UploadLost
+from proxy.artifacts.actions.early_upload import EarlyArtifact, EarlyUpload, EarlyUploads, Firsts
 from proxy.artifacts.actions.finalize import Finalizer
 from proxy.artifacts.actions.name_claim import NameClaim
 from proxy.artifacts.actions.remote_file import Link, RemoteFile, Tails
 from proxy.artifacts.actions.reserved_names import ReservedNames
 from proxy.artifacts.actions.results import Created, Listed, NoSuchArtifact, ResultsService
-from proxy.artifacts.actions.run_reader import NO_SESSION, NoReader, Reader, RunReader, artifact_of, delete_by_name
+from proxy.artifacts.actions.run_reader import ArtifactReader, NoReader, RunReader, artifact_of, delete_by_name
 from proxy.artifacts.actions.trusted_hosts import TrustedHosts
 from proxy.artifacts.base import (
     NOBODYS,
@@ -59,11 +59,11 @@ class ActionsStore:
         form: Literal["zip", "raw"] = "zip",
         reserved: Path | None = None,
     ) -> None:
-        self.closed, self.any_job = NO_SESSION, any_job
+        self.closed, self.any_job = NoReader.undeletable, any_job
         self._storage, self._trust, self._folder = storage, trust, folder
         self._raw = form == "raw"
         self._service: ResultsService | None = None
-        self._reader: Reader = NoReader()
+        self._reader: ArtifactReader = NoReader()
         self._tails, self._early = Tails(), EarlyUploads(storage)
         self._reserved = ReservedNames(reserved or folder / "reserved.json")
         self._forget()
@@ -87,7 +87,7 @@ class ActionsStore:
         self.closed, self._has_listed = "", False
         self._reserved.begin(service.session.owner)
 
-    def read_with(self, reader: Reader, closed: str) -> None:
+    def read_with(self, reader: ArtifactReader, closed: str) -> None:
         """Read through something else; `closed` is what a push is told."""
         self._reader, self.closed = reader, closed
 
@@ -216,7 +216,7 @@ class ActionsStore:
         service, seen = self._writing(), [*self._seen, *self._unlisted.values()]
         return NameClaim(name, claim or NOBODYS, service.session, service.timeouts, seen, self._all, claim is not None)
 
-    async def _begin(self, contest: NameClaim) -> Begun:
+    async def _begin(self, contest: NameClaim) -> EarlyArtifact:
         service = self._writing()
 
         async def create(full: str) -> Created:
@@ -230,10 +230,10 @@ class ActionsStore:
             return created
 
         full, created = await contest.take(create, self._reserved, self._used)
-        upload = Upload(self._storage, created.url, content_headers(full + SUFFIX, is_raw=created.raw))
-        return Begun(full, created, service.session.owner, contest.others(full), upload)
+        upload = BlockUpload(self._storage, created.url, content_headers(full + SUFFIX, is_raw=created.raw))
+        return EarlyArtifact(full, created, service.session.owner, contest.others(full), upload)
 
-    async def _store(self, service: ResultsService, contest: NameClaim, begun: Begun, body: Body) -> Artifact:
+    async def _store(self, service: ResultsService, contest: NameClaim, begun: EarlyArtifact, body: Body) -> Artifact:
         """Upload and finish one artifact. Raise UploadLost if its name has to be given up, Contested."""
         began, full = service.now(), begun.full
         wrapping = Wrapping(b"", b"") if begun.created.raw else wrap(full + SUFFIX, body.size, body.crc)

@@ -25,7 +25,7 @@ from proxy.errors import (
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest, parse
 from proxy.oci.names import Name, Tag
-from proxy.registry.push_events import Progress
+from proxy.registry.push_events import CountedBody
 from proxy.registry.push_state import State
 from proxy.runtime.limits import Limits
 from tests.fakes.faulty_stores import MoodyStore
@@ -853,7 +853,7 @@ class ObservedStore(DirectoryStore):
         self.let_go_in: list[int] = []
 
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
-        assert isinstance(body, Progress)
+        assert isinstance(body, CountedBody)
         for blob in body._body.blobs.values():
             weakref.finalize(blob.source, lambda: self.let_go_in.append(threading.get_ident()))
         return await super().put(name, body, claim)

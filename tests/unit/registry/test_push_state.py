@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from proxy.registry.push_state import Event, Impossible, State, after
+from proxy.registry.push_state import Impossible, State, Transition, after
 
 TABLE = {
     #                  HOLD       SEAL       STORE      FAIL      DELETE
@@ -17,19 +17,19 @@ TABLE = {
     State.FAILED: ("pending", "sealing", "durable", None, "deleted"),
     State.DELETED: ("pending", "sealing", None, None, None),
 }
-PAIRS = list(product(State, Event))
+PAIRS = list(product(State, Transition))
 VISIBLE = {State.PENDING, State.SEALING, State.FAILED, State.DURABLE}  # by digest, from the push on
 
 
-@pytest.mark.parametrize(("state", "event"), PAIRS, ids=lambda each: each.value)
-def test_every_pair_of_state_and_event_leads_where_the_table_says(state: State, event: Event) -> None:
-    expected = TABLE[state][list(Event).index(event)]
+@pytest.mark.parametrize(("state", "transition"), PAIRS, ids=lambda each: each.value)
+def test_every_pair_of_state_and_transition_leads_where_the_table_says(state: State, transition: Transition) -> None:
+    expected = TABLE[state][list(Transition).index(transition)]
 
     if expected is None:
-        with pytest.raises(Impossible, match=f"{event.value} while {state.value}"):
-            after(state, event)
+        with pytest.raises(Impossible, match=f"{transition.value} while {state.value}"):
+            after(state, transition)
     else:
-        assert after(state, event) is State(expected)
+        assert after(state, transition) is State(expected)
 
 
 @dataclass
@@ -56,51 +56,51 @@ class _Walk(RuleBasedStateMachine):
         self.state = State.UPLOADED
         self.model = Model()
 
-    def happens(self, event: Event) -> None:
-        self.state = after(self.state, event)
+    def happens(self, transition: Transition) -> None:
+        self.state = after(self.state, transition)
 
     @precondition(lambda self: self.by_digest)
     @rule()
     def push_by_digest(self) -> None:
-        self.happens(Event.HOLD)
+        self.happens(Transition.HOLD)
         self.model.held, self.model.deleted = not self.model.stored, False
 
     @precondition(lambda self: not self.by_digest or self.model.is_there)
     @rule()
     def seal(self) -> None:
-        self.happens(Event.SEAL)
+        self.happens(Transition.SEAL)
         self.model.sealing, self.model.deleted = not self.model.stored, False
 
     @precondition(lambda self: self.model.sealing or (self.by_digest and self.model.is_there))
     @rule()
     def finish(self) -> None:
-        self.happens(Event.STORE)
+        self.happens(Transition.STORE)
         self.model = Model(stored=True)
 
     @precondition(lambda self: self.model.sealing)
     @rule()
     def fail(self) -> None:
-        self.happens(Event.FAIL)
+        self.happens(Transition.FAIL)
         self.model.sealing = False
 
     @precondition(lambda self: self.model.is_there and not self.model.sealing)
     @rule()
     def delete(self) -> None:
-        self.happens(Event.DELETE)
+        self.happens(Transition.DELETE)
         self.model = Model(deleted=True)
 
     @precondition(lambda self: not self.model.sealing)
     @rule()
     def what_was_not_begun_can_not_fail(self) -> None:
         with pytest.raises(Impossible):
-            after(self.state, Event.FAIL)
+            after(self.state, Transition.FAIL)
 
     @precondition(lambda self: not self.model.is_there and not self.model.sealing and self.state is not State.FAILED)
     @rule()
     def what_is_not_there_can_be_neither_stored_nor_deleted(self) -> None:
-        for event in (Event.STORE, Event.DELETE):
+        for transition in (Transition.STORE, Transition.DELETE):
             with pytest.raises(Impossible):
-                after(self.state, event)
+                after(self.state, transition)
 
     @invariant()
     def a_tag_answers_only_when_durable(self) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import TarballInvalid
-from proxy.tarballs.streams import Begun, Readable, compression, plain
+from proxy.tarballs.streams import PeekableStream, Readable, compression, plain
 from tests.tarballs import COMPRESSIONS
 
 MIB = 1024 * 1024
@@ -135,12 +135,12 @@ def test_a_dictionary_of_xz_that_would_fill_the_memory_is_refused() -> None:
 
 
 def test_what_is_looked_at_stays() -> None:
-    begun = Begun(Drops(b"abcdefgh", 3))
+    stream = PeekableStream(Drops(b"abcdefgh", 3))
 
-    assert [begun.peek(6), begun.peek(2), begun.read(4), begun.peek(9), everything(begun)] == [
+    assert [stream.peek(6), stream.peek(2), stream.read(4), stream.peek(9), everything(stream)] == [
         *(b"abcdef", b"ab", b"abcd", b"efgh", b"efgh")
     ]
-    assert (begun.peek(1), begun.read(1)) == (b"", b"")
+    assert (stream.peek(1), stream.read(1)) == (b"", b"")
 
 
 def test_compressions_are_told_by_their_first_bytes() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from aiohttp import ClientSession
 
-from proxy.upstreams.failures import Refused
+from proxy.upstreams.failures import UpstreamRefused
 from proxy.upstreams.hosts import Remote, Upstreams
 from proxy.upstreams.tokens import Tokens, parse_challenges
 
@@ -33,7 +33,7 @@ async def test_nothing_is_remembered_of_repositories_that_were_refused() -> None
     for number in range(100):
         remote = upstreams.named(f"ghcr.io/team/app-{number}", "")
         assert isinstance(remote, Remote)
-        with pytest.raises(Refused):
+        with pytest.raises(UpstreamRefused):
             await tokens.renew(remote, "", [])
 
     assert len(tokens._asking) <= 1

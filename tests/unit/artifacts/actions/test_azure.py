@@ -260,7 +260,7 @@ async def test_a_url_whose_life_is_over_is_not_asked(emulate: Emulate, tmp_path:
     url = URL(f"{actions.blob_origin}/x?st=2026-01-01T00:00:00Z&se=2026-01-01T00:00:05.000001Z")
 
     async with opened(actions, tmp_path) as store:
-        upload = block_upload.Upload(store._storage, url, {})
+        upload = block_upload.BlockUpload(store._storage, url, {})
         with pytest.raises(block_upload.UploadLost, match="took longer than the URL"):
             await upload.send(Bytes(b"content").parts(), 0)
 

@@ -16,7 +16,7 @@ from yarl import URL
 from proxy.api.server import bind_all, listen
 from proxy.artifacts.actions.github_api import GitHubApi
 from proxy.artifacts.actions.rest_reader import RestReader
-from proxy.artifacts.actions.rest_runs import NewestRun, NoRun, Run, Sources
+from proxy.artifacts.actions.rest_runs import NewestRun, NoRun, Sources, WorkflowRun
 from proxy.artifacts.actions.results import NoSuchArtifact
 from proxy.artifacts.base import Artifact, StoreRefused
 from proxy.runtime.limits import Policy, Timeouts
@@ -53,7 +53,7 @@ def reading(actions: Emulator, http: ClientSession) -> Reading:
     """Make readers of the emulator."""
 
     def make(run: str = "1001", token: str = READ_TOKEN, repository: str = "octo/relay", **more: Any) -> RestReader:
-        run_read = Run(URL(actions.origin), repository, run)
+        run_read = WorkflowRun(URL(actions.origin), repository, run)
         return RestReader(GitHubApi(http, token, HASTY), run_read, **{"kept": 0.0, **more})
 
     return make
@@ -125,7 +125,7 @@ async def test_pages_between_which_something_changed_are_read_again(http: Client
     ]
 
     async with answering(lambda _: web.json_response(answers.pop(0))) as api:
-        found = await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1"), page=1).listed()
+        found = await RestReader(GitHubApi(http, "t"), WorkflowRun(api, "octo/relay", "1"), page=1).listed()
 
     assert names(found) == ["name2"]
     assert answers == []
@@ -139,7 +139,7 @@ async def test_a_run_that_changes_for_ever_is_read_so_far(http: ClientSession) -
             {"total_count": next(counts), "artifacts": [entry(int(request.query["page"]))]}
         )
     ) as api:
-        found = await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1"), page=1, pages=2).listed()
+        found = await RestReader(GitHubApi(http, "t"), WorkflowRun(api, "octo/relay", "1"), page=1, pages=2).listed()
 
     assert names(found) == ["name1", "name2"]
     assert next(counts) == 6
@@ -178,14 +178,14 @@ async def test_an_entry_that_makes_no_sense_is_told_and_not_left_out(http: Clien
 
     async with answering(lambda _: web.json_response(document)) as api:
         with pytest.raises(StoreRefused, match="listed artifacts in a way that makes no sense"):
-            await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1")).listed()
+            await RestReader(GitHubApi(http, "t"), WorkflowRun(api, "octo/relay", "1")).listed()
 
 
 async def test_what_has_expired_is_not_there(http: ClientSession) -> None:
     document = {"total_count": 2, "artifacts": [entry(expired=True), entry(7)]}
 
     async with answering(lambda _: web.json_response(document)) as api:
-        (found,) = await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1")).listed()
+        (found,) = await RestReader(GitHubApi(http, "t"), WorkflowRun(api, "octo/relay", "1")).listed()
 
     assert found.id == "7"
 
@@ -197,7 +197,7 @@ async def test_when_an_artifact_expires_need_not_be_known_and_times_are_utc(
     document = {"artifacts": [entry(expires_at=expires, created_at="2026-03-04T05:06:07")]}
 
     async with answering(lambda _: web.json_response(document)) as api:
-        (found,) = await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1")).listed()
+        (found,) = await RestReader(GitHubApi(http, "t"), WorkflowRun(api, "octo/relay", "1")).listed()
 
     assert found.expires is None
     assert found.created.isoformat() == "2026-03-04T05:06:07+00:00"
@@ -207,7 +207,7 @@ async def test_when_an_artifact_expires_need_not_be_known_and_times_are_utc(
 async def test_a_listing_without_a_list_is_not_called_empty(http: ClientSession, artifacts: object) -> None:
     async with answering(lambda _: web.json_response({"artifacts": artifacts})) as api:
         with pytest.raises(StoreRefused, match="makes no sense"):
-            await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1")).listed()
+            await RestReader(GitHubApi(http, "t"), WorkflowRun(api, "octo/relay", "1")).listed()
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ async def test_an_answer_that_is_no_document_is_a_sentence(http: ClientSession, 
 
     async with answering(lambda _: web.Response(status=status, body=body, headers=headers)) as api:
         with pytest.raises(StoreRefused, match="are GITHUB_API_URL and GITHUB_REPOSITORY right") as refused:
-            await RestReader(GitHubApi(http, "t", HASTY), Run(api, "octo/relay", "1")).listed()
+            await RestReader(GitHubApi(http, "t", HASTY), WorkflowRun(api, "octo/relay", "1")).listed()
 
     assert f"({status})" in refused.value.message
 
@@ -229,7 +229,7 @@ async def test_an_answer_without_an_end_is_not_read_to_it(http: ClientSession) -
 
     async with answering(lambda _: web.json_response({"artifacts": "x" * 2000})) as api:
         with pytest.raises(StoreRefused, match="more than it should"):
-            await RestReader(small, Run(api, "octo/relay", "1")).listed()
+            await RestReader(small, WorkflowRun(api, "octo/relay", "1")).listed()
 
 
 # Who may read
@@ -320,7 +320,7 @@ async def test_a_run_that_tells_nothing_of_its_head_is_nobodys(http: ClientSessi
 
     async with answering(lambda _: web.json_response(documents.pop())) as api:
         for _ in range(2):
-            reader = RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1"), another=True)
+            reader = RestReader(GitHubApi(http, "t"), WorkflowRun(api, "octo/relay", "1"), another=True)
             with pytest.raises(StoreRefused, match=r"a repository that is gone at an unknown commit \(unknown event\)"):
                 await reader.introduce()
 
@@ -340,7 +340,7 @@ def test_every_way_to_name_a_run_is_read_and_nothing_else() -> None:
     sources = Sources.parse(api, "octo/relay", "secret", ("7", "build.yml@main", "b.yaml@a/b@c"))
 
     assert sources.runs == (
-        Run(api, "octo/relay", "7"),
+        WorkflowRun(api, "octo/relay", "7"),
         NewestRun(api, "octo/relay", "build.yml", "main"),
         NewestRun(api, "octo/relay", "b.yaml", "a/b@c"),
     )
@@ -371,7 +371,7 @@ async def test_a_run_that_does_not_say_that_it_is_the_one_is_passed_over(http: C
         reader = RestReader(GitHubApi(http, "t"), NewestRun(api, "octo/relay", "b.yml", "main"), another=True)
         found = await reader.introduce()
 
-    assert found == reader.run == Run(api, "octo/relay", "8")
+    assert found == reader.run == WorkflowRun(api, "octo/relay", "8")
 
 
 @pytest.mark.parametrize("runs", [None, {}, "text", [7]])
@@ -438,7 +438,7 @@ async def test_a_redirect_to_nowhere_is_a_sentence(http: ClientSession, location
 
     async with answering(lambda _: web.Response(status=302, headers=headers)) as api:
         with pytest.raises(StoreRefused, match="gave no address for the bytes"):
-            await RestReader(GitHubApi(http, "t"), Run(api, "octo/relay", "1")).sign(artifact)
+            await RestReader(GitHubApi(http, "t"), WorkflowRun(api, "octo/relay", "1")).sign(artifact)
 
 
 # Faults and limits
@@ -505,7 +505,7 @@ async def test_who_has_used_up_the_budget_asks_no_more_and_says_for_how_long(
 async def test_a_limit_that_makes_no_sense_is_none(http: ClientSession, headers: dict[str, str]) -> None:
     async with answering(lambda _: web.json_response({}, status=403, headers=headers)) as api:
         with pytest.raises(StoreRefused, match="GITHUB_TOKEN cannot read artifacts"):
-            await RestReader(GitHubApi(http, "t", HASTY), Run(api, "octo/relay", "1")).listed()
+            await RestReader(GitHubApi(http, "t", HASTY), WorkflowRun(api, "octo/relay", "1")).listed()
 
 
 async def test_a_limit_that_has_ended_already_costs_a_second(http: ClientSession) -> None:
@@ -515,7 +515,9 @@ async def test_a_limit_that_has_ended_already_costs_a_second(http: ClientSession
     ]
 
     async with answering(lambda _: answers.pop(0)) as api:
-        assert names(await RestReader(GitHubApi(http, "t", HASTY), Run(api, "octo/relay", "1")).listed()) == ["name1"]
+        found = await RestReader(GitHubApi(http, "t", HASTY), WorkflowRun(api, "octo/relay", "1")).listed()
+
+    assert names(found) == ["name1"]
 
 
 async def test_a_limit_ends_by_the_clock_of_the_server(http: ClientSession) -> None:
@@ -528,13 +530,15 @@ async def test_a_limit_ends_by_the_clock_of_the_server(http: ClientSession) -> N
     answers = [web.json_response({}, status=429, headers=limited), web.json_response({"artifacts": [entry()]})]
 
     async with answering(lambda _: answers.pop(0)) as api:
-        assert names(await RestReader(GitHubApi(http, "t", HASTY), Run(api, "octo/relay", "1")).listed()) == ["name1"]
+        found = await RestReader(GitHubApi(http, "t", HASTY), WorkflowRun(api, "octo/relay", "1")).listed()
+
+    assert names(found) == ["name1"]
 
 
 async def test_limits_without_an_end_end(http: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     async with answering(lambda _: web.json_response({}, status=429, headers={"Retry-After": "0"})) as api:
         with pytest.raises(StoreRefused, match="it accepts no more requests"):
-            await RestReader(GitHubApi(http, "t", HASTY), Run(api, "octo/relay", "1")).listed()
+            await RestReader(GitHubApi(http, "t", HASTY), WorkflowRun(api, "octo/relay", "1")).listed()
 
 
 async def test_the_token_is_in_no_log_and_no_text(
