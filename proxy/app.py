@@ -26,7 +26,6 @@ from proxy.backends.opening import open_backend
 from proxy.events import Event, EventBus
 from proxy.oci.manifest import LIMIT
 from proxy.oci.names import Tag, label
-from proxy.registry.answers import Answers
 from proxy.registry.cleanup import Cleanup
 from proxy.registry.deletion import Deletion
 from proxy.registry.downloads import Downloads
@@ -36,6 +35,7 @@ from proxy.registry.image_export import ImageExport
 from proxy.registry.image_import import ImageImport
 from proxy.registry.keeping import Keeping
 from proxy.registry.lookup import Lookup
+from proxy.registry.manifest_cache import ManifestCache
 from proxy.registry.mirror import Mirror
 from proxy.registry.prefetch import Prefetch
 from proxy.registry.push import Push
@@ -185,7 +185,7 @@ def assemble(
         tasks=tasks,
         spool=spool,
         lookup=lookup,
-        answers=Answers(catalog),
+        manifest_cache=ManifestCache(catalog),
         mirror=mirror,
         keeping=keeping,
         pull_wait=pull_wait,

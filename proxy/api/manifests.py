@@ -32,7 +32,7 @@ _ANY = "*/*"  # in the Accept of containerd and BuildKit: with one type before a
 async def get(request: web.Request) -> web.Response:
     """Answer with a manifest, under the media type with which it was pushed, whatever Accept says."""
     reference, services = reference_of(request), request.app[SERVICES]
-    known = services.answers.find(name_of(request), reference)
+    known = services.manifest_cache.find(name_of(request), reference)
     look = partial(within, request, partial(_found, request), pulls=_pulls(request))
     name, blob, content = (name_of(request), *known) if known else await look()
     headers = {
@@ -67,7 +67,7 @@ async def _found(request: web.Request) -> tuple[Name, Blob, bytes | None]:
         return name, blob, None
     content = await read_all(blob)
     if name == name_of(request):
-        services.answers.keep(name, reference, blob, content, version)
+        services.manifest_cache.keep(name, reference, blob, content, version)
     return name, blob, content
 
 

@@ -8,7 +8,6 @@ from proxy.api.requests import Requests
 from proxy.api.run_change import RunChange
 from proxy.backends.backend import Backend
 from proxy.events import EventBus
-from proxy.registry.answers import Answers
 from proxy.registry.cleanup import Cleanup
 from proxy.registry.deletion import Deletion
 from proxy.registry.downloads import Downloads
@@ -16,6 +15,7 @@ from proxy.registry.image_export import ImageExport
 from proxy.registry.image_import import ImageImport
 from proxy.registry.keeping import Keeping
 from proxy.registry.lookup import Lookup
+from proxy.registry.manifest_cache import ManifestCache
 from proxy.registry.mirror import Mirror
 from proxy.registry.push import Push
 from proxy.registry.singleflight import SingleFlight
@@ -41,7 +41,7 @@ class Services:
     tasks: TaskSet
     spool: Spool
     lookup: Lookup
-    answers: Answers
+    manifest_cache: ManifestCache
     pull_wait: PullWait
     mirror: Mirror
     keeping: Keeping

@@ -3,7 +3,7 @@
 from proxy.blob import Blob, read_all
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
-from proxy.registry.answers import Answers
+from proxy.registry.manifest_cache import ManifestCache
 from tests.registry_harness import APP, V1, V2, Desk
 
 OTHER = Name.parse("other")
@@ -14,7 +14,7 @@ async def served(desk: Desk, reference: Tag | Digest, name: Name = APP) -> tuple
     return blob, await read_all(blob)
 
 
-async def kept(held: Answers, desk: Desk, reference: Tag | Digest = V1) -> bytes:
+async def kept(held: ManifestCache, desk: Desk, reference: Tag | Digest = V1) -> bytes:
     """Hold what answers for a reference as a request does, and return it."""
     version = desk.lookup.catalog.version(fresh=False)
     blob, content = await served(desk, reference)
@@ -27,7 +27,7 @@ def content_of(found: tuple[Blob, bytes] | None) -> bytes | None:
 
 
 async def test_what_was_kept_answers_for_its_own_reference_only(desk: Desk) -> None:
-    held, pushed = Answers(desk.lookup.catalog), await desk.push_image(b"layer")
+    held, pushed = ManifestCache(desk.lookup.catalog), await desk.push_image(b"layer")
     await desk.lookup.manifest(APP, V1)
 
     assert held.find(APP, V1) is None
@@ -38,7 +38,7 @@ async def test_what_was_kept_answers_for_its_own_reference_only(desk: Desk) -> N
 
 
 async def test_nothing_answers_after_any_change_of_the_store(desk: Desk) -> None:
-    held, pushed = Answers(desk.lookup.catalog), await desk.push_image(b"layer")
+    held, pushed = ManifestCache(desk.lookup.catalog), await desk.push_image(b"layer")
     await kept(held, desk)
     await kept(held, desk, pushed.digest)
 
@@ -48,7 +48,7 @@ async def test_nothing_answers_after_any_change_of_the_store(desk: Desk) -> None
 
 
 async def test_a_tag_needs_a_fresh_listing_and_a_digest_none(desk: Desk) -> None:
-    held, pushed = Answers(desk.lookup.catalog), await desk.push_image(b"layer")
+    held, pushed = ManifestCache(desk.lookup.catalog), await desk.push_image(b"layer")
     await kept(held, desk)
     await kept(held, desk, pushed.digest)
 
@@ -59,7 +59,7 @@ async def test_a_tag_needs_a_fresh_listing_and_a_digest_none(desk: Desk) -> None
 
 
 async def test_what_was_found_damaged_since_is_looked_up_again(desk: Desk) -> None:
-    held, _ = Answers(desk.lookup.catalog), await desk.push_image(b"layer")
+    held, _ = ManifestCache(desk.lookup.catalog), await desk.push_image(b"layer")
     await kept(held, desk)
     found = held.find(APP, V1)
     assert found
@@ -70,7 +70,7 @@ async def test_what_was_found_damaged_since_is_looked_up_again(desk: Desk) -> No
 
 
 async def test_what_is_in_no_archive_is_not_kept(desk: Desk) -> None:
-    held, pending = Answers(desk.lookup.catalog), await desk.push_image(b"layer", tags=())
+    held, pending = ManifestCache(desk.lookup.catalog), await desk.push_image(b"layer", tags=())
 
     await kept(held, desk, pending.digest)
 
@@ -78,7 +78,7 @@ async def test_what_is_in_no_archive_is_not_kept(desk: Desk) -> None:
 
 
 async def test_a_listing_that_was_not_known_and_a_large_manifest_are_not_kept(desk: Desk) -> None:
-    held, _ = Answers(desk.lookup.catalog), await desk.push_image(b"layer")
+    held, _ = ManifestCache(desk.lookup.catalog), await desk.push_image(b"layer")
     blob, content = await served(desk, V1)
     version = desk.lookup.catalog.version(fresh=False)
 
@@ -89,7 +89,7 @@ async def test_a_listing_that_was_not_known_and_a_large_manifest_are_not_kept(de
 
 
 async def test_of_too_many_the_least_recently_asked_for_is_forgotten(desk: Desk) -> None:
-    held, most = Answers(desk.lookup.catalog), 256
+    held, most = ManifestCache(desk.lookup.catalog), 256
     await desk.push_image(b"layer")
     blob, content = await served(desk, V1)
     version = desk.lookup.catalog.version(fresh=False)

@@ -14,7 +14,7 @@ _MOST = 256  # manifests
 _LARGEST = 16 * 1024  # bytes of one; a manifest of 80 layers
 
 
-class _Answer(NamedTuple):
+class _Cached(NamedTuple):
     """A manifest, and the version of the catalog in which it answers."""
 
     blob: Blob
@@ -23,11 +23,11 @@ class _Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class ManifestCache:
     """Holds the manifests that were served last."""
 
     catalog: Catalog
-    _held: OrderedDict[tuple[Name, Tag | Digest], _Answer] = field(default_factory=OrderedDict, repr=False)
+    _held: OrderedDict[tuple[Name, Tag | Digest], _Cached] = field(default_factory=OrderedDict, repr=False)
 
     def find(self, name: Name, reference: Tag | Digest) -> tuple[Blob, bytes] | None:
         """Return the manifest that answers for a reference; None if it has to be looked up."""
@@ -44,7 +44,7 @@ class Answers:
         if version is None or len(content) > _LARGEST or not self.catalog.holds(name, blob):
             return
         here = replace(blob, source=InMemory(content), offset=0)  # not the file: it may be replaced
-        self._held[name, reference] = _Answer(here, content, version)
+        self._held[name, reference] = _Cached(here, content, version)
         self._held.move_to_end((name, reference))
         if len(self._held) > _MOST:
             self._held.popitem(last=False)
