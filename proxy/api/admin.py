@@ -22,8 +22,8 @@ async def health(request: web.Request) -> web.Response:
 
     Who does not know the password, where there is one, learns no name.
     """
-    report, is_stranger = request.app[SERVICES].status, request.get(STRANGER, False)
-    return json_answer(report.life() if is_stranger else report.health())
+    status, is_stranger = request.app[SERVICES].status, request.get(STRANGER, False)
+    return json_answer(status.life() if is_stranger else status.health())
 
 
 @parameters("challenge")
@@ -56,8 +56,8 @@ async def summary(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """Return figures for Prometheus."""
-    report = request.app[SERVICES].status
-    text = request.app[SERVICES].metrics.text(report.info, report.gauges())
+    status = request.app[SERVICES].status
+    text = request.app[SERVICES].metrics.text(status.info, status.gauges())
     return web.Response(body=text, headers={"Content-Type": MEDIA_TYPE})
 
 

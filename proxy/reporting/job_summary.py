@@ -20,15 +20,15 @@ _IMAGES = 100  # that are looked up; the table has no more rows
 class JobSummary:
     """Answers for `/relay/summary`."""
 
-    report: Status
+    status: Status
     pulls: PullTracker
 
     async def text(self) -> str:
         """Return the summary of all that has happened so far."""
-        handled, pushed = self.report.history.images(self.pulls.under_way()), self.report.push.pushed()
+        handled, pushed = self.status.history.images(self.pulls.under_way()), self.status.push.pushed()
         failed = [each for each in pushed if each.state is State.FAILED]
-        backend, catalog, volume = self.report.backend, self.report.lookup.catalog, None
-        if handled or self.report.history.deleted:
+        backend, catalog, volume = self.status.backend, self.status.lookup.catalog, None
+        if handled or self.status.history.deleted:
             with suppress(RegistryError):
                 volume = await catalog.volume()
         return write(
@@ -36,23 +36,23 @@ class JobSummary:
                 place=backend.place,
                 readers=backend.readers,
                 rows=[await self._row(each) for each in handled[-_IMAGES:]],
-                more=self.report.history.forgotten + max(0, len(handled) - _IMAGES),
+                more=self.status.history.forgotten + max(0, len(handled) - _IMAGES),
                 volume=volume,
-                deleted=self.report.history.deleted,
-                moved=self.report.history.moved,
-                gzip=self.report.history.gzip,
+                deleted=self.status.history.deleted,
+                moved=self.status.history.moved,
+                gzip=self.status.history.gzip,
                 run=status.fields() if (status := backend.status()).is_another_run else {},
                 pending=[label(each.name, each.reference) for each in pushed if each.state is not State.FAILED],
                 failed=[(label(each.name, each.reference), each.problem) for each in failed],
                 unreadable=[(each.artifact.name, each.problem) for each in catalog.unreadable()],
-                missing=self.report.history.missing,
-                refused=self.report.history.refused,
+                missing=self.status.history.missing,
+                refused=self.status.history.refused,
             )
         )
 
     async def _row(self, image: ImageActivity) -> Row:
         """Return the row of an image, with what its archive says if its reference still leads to it."""
-        backend, catalog = self.report.backend, self.report.lookup.catalog
+        backend, catalog = self.status.backend, self.status.lookup.catalog
         name, reference = parse_label(image.reference)
         known, is_there = None, bool(image.origin)
         with suppress(RegistryError):
@@ -61,9 +61,9 @@ class JobSummary:
             else:
                 archive = await catalog.resolve(name, reference)
             if archive and (isinstance(reference, Digest) or str(archive.index.root) == image.digest):
-                known = await self.report.durable(archive)
+                known = await self.status.durable(archive)
             if not (known or is_there or image.pushed):  # it may be deleted by now
-                is_there = await self.report.lookup.external.resolve(name, reference) is not None
+                is_there = await self.status.lookup.external.resolve(name, reference) is not None
         sent = None if image.stored_in is None else image.new + image.reused
         kind = known.kind if known else await self._kind(name, image)
         pull = pull_command(kind, backend.public_host, name, reference) if kind else ""
@@ -89,7 +89,7 @@ class JobSummary:
 
     async def _kind(self, name: Name, image: ImageActivity) -> ContentKind | None:
         """Return the kind of what no archive of this run has, as far as that takes no request; None if unknown."""
-        lookup, manifest = self.report.lookup, None
+        lookup, manifest = self.status.lookup, None
         with suppress(RegistryError):
             manifest = await lookup.find(name, Digest.parse(image.digest), known=True)
         with suppress(RegistryError):
