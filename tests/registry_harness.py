@@ -87,7 +87,7 @@ def index(*children: Manifest, **more: object) -> Manifest:
 
 
 @dataclass
-class Desk:
+class RegistryHarness:
     """All parts, over one folder and one artifact store."""
 
     root: Path
@@ -114,9 +114,9 @@ class Desk:
         parts.push.restore()
         return cls(root, store, backend.catalog, events, parts)
 
-    async def reopened(self) -> "Desk":
+    async def reopened(self) -> "RegistryHarness":
         """Start again over the same folder, as after a SIGKILL."""
-        return await Desk.open(self.root, None if isinstance(self.store, DirectoryStore) else self.store)
+        return await RegistryHarness.open(self.root, None if isinstance(self.store, DirectoryStore) else self.store)
 
     async def upload(self, content: bytes, name: Name = APP) -> Digest:
         """Push a blob."""

@@ -9,7 +9,7 @@ from tests.e2e.images import Image
 
 
 @dataclass(frozen=True, slots=True)
-class Courier:
+class PushPullClient:
     """How one client pushes a layout, and pulls into a new one; references carry no scheme."""
 
     push: Callable[[Toolbox, Image, str], str]
@@ -77,10 +77,10 @@ def _regctl_pull(tools: Toolbox, reference: str, layout: Path) -> str:
     return regctl(tools, reference.partition("/")[0], "image", "copy", reference, there)
 
 
-COURIERS: dict[str, Courier] = {
-    "skopeo": Courier(_skopeo_push, _skopeo_pull),
-    "new-skopeo": Courier(_new_skopeo_push, _new_skopeo_pull),
-    "crane": Courier(_crane_push, _crane_pull),
-    "oras": Courier(_oras_push, _oras_pull),
-    "regctl": Courier(_regctl_push, _regctl_pull),
+CLIENTS: dict[str, PushPullClient] = {
+    "skopeo": PushPullClient(_skopeo_push, _skopeo_pull),
+    "new-skopeo": PushPullClient(_new_skopeo_push, _new_skopeo_pull),
+    "crane": PushPullClient(_crane_push, _crane_pull),
+    "oras": PushPullClient(_oras_push, _oras_pull),
+    "regctl": PushPullClient(_regctl_push, _regctl_pull),
 }

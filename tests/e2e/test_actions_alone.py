@@ -13,7 +13,7 @@ from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
 from tests.e2e.images import PRINT_TOKEN, Image, Layout, attested_index, base_layers, several_layers
 from tests.e2e.jobs import Jobs
-from tests.e2e.push_pull_clients import COURIERS, regctl
+from tests.e2e.push_pull_clients import CLIENTS, regctl
 from tests.e2e.relay import PUBLIC_HOST, Relay
 from tests.fakes.actions.fixtures import require_tools
 from tests.fakes.actions.official import OfficialClient
@@ -37,7 +37,7 @@ def _merged(jobs: Jobs, toolbox: Toolbox, docker28: Engine, folder: Path) -> str
     for platform in ("amd64", "s390x"):
         relay = jobs.relay(platform)
         image = _one_platform(folder / platform, platform, token)
-        COURIERS["crane"].push(toolbox, image, f"{relay.host}/merged:{platform}")
+        CLIENTS["crane"].push(toolbox, image, f"{relay.host}/merged:{platform}")
         relay.kill()
     relay = jobs.relay("merge")
     tags = [f"--tag={relay.host}/merged:{tag}" for tag in ("both", "latest")]
@@ -50,7 +50,7 @@ def _merged(jobs: Jobs, toolbox: Toolbox, docker28: Engine, folder: Path) -> str
 def _of_many_tags(jobs: Jobs, toolbox: Toolbox, folder: Path) -> Image:
     """Push an index, tag it twice more, and copy it to another repository, in two jobs."""
     image, relay = attested_index(folder / "index"), jobs.relay("build")
-    COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
     toolbox.host("crane", "tag", f"{relay.host}/app:v1", "main")
     relay.kill()
     relay = jobs.relay("tag")
@@ -158,7 +158,7 @@ def test_a_later_job_with_an_empty_disk_is_sent_no_layer_that_the_run_has(
     make: Callable[[Path], Image], way: str, jobs: Jobs, toolbox: Toolbox, docker28: Engine, tmp_path: Path
 ) -> None:
     image, first = make(tmp_path / "image"), jobs.relay("build")
-    COURIERS["crane"].push(toolbox, image, f"{first.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, image, f"{first.host}/app:v1")
     first.kill()
     later, traffic = jobs.relay("tag"), jobs.actions.traffic
     traffic.reset()
@@ -171,5 +171,5 @@ def test_a_later_job_with_an_empty_disk_is_sent_no_layer_that_the_run_has(
     reader = jobs.relay("read")
     for reference in made:
         name, _, tag = reference.partition(":")
-        COURIERS["crane"].pull(toolbox, f"{reader.host}/{reference}", tmp_path / reference.replace(":", "-"))
+        CLIENTS["crane"].pull(toolbox, f"{reader.host}/{reference}", tmp_path / reference.replace(":", "-"))
         assert reader.digest(name, tag)

@@ -11,7 +11,7 @@ from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
 from tests.e2e.images import PRINT_TOKEN, Image, Layer, Layout, base_layers, dockerfile, layer, several_layers
 from tests.e2e.jobs import Jobs
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -36,7 +36,7 @@ def test_the_manifest_of_a_tag_takes_a_cold_relay_two_calls_and_one_read_or_two_
     make: Callable[[Path], Image], ranges: int, jobs: Jobs, toolbox: Toolbox, tmp_path: Path
 ) -> None:
     pushed, first = make(tmp_path / "image"), jobs.relay("build")
-    COURIERS["crane"].push(toolbox, pushed, f"{first.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, pushed, f"{first.host}/app:v1")
     first.kill()
     second, traffic = jobs.relay("test"), jobs.actions.traffic
     traffic.reset()
@@ -92,7 +92,7 @@ def test_of_an_image_whose_base_the_engine_has_only_the_rest_is_read(
     rest = layer({"opt/rest": os.urandom(3 * _MIB)}, level=1)
     for name, layers in (("base", base), ("app", [*base, rest])):
         image = _image(tmp_path / name, layers, token)
-        COURIERS["crane"].push(toolbox, image, f"{first.host}/app:{name}")
+        CLIENTS["crane"].push(toolbox, image, f"{first.host}/app:{name}")
     first.kill()
     engine.pull(f"{jobs.relay('base').host}/app:base")
     second, traffic = jobs.relay("test"), jobs.actions.traffic

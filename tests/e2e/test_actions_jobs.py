@@ -10,7 +10,7 @@ from tests.e2e.clients import ClientError, Toolbox, run
 from tests.e2e.engines import Engine
 from tests.e2e.images import Image, blobs_of, dockerfile, several_layers
 from tests.e2e.jobs import NO_SESSION, Jobs
-from tests.e2e.push_pull_clients import COURIERS, regctl
+from tests.e2e.push_pull_clients import CLIENTS, regctl
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.machine import require
@@ -58,7 +58,7 @@ def test_what_was_attached_to_an_image_just_before_a_sigkill_is_found_in_the_nex
     first, note = jobs.relay("build"), tmp_path / "note.txt"
     note.write_text(secrets.token_hex())
     reference, kind = f"{first.host}/app:v1", "application/vnd.example.note"
-    COURIERS["skopeo"].push(toolbox, image("several-layers"), reference)
+    CLIENTS["skopeo"].push(toolbox, image("several-layers"), reference)
 
     if tool == "oras":
         plain = ("--plain-http", "--disable-path-validation", "--distribution-spec", "v1.1-referrers-api")
@@ -84,10 +84,10 @@ def test_other_servers_hand_an_image_on_as_well(
     with Jobs(emulate(flavour=flavour), tmp_path) as jobs:
         first = jobs.relay("build")
 
-        COURIERS["skopeo"].push(toolbox, pushed, f"{first.host}/app:v1")
+        CLIENTS["skopeo"].push(toolbox, pushed, f"{first.host}/app:v1")
         first.kill()
         second = jobs.relay("test")
-        COURIERS["skopeo"].pull(toolbox, f"{second.host}/app:v1", tmp_path / "pulled")
+        CLIENTS["skopeo"].pull(toolbox, f"{second.host}/app:v1", tmp_path / "pulled")
 
         assert second.digest("app", "v1") == pushed.digest
         assert blobs_of(tmp_path / "pulled") >= pushed.blobs
@@ -148,7 +148,7 @@ def test_a_relay_without_a_session_says_what_to_do_and_works_once_it_has_one(
 def test_another_attempt_of_the_run_sees_and_replaces_what_the_first_one_pushed(
     jobs: Jobs, toolbox: Toolbox, docker28: Engine, tmp_path: Path
 ) -> None:
-    crane, old, new = COURIERS["crane"], several_layers(tmp_path / "old"), several_layers(tmp_path / "new")
+    crane, old, new = CLIENTS["crane"], several_layers(tmp_path / "old"), several_layers(tmp_path / "new")
     first = jobs.relay("build")
     crane.push(toolbox, old, f"{first.host}/app:v1")
     first.kill()
@@ -169,7 +169,7 @@ def test_another_job_may_move_a_tag_only_where_that_is_allowed(
     first, other = jobs.relay("build"), jobs.relay("other")
     allowed = jobs.relay("allowed", RELAY_OVERWRITE="run")
     pushed = image("several-layers")
-    COURIERS["crane"].push(toolbox, pushed, f"{first.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, pushed, f"{first.host}/app:v1")
     tags = [("--tag", f"{relay.host}/app:v1") for relay in (other, allowed)]
     docker20.docker("build", *tags[0], *tags[1], str(dockerfile(tmp_path / "context", secrets.token_hex(16))))
 

@@ -13,7 +13,7 @@ from tests.e2e.engines import Engine
 from tests.e2e.images import Image, several_layers
 from tests.e2e.impatient import ImpatientClient, random_mebibytes
 from tests.e2e.jobs import Jobs
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 from tests.e2e.relay import PUBLIC_HOST
 from tests.fakes.actions import azurite as azurite_process
 from tests.fakes.actions import kinds
@@ -64,7 +64,7 @@ def left(jobs: Jobs, toolbox: Toolbox, tmp_path: Path) -> Callable[[str], tuple[
 
     def push(form: str) -> tuple[Image, dict[str, object]]:
         image, relay = several_layers(tmp_path / "image"), jobs.relay("build", RELAY_ARTIFACT_FORMAT=form)
-        COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
+        CLIENTS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
         relay.kill()
         (listed,) = _official(jobs, tmp_path).list(latest=True)
         return image, listed

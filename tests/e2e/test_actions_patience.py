@@ -10,7 +10,7 @@ from tests.e2e.engines import Engine
 from tests.e2e.images import Image, blobs_of, several_layers
 from tests.e2e.impatient import ImpatientClient, random_mebibytes
 from tests.e2e.jobs import Jobs
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 from tests.fakes.actions.faults import (
     Answer,
     BodyReset,
@@ -69,7 +69,7 @@ def test_storage_that_takes_its_time_at_each_step_does_not_fail_a_client_that_wa
 def test_an_image_that_takes_its_time_to_be_found_and_read_is_pulled(
     jobs: Jobs, toolbox: Toolbox, tmp_path: Path
 ) -> None:
-    crane, pushed = COURIERS["crane"], several_layers(tmp_path / "image")
+    crane, pushed = CLIENTS["crane"], several_layers(tmp_path / "image")
     crane.push(toolbox, pushed, f"{jobs.relay('build').host}/app:v1")
     relay = jobs.relay("test")
     jobs.actions.plan.play("ListArtifacts", Delay(_LISTING))
@@ -82,7 +82,7 @@ def test_an_image_that_takes_its_time_to_be_found_and_read_is_pulled(
 
 def test_an_engine_pulls_what_takes_its_time(jobs: Jobs, docker28: Engine, toolbox: Toolbox, tmp_path: Path) -> None:
     pushed = several_layers(tmp_path / "image")
-    COURIERS["skopeo"].push(toolbox, pushed, f"{jobs.relay('build').host}/app:v1")
+    CLIENTS["skopeo"].push(toolbox, pushed, f"{jobs.relay('build').host}/app:v1")
     relay = jobs.relay("test")
     jobs.actions.plan.play("ListArtifacts", Delay(_LISTING))
 
@@ -93,7 +93,7 @@ def test_an_engine_pulls_what_takes_its_time(jobs: Jobs, docker28: Engine, toolb
 def test_when_one_request_in_a_hundred_fails_every_answered_push_is_pulled_exactly(
     jobs: Jobs, toolbox: Toolbox, tmp_path: Path
 ) -> None:
-    skopeo, pushed = COURIERS["skopeo"], [several_layers(tmp_path / f"image{number}") for number in range(_IMAGES)]
+    skopeo, pushed = CLIENTS["skopeo"], [several_layers(tmp_path / f"image{number}") for number in range(_IMAGES)]
     jobs.actions.plan.at_random(0.01, seed=11, faults=_FAULTS)
     relay = jobs.relay("build", RELAY_SPOOL_LIMIT=_NO_CACHE)
     expected: dict[str, Image] = {}

@@ -14,7 +14,7 @@ from tests.e2e import archives
 from tests.e2e.clients import ClientError, Toolbox
 from tests.e2e.images import Image, several_layers
 from tests.e2e.jobs import Jobs
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 from tests.e2e.relay import Relay
 from tests.fakes.actions import tokens
 from tests.fakes.actions.faults import Answer, Fault, no_storage_left, twirp_error
@@ -41,7 +41,7 @@ def test_what_is_stored_holds_no_secret(
     jobs: Jobs, toolbox: Toolbox, image: Callable[[str], Image], tmp_path: Path
 ) -> None:
     relay = jobs.relay("build")
-    COURIERS["crane"].push(toolbox, image("attested-index"), f"{relay.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, image("attested-index"), f"{relay.host}/app:v1")
     relay.kill()
     jobs.actions.options.whole_read_limit = None
     official = OfficialClient(require_tools(), jobs.environment("download"), tmp_path)
@@ -65,7 +65,7 @@ def test_an_error_of_the_artifact_service_is_told_without_what_it_said(
     jobs.actions.plan.play("CreateArtifact", _REFUSALS[refusal], times=None)
 
     with pytest.raises(ClientError) as refused:
-        COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
+        CLIENTS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
 
     assert "DENIED: " in str(refused.value)
     jobs.actions.plan.clear()
@@ -74,7 +74,7 @@ def test_an_error_of_the_artifact_service_is_told_without_what_it_said(
 
 def test_an_error_of_blob_storage_is_told_without_what_it_said(jobs: Jobs, toolbox: Toolbox, tmp_path: Path) -> None:
     first, image = jobs.relay("build"), several_layers(tmp_path / "image")
-    COURIERS["crane"].push(toolbox, image, f"{first.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, image, f"{first.host}/app:v1")
     first.kill()
     jobs.actions.plan.play("get_range", Answer(403, _URL), times=None)
     second = jobs.relay("test")

@@ -12,7 +12,7 @@ from tests.e2e import archives
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
 from tests.e2e.images import KINDS, Image, blobs_of, digest_of
-from tests.e2e.push_pull_clients import COURIERS, regctl
+from tests.e2e.push_pull_clients import CLIENTS, regctl
 from tests.e2e.relay import Relay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -22,7 +22,7 @@ _SMALL = [kind for kind in KINDS if kind != "big-layer"]
 
 
 @pytest.mark.parametrize("kind", _SMALL)
-@pytest.mark.parametrize("client", COURIERS)
+@pytest.mark.parametrize("client", CLIENTS)
 def test_what_a_client_pushed_comes_back_byte_for_byte(
     client: str,
     kind: str,
@@ -31,11 +31,11 @@ def test_what_a_client_pushed_comes_back_byte_for_byte(
     image: Callable[[str], Image],
     tmp_path: Path,
 ) -> None:
-    courier, pushed, name = COURIERS[client], image(kind), f"{client}-{kind}"
+    way, pushed, name = CLIENTS[client], image(kind), f"{client}-{kind}"
     reference = f"{shared_relay.host}/{name}:v1"
 
-    courier.push(toolbox, pushed, reference)
-    courier.pull(toolbox, reference, tmp_path / "pulled")
+    way.push(toolbox, pushed, reference)
+    way.pull(toolbox, reference, tmp_path / "pulled")
 
     assert shared_relay.digest(name, "v1") == pushed.digest
     assert blobs_of(tmp_path / "pulled") >= pushed.blobs
@@ -51,11 +51,11 @@ def test_a_layer_over_300_mb_comes_back_byte_for_byte(
     image: Callable[[str], Image],
     tmp_path: Path,
 ) -> None:
-    courier, pushed = COURIERS[client], image("big-layer")
+    way, pushed = CLIENTS[client], image("big-layer")
     reference = f"{relay.host}/big:v1"
 
-    courier.push(toolbox, pushed, reference)
-    courier.pull(toolbox, reference, tmp_path / "pulled")
+    way.push(toolbox, pushed, reference)
+    way.pull(toolbox, reference, tmp_path / "pulled")
 
     assert relay.digest("big", "v1") == pushed.digest
     assert blobs_of(tmp_path / "pulled") >= pushed.blobs
@@ -67,7 +67,7 @@ def test_an_engine_pulls_and_runs_an_image_with_a_layer_over_300_mb(
     relay: Relay, toolbox: Toolbox, docker28: Engine, image: Callable[[str], Image]
 ) -> None:
     pushed, reference = image("big-layer"), f"{relay.host}/big:v1"
-    COURIERS["crane"].push(toolbox, pushed, reference)
+    CLIENTS["crane"].push(toolbox, pushed, reference)
 
     digest = docker28.pull(reference)
 
@@ -93,7 +93,7 @@ def test_every_store_runs_what_skopeo_pushed(
 ) -> None:
     engine: Engine = request.getfixturevalue(store)
     pushed, reference = image(kind), f"{shared_relay.host}/{store}-{kind}:v1"
-    COURIERS["skopeo"].push(toolbox, pushed, reference)
+    CLIENTS["skopeo"].push(toolbox, pushed, reference)
 
     digest = engine.pull(reference)
 
@@ -156,7 +156,7 @@ def test_regctl_lists_tags_and_referrers(
     relay: Relay, toolbox: Toolbox, image: Callable[[str], Image], tmp_path: Path
 ) -> None:
     pushed, reference = image("several-layers"), f"{relay.host}/app:v1"
-    COURIERS["regctl"].push(toolbox, pushed, reference)
+    CLIENTS["regctl"].push(toolbox, pushed, reference)
     (tmp_path / "note.txt").write_text(secrets.token_hex())
 
     regctl(toolbox, relay.host, "image", "copy", reference, f"{relay.host}/app:v2")
@@ -179,7 +179,7 @@ def test_a_layout_that_a_client_wrote_with_referrers_is_stored_with_them(
     writer: str, relay: Relay, toolbox: Toolbox, image: Callable[[str], Image], tmp_path: Path
 ) -> None:
     pushed, reference, layout = image("attested-index"), f"{relay.host}/app:v1", tmp_path / "layout"
-    COURIERS["crane"].push(toolbox, pushed, reference)
+    CLIENTS["crane"].push(toolbox, pushed, reference)
     (tmp_path / "note.txt").write_text(secrets.token_hex())
     note = ("--artifact-type", "application/vnd.example.note", "--disable-path-validation")
     toolbox.host("oras", "attach", "--plain-http", *note, reference, f"{tmp_path}/note.txt")
@@ -199,5 +199,5 @@ def test_a_layout_that_a_client_wrote_with_referrers_is_stored_with_them(
     assert relay.digest("copy", "v1") == pushed.digest
     found = json.loads(toolbox.host("oras", "discover", "--plain-http", "--format", "json", f"{relay.host}/copy:v1"))
     assert [each["artifactType"] for each in found["referrers"]] == ["application/vnd.example.note"]
-    COURIERS["crane"].pull(toolbox, f"{relay.host}/copy:v1", tmp_path / "pulled")
+    CLIENTS["crane"].pull(toolbox, f"{relay.host}/copy:v1", tmp_path / "pulled")
     assert blobs_of(tmp_path / "pulled") >= pushed.blobs

@@ -18,7 +18,7 @@ from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
 from tests.e2e.images import CONFIG, MANIFEST, dockerfile, several_layers
 from tests.e2e.impatient import ImpatientClient
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 from tests.e2e.relay import Relay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -135,7 +135,7 @@ def test_files_take_the_place_of_an_engine(
     relay: Relay, toolbox: Toolbox, docker28: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = several_layers(tmp_path / "image")
-    COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
     for ending in ("tar", "tar.gz", "tar.zst"):
         file = tmp_path / f"image.{ending}"
         call(relay, "load", "app:v1", "--file", str(file))
@@ -164,7 +164,7 @@ def test_wait_ends_when_the_image_comes(
         time.sleep(0.05)
         said += capsys.readouterr().err
 
-    COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
     waiting.join()
 
     assert capsys.readouterr().out.splitlines()[-1] == "app:v1 is there"
@@ -183,7 +183,7 @@ def test_wait_says_why_it_gives_up(relay: Relay, capsys: pytest.CaptureFixture[s
 def test_an_image_that_is_damaged_is_never_written_whole(
     relay: Relay, toolbox: Toolbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    COURIERS["crane"].push(toolbox, several_layers(tmp_path / "image"), f"{relay.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, several_layers(tmp_path / "image"), f"{relay.host}/app:v1")
     file = relay.archive_of("app")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -200,7 +200,7 @@ def test_an_image_that_is_damaged_is_never_written_whole(
 def test_a_file_that_is_there_is_replaced_only_if_that_is_said(
     relay: Relay, toolbox: Toolbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    COURIERS["crane"].push(toolbox, several_layers(tmp_path / "image"), f"{relay.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, several_layers(tmp_path / "image"), f"{relay.host}/app:v1")
     mine, empty = tmp_path / "mine.tar", tmp_path / "empty.tar"
     mine.write_bytes(b"precious")
     empty.touch()  # by mktemp
@@ -231,7 +231,7 @@ def test_which_of_the_two_commands_takes_a_file_is_said(
 def test_a_link_and_a_pipe_stay_what_they_are(
     relay: Relay, toolbox: Toolbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    COURIERS["crane"].push(toolbox, several_layers(tmp_path / "image"), f"{relay.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, several_layers(tmp_path / "image"), f"{relay.host}/app:v1")
     link, target, pipe = (tmp_path / name for name in ("link.tar", "target.tar", "pipe.tar"))
     target.write_bytes(b"before")
     link.symlink_to(target)
@@ -249,7 +249,7 @@ def test_a_link_and_a_pipe_stay_what_they_are(
 
 def test_standard_input_and_output_are_files_too(relay: Relay, tmp_path: Path, toolbox: Toolbox) -> None:
     image = several_layers(tmp_path / "image")
-    COURIERS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
+    CLIENTS["crane"].push(toolbox, image, f"{relay.host}/app:v1")
     relay_command = [sys.executable, "-m", "proxy"]
     port = ["--port", str(relay.port)]
 

@@ -13,7 +13,7 @@ from tests.e2e.clients import ClientError, Toolbox, attempt
 from tests.e2e.engines import Engine, FullDisk
 from tests.e2e.images import PRINT_TOKEN, Layer, Layout, layer
 from tests.e2e.jobs import Jobs
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -44,7 +44,7 @@ def pushed(request: pytest.FixtureRequest, jobs: Jobs, toolbox: Toolbox, tmp_pat
     """What the image is that another job of the run has pushed."""
     case, layout = FULL[request.param], Layout(tmp_path / "large")
     image = layout.finish(layout.image([case.layer()], PRINT_TOKEN), token="")
-    COURIERS["crane"].push(toolbox, image, f"{jobs.relay('build').host}/{NAME}")
+    CLIENTS["crane"].push(toolbox, image, f"{jobs.relay('build').host}/{NAME}")
     return case
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e import archives
 from tests.e2e.clients import Toolbox
 from tests.e2e.images import Image, several_layers
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 from tests.e2e.relay import Relay
 from tests.machine import require
 
@@ -46,7 +46,7 @@ def _check_all_that_is_listed(relay: Relay, toolbox: Toolbox, folder: Path) -> N
         assert "index.json" in archives.members(archive)
     for name, tag in relay.tags():
         reference = f"{relay.host}/{name}:{tag}"
-        COURIERS["skopeo"].pull(toolbox, reference, folder / "pulled")
+        CLIENTS["skopeo"].pull(toolbox, reference, folder / "pulled")
         shutil.rmtree(folder / "pulled")
 
 
@@ -82,6 +82,6 @@ def _check_that_the_push_can_go_on(relay: Relay, toolbox: Toolbox, image: Image,
     size = sum(path.stat().st_size for path in image.layout.rglob("*") if path.is_file())
     assert relay.other_bytes() <= size + _NOTHING, "left-overs of earlier pushes grow"
 
-    COURIERS["skopeo"].push(toolbox, image, f"{relay.host}/app:{tag}")
+    CLIENTS["skopeo"].push(toolbox, image, f"{relay.host}/app:{tag}")
 
     assert relay.digest("app", tag) == image.digest

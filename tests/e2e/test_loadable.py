@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
 from tests.e2e.images import KINDS, Image
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 from tests.e2e.relay import PUBLIC_HOST, Relay
 from tests.machine import require
 
@@ -28,7 +28,7 @@ def left(relay: Relay, toolbox: Toolbox, tmp_path: Path) -> Left:
 
     def push(kind: str) -> tuple[Image, Path]:
         made = KINDS[kind](tmp_path / kind)
-        COURIERS["crane"].push(toolbox, made, f"{relay.host}/app:v1")
+        CLIENTS["crane"].push(toolbox, made, f"{relay.host}/app:v1")
         assert relay.stop() == 0, relay.log
         return made, relay.archive_of("app")
 

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.clients import ClientError, Toolbox, require_newer
 from tests.e2e.images import Image
 from tests.e2e.jobs import Jobs
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 from tests.e2e.relay import Relay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -41,7 +41,7 @@ def test_an_image_is_signed_in_one_job_verified_in_the_next_and_promoted_with_it
     kind: str, jobs: Jobs, toolbox: Toolbox, image: Callable[[str], Image], keys: list[Path], relay: Relay
 ) -> None:
     (key, other), wanted, build = keys, image(kind), jobs.relay("build")
-    COURIERS["crane"].push(toolbox, wanted, f"{build.host}/app:ci")
+    CLIENTS["crane"].push(toolbox, wanted, f"{build.host}/app:ci")
     _sign(toolbox, key, f"{build.host}/app@{wanted.digest}")
     build.stop()
 

@@ -16,7 +16,7 @@ from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
 from tests.e2e.images import dockerfile, several_layers
 from tests.e2e.jobs import Jobs
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 from tests.e2e.relay import Relay
 from tests.fakes.actions.fixtures import require_tools
 from tests.fakes.actions.official import OfficialClient
@@ -105,7 +105,7 @@ def _podman(kind: str) -> Maker:
 
 def _crane(shop: Workshop) -> None:
     image = several_layers(shop.folder / "layout", shop.token)
-    COURIERS["crane"].push(shop.toolbox, image, f"{shop.relay.host}/source:v1")
+    CLIENTS["crane"].push(shop.toolbox, image, f"{shop.relay.host}/source:v1")
     shop.toolbox.host("crane", "pull", "--format=tarball", f"{shop.relay.host}/source:v1", str(shop.tarball))
 
 
@@ -222,7 +222,7 @@ def test_several_images_are_loaded_from_one_tarball(shop: Workshop, engines: tup
     for tag in ("v1", "v2"):
         image = several_layers(shop.folder / tag)
         tokens[tag] = image.token
-        COURIERS["crane"].push(shop.toolbox, image, f"{shop.relay.host}/app:{tag}")
+        CLIENTS["crane"].push(shop.toolbox, image, f"{shop.relay.host}/app:{tag}")
 
     for engine, compression in zip(engines, ("gzip", "zstd", "none"), strict=True):
         with _fetched(shop.relay, f"app:v1,app:v2?compression={compression}") as tarball:

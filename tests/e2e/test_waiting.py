@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
 from tests.e2e.images import Image
-from tests.e2e.push_pull_clients import COURIERS
+from tests.e2e.push_pull_clients import CLIENTS
 from tests.e2e.relay import DIRECTORY, Relay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -41,7 +41,7 @@ def _pulled_before_it_is_pushed(relay: Relay, toolbox: Toolbox, image: Image, pu
         while f"{name}:v1 is {_WAITS}" not in relay.log:
             assert not pulling.done(), pulling.result()
             time.sleep(0.05)
-        COURIERS["crane"].push(toolbox, image, reference)
+        CLIENTS["crane"].push(toolbox, image, reference)
         pulling.result()
     assert relay.digest(name, "v1") == image.digest
 
@@ -62,11 +62,11 @@ def test_an_engine_waits_for_an_image_and_runs_it(
     assert engine.run(pulled[0]) == wanted.token
 
 
-@pytest.mark.parametrize("client", COURIERS)
+@pytest.mark.parametrize("client", CLIENTS)
 def test_a_client_waits_for_an_image(
     client: str, patient: Relay, toolbox: Toolbox, image: Callable[[str], Image], tmp_path: Path
 ) -> None:
-    pull = COURIERS[client].pull
+    pull = CLIENTS[client].pull
 
     _pulled_before_it_is_pushed(
         patient, toolbox, image("several-layers"), lambda reference: pull(toolbox, reference, tmp_path / "pulled")
@@ -99,13 +99,13 @@ def test_containerd_waits_for_an_image(
     )
 
 
-@pytest.mark.parametrize("client", COURIERS)
+@pytest.mark.parametrize("client", CLIENTS)
 def test_no_push_of_a_client_waits_for_its_own_tag(
     client: str, patient: Relay, toolbox: Toolbox, image: Callable[[str], Image]
 ) -> None:
     pushed, name = image("several-layers"), f"{client}-pushes"
 
-    COURIERS[client].push(toolbox, pushed, f"{patient.host}/{name}:v1")
+    CLIENTS[client].push(toolbox, pushed, f"{patient.host}/{name}:v1")
 
     assert patient.digest(name, "v1") == pushed.digest
     assert f"{name}:v1 is {_WAITS}" not in patient.log
@@ -117,7 +117,7 @@ def test_no_push_of_an_engine_waits_for_its_own_tag(
 ) -> None:
     engine = request.getfixturevalue(store)
     there, name = f"{patient.host}/base-{store}:v1", f"{store}-pushes"
-    COURIERS["crane"].push(toolbox, image("several-layers"), there)
+    CLIENTS["crane"].push(toolbox, image("several-layers"), there)
     engine.docker("pull", there)
     engine.docker("tag", there, f"{patient.host}/{name}:v1")
 

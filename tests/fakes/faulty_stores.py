@@ -10,7 +10,7 @@ from proxy.blob import T
 from proxy.runtime.files import Bytes, Source
 
 
-class MoodyStore(DirectoryStore):
+class FaultyStore(DirectoryStore):
     """A directory store that can be told to fail, and to wait before it stores: all names, or those with `only`."""
 
     def __init__(self, root: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry_harness import Desk
+from tests.registry_harness import RegistryHarness
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = await Desk.open(tmp_path)
-    yield desk
-    await desk.crew.cancel_all()
+async def registry(tmp_path: Path) -> AsyncIterator[RegistryHarness]:
+    registry = await RegistryHarness.open(tmp_path)
+    yield registry
+    await registry.crew.cancel_all()

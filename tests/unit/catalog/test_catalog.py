@@ -20,26 +20,26 @@ from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
 from proxy.runtime.limits import Limits
 from tests.fakes.memory_store import Bytes, MemoryStore
-from tests.registry_harness import APP, MIB, V1, V2, Desk, image, index, noise, plain, until
+from tests.registry_harness import APP, MIB, V1, V2, RegistryHarness, image, index, noise, plain, until
 
 LONG = Name.parse("team/" + "long-" * 40 + "name")
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = await Desk.open(tmp_path)
-    yield desk
-    await desk.crew.cancel_all()
+async def registry(tmp_path: Path) -> AsyncIterator[RegistryHarness]:
+    registry = await RegistryHarness.open(tmp_path)
+    yield registry
+    await registry.crew.cancel_all()
 
 
 @pytest.fixture
-async def other(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+async def other(tmp_path_factory: pytest.TempPathFactory) -> RegistryHarness:
     """Another relay, somewhere else."""
-    return await Desk.open(tmp_path_factory.mktemp("other"))
+    return await RegistryHarness.open(tmp_path_factory.mktemp("other"))
 
 
-def file(desk: Desk, name: str) -> Path:
-    return desk.root / f"{name}.tar.zst"
+def file(registry: RegistryHarness, name: str) -> Path:
+    return registry.root / f"{name}.tar.zst"
 
 
 def drop(source: Path, target: Path, seconds_ago: float = 0) -> None:
@@ -47,9 +47,9 @@ def drop(source: Path, target: Path, seconds_ago: float = 0) -> None:
     os.utime(target, (target.stat().st_mtime - seconds_ago,) * 2)
 
 
-def listed_anew(desk: Desk) -> Catalog:
+def listed_anew(registry: RegistryHarness) -> Catalog:
     """A catalog that has not listed the store yet."""
-    return Catalog(desk.store, Naming("image-"))
+    return Catalog(registry.store, Naming("image-"))
 
 
 async def root_of(catalog: Catalog, tag: Tag = V1, name: Name = APP) -> Digest | None:
@@ -57,56 +57,56 @@ async def root_of(catalog: Catalog, tag: Tag = V1, name: Name = APP) -> Digest |
     return archive.index.root if archive else None
 
 
-async def test_what_was_put_answers_at_once_by_tag_by_digest_and_in_listings(desk: Desk) -> None:
-    manifest = await desk.push_image(b"layer")
+async def test_what_was_put_answers_at_once_by_tag_by_digest_and_in_listings(registry: RegistryHarness) -> None:
+    manifest = await registry.push_image(b"layer")
 
-    archive = await desk.catalog.resolve(APP, V1)
+    archive = await registry.catalog.resolve(APP, V1)
 
     assert archive is not None
     assert archive.index.root == manifest.digest
-    assert await desk.catalog.find(APP, Digest.of(b"layer")) is archive
-    assert await desk.catalog.tags(APP) == [V1]
-    assert await desk.catalog.repositories() == [APP]
-    assert await desk.catalog.all_archives() == [archive]
+    assert await registry.catalog.find(APP, Digest.of(b"layer")) is archive
+    assert await registry.catalog.tags(APP) == [V1]
+    assert await registry.catalog.repositories() == [APP]
+    assert await registry.catalog.all_archives() == [archive]
 
 
-async def test_what_is_not_there_does_not_answer(desk: Desk) -> None:
-    await desk.push_image()
+async def test_what_is_not_there_does_not_answer(registry: RegistryHarness) -> None:
+    await registry.push_image()
 
-    assert await desk.catalog.resolve(APP, V2) is None
-    assert await desk.catalog.resolve(Name.parse("other"), V1) is None
-    assert await desk.catalog.find(APP, Digest.of(b"?")) is None
-    assert desk.catalog.lingering.find(Digest.of(b"?"), APP) is None
-    archive = await desk.catalog.resolve(APP, V1)
+    assert await registry.catalog.resolve(APP, V2) is None
+    assert await registry.catalog.resolve(Name.parse("other"), V1) is None
+    assert await registry.catalog.find(APP, Digest.of(b"?")) is None
+    assert registry.catalog.lingering.find(Digest.of(b"?"), APP) is None
+    archive = await registry.catalog.resolve(APP, V1)
     assert archive is not None
     assert archive.blob(Digest.of(b"?")) is None
 
 
-async def test_of_several_artifacts_of_one_tag_the_newest_answers(desk: Desk) -> None:
-    first = await desk.push_image(b"1")
-    drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~3"), 10)
-    second = await desk.push_image(b"2")
-    drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~2"), -10)
+async def test_of_several_artifacts_of_one_tag_the_newest_answers(registry: RegistryHarness) -> None:
+    first = await registry.push_image(b"1")
+    drop(file(registry, "image-app@v1"), file(registry, "image-app@v1~3"), 10)
+    second = await registry.push_image(b"2")
+    drop(file(registry, "image-app@v1"), file(registry, "image-app@v1~2"), -10)
 
-    assert await root_of(listed_anew(desk)) == second.digest
-    os.utime(file(desk, "image-app@v1~3"), (2**31, 2**31))
-    assert await root_of(listed_anew(desk)) == first.digest
+    assert await root_of(listed_anew(registry)) == second.digest
+    os.utime(file(registry, "image-app@v1~3"), (2**31, 2**31))
+    assert await root_of(listed_anew(registry)) == first.digest
 
 
-async def test_of_artifacts_of_the_same_second_the_higher_number_answers(desk: Desk) -> None:
-    first = await desk.push_image(b"1")
-    drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~10"))
-    await desk.push_image(b"2")
-    drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~9"))
-    for path in desk.root.glob("*.tar.zst"):
+async def test_of_artifacts_of_the_same_second_the_higher_number_answers(registry: RegistryHarness) -> None:
+    first = await registry.push_image(b"1")
+    drop(file(registry, "image-app@v1"), file(registry, "image-app@v1~10"))
+    await registry.push_image(b"2")
+    drop(file(registry, "image-app@v1"), file(registry, "image-app@v1~9"))
+    for path in registry.root.glob("*.tar.zst"):
         os.utime(path, (1000, 1000))
 
-    assert await root_of(listed_anew(desk)) == first.digest
+    assert await root_of(listed_anew(registry)) == first.digest
 
 
-async def test_of_artifacts_of_the_same_second_and_number_the_greater_id_answers(desk: Desk) -> None:
-    await desk.push_image()
-    archive = await desk.catalog.resolve(APP, V1)
+async def test_of_artifacts_of_the_same_second_and_number_the_greater_id_answers(registry: RegistryHarness) -> None:
+    await registry.push_image()
+    archive = await registry.catalog.resolve(APP, V1)
     assert archive is not None
     rivals = [replace(archive, artifact=replace(archive.artifact, id=each)) for each in ("11", "9", "10", "111")]
 
@@ -119,12 +119,14 @@ async def test_of_artifacts_of_the_same_second_and_number_the_greater_id_answers
 
 
 @pytest.mark.parametrize("size", [0, 100, -1])
-async def test_a_file_without_a_sound_index_is_named_and_no_older_one_answers(desk: Desk, size: int) -> None:
-    manifest = await desk.push_image()
-    whole = file(desk, "image-app@v1").read_bytes()
-    file(desk, "image-app@v1~2").write_bytes(whole[:size])
-    file(desk, "image-app@v2").write_bytes(noise(MIB))
-    catalog = listed_anew(desk)
+async def test_a_file_without_a_sound_index_is_named_and_no_older_one_answers(
+    registry: RegistryHarness, size: int
+) -> None:
+    manifest = await registry.push_image()
+    whole = file(registry, "image-app@v1").read_bytes()
+    file(registry, "image-app@v1~2").write_bytes(whole[:size])
+    file(registry, "image-app@v2").write_bytes(noise(MIB))
+    catalog = listed_anew(registry)
 
     with pytest.raises(UnreadableArtifact, match="image-app@v1~2 cannot be read: "):
         await root_of(catalog)
@@ -136,124 +138,126 @@ async def test_a_file_without_a_sound_index_is_named_and_no_older_one_answers(de
     assert await catalog.tags(APP) == [V1, V2]
     assert await catalog.all_archives() == []
     assert await root_of(catalog, V1, Name.parse("other")) is None
-    file(desk, "image-app@v1~2").unlink()
+    file(registry, "image-app@v1~2").unlink()
     catalog.forget_listing()
     assert await root_of(catalog) == manifest.digest
     assert [each.artifact.name for each in catalog.unreadable()] == ["image-app@v2"]
 
 
-async def test_a_file_of_a_newer_format_says_what_to_do(desk: Desk) -> None:
-    await desk.push_image()
-    whole = bytearray(file(desk, "image-app@v1").read_bytes())
+async def test_a_file_of_a_newer_format_says_what_to_do(registry: RegistryHarness) -> None:
+    await registry.push_image()
+    whole = bytearray(file(registry, "image-app@v1").read_bytes())
     whole[-12] += 1
-    file(desk, "image-app@v1").write_bytes(whole)
+    file(registry, "image-app@v1").write_bytes(whole)
 
     with pytest.raises(
         UnreadableArtifact, match="format version 2, this image-relay reads version 1; update image-relay"
     ):
-        await root_of(listed_anew(desk))
+        await root_of(listed_anew(registry))
 
 
-async def test_a_file_that_was_replaced_since_it_was_listed_answers(desk: Desk, other: Desk) -> None:
-    await desk.push_image(b"old")
-    catalog = listed_anew(desk)
+async def test_a_file_that_was_replaced_since_it_was_listed_answers(
+    registry: RegistryHarness, other: RegistryHarness
+) -> None:
+    await registry.push_image(b"old")
+    catalog = listed_anew(registry)
     await catalog.repositories()  # lists, and opens nothing
     manifest = await other.push_image(b"new")
 
-    drop(file(other, "image-app@v1"), file(desk, "image-app@v1"))
+    drop(file(other, "image-app@v1"), file(registry, "image-app@v1"))
 
     assert await root_of(catalog) == manifest.digest
 
 
-async def test_hard_links_are_images_of_their_own(desk: Desk) -> None:
-    manifest = await desk.push_image(b"layer")
+async def test_hard_links_are_images_of_their_own(registry: RegistryHarness) -> None:
+    manifest = await registry.push_image(b"layer")
     for name in ("image-app@v2", "image-web@v1", "image-app@v1~2"):
-        file(desk, name).hardlink_to(file(desk, "image-app@v1"))
-    catalog = listed_anew(desk)
+        file(registry, name).hardlink_to(file(registry, "image-app@v1"))
+    catalog = listed_anew(registry)
 
     assert len(await catalog.all_archives()) == 3
     assert await root_of(catalog, V2) == await root_of(catalog, V1, Name.parse("web")) == manifest.digest
     await catalog.delete(APP, V2)
-    assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2", "image-web@v1"]
+    assert await registry.artifacts() == ["image-app@v1", "image-app@v1~2", "image-web@v1"]
 
 
-async def test_a_name_that_ends_as_a_file_does_means_what_the_index_says(desk: Desk) -> None:
+async def test_a_name_that_ends_as_a_file_does_means_what_the_index_says(registry: RegistryHarness) -> None:
     ending = Tag.parse("v1.tar.zst")
-    manifest = await desk.push_image(b"layer")
-    file(desk, "image-app@v1").rename(file(desk, "image-app@v1~2.tar.zst"))
-    other = await desk.push_image(b"other", tags=(ending,))
-    catalog = listed_anew(desk)
+    manifest = await registry.push_image(b"layer")
+    file(registry, "image-app@v1").rename(file(registry, "image-app@v1~2.tar.zst"))
+    other = await registry.push_image(b"other", tags=(ending,))
+    catalog = listed_anew(registry)
 
     assert await root_of(catalog) == manifest.digest
     assert await root_of(catalog, ending) == other.digest
     assert await catalog.tags(APP) == [V1, ending]
-    file(desk, "image-app@v1.tar.zst").write_bytes(b"damaged")
+    file(registry, "image-app@v1.tar.zst").write_bytes(b"damaged")
     catalog.forget_listing()
     with pytest.raises(UnreadableArtifact):
         await root_of(catalog, ending)
     await catalog.delete(APP, V1)
-    assert await desk.artifacts() == []
+    assert await registry.artifacts() == []
 
 
-async def test_files_of_others_are_no_images(desk: Desk) -> None:
-    await desk.push_image()
-    source = file(desk, "image-app@v1")
+async def test_files_of_others_are_no_images(registry: RegistryHarness) -> None:
+    await registry.push_image()
+    source = file(registry, "image-app@v1")
     for name in ("backup", "image-App@v1", "image-app", "IMAGE-app@v1", "image-" + "y" * 161 + "=" + "0" * 32):
-        drop(source, file(desk, name))
+        drop(source, file(registry, name))
 
-    catalog = listed_anew(desk)
+    catalog = listed_anew(registry)
 
     assert await catalog.repositories() == [APP]
     assert len(await catalog.all_archives()) == 1
 
 
 async def test_a_file_that_is_dropped_in_by_hand_is_served_within_the_life_of_a_listing(
-    desk: Desk, other: Desk
+    registry: RegistryHarness, other: RegistryHarness
 ) -> None:
     manifest = await other.push_image(noise(300_000))
-    assert await desk.answering() is None
+    assert await registry.answering() is None
 
-    drop(file(other, "image-app@v1"), file(desk, "image-app@v1"))
+    drop(file(other, "image-app@v1"), file(registry, "image-app@v1"))
 
     async with asyncio.timeout(5):  # far more than the two seconds of a listing
-        await until(desk.answering)
-    assert await desk.pull(V1) == await other.pull(V1)
-    assert await desk.answering() == manifest.digest
+        await until(registry.answering)
+    assert await registry.pull(V1) == await other.pull(V1)
+    assert await registry.answering() == manifest.digest
 
 
-async def test_a_renamed_file_is_a_renamed_image(desk: Desk) -> None:
-    manifest = await desk.push_image(b"layer")
-    file(desk, "image-app@v1").rename(file(desk, "image-team+other@^x1"))
-    catalog = listed_anew(desk)
+async def test_a_renamed_file_is_a_renamed_image(registry: RegistryHarness) -> None:
+    manifest = await registry.push_image(b"layer")
+    file(registry, "image-app@v1").rename(file(registry, "image-team+other@^x1"))
+    catalog = listed_anew(registry)
 
     assert await root_of(catalog) is None
     assert await root_of(catalog, Tag.parse("X1"), Name.parse("team/other")) == manifest.digest
     assert await catalog.repositories() == [Name.parse("team/other")]
 
 
-async def test_a_file_that_is_removed_behind_its_back_is_gone_with_the_next_listing(desk: Desk) -> None:
-    await desk.push_image()
-    file(desk, "image-app@v1").unlink()
-    desk.catalog.forget_listing()
+async def test_a_file_that_is_removed_behind_its_back_is_gone_with_the_next_listing(registry: RegistryHarness) -> None:
+    await registry.push_image()
+    file(registry, "image-app@v1").unlink()
+    registry.catalog.forget_listing()
 
-    assert await desk.answering() is None
-    assert desk.catalog._opener.archives.archives() == []
+    assert await registry.answering() is None
+    assert registry.catalog._opener.archives.archives() == []
 
 
-async def test_a_file_that_goes_between_listing_and_opening_is_passed_over(desk: Desk) -> None:
-    await desk.push_image()
-    catalog = listed_anew(desk)
+async def test_a_file_that_goes_between_listing_and_opening_is_passed_over(registry: RegistryHarness) -> None:
+    await registry.push_image()
+    catalog = listed_anew(registry)
     await catalog.repositories()  # lists, and opens nothing
-    file(desk, "image-app@v1").unlink()
+    file(registry, "image-app@v1").unlink()
 
     assert await root_of(catalog) is None
 
 
-async def test_shortened_names_answer_like_any_other(desk: Desk) -> None:
-    manifest = await desk.push_image(b"layer", name=LONG)
-    (artifact,) = await desk.artifacts()
+async def test_shortened_names_answer_like_any_other(registry: RegistryHarness) -> None:
+    manifest = await registry.push_image(b"layer", name=LONG)
+    (artifact,) = await registry.artifacts()
     assert (len(artifact), artifact[-33]) == (200, "=")
-    catalog = listed_anew(desk)
+    catalog = listed_anew(registry)
 
     assert await root_of(catalog, V1, LONG) == manifest.digest
     assert await catalog.repositories() == [LONG]
@@ -262,57 +266,57 @@ async def test_shortened_names_answer_like_any_other(desk: Desk) -> None:
     assert await catalog.find(APP, Digest.of(b"layer")) is None
 
 
-async def test_a_shortened_name_has_to_be_that_of_a_reference_inside(desk: Desk) -> None:
-    await desk.push_image(name=LONG)
-    (artifact,) = await desk.artifacts()
-    file(desk, artifact).rename(file(desk, artifact[:-1] + "x"))
+async def test_a_shortened_name_has_to_be_that_of_a_reference_inside(registry: RegistryHarness) -> None:
+    await registry.push_image(name=LONG)
+    (artifact,) = await registry.artifacts()
+    file(registry, artifact).rename(file(registry, artifact[:-1] + "x"))
 
-    assert await listed_anew(desk).repositories() == []
+    assert await listed_anew(registry).repositories() == []
 
 
-async def test_a_replaced_archive_lingers_for_those_who_pull_from_it(desk: Desk) -> None:
-    old = await desk.push_image(b"old layer")
-    reader = await desk.lookup.blob(APP, Digest.of(b"old layer"))
-    new = await desk.push_image(b"new layer")
+async def test_a_replaced_archive_lingers_for_those_who_pull_from_it(registry: RegistryHarness) -> None:
+    old = await registry.push_image(b"old layer")
+    reader = await registry.lookup.blob(APP, Digest.of(b"old layer"))
+    new = await registry.push_image(b"new layer")
 
-    assert await desk.answering() == new.digest
-    assert [archive.index.root for archive in await desk.catalog.archives_in(APP)] == [new.digest]
+    assert await registry.answering() == new.digest
+    assert [archive.index.root for archive in await registry.catalog.archives_in(APP)] == [new.digest]
     assert await plain(reader) == b"old layer"
-    lingering = desk.catalog.lingering.find(old.digest, APP)
+    lingering = registry.catalog.lingering.find(old.digest, APP)
     assert lingering is not None
-    assert desk.catalog.lingering.find(old.digest, Name.parse("other")) is None
+    assert registry.catalog.lingering.find(old.digest, Name.parse("other")) is None
 
 
 async def test_a_replaced_archive_that_nobody_asks_for_is_let_go(tmp_path: Path) -> None:
-    desk = await Desk.open(tmp_path, limits=Limits(replaced_kept=0.0))
-    old = await desk.push_image(b"old layer")
-    await desk.push_image(b"new layer")
+    registry = await RegistryHarness.open(tmp_path, limits=Limits(replaced_kept=0.0))
+    old = await registry.push_image(b"old layer")
+    await registry.push_image(b"new layer")
 
-    assert desk.catalog.lingering.find(old.digest, APP) is None
-    assert len(desk.catalog.lingering) == 0
-
-
-async def test_an_archive_of_another_number_is_not_replaced(desk: Desk) -> None:
-    await desk.push_image(b"1")
-    drop(file(desk, "image-app@v1"), file(desk, "image-app@v1~2"), 10)
-    desk.catalog.forget_listing()
-    second = await desk.push_image(b"2")
-
-    assert await desk.answering() == second.digest
-    assert len(desk.catalog.lingering) == 1
+    assert registry.catalog.lingering.find(old.digest, APP) is None
+    assert len(registry.catalog.lingering) == 0
 
 
-async def test_deleting_removes_all_artifacts_of_a_tag_and_no_other(desk: Desk) -> None:
-    await desk.push_image(b"1")
+async def test_an_archive_of_another_number_is_not_replaced(registry: RegistryHarness) -> None:
+    await registry.push_image(b"1")
+    drop(file(registry, "image-app@v1"), file(registry, "image-app@v1~2"), 10)
+    registry.catalog.forget_listing()
+    second = await registry.push_image(b"2")
+
+    assert await registry.answering() == second.digest
+    assert len(registry.catalog.lingering) == 1
+
+
+async def test_deleting_removes_all_artifacts_of_a_tag_and_no_other(registry: RegistryHarness) -> None:
+    await registry.push_image(b"1")
     for name in ("image-app@v1~2", "image-app@v1~3", "image-app@v2"):
-        drop(file(desk, "image-app@v1"), file(desk, name), 10)
-    catalog = listed_anew(desk)
+        drop(file(registry, "image-app@v1"), file(registry, name), 10)
+    catalog = listed_anew(registry)
     archive = await catalog.resolve(APP, V1)
     assert archive is not None
 
     await catalog.delete(APP, V1)
 
-    assert await desk.artifacts() == ["image-app@v2"]
+    assert await registry.artifacts() == ["image-app@v2"]
     assert await root_of(catalog) is None
     assert await catalog.tags(APP) == [V2]
 
@@ -334,31 +338,31 @@ class PushEvents(MemoryStore):
 
 async def test_the_oldest_artifact_of_a_tag_is_deleted_first_so_that_none_resurfaces(tmp_path: Path) -> None:
     store = PushEvents()
-    desk = await Desk.open(tmp_path, store)
-    newest = [await desk.push_image(str(number).encode()) for number in range(12)][-1]
-    archive = await desk.catalog.resolve(APP, V1)
+    registry = await RegistryHarness.open(tmp_path, store)
+    newest = [await registry.push_image(str(number).encode()) for number in range(12)][-1]
+    archive = await registry.catalog.resolve(APP, V1)
     assert archive is not None
     store.patience = 5
 
     with pytest.raises(OSError, match="hung up"):
-        await desk.catalog.delete(APP, V1)
-    assert await root_of(listed_anew(desk)) == newest.digest
+        await registry.catalog.delete(APP, V1)
+    assert await root_of(listed_anew(registry)) == newest.digest
 
     store.patience = 99
-    await desk.catalog.delete(APP, V1)
+    await registry.catalog.delete(APP, V1)
     assert store.deleted == ["image-app@v1", *(f"image-app@v1~{number}" for number in range(2, 13))]
-    assert await desk.answering() is None
+    assert await registry.answering() is None
 
 
 async def test_where_names_are_given_once_a_second_push_answers_and_the_first_stays(tmp_path: Path) -> None:
-    desk = await Desk.open(tmp_path, MemoryStore())
-    await desk.push_image(b"1")
-    second = await desk.push_image(b"2")
+    registry = await RegistryHarness.open(tmp_path, MemoryStore())
+    await registry.push_image(b"1")
+    second = await registry.push_image(b"2")
 
-    assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2"]
-    assert await desk.answering() == second.digest
-    assert await root_of(listed_anew(desk)) == second.digest
-    assert len(desk.catalog.lingering) == 0
+    assert await registry.artifacts() == ["image-app@v1", "image-app@v1~2"]
+    assert await registry.answering() == second.digest
+    assert await root_of(listed_anew(registry)) == second.digest
+    assert len(registry.catalog.lingering) == 0
 
 
 class Overtaken(DirectoryStore):
@@ -406,22 +410,26 @@ class Waiting(Whole):
 
 
 @pytest.mark.parametrize("what", ["put", "delete"])
-async def test_a_listing_that_is_older_than_a_change_never_undoes_it(tmp_path: Path, other: Desk, what: str) -> None:
+async def test_a_listing_that_is_older_than_a_change_never_undoes_it(
+    tmp_path: Path, other: RegistryHarness, what: str
+) -> None:
     store = Overtaken(tmp_path)
     await store.prepare()
-    desk = await Desk.open(tmp_path, store)
-    await desk.push_image(b"old")
-    archive = await desk.catalog.resolve(APP, V1)
+    registry = await RegistryHarness.open(tmp_path, store)
+    await registry.push_image(b"old")
+    archive = await registry.catalog.resolve(APP, V1)
     assert archive is not None
     manifest = await other.push_image(b"new")
     body = Waiting(file(other, "image-app@v1").read_bytes())
-    change = partial(desk.catalog.put, APP, V1, body) if what == "put" else partial(desk.catalog.delete, APP, V1)
+    change = (
+        partial(registry.catalog.put, APP, V1, body) if what == "put" else partial(registry.catalog.delete, APP, V1)
+    )
     changing: asyncio.Task[object] = asyncio.create_task(change())
     await asyncio.sleep(0.01)  # it has looked at a fresh listing, and waits for the store
 
-    desk.catalog.forget_listing()
+    registry.catalog.forget_listing()
     store.listing.clear()
-    listing, before = asyncio.create_task(desk.catalog.repositories()), store.listings
+    listing, before = asyncio.create_task(registry.catalog.repositories()), store.listings
     await until(lambda: store.listings > before)
     body.gate.set()
     store.deleting.set()
@@ -429,7 +437,7 @@ async def test_a_listing_that_is_older_than_a_change_never_undoes_it(tmp_path: P
     store.listing.set()
     await listing
 
-    assert await desk.answering() == (manifest.digest if what == "put" else None)
+    assert await registry.answering() == (manifest.digest if what == "put" else None)
 
 
 class Vanishing(DirectoryStore):
@@ -441,7 +449,7 @@ class Vanishing(DirectoryStore):
         return artifact
 
 
-async def test_an_artifact_that_vanishes_is_not_stored(tmp_path: Path, other: Desk) -> None:
+async def test_an_artifact_that_vanishes_is_not_stored(tmp_path: Path, other: RegistryHarness) -> None:
     store = Vanishing(tmp_path)
     await store.prepare()
     await other.push_image()
@@ -450,14 +458,14 @@ async def test_an_artifact_that_vanishes_is_not_stored(tmp_path: Path, other: De
         await Catalog(store, Naming("image-")).put(APP, V1, Whole(file(other, "image-app@v1").read_bytes()))
 
 
-async def test_metadata_larger_than_the_tail_are_read_by_a_second_exact_read(desk: Desk) -> None:
+async def test_metadata_larger_than_the_tail_are_read_by_a_second_exact_read(registry: RegistryHarness) -> None:
     manifests = [image(config=b"{}", annotations={"text": noise(100_000, seed).hex()}) for seed in range(6)]
-    await desk.upload(b"{}")
+    await registry.upload(b"{}")
     for manifest in manifests:
-        await desk.put(manifest)
+        await registry.put(manifest)
     root = index(*manifests)
-    await desk.put(root, V1)
-    catalog = listed_anew(desk)
+    await registry.put(root, V1)
+    catalog = listed_anew(registry)
 
     assert await root_of(catalog) == root.digest
     archive = await catalog.resolve(APP, V1)
@@ -468,14 +476,14 @@ async def test_metadata_larger_than_the_tail_are_read_by_a_second_exact_read(des
 async def test_a_file_of_ours_without_a_sound_index_is_named_once_in_the_log_and_others_are_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk = await Desk.open(tmp_path, limits=Limits(listing_fresh=0.0))
-    await desk.push_image(b"layer")
-    whole = file(desk, "image-app@v1").read_bytes()
-    file(desk, "image-app@v1").write_bytes(whole[:-1])
-    file(desk, "somebody-elses").write_bytes(whole[:-1])
+    registry = await RegistryHarness.open(tmp_path, limits=Limits(listing_fresh=0.0))
+    await registry.push_image(b"layer")
+    whole = file(registry, "image-app@v1").read_bytes()
+    file(registry, "image-app@v1").write_bytes(whole[:-1])
+    file(registry, "somebody-elses").write_bytes(whole[:-1])
 
     for _ in range(3):
-        assert await desk.catalog.all_archives() == []
+        assert await registry.catalog.all_archives() == []
 
     (line,) = [record for record in caplog.records if record.name == "proxy.catalog.opener"]
     assert line.levelname == "WARNING"
@@ -493,11 +501,13 @@ class CountingNaming(Naming):
         return super().decode(artifact)
 
 
-async def test_a_list_of_everything_looks_at_each_name_a_few_times_however_many_there_are(desk: Desk) -> None:
-    await desk.push_image()
+async def test_a_list_of_everything_looks_at_each_name_a_few_times_however_many_there_are(
+    registry: RegistryHarness,
+) -> None:
+    await registry.push_image()
     for number in range(50):
-        drop(file(desk, "image-app@v1"), file(desk, f"image-app{number}@v1"))
-    catalog = Catalog(desk.store, CountingNaming("image-"))
+        drop(file(registry, "image-app@v1"), file(registry, f"image-app{number}@v1"))
+    catalog = Catalog(registry.store, CountingNaming("image-"))
     CountingNaming.looked.clear()
 
     found = await catalog.all_archives()
@@ -507,15 +517,15 @@ async def test_a_list_of_everything_looks_at_each_name_a_few_times_however_many_
     assert len(CountingNaming.looked) <= 4 * 51
 
 
-async def test_everything_is_listed_by_name_and_of_each_name_the_newest_first(desk: Desk) -> None:
-    await desk.push_image(b"1", tags=(V1,), name=LONG)
-    await desk.push_image(b"2", tags=(V1,))
-    await desk.push_image(b"3", tags=(V2,))
-    await desk.push_image(b"4", tags=(V2,), name=LONG)
-    for seconds_ago, path in enumerate(sorted(desk.root.glob("*.tar.zst"))):
+async def test_everything_is_listed_by_name_and_of_each_name_the_newest_first(registry: RegistryHarness) -> None:
+    await registry.push_image(b"1", tags=(V1,), name=LONG)
+    await registry.push_image(b"2", tags=(V1,))
+    await registry.push_image(b"3", tags=(V2,))
+    await registry.push_image(b"4", tags=(V2,), name=LONG)
+    for seconds_ago, path in enumerate(sorted(registry.root.glob("*.tar.zst"))):
         os.utime(path, (path.stat().st_mtime - 10 * seconds_ago,) * 2)
 
-    found = await listed_anew(desk).all_archives()
+    found = await listed_anew(registry).all_archives()
 
     assert [each.name for each in found] == [APP, APP, LONG, LONG]
     assert [order(each.artifact) for each in found[:2]] == sorted((order(e.artifact) for e in found[:2]), reverse=True)

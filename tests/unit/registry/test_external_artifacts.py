@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import ManifestUnknown
 from proxy.oci.names import Name, Tag
-from tests.registry_harness import Desk
+from tests.registry_harness import RegistryHarness
 from tests.tarballs import COMPRESSIONS, legacy_save, oci_save, sample, zipped
 
 IMAGE = sample(b"foreign")
@@ -32,19 +32,19 @@ def test_damage_anywhere_is_told_and_never_becomes_another_image(data: st.DataOb
     del content[data.draw(st.integers(len(content) // 2, len(content))) :]
 
     async def pull() -> None:
-        desk = await Desk.open(tmp_path / "desk")
-        await asyncio.to_thread((desk.root / "evil.tar.zst").write_bytes, content)
+        registry = await RegistryHarness.open(tmp_path / "registry")
+        await asyncio.to_thread((registry.root / "evil.tar.zst").write_bytes, content)
         with suppress(ManifestUnknown):
-            assert set(IMAGE.layers) <= set((await desk.pull(LATEST, EVIL)).values())
-        assert desk.files("uploads") == []
-        await desk.crew.cancel_all()
+            assert set(IMAGE.layers) <= set((await registry.pull(LATEST, EVIL)).values())
+        assert registry.files("uploads") == []
+        await registry.crew.cancel_all()
 
     asyncio.run(pull())
 
 
 async def test_a_file_of_the_folder_is_an_image_too(tmp_path: Path) -> None:
-    desk = await Desk.open(tmp_path)
+    registry = await RegistryHarness.open(tmp_path)
     await asyncio.to_thread((tmp_path / "evil.tar.zst").write_bytes, COMPRESSIONS["zstd"](TARBALLS[1]))
 
-    assert set(IMAGE.layers) <= set((await desk.pull(LATEST, EVIL)).values())
-    await desk.crew.cancel_all()
+    assert set(IMAGE.layers) <= set((await registry.pull(LATEST, EVIL)).values())
+    await registry.crew.cancel_all()

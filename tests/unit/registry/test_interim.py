@@ -15,81 +15,81 @@ from proxy.oci.manifest import Manifest
 from proxy.runtime.files import InMemory
 from proxy.runtime.limits import Limits
 from tests.fakes.memory_store import MemoryStore
-from tests.registry_harness import APP, V1, V2, Desk, index, until
+from tests.registry_harness import APP, V1, V2, RegistryHarness, index, until
 from tests.unit.archive.forging import some_index
 
 CREATED = datetime(2026, 11, 28, tzinfo=UTC)
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> Desk:
-    return await Desk.open(tmp_path, MemoryStore())
+async def registry(tmp_path: Path) -> RegistryHarness:
+    return await RegistryHarness.open(tmp_path, MemoryStore())
 
 
-async def push_child(desk: Desk, layer: bytes = b"layer") -> Manifest:
+async def push_child(registry: RegistryHarness, layer: bytes = b"layer") -> Manifest:
     """Push an image under the tag as an engine does that pushes an index after it."""
-    child = replace(await desk.prepare(layer), interim=True)
-    await desk.put(child, V1)
+    child = replace(await registry.prepare(layer), interim=True)
+    await registry.put(child, V1)
     return child
 
 
 async def test_it_goes_when_its_time_has_come_and_its_successor_answers(tmp_path: Path) -> None:
     limits = Limits(interim_kept=0.05, interim_sweep=0.01)
-    desk = await Desk.open(tmp_path, MemoryStore(), limits=limits)
-    child = await push_child(desk)
-    await desk.put(root := index(child), V1)
-    assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2"]
+    registry = await RegistryHarness.open(tmp_path, MemoryStore(), limits=limits)
+    child = await push_child(registry)
+    await registry.put(root := index(child), V1)
+    assert await registry.artifacts() == ["image-app@v1", "image-app@v1~2"]
 
-    watching = desk.crew.spawn(desk.push.interim.watch())
-    await until(lambda: one_artifact(desk))
-    await desk.crew.cancel_all()
+    watching = registry.crew.spawn(registry.push.interim.watch())
+    await until(lambda: one_artifact(registry))
+    await registry.crew.cancel_all()
 
     assert watching.cancelled()
-    assert await desk.answering() == root.digest
-    assert (await desk.pull(V1)).keys() == (await desk.pull(child.digest)).keys() | {root.digest}
+    assert await registry.answering() == root.digest
+    assert (await registry.pull(V1)).keys() == (await registry.pull(child.digest)).keys() | {root.digest}
 
 
-async def one_artifact(desk: Desk) -> bool:
-    return await desk.artifacts() == ["image-app@v1~2"]
+async def one_artifact(registry: RegistryHarness) -> bool:
+    return await registry.artifacts() == ["image-app@v1~2"]
 
 
-async def test_it_stays_until_its_time_has_come(desk: Desk) -> None:
-    child = await push_child(desk)
-    await desk.put(index(child), V1)
+async def test_it_stays_until_its_time_has_come(registry: RegistryHarness) -> None:
+    child = await push_child(registry)
+    await registry.put(index(child), V1)
 
-    await desk.push.interim.remove()
+    await registry.push.interim.remove()
 
-    assert len(await desk.artifacts()) == 2
-
-
-async def test_it_stays_where_its_successor_was_deleted(desk: Desk) -> None:
-    child = await push_child(desk)
-    await desk.put(root := index(child), V1)
-    await desk.push_image(b"newer")
-    await desk.deletion.delete_manifest(APP, root.digest)
-
-    assert await desk.push.flush() == []
-
-    assert await desk.artifacts() == ["image-app@v1", "image-app@v1~3"]
-    assert child.digest in await desk.pull(child.digest)
+    assert len(await registry.artifacts()) == 2
 
 
-async def test_what_was_deleted_with_its_tag_is_no_trouble(desk: Desk) -> None:
-    child = await push_child(desk)
-    await desk.put(index(child), V1)
-    await desk.deletion.delete_manifest(APP, V1)
+async def test_it_stays_where_its_successor_was_deleted(registry: RegistryHarness) -> None:
+    child = await push_child(registry)
+    await registry.put(root := index(child), V1)
+    await registry.push_image(b"newer")
+    await registry.deletion.delete_manifest(APP, root.digest)
 
-    assert await desk.push.flush() == []
-    assert await desk.artifacts() == []
+    assert await registry.push.flush() == []
+
+    assert await registry.artifacts() == ["image-app@v1", "image-app@v1~3"]
+    assert child.digest in await registry.pull(child.digest)
 
 
-async def test_neither_another_tag_nor_what_was_meant_to_stay_goes(desk: Desk) -> None:
-    kept = await desk.push_image(b"layer", tags=(V1, V2))
-    await desk.put(index(kept), V1)
+async def test_what_was_deleted_with_its_tag_is_no_trouble(registry: RegistryHarness) -> None:
+    child = await push_child(registry)
+    await registry.put(index(child), V1)
+    await registry.deletion.delete_manifest(APP, V1)
 
-    assert await desk.push.flush() == []
+    assert await registry.push.flush() == []
+    assert await registry.artifacts() == []
 
-    assert await desk.artifacts() == ["image-app@v1", "image-app@v1~2", "image-app@v2"]
+
+async def test_neither_another_tag_nor_what_was_meant_to_stay_goes(registry: RegistryHarness) -> None:
+    kept = await registry.push_image(b"layer", tags=(V1, V2))
+    await registry.put(index(kept), V1)
+
+    assert await registry.push.flush() == []
+
+    assert await registry.artifacts() == ["image-app@v1", "image-app@v1~2", "image-app@v2"]
 
 
 def archive(number: int, **marks: object) -> Archive:

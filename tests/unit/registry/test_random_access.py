@@ -13,7 +13,7 @@ from proxy.archive.pieces import PIECE
 from proxy.blob import read_plain
 from proxy.runtime.memory import MemoryBudget
 from tests.fakes.faulty_stores import CountingStore
-from tests.registry_harness import APP, MIB, V1, Desk, described, document, image
+from tests.registry_harness import APP, MIB, V1, RegistryHarness, described, document, image
 
 KIB = 1024
 LAYERS = 4
@@ -42,21 +42,21 @@ def large_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 async def fill(root: Path) -> None:
-    desk = await Desk.open(root)
+    registry = await RegistryHarness.open(root)
     layers = []
     for seed in range(LAYERS):
         layer = Repeated(seed)
-        upload = await desk.spool.sessions.start(APP)
-        await desk.spool.sessions.append(upload, layer.chunks())
+        upload = await registry.spool.sessions.start(APP)
+        await registry.spool.sessions.append(upload, layer.chunks())
         digest = upload._work.rehash("sha256")
-        await desk.spool.sessions.finish(upload, digest)
+        await registry.spool.sessions.finish(upload, digest)
         layers.append(
             {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": str(digest), "size": layer.size}
         )
     config = described(b"{}", "application/vnd.oci.image.config.v1+json")
-    await desk.upload(b"{}")
-    await desk.put(document(image().media_type, config=config, layers=layers), V1)
-    await desk.crew.cancel_all()
+    await registry.upload(b"{}")
+    await registry.put(document(image().media_type, config=config, layers=layers), V1)
+    await registry.crew.cancel_all()
 
 
 @pytest.fixture
@@ -65,27 +65,31 @@ async def store(large_archive: Path) -> CountingStore:
 
 
 @pytest.fixture
-async def desk(store: CountingStore, tmp_path: Path) -> Desk:
-    return await Desk.open(tmp_path, store)
+async def registry(store: CountingStore, tmp_path: Path) -> RegistryHarness:
+    return await RegistryHarness.open(tmp_path, store)
 
 
-async def test_a_manifest_is_read_out_of_1_gib_with_less_than_512_kib(desk: Desk, store: CountingStore) -> None:
+async def test_a_manifest_is_read_out_of_1_gib_with_less_than_512_kib(
+    registry: RegistryHarness, store: CountingStore
+) -> None:
     (artifact,) = await store.listed()
     assert artifact.size > 1 << 30
 
-    blob = await desk.lookup.manifest(APP, V1)
-    manifest = await desk.lookup.parsed(blob)
+    blob = await registry.lookup.manifest(APP, V1)
+    manifest = await registry.lookup.parsed(blob)
     assert manifest.config is not None
-    await desk.lookup.blob(APP, manifest.config.digest)
+    await registry.lookup.blob(APP, manifest.config.digest)
 
     assert len(manifest.layers) == LAYERS
     assert store.read < 512 * KIB
 
 
 @pytest.mark.parametrize("start", [0, PIECE - 512 * KIB, 100 * MIB + 1, REPEATS * PIECE - MIB])
-async def test_a_range_of_1_mib_of_a_layer_takes_less_than_6_mib(desk: Desk, store: CountingStore, start: int) -> None:
-    manifest = await desk.lookup.parsed(await desk.lookup.manifest(APP, V1))
-    layer = await desk.lookup.blob(APP, manifest.layers[1].digest)
+async def test_a_range_of_1_mib_of_a_layer_takes_less_than_6_mib(
+    registry: RegistryHarness, store: CountingStore, start: int
+) -> None:
+    manifest = await registry.lookup.parsed(await registry.lookup.manifest(APP, V1))
+    layer = await registry.lookup.blob(APP, manifest.layers[1].digest)
     store.read = 0
 
     taken = b""

@@ -4,7 +4,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import OCI_MANIFEST, Manifest
 from proxy.oci.names import Name
 from proxy.registry.referrers import referrers
-from tests.registry_harness import APP, V1, Desk, described, document
+from tests.registry_harness import APP, V1, RegistryHarness, described, document
 
 
 def about(subject: Manifest, **more: object) -> Manifest:
@@ -12,19 +12,19 @@ def about(subject: Manifest, **more: object) -> Manifest:
     return document(OCI_MANIFEST, **fields, **more)
 
 
-async def test_referrers_are_found_pending_and_durable_each_once_and_by_digest(desk: Desk) -> None:
-    subject = await desk.push_image()
+async def test_referrers_are_found_pending_and_durable_each_once_and_by_digest(registry: RegistryHarness) -> None:
+    subject = await registry.push_image()
     plain = about(subject)
     signed = about(subject, artifactType="application/signature", annotations={"by": "me"})
     other = about(plain)
     for manifest in (plain, signed, other):
-        await desk.put(manifest)
-    pending = await referrers(desk.lookup, APP, subject.digest)
+        await registry.put(manifest)
+    pending = await referrers(registry.lookup, APP, subject.digest)
 
-    await desk.put(signed, V1)
-    half = await referrers(desk.lookup, APP, subject.digest)
-    assert await desk.push.flush() == []
-    await desk.put(signed, V1)
+    await registry.put(signed, V1)
+    half = await referrers(registry.lookup, APP, subject.digest)
+    assert await registry.push.flush() == []
+    await registry.put(signed, V1)
 
     expected = [
         {"mediaType": OCI_MANIFEST, "digest": str(plain.digest), "size": len(plain.content)},
@@ -36,15 +36,15 @@ async def test_referrers_are_found_pending_and_durable_each_once_and_by_digest(d
             "annotations": {"by": "me"},
         },
     ]
-    durable = await referrers(desk.lookup, APP, subject.digest)
-    await desk.spool.pending.add(APP, signed.digest, signed)
-    both = await referrers(desk.lookup, APP, subject.digest)
+    durable = await referrers(registry.lookup, APP, subject.digest)
+    await registry.spool.pending.add(APP, signed.digest, signed)
+    both = await referrers(registry.lookup, APP, subject.digest)
     assert pending == half == durable == both == sorted(expected, key=lambda each: str(each["digest"]))
 
 
-async def test_nobody_refers_to_what_is_unknown_or_elsewhere(desk: Desk) -> None:
-    subject = await desk.push_image()
-    await desk.put(about(subject))
+async def test_nobody_refers_to_what_is_unknown_or_elsewhere(registry: RegistryHarness) -> None:
+    subject = await registry.push_image()
+    await registry.put(about(subject))
 
-    assert await referrers(desk.lookup, APP, Digest.of(b"?")) == []
-    assert await referrers(desk.lookup, Name.parse("other"), subject.digest) == []
+    assert await referrers(registry.lookup, APP, Digest.of(b"?")) == []
+    assert await referrers(registry.lookup, Name.parse("other"), subject.digest) == []
