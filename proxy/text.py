@@ -4,7 +4,7 @@ Untrusted text could forge a log line, or contain commands for a terminal or a C
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 LIMIT = 200  # characters; enough for a reference and a sentence
@@ -83,6 +83,11 @@ def format_duration(seconds: float) -> str:
 def format_time(moment: datetime, precision: Literal["seconds", "milliseconds"] = "seconds") -> str:
     """Return a moment in UTC as RFC 3339 writes it: `2026-03-01T12:00:00Z`."""
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def as_utc(moment: datetime) -> datetime:
+    """Return a moment that has a time zone: UTC where it had none."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def format_span(seconds: float) -> str:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from proxy.runtime.limits import Policy
 from proxy.runtime.patience import Patience
 from proxy.runtime.transport import in_words
+from proxy.text import as_utc
 
 T = TypeVar("T")
 
@@ -89,7 +90,6 @@ def server_time(headers: Mapping[str, str]) -> datetime:
 def moment(text: str) -> datetime | None:
     """Read a date of HTTP (RFC 9110, 5.6.7); None if it is none."""
     try:
-        read = parsedate_to_datetime(text)
+        return as_utc(parsedate_to_datetime(text))
     except ValueError:
         return None
-    return read if read.tzinfo else read.replace(tzinfo=UTC)

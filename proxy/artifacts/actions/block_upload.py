@@ -28,6 +28,7 @@ from proxy.runtime.limits import Policy
 from proxy.runtime.memory import ReadAhead
 from proxy.runtime.patience import Patience
 from proxy.runtime.tasks import TaskSet, run_in_thread
+from proxy.text import as_utc
 
 MOST_BYTES = 50_000 * BLOCK  # Azure's limit is one of blocks
 _DATED_BACK = 5.0  # seconds; by which a URL says to be good before it was made
@@ -233,7 +234,6 @@ def _deadline(url: URL) -> float:
 
 def _time(text: str) -> datetime | None:
     try:
-        time_read = datetime.fromisoformat(text)
+        return as_utc(datetime.fromisoformat(text))
     except ValueError:
         return None
-    return time_read if time_read.tzinfo else time_read.replace(tzinfo=UTC)

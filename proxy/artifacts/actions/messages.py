@@ -5,7 +5,7 @@ artifacts, too.
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Self
 
 from pydantic import (
@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+
+from proxy.text import as_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class _Entry(_Message):
     database_id: _Needed
     name: _Needed
     size: Annotated[int, BeforeValidator(_as_size)] = 0
-    created_at: Annotated[datetime, AfterValidator(lambda time: time if time.tzinfo else time.replace(tzinfo=UTC))]
+    created_at: Annotated[datetime, AfterValidator(as_utc)]
     digest: _Text = ""
     in_snake_case: bool = False
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, ClassVar, Literal
 
@@ -21,6 +21,7 @@ from proxy.artifacts.actions.rest_answers import ABSENT, UNDELETABLE, Text, as_t
 from proxy.artifacts.actions.rest_runs import Head, NewestRun, NoRun, WorkflowRun, head_of, newest
 from proxy.artifacts.actions.results import NoSuchArtifact
 from proxy.artifacts.base import Artifact, StoreRefused, refuse
+from proxy.text import as_utc
 
 _log = logging.getLogger(__name__)
 _REFUSED = 10.0  # seconds for which a refusal to delete holds for all
@@ -28,11 +29,7 @@ _BETWEEN_DELETIONS = 1.0  # seconds; GitHub asks for it where there are many
 _LISTINGS = 3  # of a run whose artifacts change while its pages are read
 
 
-def _with_zone(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-_Time = Annotated[datetime, BeforeValidator(as_text), AfterValidator(_with_zone)]
+_Time = Annotated[datetime, BeforeValidator(as_text), AfterValidator(as_utc)]
 
 
 class _Entry(BaseModel):
