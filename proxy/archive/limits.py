@@ -3,13 +3,15 @@
 Readers elsewhere rely on them: a larger value needs a new format version.
 """
 
+from proxy.oci.manifest import LIMIT
+
 PIECE = 2 * 1024 * 1024  # plain bytes; memory is planned in pieces, and a small range costs two of them at most
 STORED = (
     PIECE + PIECE // 256 + 64
 )  # of one piece; what zstd may need for content that does not shrink, and a little more
 BLOCK = 128 * 1024  # the largest block of zstd, and the window of a raw frame
 WINDOW = 8 * 1024 * 1024  # what every decoder must accept (RFC 8878, 3.1.1.1.2)
-MANIFEST = 4 * 1024 * 1024  # plain bytes of what has a media type: a reader takes it into memory as a whole
+MANIFEST = LIMIT  # plain bytes of what has a media type: a reader takes it into memory as a whole
 SMALL = 256 * 1024  # plain bytes; blobs up to this size are written behind the large ones
 TAIL = 256 * 1024  # read first; holds all metadata of an ordinary image
 NEAR = 4 * 1024 * 1024  # stored bytes of small members that are counted as metadata, at most

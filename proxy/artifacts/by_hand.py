@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from proxy.artifacts.naming import SUFFIX
+
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
 
@@ -20,9 +22,9 @@ def out_of_run(artifact: str, run_id: str, repository: str) -> FileByHand | None
     if not (run_id.isascii() and run_id.isdigit()):
         return None
     where = f" -R {repository}" if _REPOSITORY.fullmatch(repository) else ""
-    return FileByHand(f"{artifact}.tar.zst", f"gh run download {run_id}{where} -n {shlex.quote(artifact)}")
+    return FileByHand(f"{artifact}{SUFFIX}", f"gh run download {run_id}{where} -n {shlex.quote(artifact)}")
 
 
 def out_of_folder(artifact: str, folder: Path) -> FileByHand:
     """Return the file in a folder of this machine."""
-    return FileByHand(f"{folder / artifact}.tar.zst")
+    return FileByHand(f"{folder / artifact}{SUFFIX}")

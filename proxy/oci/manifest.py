@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 from proxy.errors import DigestInvalid, ManifestInvalid, ManifestTooLarge
 from proxy.oci.digest import Digest
 
-LIMIT = 4 * 1024 * 1024  # bytes; every other registry accepts manifests of this size
+LIMIT = 4 * 1024 * 1024  # bytes; every other registry accepts manifests of this size; also in the format of archives
 _PARTS = 200_000  # lists and objects in a manifest; a layer is one
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -26,6 +26,7 @@ _IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _IMAGE_CONFIGS = frozenset(
     {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
 )
+UNKNOWN_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 MEDIA_TYPE = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"  # RFC 6838, 4.2
 _KEPT_ELSEWHERE = (
     "application/vnd.oci.image.layer.nondistributable.",

@@ -15,7 +15,7 @@ _HUB = frozenset({"docker.io", "index.docker.io"})
 _LOOPBACK = re.compile(r"(?:(?:[a-z0-9.-]+\.)?localhost|127(?:\.[0-9]+)+|\[(?:0*:)+0*1\])(?::[0-9]+)?")
 _ID = re.compile(r"(?:sha256:)?[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 _FILE = re.compile(r"(?:.*/)?[^/:@]*\.(?:tar|tgz)(?:\.[a-z0-9]+)?", re.IGNORECASE)  # a tag may be anything
-_LATEST = Tag("latest")
+LATEST = Tag("latest")  # what a reference without a tag means
 
 
 def is_file(text: str) -> bool:
@@ -69,7 +69,7 @@ class Reference:
     @property
     def wanted(self) -> Tag | Digest:
         """The digest if there is one, as Docker does, else the tag, else `latest`."""
-        return self.digest or self.tag or _LATEST
+        return self.digest or self.tag or LATEST
 
     def __str__(self) -> str:
         """Return it as engines show it: with a tag or a digest, without the parts that Docker omits."""

@@ -21,7 +21,8 @@ from proxy.errors import ManifestUnknown, TagInvalid, TarballInvalid
 from proxy.events import EventBus, ReadExternal
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
-from proxy.registry.external_images import FOLDER, LATEST, Known, ReadImage, Wanted, name_and_tag
+from proxy.oci.references import LATEST
+from proxy.registry.external_images import FOLDER, Known, ReadImage, Wanted, name_and_tag
 from proxy.registry.external_reading import Hashed, look, unpack_artifact
 from proxy.registry.singleflight import SingleFlight
 from proxy.runtime.memory import MemoryBudget

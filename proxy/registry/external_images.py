@@ -12,12 +12,12 @@ from proxy.artifacts.naming import SUFFIX, Naming, numbered
 from proxy.errors import ManifestUnknown, RegistryError, TarballInvalid
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, label
+from proxy.oci.references import LATEST
 from proxy.tarballs.choice import Choice, NotChosen, is_called, slug, without_ending
 from proxy.tarballs.image import Image
 from proxy.text import counted, safe_text
 
 FOLDER = "artifact"  # of the repositories that are artifacts of others
-LATEST = Tag("latest")
 _TAGGED = re.compile(r"([^@:]+)[@:]([^@:]+)")
 _REFUSED = 60.0  # seconds before an artifact that was no image is read again
 _SHOWN = 8  # names in a message

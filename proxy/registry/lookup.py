@@ -16,6 +16,7 @@ from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name, Tag, label, split_host
 from proxy.registry.elsewhere import Elsewhere
 from proxy.registry.external_artifacts import ExternalArtifacts
+from proxy.registry.external_images import FOLDER
 from proxy.registry.prefetch import Prefetch
 from proxy.runtime.limits import DEFAULT, Limits
 from proxy.runtime.tasks import run_in_thread
@@ -176,7 +177,7 @@ class Lookup:
         artifacts = self.external.names()[:_COMPARED]
         there += artifacts
         alike = {each.partition("/")[2] + ":latest" if each in artifacts else each: each for each in there}
-        near = await run_in_thread(get_close_matches, wanted.removeprefix("artifact/"), alike, 1, _NEAR)
+        near = await run_in_thread(get_close_matches, wanted.removeprefix(f"{FOLDER}/"), alike, 1, _NEAR)
         shown = list(dict.fromkeys([*(alike[each] for each in near), *there]))
         fitting = [each for number, each in enumerate(shown[:_NAMED]) if len(", ".join(shown[: number + 1])) < _LENGTH]
         named = ", ".join(fitting) + (", …" if len(shown) > len(fitting) else "")

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from proxy.blob import Blob, read_all
 from proxy.errors import ManifestUnknown
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import Manifest
+from proxy.oci.manifest import LIMIT, UNKNOWN_PLATFORM, Manifest
 from proxy.oci.names import Name
 from proxy.registry.lookup import Lookup
 
-_CONFIG_LIMIT = 4 * 1024 * 1024  # bytes of a config that is read to learn its platform
-_UNKNOWN = "unknown/unknown"  # what BuildKit gives an attestation
 _ATTESTS = "vnd.docker.reference.type"  # the annotation of an attestation
 _LOOKED_AT = 100  # manifests without a platform that are read to learn it
 _SHOWN = 8  # platforms in a message
@@ -29,7 +27,7 @@ async def platform_of(lookup: Lookup, name: Name, manifest: Manifest) -> str:
 
 async def platform_in(config: Blob) -> str:
     """Return the platform that a config names; empty if it names none."""
-    if config.size > _CONFIG_LIMIT:
+    if config.size > LIMIT:  # it is read into memory as a whole
         return ""
     try:
         fields = json.loads(await read_all(config))
@@ -75,7 +73,11 @@ async def _offered(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, 
     waiting, seen, looked = deque(index.children), set[Digest](), 0
     while waiting:
         child = waiting.popleft()
-        if child.digest in seen or str(child.platform or "") == _UNKNOWN or _ATTESTS in (child.annotations or {}):
+        if (
+            child.digest in seen
+            or str(child.platform or "") == UNKNOWN_PLATFORM
+            or _ATTESTS in (child.annotations or {})
+        ):
             continue
         seen.add(child.digest)
         platform = str(child.platform or "")

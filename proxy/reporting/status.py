@@ -11,6 +11,7 @@ from proxy.blob import read_all
 from proxy.catalog.archive import Archive
 from proxy.errors import RegistryError
 from proxy.oci.digest import Digest
+from proxy.oci.manifest import UNKNOWN_PLATFORM
 from proxy.oci.names import Name, label
 from proxy.registry.lookup import Lookup, read_manifest
 from proxy.registry.platforms import platform_in, platform_of
@@ -24,7 +25,6 @@ from proxy.version import version
 
 _VERSION = version()  # looked up once: that reads files
 _REMEMBERED = 20_000  # images that are read once
-_NO_PLATFORM = "unknown/unknown"  # of an attestation of BuildKit
 _Inside = tuple[list[str], ContentKind]  # the platforms and the kind of an image
 
 
@@ -180,7 +180,7 @@ class Status:
             return None
         manifest = await read_manifest(await read_all(root), root.media_type)
         platforms = [str(child.platform) for child in manifest.children if child.platform]
-        platforms = [each for each in platforms if each != _NO_PLATFORM]
+        platforms = [each for each in platforms if each != UNKNOWN_PLATFORM]
         if not platforms and manifest.config and manifest.is_image:
             config = archive.blob(manifest.config.digest)  # a search for it would take longer with each image
             if config:

@@ -14,7 +14,7 @@ from typing import Any
 
 from proxy.errors import TarballInvalid
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import LIMIT, OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, parse
+from proxy.oci.manifest import LIMIT, OCI_INDEX, OCI_MANIFEST, UNKNOWN_PLATFORM, Descriptor, Manifest, parse
 from proxy.tarballs.contents import Contents, File
 from proxy.tarballs.docker import SavedImage, diff_ids, saved_images
 from proxy.tarballs.image import Image, attach
@@ -27,7 +27,6 @@ _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 _LAYER_TYPES = {"": _LAYER_TYPE, "gzip": f"{_LAYER_TYPE}+gzip", "zstd": f"{_LAYER_TYPE}+zstd"}
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # annotations; the first has a full name
-_UNKNOWN = "unknown/unknown"  # the platform of an attestation of BuildKit
 _MANIFEST_TYPE = re.compile("manifest|index")  # in the media type of a manifest; other children of an index are blobs
 _MOST_IMAGES = 1000
 _MOST_NAMES = 2000  # each of them becomes an artifact
@@ -103,7 +102,7 @@ def _named(roots: Sequence[Descriptor], alone: Sequence[Descriptor]) -> Iterator
         ]
         different = list({each.digest: each for each in group}.values())
         platforms = [str(each.platform or "") for each in different]
-        known = [each for each in platforms if each != _UNKNOWN]
+        known = [each for each in platforms if each != UNKNOWN_PLATFORM]
         if len(different) == 1 or (all(platforms) and len(known) == len(set(known)) > 0):
             yield different, names
         elif name:
