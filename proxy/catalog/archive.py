@@ -8,7 +8,7 @@ from typing import Protocol
 
 from proxy.archive.index import TAIL, ArchiveInvalid, Index, decode, metadata_length
 from proxy.artifacts.actions.zipped_file import is_zip, unzipped
-from proxy.artifacts.base import Artifact, ArtifactStore, Body, CopySource
+from proxy.artifacts.base import Artifact, ArtifactStore, Body, CopySource, Indexed
 from proxy.artifacts.naming import Naming, meanings
 from proxy.artifacts.ranking import order
 from proxy.blob import Blob, Verification
@@ -20,12 +20,8 @@ from proxy.runtime.tasks import run_in_thread
 LEAST_COPIED = 1024 * 1024  # bytes; sending less is as fast as asking the storage to copy it
 
 
-class ArchiveBody(Body, Protocol):
+class ArchiveBody(Body, Indexed, Protocol):
     """An archive that can be stored."""
-
-    @property
-    def index(self) -> Index:
-        """What it contains, and where."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
