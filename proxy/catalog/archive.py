@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 from proxy.archive.index import TAIL, ArchiveInvalid, Index, decode, metadata_length
-from proxy.artifacts.actions.zipped_file import is_zip, unzipped
 from proxy.artifacts.base import Artifact, ArtifactStore, Body, CopySource, Indexed
 from proxy.artifacts.naming import Naming, meanings
 from proxy.artifacts.ranking import order
+from proxy.artifacts.zipped_file import is_zip, unzipped
 from proxy.blob import Blob, Verification
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag, parse_label
