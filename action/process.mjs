@@ -15,7 +15,7 @@ import { offer } from "./session.mjs"
 import { pick, settings } from "./settings.mjs"
 
 const BOOT =
-  "import sys; sys.path[:0] = sys.argv[1:]; from proxy import collecting; collecting.pause(); " +
+  "import sys; sys.path[:0] = sys.argv[1:]; from proxy.runtime import garbage; garbage.pause(); " +
   "from proxy.job_process import main; main()"
 const START = 60_000 // milliseconds until it has to serve
 const END = 9_000 // milliseconds that it has to end; it takes eight at most

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from config.address import ENVIRONMENT, Found, ensure_home, ensure_streams, find_relay, unreached
 from config.commands import COMMANDS, MEANT, parse
-from proxy import collecting
+from proxy.runtime import garbage
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exit status 0 if it did its work, 1 if it could not, 2 if it was not understood."""
     ensure_home()
     ensure_streams()
-    collecting.pause()  # until all is imported
+    garbage.pause()  # until all is imported
     try:
         try:
             run(list(sys.argv[1:] if argv is None else argv))
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not isinstance(error, BrokenPipeError):  # the reader has enough, as in `image-relay list | head`
             _fail(f"cannot write to standard output: {error.strerror or error}")
     finally:
-        collecting.resume()
+        garbage.resume()
 
 
 def run(arguments: list[str]) -> None:
@@ -114,7 +114,7 @@ def _serve(arguments: Sequence[str]) -> None:
     log.info("settings: %s", " ".join(chosen) or "the defaults")
     for remark in remarks:
         log.warning("%s", remark)
-    collecting.resume()
+    garbage.resume()
     try:
         is_durable = app.run(settings, job.read())
     except StoreUnusable as error:
@@ -177,7 +177,7 @@ def _ask(command: str, arguments: Sequence[str]) -> None:
         to_do = work(command, Place(found, password), chosen)
     except CommandFailed as error:
         _fail(str(error), *error.advice, status=2)
-    collecting.resume()
+    garbage.resume()
     try:
         asyncio.run(to_do)
     except CommandFailed as error:

@@ -12,12 +12,13 @@ from typing import Any
 
 from config import address, job
 from config.reading import SettingsInvalid, read
-from proxy import app, collecting
+from proxy import app
 from proxy.api.server import CannotListen, PortTaken
 from proxy.api.services import Services
 from proxy.backends.choice import StoreUnusable
 from proxy.errors import RegistryError
 from proxy.reporting.log_format import configure
+from proxy.runtime import garbage
 from proxy.runtime.files import FolderInUse
 from proxy.text import safe_text
 
@@ -27,7 +28,7 @@ def main(environment: Mapping[str, str] = address.ENVIRONMENT) -> None:
 
     Whoever imported this has paused garbage collection.
     """
-    collecting.resume()
+    garbage.resume()
     told = json.loads(sys.stdin.buffer.read())
     password = {"RELAY_PASSWORD": told["password"]} if told["password"] else {}
 

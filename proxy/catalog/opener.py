@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from proxy import collecting
 from proxy.archive.container import OVERHEAD
 from proxy.archive.index import TAIL, ArchiveInvalid, FormatUnknown
 from proxy.artifacts.base import (
@@ -35,6 +34,7 @@ from proxy.artifacts.retry import RetryableError, retry
 from proxy.catalog.archive import Archive, read
 from proxy.catalog.cache import ArchiveCache
 from proxy.errors import ContentDamaged, RegistryError
+from proxy.runtime import garbage
 from proxy.runtime.files import LocalFile
 from proxy.runtime.tasks import run_in_thread, run_many
 from proxy.text import safe_text
@@ -111,7 +111,7 @@ class Opener:
                     if archive and artifact.id not in self.archives and artifact.id not in self._opening:
                         self.archives.put(artifact.id, archive)
                 if len(new) >= _VERY_MANY:
-                    collecting.settle()
+                    garbage.settle()
 
     async def _opened(self, artifact: Artifact, known: Problem | None) -> Archive | None:
         clearings = self._clearings

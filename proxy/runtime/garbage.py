@@ -1,4 +1,4 @@
-"""Garbage collection, without which a program starts.
+"""When the garbage collector runs: not while a program starts, and never over what stays.
 
 What is imported stays: to look for garbage among it, again and again, takes a fifth of a start.
 """

@@ -6,7 +6,7 @@ from weakref import ref
 
 import pytest
 
-from proxy import collecting
+from proxy.runtime import garbage
 
 
 class Thing:
@@ -22,12 +22,12 @@ def _thawed() -> Iterator[None]:
 
 
 def test_what_has_settled_is_not_looked_at_any_more_and_garbage_goes_before() -> None:
-    kept, garbage = Thing(), Thing()
-    kept.other, garbage.other = kept, garbage
-    gone = ref(garbage)
-    del garbage
+    kept, lost = Thing(), Thing()
+    kept.other, lost.other = kept, lost
+    gone = ref(lost)
+    del lost
 
-    collecting.settle()
+    garbage.settle()
 
     assert gone() is None
     assert gc.get_freeze_count() > 0
