@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from config.address import ENVIRONMENT, Found, ensure_home, ensure_streams, find_relay, unreached
+from config.address import ENVIRONMENT, Found, find_relay, unreached
 from config.commands import COMMANDS, MEANT, parse
+from config.process import ensure_home, ensure_streams, spare_loopback_from_proxies
 from proxy.runtime import garbage
 
 if TYPE_CHECKING:
@@ -100,14 +101,14 @@ def _serve(arguments: Sequence[str]) -> None:
     import logging
     import os
 
-    from config import address, job
+    from config import job
     from proxy import app
     from proxy.api.server import CannotListen
     from proxy.backends.choice import StoreUnusable
     from proxy.reporting.log_format import configure
     from proxy.runtime.files import FolderInUse, trouble_inside
 
-    address.spare_loopback_from_proxies()
+    spare_loopback_from_proxies()
     configure(settings.log_format, settings.log_level)
     log = logging.getLogger(__name__)
     chosen = [f"{name}={value}" for name, value in [*settings.describe(changed=True), *job.describe()]]

@@ -1,12 +1,8 @@
 import re
-import socket
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 from config import address
-from proxy.api.server import bind_all, listen
 
 
 @pytest.mark.parametrize(
@@ -137,23 +133,3 @@ def test_who_gives_a_url_or_host_and_port_in_one_is_told_how_to_part_them(text: 
     for host, port, environment in ((text, None, {}), (None, text, {}), (None, None, {"RELAY_HOST": text})):
         with pytest.raises(ValueError, match=said):
             address.find_relay(host, port, environment)
-
-
-@pytest.mark.parametrize("spared", ["", "elsewhere.example", "*"])
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_no_proxy_is_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch, host: str, spared: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        proxy = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    monkeypatch.setenv("http_proxy", proxy)
-    monkeypatch.setenv("no_proxy", spared)
-    address.spare_loopback_from_proxies()
-
-    async with (
-        listen(web.Application(), bind_all(["127.0.0.1"], 0)) as port,
-        aiohttp.ClientSession(trust_env=True) as http,
-    ):
-        async with http.get(f"http://{host}:{port}/") as answer:
-            assert answer.status == 404
-        if spared != "*":
-            with pytest.raises(aiohttp.ClientProxyConnectionError):
-                await http.get("http://other.example/")
