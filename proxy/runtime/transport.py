@@ -1,4 +1,7 @@
-"""HTTP answers of bounded size, and failures in words: no classes of Python, no URLs, which may have a password."""
+"""What requests are authorized with, answers of bounded size, and failures in words.
+
+Those have no classes of Python in them, and no URLs, which may have a password.
+"""
 
 import json
 import os
@@ -21,6 +24,22 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (  # the first that fits
     (aiohttp.ClientResponseError, "the answer is not HTTP"),
     (ValueError, "an address is not valid; is a proxy set to something else than http://HOST:PORT?"),
 )
+
+
+def authorization(value: str) -> aiohttp.ClientMiddlewareType:
+    """Let a request go out with this Authorization, or with none: a client middleware.
+
+    aiohttp would take what ~/.netrc has for the host, or refuse to send both: it reads that file wherever it honours
+    the proxies of the environment, which it has to.
+    """
+
+    async def authorized(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers.popall("Authorization", None)
+        if value:
+            request.headers["Authorization"] = value
+        return await send(request)
+
+    return authorized
 
 
 async def read_bounded(response: aiohttp.ClientResponse, most: int) -> bytes | None:

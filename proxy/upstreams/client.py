@@ -24,11 +24,11 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, LIMIT, OCI_INDEX, OCI_MANIFEST
 from proxy.oci.names import Tag
 from proxy.runtime.limits import UPSTREAMS, Policy
-from proxy.runtime.transport import FAILURES, in_words, read_bounded
+from proxy.runtime.transport import FAILURES, authorization, in_words, read_bounded
 from proxy.text import counted, format_duration
 from proxy.upstreams.failures import Limited, UpstreamFailed, WrongBytes, limited
 from proxy.upstreams.hosts import AddressUnusable, Remote
-from proxy.upstreams.tokens import SERVICE, Tokens, authorization, refusal
+from proxy.upstreams.tokens import SERVICE, Tokens, refusal
 
 _log = logging.getLogger(__name__)
 _TYPES = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))

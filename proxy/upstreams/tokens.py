@@ -17,7 +17,7 @@ import aiohttp
 
 from proxy.artifacts.retry import RetryableError, is_retryable
 from proxy.events import EventBus
-from proxy.runtime.transport import json_object, read_bounded
+from proxy.runtime.transport import authorization, json_object, read_bounded
 from proxy.upstreams.failures import UpstreamFailed, UpstreamRefused, limited
 from proxy.upstreams.hosts import AddressUnusable, Remote
 
@@ -31,18 +31,6 @@ _SHORTEST = 60.0  # seconds that a token is good for, if nothing else is said
 _LONGEST = 86_400.0  # seconds that one is used, whatever is said
 _MARGIN = 10.0  # seconds before its end in which a token is not used any more
 _MOST = 1000  # repositories whose tokens are kept
-
-
-def authorization(value: str) -> aiohttp.ClientMiddlewareType:
-    """Let a request go out with this Authorization, or with none: aiohttp would take what ~/.netrc has for the host."""
-
-    async def authorized(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        request.headers.popall("Authorization", None)
-        if value:
-            request.headers["Authorization"] = value
-        return await send(request)
-
-    return authorized
 
 
 @dataclass(slots=True)

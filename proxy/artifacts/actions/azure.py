@@ -14,7 +14,6 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from proxy.artifacts.actions.http import without
 from proxy.artifacts.outages import Outages
 from proxy.artifacts.retry import RetryableError, retry
 from proxy.events import Call, EventBus, Retried
@@ -22,7 +21,7 @@ from proxy.runtime.limits import Policy, Timeouts
 from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.patience import Patience
 from proxy.runtime.tasks import run_in_thread
-from proxy.runtime.transport import FAILURES, in_words, is_unreachable
+from proxy.runtime.transport import FAILURES, authorization, in_words, is_unreachable
 
 if TYPE_CHECKING:
     from proxy.artifacts.actions.byte_client import ByteClient, Response
@@ -31,6 +30,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _SERVICE = "storage"  # in the events
 _VERSION = {"x-ms-version": "2020-10-02"}  # of Azure's protocol
+_UNAUTHORIZED = authorization("")  # a signed URL says all, and storage refuses what has more
 
 
 class UrlRefused(Exception):
@@ -103,7 +103,7 @@ class BlobStorage:
                         headers=_VERSION | headers,
                         timeout=timeout,
                         allow_redirects=False,
-                        middlewares=(_once,),
+                        middlewares=(_UNAUTHORIZED, _once),
                     ) as response,
                 ):
                     call.status = response.status
@@ -159,12 +159,11 @@ class _Broken(aiohttp.ClientError):
 
 
 async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Let a request to storage go out once, without a token (a middleware of the client).
+    """Let a request to storage go out once (a middleware of the client).
 
     aiohttp repeats a PUT by itself when its connection drops: it is idempotent. Where blocks are appended as they
     come, it is not; and elsewhere too whoever made the request knows better when to try again.
     """
-    without(request)
     try:
         return await send(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:

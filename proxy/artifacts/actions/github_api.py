@@ -16,14 +16,13 @@ from http import HTTPStatus
 import aiohttp
 from yarl import URL
 
-from proxy.artifacts.actions.http import bearer
 from proxy.artifacts.base import StoreRefused
 from proxy.artifacts.outages import Outages
 from proxy.artifacts.retry import RetryableError, is_retryable, retry, server_time
 from proxy.events import EventBus, Retried
 from proxy.runtime.limits import Timeouts
 from proxy.runtime.patience import Patience
-from proxy.runtime.transport import FAILURES, in_words, is_unreachable, read_bounded
+from proxy.runtime.transport import FAILURES, authorization, in_words, is_unreachable, read_bounded
 
 _log = logging.getLogger(__name__)
 _SERVICE = "api"  # in the events
@@ -99,7 +98,7 @@ class GitHubApi:
 
     async def _ask_once(self, method: str, url: URL) -> Answer:
         await asyncio.sleep(self._keep_limit())
-        token = (bearer(self.token),)
+        token = (authorization(f"Bearer {self.token}"),)
         timeout = aiohttp.ClientTimeout(total=self.timeouts.call, sock_connect=self.timeouts.connect)
         try:
             with self.events.call(_SERVICE, method) as call:

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from proxy.artifacts.actions.http import bearer
 from proxy.artifacts.actions.session import Session
 from proxy.artifacts.base import StoreExpired, StoreRefused
 from proxy.artifacts.outages import Outages
@@ -23,7 +22,7 @@ from proxy.artifacts.retry import RetryableError, is_retryable, moment, retry, r
 from proxy.events import EventBus, Retried
 from proxy.runtime.limits import Timeouts
 from proxy.runtime.patience import Patience
-from proxy.runtime.transport import FAILURES, in_words, is_unreachable, json_object, read_bounded
+from proxy.runtime.transport import FAILURES, authorization, in_words, is_unreachable, json_object, read_bounded
 
 _log = logging.getLogger(__name__)
 _SERVICE = "artifacts"  # in the events
@@ -143,7 +142,7 @@ class Twirp:
                         total=limit or self.timeouts.call, sock_connect=self.timeouts.connect
                     ),
                     allow_redirects=False,
-                    middlewares=(bearer(self.session.token),),
+                    middlewares=(authorization(f"Bearer {self.session.token}"),),
                 ) as response:
                     call.status, call.sent = response.status, len(data)
                     body = await read_bounded(response, _ANSWER_LIMIT)
