@@ -72,7 +72,9 @@ def _decode(naming: Naming, artifact: str) -> tuple[Name, Tag | Digest] | None:
     if not plain.startswith(naming.prefix):
         return None
     try:
-        decoded = Name.parse(unescape(name).replace("+", "/")), _reference(unescape(what))
+        what = unescape(what)
+        reference = Digest.parse(what.replace("+", ":", 1)) if "+" in what else Tag.parse(what)
+        decoded = Name.parse(unescape(name).replace("+", "/")), reference
     except RegistryError:
         return None
     return decoded if naming.encode(*decoded) == plain else None
@@ -96,7 +98,3 @@ def meanings(artifact: str) -> tuple[str, ...]:
     if not artifact.endswith(SUFFIX):
         return (plain,)
     return numbered(artifact.removesuffix(SUFFIX)).plain, plain
-
-
-def _reference(what: str) -> Tag | Digest:
-    return Digest.parse(what.replace("+", ":", 1)) if "+" in what else Tag.parse(what)

@@ -92,7 +92,8 @@ class Upstreams:
     def named(self, path: str, registry: str) -> Remote | None:
         """Return the repository of a path below `/v2/`, in a registry (`?ns=`) or below its first part."""
         host, path = (registry, path) if registry else split_host(path)
-        upstream = self._upstreams.get(_known(host.lower()))
+        host = host.lower()
+        upstream = self._upstreams.get(HUB if host in _HUB_NAMES else host)
         if upstream is None:
             return None
         is_short = upstream.host == HUB and "/" not in path
@@ -107,7 +108,3 @@ class Upstreams:
 def is_official(path: str) -> bool:
     """Return whether a path is that of an official image of Docker Hub, in full."""
     return path.startswith(_OFFICIAL) and path.count("/") == 1
-
-
-def _known(host: str) -> str:
-    return HUB if host in _HUB_NAMES else host
