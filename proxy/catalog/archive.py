@@ -59,8 +59,11 @@ class Archive:
         return min(most, max(0.0, most - age)) if self.index.interim else 0.0
 
     def awaits_index(self, newest: "Archive", now: datetime, most: float) -> bool:
-        """Return whether it may be a step of a push whose index, which needs it, is still to come."""
-        return self.interim(now, most) > 0 and not newest.continues(self)
+        """Return whether it may be a step of a push whose index, which needs it, is still to come.
+
+        That is not the case once something else than a step is the newest of the tag, or the last step is older.
+        """
+        return bool(self.index.interim) and newest.interim(now, most) > 0
 
     def continues(self, before: "Archive") -> bool:
         """Return whether an older archive of the same tag was a step of the push of this one, which has all of it."""

@@ -54,7 +54,7 @@ class Catalog:
         self._opener = Opener(store, naming, limit, self._is_there, folder)
         self._reader = Reader(self._listing, self._opener, naming)
         self._search = Search(self._listing, self._opener, self._reader, naming, is_remote=store.is_remote)
-        self.lingering = ReplacedArchives(limits.replaced_kept, limits.replaced_most, limits.unclaimed_kept)
+        self.lingering = ReplacedArchives(limits.replaced_kept, limits.replaced_most, limits.steps_kept)
 
     @property
     def closed(self) -> str:

@@ -52,7 +52,7 @@ class Cleanup:
         for archive in opened:
             if isinstance(archive, Archive):
                 same[archive.name, archive.reference][archive.artifact.id] = archive
-        most = self.push.limits.unclaimed_kept
+        most = self.push.limits.steps_kept
         older, tagged, untagged = list[Archive](), list[Archive](), list[Archive]()
         for (_, reference), versions in same.items():
             newest, *replaced = [versions[each.id] for each in ranked(each.artifact for each in versions.values())]

@@ -130,6 +130,17 @@ async def test_a_cleanup_in_the_middle_takes_no_child_from_the_index(
     assert await whole(late, "v1") == root.content
 
 
+async def test_a_cleanup_takes_the_older_versions_of_what_never_gets_an_index(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    relay = await relays.start(actions, limits=replace(QUICK, steps_kept=0.0))
+    for child in await children(relay, 3):
+        await put(relay, child, DOCKER)
+
+    removed = (await relay.ask("DELETE", "/relay/images?superseded")).json["removed"]
+
+    assert [each["artifact"] for each in removed] == ["image-app@v1", "image-app@v1~2"]
+
+
 async def test_what_came_before_the_index_goes_when_readers_had_time_to_finish(
     emulate: Emulate, relays: Relays
 ) -> None:
