@@ -185,8 +185,9 @@ def _no_number(text: str) -> NoReturn:
 
 
 def _no_repeated_key(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
-        raise ManifestInvalid(f"the key {twice[:60]!r} stands twice in one object")
+    fields = dict[str, object]()
+    for name, value in pairs:
+        if name in fields:
+            raise ManifestInvalid(f"the key {name[:60]!r} stands twice in one object")
+        fields[name] = value
     return fields

@@ -53,7 +53,7 @@ class PlatformChoice:
         `called` is the reference that the message names.
         """
         if manifest.is_index:
-            offered = await _offered(lookup, name, manifest)
+            offered = await offered_by(lookup, name, manifest)
         else:
             offered = {await platform_of(lookup, name, manifest): manifest.digest}
         if self.own and len(offered) <= 1:
@@ -67,7 +67,7 @@ class PlatformChoice:
         raise ManifestUnknown(f"{called} has no image for {self.platform[:60]!r}, {instead}")
 
 
-async def _offered(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, Digest]:
+async def offered_by(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str, Digest]:
     """Return the first image for each platform in an index, in its order, without attestations."""
     offered = dict[str, Digest]()
     waiting, seen, looked = deque(index.children), set[Digest](), 0

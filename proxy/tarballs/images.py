@@ -47,7 +47,7 @@ def images(contents: Contents) -> list[Image]:
     entries = saved_images(text, DOCKER)
     builder, found = _Builder(contents), dict[Digest, Image]()
     roots = contents.manifest(index, OCI_INDEX, INDEX).children if index else ()
-    for group, names in _named(*builder.sorted_out(roots[: _MOST_IMAGES + 1])):
+    for group, names in grouped(*builder.sorted_out(roots[: _MOST_IMAGES + 1])):
         image = builder.from_layout(group[0]) if len(group) == 1 else builder.from_platforms(group)
         found.setdefault(image.root, image).names += names
     for entry in [] if found else entries[: _MOST_IMAGES + 1]:
@@ -86,7 +86,7 @@ def _name(root: Descriptor) -> str:
     return next((annotations[key] for key in _NAMES if key in annotations), "")
 
 
-def _named(roots: Sequence[Descriptor], alone: Sequence[Descriptor]) -> Iterator[tuple[list[Descriptor], list[str]]]:
+def grouped(roots: Sequence[Descriptor], alone: Sequence[Descriptor]) -> Iterator[tuple[list[Descriptor], list[str]]]:
     """Yield the images of a layout: the descriptors of each, several if its platforms are listed there, and its names.
 
     apko and ko list the platforms of an image one by one, without a name, or all under the same one; `alone` is what
@@ -150,7 +150,7 @@ class _Builder:
             if file is None or each.digest in image.manifests:
                 continue
             manifest = image.manifests[each.digest] = self._read(file, each.media_type)
-            inner, others = self._parted(manifest.children)
+            inner, others = self.parted(manifest.children)
             waiting.extend(inner)
             image.blobs.update(each.digest for each in (*manifest.blobs, *others) if self._blob(each.digest))
             for blob in manifest.blobs:
@@ -168,7 +168,7 @@ class _Builder:
             self._count(file.size)
         return self._known[key]
 
-    def _parted(self, children: Iterable[Descriptor]) -> tuple[list[Descriptor], list[Descriptor]]:
+    def parted(self, children: Iterable[Descriptor]) -> tuple[list[Descriptor], list[Descriptor]]:
         """Return which children of an index are manifests, and which are blobs; some do not say what they are."""
         manifests, blobs = list[Descriptor](), list[Descriptor]()
         for child in children:
