@@ -6,7 +6,7 @@ One thread reads and hashes, as many others as there are processors frame; the p
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -37,8 +37,27 @@ class Part:
 
     def read(self) -> bytes:
         """Return the whole content, which has to be small. Blocks."""
+        return b"".join(self.pieces())
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the content piece by piece. Blocks."""
         with self.path.open("rb") as file:
-            return b"".join(b"".join(unframe(file.read(piece.stored), piece)) for piece in self.entry.pieces)
+            for piece in self.entry.pieces:
+                yield b"".join(unframe(file.read(piece.stored), piece))
+
+
+class Reread:
+    """The content of a part as a stream."""
+
+    def __init__(self, part: Part) -> None:
+        self._pieces = part.pieces()
+        self._left = memoryview(b"")
+
+    def read(self, size: int, /) -> bytes:
+        """Return 1 to `size` bytes, or none at the end. Blocks."""
+        self._left = self._left or memoryview(next(self._pieces, b""))
+        found, self._left = self._left[:size], self._left[size:]
+        return bytes(found)
 
 
 class Watcher(Protocol):

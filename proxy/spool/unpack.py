@@ -1,13 +1,14 @@
 """The files of a tarball, each made a part of the spool as it comes by; nothing is unpacked to a tree."""
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from proxy.errors import TarballInvalid
 from proxy.oci.digest import Digest
-from proxy.spool.staging import Part, StagingArea
+from proxy.spool.staging import Part, Reread, StagingArea
 from proxy.tarballs.contents import Contents, File
+from proxy.tarballs.images import INDEX
 from proxy.tarballs.members import Member, check_end, members
 from proxy.tarballs.streams import PeekableStream, Readable, Work, compression, plain
 
@@ -18,10 +19,33 @@ _NO_LAYER_TYPE = {"bzip2", "xz"}  # such a layer is stored plain
 
 @dataclass(slots=True)
 class Unpacked:
-    """What was in a tarball: its contents for `images`, and the parts, by digest."""
+    """What was in a tarball: its files and links by their names, and the parts, by digest."""
 
-    contents: Contents
     parts: dict[Digest, Part] = field(default_factory=dict)
+    _files: dict[str, File] = field(default_factory=dict)
+    _links: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> Contents:
+        """What `images` reads."""
+        return Contents(self._files, self._links, lambda digest: self.parts[digest].read())
+
+    def keep(self, name: str, part: Part) -> None:
+        """Add a file. A later member replaces an earlier one, as in every reader."""
+        self._links.pop(name, None)
+        self._files[name] = File(part.digest, part.entry.size, part.head)
+        self.parts.setdefault(part.digest, part)
+
+    def link(self, name: str, target: str) -> None:
+        """Add a link."""
+        self._files.pop(name, None)
+        self._links[name] = target
+
+    def packed(self) -> Iterator[tuple[str, Part]]:
+        """Yield what is below `blobs/` in a compression that no registry knows."""
+        for name, file in [*self._files.items()]:
+            if _is_blob(name) and compression(file.head) in _NO_LAYER_TYPE:
+                yield name, self.parts[file.digest]
 
 
 def unpack(source: Readable, parts: StagingArea, work: Work | None = None) -> Unpacked:
@@ -36,23 +60,24 @@ def unpack(source: Readable, parts: StagingArea, work: Work | None = None) -> Un
 
 def gather(found: Iterable[Member], parts: StagingArea, work: Work) -> Unpacked:
     """Make parts of files, wherever they come from; raise TarballInvalid. Blocks."""
-    files: dict[str, File] = {}
-    links: dict[str, str] = {}
-    unpacked = Unpacked(Contents(files, links, lambda digest: unpacked.parts[digest].read()))
+    unpacked = Unpacked()
     wanted = (each for each in found if posixpath.basename(each.name) not in _UNWANTED)
     for number, member in enumerate(wanted):
         if number == _MOST_FILES:  # also those that replace another one, as each takes time
             raise TarballInvalid(f"the tarball has more than {_MOST_FILES} files")
-        if member.link:  # a later member replaces an earlier one, as in every reader
-            files.pop(member.name, None)
-            links[member.name] = member.link
+        if member.link:
+            unpacked.link(member.name, member.link)
         else:  # a blob of a layout as it is, anything else without a compression that no registry knows
-            folder, _, rest = member.name.partition("/")
             begun = PeekableStream(member)
-            if folder != "blobs" and compression(begun.peek(6)) in _NO_LAYER_TYPE:
+            if not _is_blob(member.name) and compression(begun.peek(6)) in _NO_LAYER_TYPE:
                 begun = plain(begun, work)
-            part = parts.write(begun, "sha512" if (folder, rest[:7]) == ("blobs", "sha512/") else "sha256")
-            links.pop(member.name, None)
-            files[member.name] = File(part.digest, part.entry.size, part.head)
-            unpacked.parts.setdefault(part.digest, part)
+            algorithm = "sha512" if member.name.startswith("blobs/sha512/") else "sha256"
+            unpacked.keep(member.name, parts.write(begun, algorithm))
+    if unpacked.contents.file(INDEX) is None:  # then Docker's list names blobs too, as it does any other file
+        for name, part in unpacked.packed():
+            unpacked.keep(name, parts.write(plain(Reread(part), work)))
     return unpacked
+
+
+def _is_blob(name: str) -> bool:
+    return name.startswith("blobs/")

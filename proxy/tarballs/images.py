@@ -216,7 +216,9 @@ class _Builder:
             raise TarballInvalid(f"the config names {counted(len(expected), 'layer')}, {DOCKER} {len(files) - 1}")
         types = [_CONFIG_TYPE]
         for layer, digest in zip(files[1:], expected, strict=True):
-            types.append(_LAYER_TYPES[compression(layer.head)])
+            if (packed := compression(layer.head)) not in _LAYER_TYPES:
+                raise TarballInvalid(f"a layer that {DOCKER} names is compressed with {packed}: use zstd, or gzip")
+            types.append(_LAYER_TYPES[packed])
             if types[-1] == _LAYER_TYPE and str(layer.digest) != digest:  # engines check those that are compressed
                 raise TarballInvalid(f"the tarball is damaged: the layer {digest[:80]!r} has the wrong content")
         config, *layers = (

@@ -21,7 +21,19 @@ import zstandard
 from proxy.oci.manifest import OCI_INDEX
 from tests.api.relay import Relay
 from tests.api.test_images import files_of, image_of
-from tests.tarballs import Files, buildx_oci, legacy_save, oci_archive, oci_save, sample, tar, zipped
+from tests.tarballs import (
+    COMPRESSIONS,
+    Files,
+    blob,
+    buildx_oci,
+    entry,
+    legacy_save,
+    oci_archive,
+    oci_save,
+    sample,
+    tar,
+    zipped,
+)
 
 IMAGE = sample(b"the image")
 LEGACY, SAVED = legacy_save(IMAGE, "app:v1"), oci_save(IMAGE, "app:v1")
@@ -101,6 +113,14 @@ def appended(files: Files, name: str) -> bytes:
     return content[:end] + tar({name: OLD[name]})
 
 
+def below_blobs(compress: Callable[[bytes], bytes], **more: bytes) -> bytes:
+    """Write what a manifest.json alone names as the files of a layout."""
+    layers = [blob(compress(layer)) for layer in IMAGE.layers]
+    files = blob(IMAGE.config) | {name: each for layer in layers for name, each in layer.items()}
+    listed = entry(next(iter(blob(IMAGE.config))), [name for layer in layers for name in layer], ["app:v1"])
+    return tar({"manifest.json": json.dumps([listed]).encode(), **files, **more})
+
+
 IMAGES: dict[str, bytes] = {
     "absolute names (buildpacks)": formed(LAYOUT, named("/")),
     "names that begin with ./": formed(LAYOUT, named("./")),
@@ -141,6 +161,9 @@ IMAGES: dict[str, bytes] = {
         {name: bz2.compress(each) if name.endswith("layer.tar") else each for name, each in OLD.items()}
     ),
 }
+
+for kind in ("bzip2", "xz", "gzip", "zstd"):
+    IMAGES[f"layers of {kind} below blobs/, without an index (rules_oci)"] = below_blobs(COMPRESSIONS[kind])
 
 
 @pytest.mark.parametrize("made", IMAGES.values(), ids=IMAGES)
@@ -224,6 +247,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "a text for layers": (docker(Layers="x"), "manifest.json cannot be read: 0.Layers: Input should be a valid"),
     "a number among names": (docker(RepoTags=["a", 1]), "manifest.json cannot be read: 0.RepoTags.1: Input should be"),
+    "a layer of xz that an empty index leaves to manifest.json": (
+        below_blobs(COMPRESSIONS["xz"], **{"index.json": b'{"schemaVersion":2,"manifests":[]}'}),
+        "a layer that manifest.json names is compressed with xz: use zstd, or gzip",
+    ),
     "a layer that is not there": (docker(Layers=["a.tar"]), "the tarball lacks 'a.tar', which its manifest.json names"),
     "fewer layers": (docker(Layers=[]), "the config names 2 layers, manifest.json 0"),
     "a config that is none": (tar(OLD | {CONFIG: b"<html>"}), "the config '.*' cannot be read: it: Invalid JSON"),
