@@ -28,6 +28,8 @@ _IMAGE_CONFIGS = frozenset(
 )
 UNKNOWN_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 MEDIA_TYPE = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"  # RFC 6838, 4.2
+_NO_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
+_ATTESTS = "vnd.docker.reference.type"  # the annotation of an attestation
 _KEPT_ELSEWHERE = (
     "application/vnd.oci.image.layer.nondistributable.",
     "application/vnd.docker.image.rootfs.foreign.",
@@ -71,6 +73,11 @@ class Descriptor(_Fields):
     def may_be_absent(self) -> bool:
         """Whether this is a layer that clients fetch from elsewhere, which the registry need not have."""
         return bool(self.urls) or self.media_type.startswith(_KEPT_ELSEWHERE)
+
+    @property
+    def is_attestation(self) -> bool:
+        """Whether this is what BuildKit says about an image beside it, which no engine runs."""
+        return str(self.platform or "") == _NO_PLATFORM or _ATTESTS in (self.annotations or {})
 
 
 class _Document(_Fields):

@@ -173,9 +173,12 @@ class ImageExport:
                 blob = await self.lookup.manifest(name, digest, own=own)
                 manifest = await self.lookup.parsed(blob)
         tree = await gather(self.lookup, name, blob.digest, manifest)
-        if tree.missing:
-            # an engine would silently load less than the image, or nothing
-            absent = [f"{child.platform or 'no platform'} ({digest})" for digest, child in tree.missing.items()]
+        # an engine would silently load less than the image, or nothing
+        if absent := [
+            f"{child.platform or 'no platform'} ({digest})"
+            for digest, child in tree.missing.items()
+            if not child.is_attestation
+        ]:
             more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
             raise ManifestUnknown(
                 f"{label(name, wanted.reference)} is incomplete: {absent[0]}{more} is missing; "

@@ -13,7 +13,6 @@ from proxy.oci.manifest import LIMIT, UNKNOWN_PLATFORM, Manifest
 from proxy.oci.names import Name
 from proxy.registry.lookup import Lookup
 
-_ATTESTS = "vnd.docker.reference.type"  # the annotation of an attestation
 _LOOKED_AT = 100  # manifests without a platform that are read to learn it
 _SHOWN = 8  # platforms in a message
 _VARIANTS = {"arm": 7, "arm64": 8, "amd64": 1}  # the defaults, as in containerd
@@ -73,11 +72,7 @@ async def offered_by(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str
     waiting, seen, looked = deque(index.children), set[Digest](), 0
     while waiting:
         child = waiting.popleft()
-        if (
-            child.digest in seen
-            or str(child.platform or "") == UNKNOWN_PLATFORM
-            or _ATTESTS in (child.annotations or {})
-        ):
+        if child.digest in seen or child.is_attestation:
             continue
         seen.add(child.digest)
         platform = str(child.platform or "")

@@ -102,7 +102,7 @@ def grouped(roots: Sequence[Descriptor], alone: Sequence[Descriptor]) -> Iterato
         ]
         different = list({each.digest: each for each in group}.values())
         platforms = [str(each.platform or "") for each in different]
-        known = [each for each in platforms if each != UNKNOWN_PLATFORM]
+        known = [str(each.platform) for each in different if each.platform and not each.is_attestation]
         if len(different) == 1 or (all(platforms) and len(known) == len(set(known)) > 0):
             yield different, names
         elif name:
@@ -140,26 +140,40 @@ class _Builder:
         return own, alone
 
     def from_layout(self, root: Descriptor) -> Image:
-        """Return an image of the layout. The manifests of some platforms of an index may be missing."""
+        """Return an image of the layout. Some platforms of an index may be missing, or their blobs, but not all."""
         if root.digest in self._built:
             return self._built[root.digest]
-        image, waiting = Image({}, set()), deque([root])
+        image, waiting, lacking, is_whole = Image({}, set()), deque([root]), dict[Digest, Digest](), False
         while waiting:
             each = waiting.popleft()
-            file = self._blob(each.digest)
-            if file is None or each.digest in image.manifests:
+            if each.digest in image.manifests or each.digest in lacking:
                 continue
-            manifest = image.manifests[each.digest] = self._read(file, each.media_type)
+            manifest, absent = self.found(each)
+            if manifest is None or absent:
+                lacking[each.digest] = absent or each.digest
+                continue
+            image.manifests[each.digest] = manifest
             inner, others = self.parted(manifest.children)
             waiting.extend(inner)
             image.blobs.update(each.digest for each in (*manifest.blobs, *others) if self._blob(each.digest))
-            for blob in manifest.blobs:
-                if blob.digest not in image.blobs and not blob.may_be_absent:
-                    raise TarballInvalid(f"the tarball lacks {blob.digest}, which its image needs")
-        if not image.manifests:
-            raise TarballInvalid(f"the tarball lacks {root.digest}, which its {INDEX} names")
+            is_whole = is_whole or not (inner or each.is_attestation)
+        if root.digest in lacking or (lacking and not is_whole):
+            first = next(iter(lacking.values()))
+            who = f"{INDEX} names" if first == root.digest else "image needs"
+            raise TarballInvalid(f"the tarball lacks {first}, which its {who}")
         self._count(_BLOB * (len(image.manifests) + len(image.blobs)))
         return self._built.setdefault(root.digest, image)
+
+    def found(self, child: Descriptor) -> tuple[Manifest | None, Digest | None]:
+        """Return a manifest, None if the tarball lacks it, and the first blob that it needs and the tarball lacks.
+
+        containerd keeps the manifests of platforms that were not pulled, and writes them without their blobs.
+        """
+        if (file := self._blob(child.digest)) is None:
+            return None, None
+        manifest = self._read(file, child.media_type)
+        needed = (each.digest for each in manifest.blobs if not each.may_be_absent)
+        return manifest, next((each for each in needed if self._blob(each) is None), None)
 
     def _read(self, file: File, media_type: str) -> Manifest:
         key = file.digest, media_type
@@ -172,8 +186,10 @@ class _Builder:
         """Return which children of an index are manifests, and which are blobs; some do not say what they are."""
         manifests, blobs = list[Descriptor](), list[Descriptor]()
         for child in children:
-            is_manifest = bool(_MANIFEST_TYPE.search(child.media_type))
-            if not child.media_type and (file := self._blob(child.digest)) and child.digest not in self._no_manifests:
+            is_manifest, file = bool(_MANIFEST_TYPE.search(child.media_type)), self._blob(child.digest)
+            if not child.media_type and file is None:
+                is_manifest = bool(child.platform)
+            elif file and not child.media_type and child.digest not in self._no_manifests:
                 try:
                     is_manifest = bool(self._read(file, ""))
                 except TarballInvalid:
