@@ -54,7 +54,8 @@ def unpack(source: Readable, parts: StagingArea, work: Work | None = None) -> Un
     work = work or Work(lambda: begun.came)
     stream = plain(begun, work)
     unpacked = gather(members(stream), parts, work)
-    check_end(stream)  # also the checksum of a compression, which stands there
+    if check_end(stream) and stream is not begun:  # also the checksum of a compression, which stands there
+        check_end(begun)
     return unpacked
 
 

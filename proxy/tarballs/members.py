@@ -14,7 +14,7 @@ from itertools import count
 from proxy.errors import TarballInvalid
 from proxy.tarballs.contents import relative
 from proxy.tarballs.kinds import explain_beginning
-from proxy.tarballs.streams import MAGICS, Readable, up_to
+from proxy.tarballs.streams import MAGICS, Readable, compression, up_to
 
 _MOST = 100_000  # members; a layer has three at most
 _EXTENSION = 1024 * 1024  # bytes of an extended header, which is kept in memory
@@ -143,20 +143,25 @@ def _member(source: Readable, header: tarfile.TarInfo, extended: Mapping[str, st
     return Member(name, 0, relative(target), source, 0)
 
 
-def check_end(source: Readable) -> None:
-    """Read what follows the end of a tar, as far as it is zeros; raise TarballInvalid if it is another tar.
+def check_end(source: Readable) -> bool:
+    """Read what follows the end of a tar, as far as it is zeros, and return whether there was nothing else.
 
-    Readers of a tar ignore that, and so would lose images without a word.
+    Raise TarballInvalid if it is another tar, compressed or not: readers of a tar ignore that, and so would lose images
+    without a word.
     """
     block = b""
-    while not block.strip(b"\0") and (block := up_to(tarfile.BLOCKSIZE * _AT_ONCE, source)):
-        pass
-    first = (len(block) - len(block.lstrip(b"\0"))) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+    while not block and (more := up_to(tarfile.BLOCKSIZE * _AT_ONCE, source)):
+        block = more.lstrip(b"\0")
+    block += up_to(tarfile.BLOCKSIZE - len(block), source)
+    is_another = bool(compression(block))
     with suppress(tarfile.HeaderError):
-        tarfile.TarInfo.frombuf(block[first : first + tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+        tarfile.TarInfo.frombuf(block[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+        is_another = True
+    if is_another:
         raise TarballInvalid(
             "another tarball follows the first: send each by itself, or save all images at once (docker save a:v1 b:v1)"
         )
+    return not block
 
 
 def _exactly(source: Readable, size: int) -> bytes:

@@ -78,6 +78,17 @@ def up_to(size: int, source: Readable) -> bytes:
     return bytes(found)
 
 
+def skip_padding(source: Begun) -> None:
+    """Read zeros in fours, which may stand between streams of xz and behind them."""
+    size = _LEAST_CHUNK
+    while block := up_to(size, source):
+        size = min(2 * size, _CHUNK)
+        zeros = (len(block) - len(block.lstrip(b"\0"))) // 4 * 4
+        if zeros < len(block):
+            source.unread(block[zeros:])
+            return
+
+
 def compression(first: bytes) -> str:
     """Return the name of the compression that begins with these bytes; empty if it is no known one."""
     if first[1:4] == _SKIPPABLE and first[0] >> 4 == 5:  # noqa: PLR2004 - RFC 8878, 3.1.2: 50 to 5F; pzstd begins so
@@ -114,9 +125,9 @@ def plain(source: Readable, work: Work | None = None) -> PeekableStream:
     """Return the decompressed stream of a source, or the source itself if it is not compressed.
 
     Reading raises TarballInvalid where the stream is damaged, ends too early or is a decompression bomb. `work` is what
-    the stream is a part of.
+    the stream is a part of. A source that is a PeekableStream keeps what follows the compressed stream.
     """
-    stream = PeekableStream(source)
+    stream = source if isinstance(source, PeekableStream) else PeekableStream(source)
     name = compression(stream.peek(_MAGIC))
     return PeekableStream(_Decompressed(name, stream, work or Work(lambda: stream.came))) if name else stream
 
@@ -202,12 +213,13 @@ class _Inflated:
         self._source = source
         self._decoder = _DECODERS[name]()
         self._chunk = _LEAST_CHUNK
-        self._streams, self._given = 1, 0
+        self._streams, self._given, self._is_over = 1, 0, False
 
     def read(self, size: int, /) -> bytes:
         """Return 1 to `size` plain bytes, or none at the end."""
         while True:
-            if self._decoder.eof and not self._goes_on():
+            if self._is_over or (self._decoder.eof and not self._goes_on()):
+                self._is_over = True
                 return b""
             given = b""
             if self._decoder.needs_input:
@@ -225,8 +237,8 @@ class _Inflated:
     def _goes_on(self) -> bool:
         """Begin another stream of the kind; return False if something else follows, which is no part of it."""
         self._source.unread(self._decoder.unused_data)
-        while self._name == "xz" and self._source.peek(4) == bytes(4):  # padding between streams
-            up_to(4, self._source)
+        if self._name == "xz":
+            skip_padding(self._source)
         if compression(self._source.peek(_MAGIC)) != self._name:
             return False
         self._streams += 1

@@ -193,6 +193,7 @@ def sparse() -> bytes:
 
 UTF_16 = b"\xff\xfe" + LEGACY.decode("latin-1").encode("utf-16-le")
 FORM = b'------x\r\nContent-Disposition: form-data; name="f"; filename="a.tar"\r\n\r\n' + SAVED
+ANOTHER = "another tarball follows the first|the zstd stream cannot be read"
 REFUSED: dict[str, tuple[bytes, str]] = {
     "a zip": (zipped({"app.tar": SAVED}), "this is a zip: unzip it, and send the tarball that is in it"),
     "a zip in a zip": (zipped({"a.zip": zipped({"app.tar": SAVED})}), "this is a zip: unzip it"),
@@ -269,6 +270,15 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "cut": (SAVED[:5000], "the tarball ends (too early|in the middle of)"),
     "cut, in gzip": (gzip.compress(SAVED)[:-500], "the gzip stream ends too early"),
     "two tarballs": (LEGACY + SAVED, "another tarball follows the first: send each by itself"),
+    **{
+        f"two, {first} and {second}": (COMPRESSIONS[first](LEGACY) + COMPRESSIONS[second](SAVED), ANOTHER)
+        for first in COMPRESSIONS
+        for second in COMPRESSIONS
+    },
+    **{
+        f"two, {kind}, with zeros between": (COMPRESSIONS[kind](LEGACY) + bytes(1000) + SAVED, ANOTHER)
+        for kind in ("gzip", "bzip2", "xz")
+    },
     "two, with much between": (LEGACY + bytes(3 * 2**20) + SAVED, "another tarball follows the first"),
     "two compressed ones": (gzip.compress(LEGACY) + gzip.compress(SAVED), "another tarball follows the first"),
     "a wrong checksum": (gzip.compress(SAVED)[:-8] + bytes(8), "the gzip stream cannot be read: .*checksum"),

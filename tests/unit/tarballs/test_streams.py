@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import TarballInvalid
-from proxy.tarballs.streams import PeekableStream, Readable, compression, plain
+from proxy.tarballs.streams import PeekableStream, Readable, compression, plain, skip_padding
 from tests.tarballs import COMPRESSIONS
 
 MIB = 1024 * 1024
@@ -159,3 +159,25 @@ def test_padding_between_streams_of_xz_is_skipped() -> None:
     stream = COMPRESSIONS["xz"](b"content")
 
     assert everything(plain(io.BytesIO(stream + bytes(8) + stream + bytes(4)))) == b"contentcontent"
+
+
+@given(st.integers(0, 3000), st.integers(1, 5000))
+def test_as_much_padding_as_there_is_between_streams_of_xz_is_skipped(fours: int, most: int) -> None:
+    stream = COMPRESSIONS["xz"](b"content")
+
+    assert everything(plain(Drops(stream + bytes(4 * fours) + stream, most))) == b"contentcontent"
+
+
+def test_much_padding_behind_a_stream_of_xz_is_read_in_large_blocks() -> None:
+    reads = list[int]()
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            reads.append(size or 0)
+            return super().read(size)
+
+    begun = Begun(Counted(bytes(8 * MIB) + b"12" + bytes(7) + b"3"))
+    skip_padding(begun)
+
+    assert everything(begun) == b"12" + bytes(7) + b"3"
+    assert len(reads) < 100
