@@ -36,10 +36,17 @@ class Unpacked:
         self._files[name] = File(part.digest, part.entry.size, part.head)
         self.parts.setdefault(part.digest, part)
 
-    def link(self, name: str, target: str) -> None:
-        """Add a link."""
-        self._files.pop(name, None)
-        self._links[name] = target
+    def link(self, member: Member) -> None:
+        """Add a link. A hard one to what is not there yet waits for it as a symbolic one does."""
+        if member.is_hard and member.link == member.name:  # as in every reader: it is there already
+            return
+        file = self.contents.file(member.link) if member.is_hard else None
+        for table in (self._files, self._links):
+            table.pop(member.name, None)
+        if file:
+            self._files[member.name] = file
+        else:
+            self._links[member.name] = member.link
 
     def packed(self) -> Iterator[tuple[str, Part]]:
         """Yield what is below `blobs/` in a compression that no registry knows."""
@@ -67,7 +74,7 @@ def gather(found: Iterable[Member], parts: StagingArea, work: Work) -> Unpacked:
         if number == _MOST_FILES:  # also those that replace another one, as each takes time
             raise TarballInvalid(f"the tarball has more than {_MOST_FILES} files")
         if member.link:
-            unpacked.link(member.name, member.link)
+            unpacked.link(member)
         else:  # a blob of a layout as it is, anything else without a compression that no registry knows
             begun = PeekableStream(member)
             if not _is_blob(member.name) and compression(begun.peek(6)) in _NO_LAYER_TYPE:

@@ -36,7 +36,8 @@ _EXTENSIONS = {*_LONG, *_PAX, tarfile.XGLTYPE}
 class Member:
     """A file, whose bytes can be read until the next member is asked for; or a link, with the name that it leads to.
 
-    Names are relative to the root of the tar, without `.` and `..`; `left` is how many bytes have not been read yet.
+    A hard link is the file that has this name at that moment. Names are relative to the root of the tar, without `.`
+    and `..`; `left` is how many bytes have not been read yet.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Member:
     link: str
     source: Readable
     left: int
+    is_hard: bool = False
 
     def read(self, size: int, /) -> bytes:
         """Return 1 to `size` bytes of the file, or none at its end; raise TarballInvalid if the tar ends before."""
@@ -73,7 +75,7 @@ def members(source: Readable) -> Iterator[Member]:
             yield member
         while member.read(_SKIP):  # what the caller has not read
             pass
-        _exactly(source, -member.size % tarfile.BLOCKSIZE)
+        up_to(-member.size % tarfile.BLOCKSIZE, source)  # some tools write less behind the last one
     raise TarballInvalid(f"the tarball has more than {_MOST} members")
 
 
@@ -103,7 +105,7 @@ def _extension(source: Readable, header: tarfile.TarInfo, records: Iterator[int]
     content = _exactly(source, header.size)
     _exactly(source, -header.size % tarfile.BLOCKSIZE)
     if header.type in _LONG:
-        yield _LONG[header.type], content.rstrip(b"\0").decode(errors="surrogateescape")
+        yield _LONG[header.type], content.partition(b"\0")[0].decode(errors="surrogateescape")
     at = 0
     while header.type in _PAX and at < len(content):
         length, _, _ = content[at : at + 20].partition(b" ")
@@ -115,7 +117,7 @@ def _extension(source: Readable, header: tarfile.TarInfo, records: Iterator[int]
         key, _, value = record.decode(errors="surrogateescape").partition("=")
         if key.startswith("GNU.sparse."):
             raise TarballInvalid(_SPARSE)
-        if key in _WANTED:
+        if key in _WANTED:  # an empty value takes back an earlier one
             yield key, value
         at += int(length)
 
@@ -127,20 +129,20 @@ def _member(source: Readable, header: tarfile.TarInfo, extended: Mapping[str, st
         extended = {key: value for key, value in extended.items() if key != "size"}
     if header.size < 0 or header.type == tarfile.GNUTYPE_SPARSE:
         raise TarballInvalid(_SPARSE if header.size >= 0 else "the tarball has a file of negative size")
-    size = extended.get("size", str(header.size))
+    size = extended.get("size") or str(header.size)
     if not (size.isascii() and size.isdigit() and len(size) < 20):  # noqa: PLR2004 - digits of 2 ** 63
         raise TarballInvalid(f"the tarball has a file whose size is {size[:40]!r}")
-    name = relative(extended.get("path", header.name))
+    name = relative(extended.get("path") or header.name)
     if len(name) > _NAME:
         raise TarballInvalid(f"the tarball has a member whose name has more than {_NAME} bytes: {name[:80]!r}")
     if name == ".." or name.startswith("../"):
         raise TarballInvalid(f"the tarball has a member that leads out of it: {name[:80]!r}")
     if header.type not in _LINKS:
         return Member(name, int(size), "", source, int(size))
-    target = extended.get("linkpath", header.linkname)
+    target = extended.get("linkpath") or header.linkname
     if header.type == tarfile.SYMTYPE:
         target = posixpath.join(posixpath.dirname(name), target)
-    return Member(name, 0, relative(target), source, 0)
+    return Member(name, 0, relative(target), source, 0, is_hard=header.type == tarfile.LNKTYPE)
 
 
 def check_end(source: Readable) -> bool:

@@ -74,6 +74,13 @@ def of_type(kind: bytes, name: str = "x", size: int = 0) -> tarfile.TarInfo:
     return header
 
 
+def hard(name: str, target: str) -> bytes:
+    """Write a hard link."""
+    header = of_type(tarfile.LNKTYPE, name)
+    header.linkname = target
+    return header.tobuf(tarfile.USTAR_FORMAT)
+
+
 def version_7(content: bytes) -> bytes:
     """Take the magic out of each header, as tar of 1979 has none."""
     found = bytearray(content)
@@ -157,6 +164,14 @@ IMAGES: dict[str, bytes] = {
     "an index that does not say what its children are": buildx_oci([IMAGE], "app:v1", typed=False),
     "paths with a dot": docker(Config=f"./{CONFIG}", Layers=[f"./{each}" for each in PATHS]),
     "paths from the root": docker(Config=f"/{CONFIG}", Layers=[f"/x/../{each}" for each in PATHS]),
+    "hard links to themselves (cp -al, tar index.json .)": SAVED.rstrip(b"\0")
+    + bytes(-len(SAVED.rstrip(b"\0")) % 512)
+    + b"".join(hard(f"./{name}", name) for name in LAYOUT),
+    "a hard link keeps the content of its time": tar({"q": OLD["manifest.json"]}).rstrip(b"\0").ljust(1024, b"\0")
+    + hard("manifest.json", "q")
+    + tar(without(OLD, "manifest.json") | {"q": b"[]"}),
+    "a hard link before its file": hard("manifest.json", "q")
+    + tar(without(OLD, "manifest.json") | {"q": OLD["manifest.json"]}),
     "layers of bzip2": tar(
         {name: bz2.compress(each) if name.endswith("layer.tar") else each for name, each in OLD.items()}
     ),
