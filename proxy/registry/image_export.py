@@ -170,7 +170,13 @@ class ImageExport:
         if choice:
             digest = await choice.of(self.lookup, name, manifest, label(name, wanted.reference))
             if digest != manifest.digest:
-                blob = await self.lookup.manifest(name, digest, own=own)
+                try:
+                    blob = await self.lookup.manifest(name, digest, own=own)
+                except ManifestUnknown as error:
+                    raise ManifestUnknown(
+                        f"{label(name, wanted.reference)} lacks {choice.platform[:60]!r}: it names {digest} for that, "
+                        "which nobody has pushed; push it, or choose another ?platform="
+                    ) from error
                 manifest = await self.lookup.parsed(blob)
         tree = await gather(self.lookup, name, blob.digest, manifest)
         # an engine would silently load less than the image, or nothing

@@ -15,7 +15,17 @@ from proxy.registry.lookup import Lookup
 
 _LOOKED_AT = 100  # manifests without a platform that are read to learn it
 _SHOWN = 8  # platforms in a message
-_VARIANTS = {"arm": 7, "arm64": 8, "amd64": 1}  # the defaults, as in containerd
+_VARIANTS = {"arm": 7, "arm64": 8, "amd64": 1, "386": 0}  # the defaults, as in containerd
+_ALSO_RUNS = {"amd64": ("386", 0), "arm64": ("arm", 8)}  # what engines run besides, and the newest variant of it
+_FAR = 10_000  # more than there are variants
+_ALIASES = {
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+    "aarch64": "arm64",
+    "armhf": "arm/v7",
+    "armel": "arm/v6",
+    "i386": "386",
+}
 
 
 async def platform_of(lookup: Lookup, name: Name, manifest: Manifest) -> str:
@@ -57,9 +67,10 @@ class PlatformChoice:
             offered = {await platform_of(lookup, name, manifest): manifest.digest}
         if self.own and len(offered) <= 1:
             return manifest.digest
-        fitting = {each: gap for each in offered if (gap := distance(each, self.platform)) is not None}
-        if fitting:
-            return offered[min(fitting, key=lambda each: fitting[each])]
+        gaps = {each: distance(each, self.platform, own=self.own) for each in offered}
+        if fitting := {each: gap for each, gap in gaps.items() if gap is not None}:
+            exact = normalised(self.platform)
+            return offered[min(fitting, key=lambda each: (fitting[each], normalised(each) != exact))]
         named = ", ".join(list(filter(None, offered))[:_SHOWN])
         hint = ": choose with --platform, or the input platform" if self.own else ""
         instead = f"only for {named}{hint}" if named else "and does not say which platform it is for"
@@ -91,21 +102,36 @@ async def offered_by(lookup: Lookup, name: Name, index: Manifest) -> Mapping[str
     return offered
 
 
-def distance(platform: str, wanted: str) -> int | None:
-    """Return how much older the variant of a platform is than the wanted one; None if it does not run there.
+def distance(platform: str, wanted: str, *, own: bool = False) -> int | None:
+    """Return how much worse than the wanted platform this one is; None if it does not run there.
 
-    If the wanted platform has no variant, or no architecture, any will do; `arm64` alone is one of Linux.
+    Older variants are worse. If the wanted platform has no variant, or no architecture, any will do; `arm64` alone is
+    one of Linux. An engine (`own`) without a variant has the first one that there is, and runs what containerd says.
     """
-    kind, variant = _parted(platform)
-    wanted_kind, wanted_variant = _parted(wanted)
-    if platform == wanted or f"{platform}/".startswith((f"{wanted}/", f"linux/{wanted}/")):
+    platform, wanted = normalised(platform), normalised(wanted)
+    (kind, variant), (wanted_kind, wanted_variant) = parted(platform), parted(wanted)
+    is_known = wanted_kind.rpartition("/")[2] in _VARIANTS
+    if platform == wanted:
         return 0
+    if not (own and is_known) and f"{platform}/".startswith((f"{wanted}/", f"linux/{wanted}/")):
+        return 0
+    system, _, architecture = wanted_kind.partition("/")
+    other, newest = _ALSO_RUNS.get(architecture, ("", 0)) if own else ("", 0)
+    far = 0
+    if kind == f"{system}/{other}":
+        wanted_kind, wanted_variant, far = kind, newest, _FAR
     if kind != wanted_kind or variant is None or wanted_variant is None or variant > wanted_variant:
         return None
-    return wanted_variant - variant
+    return far + wanted_variant - variant
 
 
-def _parted(platform: str) -> tuple[str, int | None]:
+def normalised(platform: str) -> str:
+    """Return a platform in the words of Go, as containerd reads those of others."""
+    parts = [_ALIASES.get(each, each) for each in platform.lower().split("/")]
+    return "/".join((["linux"] if parts[0].partition("/")[0] in _VARIANTS else []) + parts)
+
+
+def parted(platform: str) -> tuple[str, int | None]:
     """Return `os/architecture` and the number of the variant, which is None if it has none."""
     system, _, rest = platform.partition("/")
     architecture, _, variant = rest.partition("/")

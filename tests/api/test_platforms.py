@@ -131,3 +131,21 @@ async def test_an_index_of_no_image_is_taken_whole(relay: Relay) -> None:
     index = await _index(relay)
 
     assert root_of(await get(relay, "app:v1?engine=linux/amd64")) == index
+
+
+@pytest.mark.parametrize("query", ["engine=linux/amd64", "platform=linux/amd64", "platform=x86_64", "platform=AMD64"])
+async def test_the_platform_itself_comes_before_its_variants(relay: Relay, query: str) -> None:
+    _, images = await _of(relay, "linux/amd64/v3", "linux/amd64/v2", "linux/amd64")
+
+    assert root_of(await get(relay, f"app:v1?{query}")) == images["linux/amd64"]
+
+
+async def test_a_platform_that_nobody_has_pushed_is_told_by_its_name(relay: Relay) -> None:
+    pushed = await _built(relay, "linux/amd64")
+    absent = {"mediaType": pushed.media_type, "digest": str(Digest.of(b"absent")), "size": 6}
+    await _index(relay, pushed.descriptor(**_named("linux/amd64")), absent | _named("linux/arm64"))
+
+    answer = await get(relay, "app:v1?platform=arm64")
+
+    assert answer.error == (404, "MANIFEST_UNKNOWN")
+    assert answer.message.startswith("app:v1 lacks 'arm64': it names sha256:")
