@@ -30,6 +30,8 @@ UNKNOWN_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 MEDIA_TYPE = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"  # RFC 6838, 4.2
 _NO_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 _ATTESTS = "vnd.docker.reference.type"  # the annotation of an attestation
+_OBJECT = "Input should be an object"
+_IN_JSON = {"model_type": _OBJECT, "dict_type": _OBJECT, "tuple_type": "Input should be a valid list"}
 _KEPT_ELSEWHERE = (
     "application/vnd.oci.image.layer.nondistributable.",
     "application/vnd.docker.image.rootfs.foreign.",
@@ -48,12 +50,15 @@ class _Fields(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", alias_generator=to_camel)
 
 
+Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]  # Go reads null as nothing
+
+
 class Platform(_Fields):
     """The platform that an image was built for (image-index.md, `platform`)."""
 
-    os: str = ""
-    architecture: str = ""
-    variant: str = ""
+    os: Text = ""
+    architecture: Text = ""
+    variant: Text = ""
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
@@ -64,10 +69,10 @@ class Descriptor(_Fields):
 
     digest: Annotated[Digest, BeforeValidator(_digest)]
     size: int = Field(ge=0, lt=2**63)
-    media_type: str = ""
+    media_type: Text = ""
     urls: tuple[str, ...] | None = Field(default=None, strict=False, fail_fast=True)
     platform: Platform | None = None
-    annotations: dict[str, str] | None = None
+    annotations: dict[str, Text] | None = None
 
     @property
     def may_be_absent(self) -> bool:
@@ -93,7 +98,7 @@ class _Document(_Fields):
     blobs: list[Descriptor] | None = Field(default=None, fail_fast=True)
     manifests: list[Descriptor] | None = Field(default=None, fail_fast=True)
     subject: Descriptor | None = None
-    annotations: dict[str, str] | None = None
+    annotations: dict[str, Text] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +181,20 @@ def _document(content: bytes) -> _Document:
         fields = json.loads(content.decode(), parse_constant=_no_number, object_pairs_hook=_no_repeated_key)
         return _Document.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the manifest"
-        raise ManifestInvalid(f"{where}: {first['msg']}") from error
+        raise ManifestInvalid(mistake_in(error, "the manifest")) from error
     except DigestInvalid as error:
         raise ManifestInvalid(error.message) from error
     except RecursionError as error:
         raise ManifestInvalid("nested too deeply") from error
     except ValueError as error:
         raise ManifestInvalid("not JSON in UTF-8") from error
+
+
+def mistake_in(error: ValidationError, whole: str) -> str:
+    """Return where the first mistake in a document is, `whole` if that is all of it, and what it is in words."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"])) or whole
+    return f"{where}: {_IN_JSON.get(first['type'], first['msg'])[:80]}"
 
 
 def _no_number(text: str) -> NoReturn:

@@ -1,12 +1,13 @@
 """What `docker save` writes about its images: `manifest.json`, and of each config the layers that it names."""
 
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from proxy.errors import TarballInvalid
-
-T = TypeVar("T", bound=BaseModel)
+from proxy.oci.manifest import mistake_in
 
 
 class _Strict(BaseModel):
@@ -21,32 +22,34 @@ class SavedImage(_Strict):
     layers: list[str] | None = Field(default=None, alias="Layers", fail_fast=True)
 
 
-class _SavedImages(_Strict):
-    entries: list[SavedImage] = Field(fail_fast=True)  # else pydantic reports each of a million bad ones
-
-
 class _Rootfs(_Strict):
     diff_ids: list[str] | None = Field(default=None, fail_fast=True)
 
 
 class _Config(_Strict):
-    rootfs: _Rootfs = _Rootfs()
+    rootfs: _Rootfs | None = None
+
+
+_LIST = TypeAdapter(Annotated[list[SavedImage], Field(fail_fast=True)])  # else it reports each of a million bad ones
 
 
 def saved_images(text: bytes, name: str) -> list[SavedImage]:
     """Parse `manifest.json`; raise TarballInvalid, with its name and the field that is wrong."""
-    return _model(_SavedImages, b'{"entries":' + text + b"}", name).entries
+    with readable(name):
+        return _LIST.validate_json(text)
 
 
 def diff_ids(text: bytes, name: str) -> list[str]:
     """Return the digests of the plain layers that a config names; raise TarballInvalid, with its name."""
-    return _model(_Config, text, name).rootfs.diff_ids or []
+    with readable(name):
+        rootfs = _Config.model_validate_json(text).rootfs
+    return (rootfs and rootfs.diff_ids) or []
 
 
-def _model(model: type[T], text: bytes, name: str) -> T:
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Raise TarballInvalid, with the name of the file and where its mistake is, for what pydantic says of it."""
     try:
-        return model.model_validate_json(text)
+        yield
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"][1:])) or "it"
-        raise TarballInvalid(f"{name} cannot be read: {where}: {first['msg'][:80]}") from error
+        raise TarballInvalid(f"{name} cannot be read: {mistake_in(error, 'it')}") from error

@@ -268,6 +268,14 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "a layer that manifest.json names is compressed with xz: use zstd, or gzip",
     ),
     "a layer that is not there": (docker(Layers=["a.tar"]), "the tarball lacks 'a.tar', which its manifest.json names"),
+    "a number among the layers of a config": (
+        tar(OLD | {CONFIG: b'{"rootfs":{"diff_ids":[1]}}'}),
+        "the config '.*' cannot be read: rootfs.diff_ids.0: Input should be a valid string",
+    ),
+    "a comma too much": (
+        tar(OLD | {"manifest.json": b"[{},]"}),
+        r"manifest.json cannot be read: it: Invalid JSON: .* at line 1 column 5",
+    ),
     "fewer layers": (docker(Layers=[]), "the config names 2 layers, manifest.json 0"),
     "a config that is none": (tar(OLD | {CONFIG: b"<html>"}), "the config '.*' cannot be read: it: Invalid JSON"),
     "a mark of byte order": (

@@ -180,7 +180,10 @@ def test_an_index_is_no_image(media_type: str, fields: dict[str, Any]) -> None:
         (b'{"a":{"b":1,"b":2}}', "the key 'b' stands twice"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
-        (b"[]", "the manifest: "),
+        (b"[]", "the manifest: Input should be an object$"),
+        (b'{"config":"abc"}', "config: Input should be an object$"),
+        (b'{"layers":["abc"]}', "layers.0: Input should be an object$"),
+        (b'{"annotations":["abc"]}', "annotations: Input should be an object$"),
         (b"null", "the manifest: "),
         (b'"text"', "the manifest: "),
         (b'{"layers":5}', "layers: "),
@@ -211,7 +214,7 @@ def test_a_bad_document_is_invalid(content: bytes, complaint: str) -> None:
         {"urls": [1]},
     ]
     + [{"digest": text} for text in ("", "sha256:", "sha256:../../x", f"{DIGESTS[0]}\n", f"md5:{'0' * 32}")]
-    + [{"urls": "x"}, {"mediaType": None}, {"platform": []}, {"platform": {"os": 1}}, {"annotations": []}],
+    + [{"urls": "x"}, {"mediaType": 1}, {"platform": []}, {"platform": {"os": 1}}, {"annotations": []}],
 )
 @pytest.mark.parametrize("where", ["config", "layers", "manifests", "subject"])
 def test_a_bad_descriptor_is_invalid_wherever_it_stands(wrong: dict[str, object], where: str) -> None:
@@ -265,3 +268,29 @@ def test_the_time_to_find_a_key_that_stands_twice_does_not_grow_with_the_square_
         parse(f'{{{keys},"29999":0}}'.encode(), OCI_MANIFEST)
 
     assert time.thread_time() - began < 5  # it takes a hundredth of a second
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"platform": {"os": None, "architecture": None, "variant": None}},
+        {"platform": None},
+        {"annotations": {"a": None}},
+        {"annotations": None},
+        {"mediaType": None},
+        {"urls": None},
+    ],
+)
+def test_null_is_nothing_in_a_field_that_may_be_absent(changed: dict[str, object]) -> None:
+    (child,) = read(OCI_INDEX, manifests=[described(1) | changed]).children
+
+    assert str(child.platform or "") == ""
+    assert not any((child.annotations or {}).values())
+
+
+@pytest.mark.parametrize(
+    "name", ["mediaType", "artifactType", "config", "layers", "subject", "annotations", "manifests"]
+)
+def test_null_is_nothing_in_a_manifest(name: str) -> None:
+    assert read(OCI_MANIFEST, schemaVersion=2, **{name: None}).blobs == ()
+    assert read(OCI_MANIFEST, schemaVersion=2, annotations={"a": None}).annotations == {"a": ""}
