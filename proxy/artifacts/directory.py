@@ -17,13 +17,12 @@ from pathlib import Path
 from aiofiles.os import makedirs
 
 from proxy.artifacts.base import NOBODYS, Artifact, ArtifactGone, Body, Claim, StoreRefused
-from proxy.artifacts.layout_folder import LayoutFolder
+from proxy.artifacts.layout_folder import LayoutFolder, index_of
 from proxy.artifacts.naming import SUFFIX
 from proxy.runtime.files import LocalFile, NewFile, Source, exhaustion, identity, trouble
 from proxy.runtime.limits import Policy, Rereading
 from proxy.runtime.tasks import run_in_thread
 from proxy.tarballs.choice import TARBALLS
-from proxy.tarballs.images import INDEX, LAYOUT
 
 _INCOMING = ".incoming"  # files being written; a name no archive can have
 _BATCH = 4 * 1024 * 1024  # bytes per write; small parts are gathered
@@ -87,8 +86,7 @@ class DirectoryStore:
     def _layout(self, folder: str) -> Artifact | None:
         """Describe a folder with an OCI layout, which is another one when its index is; None for any other folder."""
         try:
-            (self._root / folder / LAYOUT).stat()
-            return _artifact(folder, (self._root / folder / INDEX).stat())
+            return _artifact(folder, index_of(self._root / folder).stat())
         except OSError:
             return None
 
@@ -180,7 +178,7 @@ def _artifact(file: str, status: os.stat_result) -> Artifact:
 def _opened(path: Path) -> tuple[Source, str]:
     """Open a file or a layout; return what tells its content from others, too. Blocks."""
     if path.is_dir():
-        return LayoutFolder(path), identity((path / INDEX).stat())
+        return LayoutFolder(path), identity(index_of(path).stat())
     opened = LocalFile.open(path, pinned=False)
     return opened, opened.identity
 

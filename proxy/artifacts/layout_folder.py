@@ -10,10 +10,30 @@ from typing import TypeVar
 
 from proxy.runtime.files import Bytes, exhaustion
 from proxy.runtime.tasks import run_in_thread
+from proxy.tarballs.contents import relative
+from proxy.tarballs.docker import first_config
+from proxy.tarballs.images import DOCKER, INDEX, LAYOUT
 
 T = TypeVar("T")
 
+_BEGINNING = 64 * 1024  # bytes of a manifest.json that are read to see whose it is
 _MOST_FILES = 10_000  # more than any reader of the tar takes
+
+
+def index_of(root: Path) -> Path:
+    """Return the file that names the images of a folder: of an OCI layout, or of what `docker save` writes.
+
+    Raise FileNotFoundError if it is another folder, and other OSErrors. Blocks.
+    """
+    if (root / INDEX).exists() and ((root / LAYOUT).exists() or (root / "blobs").is_dir()):
+        return root / INDEX
+    if not (root / DOCKER).is_file():  # opening a pipe would wait for its other end
+        raise FileNotFoundError(root)
+    with (root / DOCKER).open("rb") as file:
+        config = first_config(file.read(_BEGINNING))
+    if not config or "\0" in config or not (root / relative(config)).exists():
+        raise FileNotFoundError(root)
+    return root / DOCKER
 
 
 class LayoutFolder:

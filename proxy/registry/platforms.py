@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from proxy.blob import Blob, read_all
 from proxy.errors import ManifestUnknown
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import LIMIT, UNKNOWN_PLATFORM, Manifest
+from proxy.oci.manifest import LIMIT, Manifest
 from proxy.oci.names import Name
 from proxy.registry.lookup import Lookup
 

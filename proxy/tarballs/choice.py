@@ -2,9 +2,11 @@
 
 import posixpath
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import TypeVar
 
 from proxy.errors import TarballInvalid
@@ -74,10 +76,18 @@ def matching(items: Sequence[T], wanted: str, name: Callable[[T], str]) -> list[
     A whole name comes before the last part of a path, one with its ending before one without, and any of them before
     what only becomes the same as a part of a repository name (`slug`).
     """
+    key = slug(wanted.rpartition("/")[2])
+    items = [each for each in items if key in keys_of(name(each))]  # far fewer, as a rule
     for level in zip(*(names_of(name(each)) for each in items), strict=True):
         if found := [each for each, names in zip(items, level, strict=True) if wanted in names]:
             return found
     return []
+
+
+def keys_of(path: str) -> set[str]:
+    """Return what the last part of every name that a file may be asked for by (`names_of`) becomes as a `slug`."""
+    last = path.rstrip("/").rpartition("/")[2]
+    return {slug(last), slug(without_ending(last))}
 
 
 def names_of(path: str) -> Iterator[set[str]]:
@@ -99,41 +109,53 @@ def is_called(path: str, wanted: str) -> bool:
     return bool(matching([path], wanted, str))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Choice:
     """The files of an artifact, without those of the layouts in it, and the folders of these, each with `/` behind it.
 
-    `kinds` says what the files are that were looked at.
+    `kinds` says what the files are that were looked at. There may be thousands, and each request asks.
     """
 
     files: tuple[str, ...]
     layouts: tuple[str, ...] = ()
     kinds: Mapping[str, FileKind] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def images(self) -> list[str]:
         """The layouts and files that are images by how they begin."""
         return [*self.layouts, *(each for each in self.files if self.kinds.get(each) is FileKind.IMAGE)]
 
-    @property
-    def tarballs(self) -> list[str]:
+    @cached_property
+    def tarballs(self) -> dict[str, None]:
         """The layouts and files that are tarballs, by their ending or by how they begin."""
-        return [
-            *self.layouts,
-            *(each for each in self.files if each.lower().endswith(TARBALLS) or self.kinds.get(each)),
-        ]
+        found = (each for each in self.files if each.lower().endswith(TARBALLS) or self.kinds.get(each))
+        return dict.fromkeys((*self.layouts, *found))
+
+    @cached_property
+    def by_key(self) -> Mapping[str, list[str]]:
+        """The layouts and files by what `keys_of` says of them."""
+        found = defaultdict[str, list[str]](list)
+        for each in (*self.layouts, *self.files):
+            for key in keys_of(each):
+                found[key].append(each)
+        return found
+
+    def called(self, wanted: str) -> list[str]:
+        """Return the files and layouts that may be called so."""
+        return self.by_key.get(slug(wanted.rpartition("/")[2]), [])
 
     def chosen(self, artifact: str, *wanted: str) -> str:
         """Return the file or layout that is called as one of `wanted`, else as the artifact, else the only tarball.
 
         Raise NotChosen, with the names, if there is none or more than one.
         """
-        there = [*self.layouts, *self.files]
         for name in wanted:
-            if found := matching(there, name, str):
+            if found := matching(self.called(name), name, str):
                 return _only(found)
-        tarballs = self.tarballs
-        named = matching(tarballs, artifact, str) or matching(tarballs, slug(artifact), str)
+        named = list[str]()
+        for name in (artifact, slug(artifact)):
+            named = named or matching([each for each in self.called(name) if each in self.tarballs], name, str)
+        there, tarballs = [*self.layouts, *self.files], [*self.tarballs]
         for group in (named, self.images, tarballs, there):
             if len(group) == 1:
                 return group[0]

@@ -1,5 +1,6 @@
 """What `docker save` writes about its images: `manifest.json`, and of each config the layers that it names."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -30,6 +31,7 @@ class _Config(_Strict):
     rootfs: _Rootfs | None = None
 
 
+_BEGINS = re.compile(rb'\s*\[\s*\{[^{}]*?"Config"\s*:\s*"([^"\\]+)"')
 _LIST = TypeAdapter(Annotated[list[SavedImage], Field(fail_fast=True)])  # else it reports each of a million bad ones
 
 
@@ -37,6 +39,12 @@ def saved_images(text: bytes, name: str) -> list[SavedImage]:
     """Parse `manifest.json`; raise TarballInvalid, with its name and the field that is wrong."""
     with readable(name):
         return _LIST.validate_json(text)
+
+
+def first_config(beginning: bytes) -> str:
+    """Return the path of the first config in the beginning of a `manifest.json`; empty if that is another file."""
+    found = _BEGINS.match(beginning)
+    return found[1].decode(errors="replace") if found else ""
 
 
 def diff_ids(text: bytes, name: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from proxy.errors import TarballInvalid
 from proxy.oci.digest import Digest
-from proxy.oci.manifest import LIMIT, OCI_INDEX, OCI_MANIFEST, UNKNOWN_PLATFORM, Descriptor, Manifest, parse
+from proxy.oci.manifest import LIMIT, OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, parse
 from proxy.tarballs.contents import Contents, File
 from proxy.tarballs.docker import SavedImage, diff_ids, saved_images
 from proxy.tarballs.image import Image, attach

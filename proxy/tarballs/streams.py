@@ -78,7 +78,7 @@ def up_to(size: int, source: Readable) -> bytes:
     return bytes(found)
 
 
-def skip_padding(source: Begun) -> None:
+def skip_padding(source: PeekableStream) -> None:
     """Read zeros in fours, which may stand between streams of xz and behind them."""
     size = _LEAST_CHUNK
     while block := up_to(size, source):

@@ -7,7 +7,9 @@ is read.
 import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,15 +19,18 @@ from typing import IO, cast
 from proxy.errors import TarballInvalid
 from proxy.runtime.thread_io import RangeFile
 from proxy.tarballs.choice import TARBALLS, Choice, FileKind, file_kind, is_litter
+from proxy.tarballs.contents import relative
+from proxy.tarballs.docker import first_config
 from proxy.tarballs.images import DOCKER, INDEX, LAYOUT
 from proxy.tarballs.members import Member
-from proxy.tarballs.streams import Readable, Work
+from proxy.tarballs.streams import Readable, Work, up_to
 from proxy.text import counted
 
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # of a zip, and of one with nothing in it
 _MOST_FILES = 10_000
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _MOST_LOOKS = 1000  # at the beginning of a file, which takes a third of a millisecond
+_BEGINNING = 64 * 1024  # bytes of a manifest.json that are read to see whose it is
 _LOCAL = 30  # bytes that the header of a file has at least (APPNOTE 6.3.10, 4.3.7)
 _TOLD = (zipfile.BadZipFile, NotImplementedError, RuntimeError)  # in words for people
 _DAMAGES = (*_TOLD, zlib.error, EOFError, LookupError, ValueError, OSError)
@@ -59,15 +64,11 @@ class Zip:
 
     def choice(self, most: int) -> Choice:
         """Return which files and layouts there are, and what the files are, for which up to `most` bytes are read."""
-        at: dict[str, set[str]] = {  # in which folders there is a file of this name
-            mark: {name.removesuffix(mark) for name, _ in self._files if f"/{name}".endswith(f"/{mark}")}
-            for mark in (INDEX, LAYOUT, DOCKER, "repositories")
-        }
-        folders = sorted((at[INDEX] & at[LAYOUT]) | (at[DOCKER] & at["repositories"]))
-        layouts = [each for each in folders if not any(each != other and each.startswith(other) for other in folders)]
-        files = [(name, each) for name, each in self._files if not name.startswith(tuple(layouts))]
+        most += self._file.taken
+        layouts = outermost(self.layouts(most))
+        files = [(name, each) for name, each in self._files if not is_within(name, layouts)]
         files.sort(key=lambda file: (not file[0].lower().endswith(TARBALLS), -file[1].file_size))
-        kinds, most = dict[str, FileKind](), self._file.taken + most
+        kinds = dict[str, FileKind]()
         for name, each in files[:_MOST_LOOKS]:
             if self._file.taken >= most:
                 break
@@ -75,6 +76,22 @@ class Zip:
                 kinds[name] = file_kind(self._opened(each))
         names = sorted(name for name, _ in files)
         return Choice(tuple(names), tuple(each or "/" for each in layouts), kinds)
+
+    def layouts(self, most: int) -> Iterator[str]:
+        """Yield the folders of OCI layouts, with their mark or not, and of what `docker save` writes."""
+        at = defaultdict[str, set[str]](set)  # in which folders there is a file, or the folder `blobs/`, of this name
+        for name, _ in self._files:
+            folder, _, file = f"/{name}".rpartition("/")
+            at[file].add(f"{folder}/"[1:])
+            before, mark, _ = f"/{name}".rpartition("/blobs/")
+            at[mark].add(f"{before}/"[1:])
+        yield from at[INDEX] & (at[LAYOUT] | at["/blobs/"])
+        yield from at[DOCKER] & at["repositories"]
+        entries = dict(self._files)
+        for folder in sorted(at[DOCKER] - at["repositories"] - at[INDEX])[:_MOST_LOOKS]:
+            with suppress(TarballInvalid):
+                if self._file.taken < most and (head := up_to(_BEGINNING, self._opened(entries[folder + DOCKER]))):
+                    yield from [folder] if relative(f"{folder}{first_config(head)}") in entries else []
 
     def members(self, layout: str, work: Work) -> Iterator[Member]:
         """Yield every file of a layout as a member, as `members` does for a tar."""
@@ -90,6 +107,21 @@ class Zip:
     def _opened(self, entry: zipfile.ZipInfo, work: Work | None = None) -> Readable:
         with _damages():
             return _Entry(self._zip.open(_checked(entry)), work)
+
+
+def outermost(folders: Iterable[str]) -> list[str]:
+    """Return those of some folders that are in no other one, in order; each has `/` behind it, or is empty."""
+    found = list[str]()
+    for each in sorted(folders):
+        if not (found and each.startswith(found[-1])):
+            found.append(each)
+    return found
+
+
+def is_within(path: str, folders: Sequence[str]) -> bool:
+    """Return whether a file is in one of these folders, which are in order and none in another."""
+    before = bisect_right(folders, path)
+    return bool(before) and path.startswith(folders[before - 1])
 
 
 def _checked(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:

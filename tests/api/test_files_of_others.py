@@ -122,3 +122,23 @@ async def test_what_others_have_stored_is_not_deleted(relay: Relay) -> None:
         assert answer.message.endswith("was stored by another program; image-relay deletes what it has stored")
 
     assert await asyncio.to_thread(file.read_bytes) == SAVED
+
+
+@pytest.mark.parametrize("lost", [["oci-layout"], ["oci-layout", "index.json"], ["oci-layout", "manifest.json"]])
+async def test_a_folder_without_the_mark_of_a_layout_is_an_image(relay: Relay, lost: list[str]) -> None:
+    for name, content in LAYOUT.items():
+        if name not in lost:
+            await place(relay, f"app/{name}", content)
+
+    assert await image_of(relay, "latest", "app") == IMAGE
+    assert (await relay.ask("GET", "/v2/_catalog")).json["repositories"] == ["app"]
+
+
+@pytest.mark.parametrize("text", [b"{}", b'[{"Config": "absent"}]', b'[{"Config": "\0"}]', b""])
+async def test_a_folder_with_any_manifest_json_is_none(relay: Relay, text: bytes) -> None:
+    await place(relay, "app/manifest.json", text)
+    await place(relay, "pipe/x", b"")
+    os.mkfifo(relay.data / "pipe" / "manifest.json")
+
+    assert (await relay.get("latest", "app")).status == 404
+    assert (await relay.ask("GET", "/v2/_catalog")).json["repositories"] == []

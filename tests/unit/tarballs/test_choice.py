@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -9,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.oci.names import Name
-from proxy.tarballs.choice import Choice, FileKind, NotChosen, file_kind, is_litter, slug, without_ending
+from proxy.tarballs import choice as choosing
+from proxy.tarballs.choice import (
+    Choice,
+    FileKind,
+    NotChosen,
+    file_kind,
+    is_litter,
+    keys_of,
+    names_of,
+    slug,
+    without_ending,
+)
 from tests.tarballs import COMPRESSIONS, SHAPES, sample, tar
 
 OTHER, TARBALL, IMAGE = FileKind.OTHER, FileKind.TARBALL, FileKind.IMAGE
@@ -144,3 +156,33 @@ def test_any_names_give_one_of_them_or_a_sentence(files: list[str], artifact: st
     choice = Choice(tuple(files))
     with suppress(NotChosen):
         assert choice.chosen(artifact, wanted) in files
+
+
+NAMES = st.one_of(
+    st.text(max_size=20),
+    st.lists(st.sampled_from(["a", "App", ".tar", "tar.gz", "-", "__", "\N{ROCKET}"])).map("".join),
+    st.lists(st.sampled_from(["My App.TAR", "app.tar", "x", ".", "\u0130.tar"])).map("/".join),
+)
+
+
+@given(NAMES)
+def test_a_file_is_looked_for_where_any_of_its_names_is(path: str) -> None:
+    for names in names_of(path):
+        assert {slug(each.rpartition("/")[2]) for each in names} <= keys_of(path)
+
+
+def test_of_thousands_of_files_only_those_are_compared_that_may_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = list[str]()
+
+    def counted(path: str) -> Iterator[set[str]]:
+        compared.append(path)
+        return names_of(path)
+
+    monkeypatch.setattr(choosing, "names_of", counted)
+    choice = Choice((*(f"{number}/file{number}.tar" for number in range(10_000)), "app.tar"))
+
+    assert choice.chosen("x", "image-app@v1.tar.zst", "app") == "app.tar"
+    assert choice.chosen("app") == "app.tar"
+    with pytest.raises(NotChosen):
+        choice.chosen("nosuch", "neither")
+    assert set(compared) == {"app.tar"}
