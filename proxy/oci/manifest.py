@@ -7,7 +7,7 @@ JSON.
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -59,9 +59,16 @@ class Platform(_Fields):
     os: Text = ""
     architecture: Text = ""
     variant: Text = ""
+    os_version: Any = Field(default=None, alias="os.version")
+    os_features: Any = Field(default=None, alias="os.features")
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+    @property
+    def exact(self) -> str:
+        """The platform with what tells images of Windows apart."""
+        return f"{self} {self.os_version or ''} {self.os_features or ''}"
 
 
 class Descriptor(_Fields):

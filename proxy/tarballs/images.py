@@ -102,7 +102,7 @@ def grouped(roots: Sequence[Descriptor], alone: Sequence[Descriptor]) -> Iterato
         ]
         different = list({each.digest: each for each in group}.values())
         platforms = [str(each.platform or "") for each in different]
-        known = [str(each.platform) for each in different if each.platform and not each.is_attestation]
+        known = [each.platform.exact for each in different if each.platform and not each.is_attestation]
         if len(different) == 1 or (all(platforms) and len(known) == len(set(known)) > 0):
             yield different, names
         elif name:

@@ -313,3 +313,26 @@ async def test_what_says_of_no_child_what_it_is_comes_out_and_goes_in_again(rela
     assert (await put(relay, made.body, "/again:v1")).status == 201
 
     assert await whole(relay, "v1", "again") == root["digest"]
+
+
+@pytest.mark.parametrize("key", ["os.version", "os.features"])
+@pytest.mark.parametrize("name", ["", "docker.io/library/app:v1"])
+async def test_platforms_that_only_differ_in_their_version_are_one_image(relay: Relay, key: str, name: str) -> None:
+    roots, files = list[Fields](), Files()
+    for number in range(3):
+        content, more = manifest_of(sample(bytes([65 + number])), "gzip")
+        platform = {
+            "os": "windows",
+            "architecture": "amd64",
+            key: ["x", "y"][:number] if key[3] == "f" else str(number),
+        }
+        roots.append(
+            descriptor(content, OCI_MANIFEST, platform=platform, **({"annotations": {NAME: name}} if name else {}))
+        )
+        files |= more
+
+    answer = await put(relay, tar(layout(roots, files)))
+
+    assert answer.status == 201, answer.body
+    listed = (await relay.get("v1")).json["manifests"]
+    assert [each["platform"] for each in listed] == [each["platform"] for each in roots]
