@@ -29,7 +29,7 @@ from proxy.runtime.memory import MemoryBudget
 from proxy.runtime.tasks import Several, run_in_dedicated_thread, run_in_thread
 from proxy.runtime.thread_io import RangeFile
 from proxy.spool.spool import Spool
-from proxy.tarballs.choice import matching
+from proxy.tarballs.choice import matching, slug
 from proxy.tarballs.images import images
 
 T = TypeVar("T")
@@ -109,8 +109,9 @@ class ExternalArtifacts:
         if len(self._known) > len(others) + _FORGOTTEN:
             self._known = {each.id: self._known[each.id] for each in others if each.id in self._known}
         is_plain = name.text.startswith(f"{FOLDER}/") or reference == LATEST or isinstance(reference, Digest)
-        found = [each for each in others if name_and_tag(each.name) == (wanted.artifact, str(reference))]
-        if found:
+        tagged = [(each, name) for each in others for name, tag in [name_and_tag(each.name)] if tag == str(reference)]
+        found = [each for each, name in tagged if name == wanted.artifact]
+        if found := found or [each for each, name in tagged if slug(name) == wanted.artifact]:
             wanted = wanted._replace(reference=LATEST)
         elif is_plain:
             found = matching(others, wanted.artifact, lambda each: each.name)
@@ -125,7 +126,7 @@ class ExternalArtifacts:
         for artifact in self.catalog.others() if wanted and not wanted.inside else []:
             plain, tag = name_and_tag(artifact.name)
             with suppress(TagInvalid):
-                found |= {Tag.parse(tag)} if wanted and plain == wanted.artifact else set()
+                found |= {Tag.parse(tag)} if wanted and wanted.artifact in {plain, slug(plain)} else set()
         if meant := self._meant(name, LATEST):
             with suppress(ManifestUnknown):
                 await self.resolve(name, LATEST)
@@ -164,6 +165,10 @@ class ExternalArtifacts:
         """Return the repositories below `artifact/` for all artifacts, images or not, the newest first."""
         paths = dict.fromkeys(self._of(each).path for each in self.catalog.others())
         return [each for each in paths if not each.endswith("/")]
+
+    def nameless(self) -> list[str]:
+        """Return the names of artifacts that no repository can have, nor anything like them."""
+        return [each.name for each in self.catalog.others() if self._of(each).path.endswith("/")]
 
     async def _cached(self, name: Name, meant: _Meant) -> ExternalImage | None:
         """Return an image that was read before, if the spool still has all of it; only its root is opened."""

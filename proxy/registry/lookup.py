@@ -159,7 +159,7 @@ class Lookup:
             blob = await self.elsewhere.find(name, reference)
         if blob is None or blob.media_type is None:
             missing, others = await self.missing(name, reference), "" if own else self.elsewhere.describe()
-            end = "" if missing.message.endswith("?") else "."
+            end = "" if missing.message.endswith(("?", ".")) else "."
             raise ManifestUnknown(missing.message + (f"{end} Nor is it in {others}." if others else ""))
         return blob
 
@@ -181,7 +181,10 @@ class Lookup:
         shown = list(dict.fromkeys([*(alike[each] for each in near), *there]))
         fitting = [each for number, each in enumerate(shown[:_NAMED]) if len(", ".join(shown[: number + 1])) < _LENGTH]
         named = ", ".join(fitting) + (", …" if len(shown) > len(fitting) else "")
-        return ManifestUnknown(self.missing_message(wanted, named))
+        message = self.missing_message(wanted, named)
+        if nameless := self.external.nameless():
+            message += f" The artifact {nameless[0][:60]!r} can only be pulled if you rename it: with letters of ASCII."
+        return ManifestUnknown(message)
 
     async def parsed(self, blob: Blob) -> Manifest:
         """Return a manifest that was found, in parsed form."""

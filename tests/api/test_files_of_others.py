@@ -142,3 +142,32 @@ async def test_a_folder_with_any_manifest_json_is_none(relay: Relay, text: bytes
 
     assert (await relay.get("latest", "app")).status == 404
     assert (await relay.ask("GET", "/v2/_catalog")).json["repositories"] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("My Image@v1.tar", "my-image"), ("My-Image@v1.tar", "my-image"), ("a+b@v1.tgz", "a-b"), ("a--b@v1.tar", "a--b")],
+)
+async def test_a_name_with_a_tag_is_converted_as_one_without(relay: Relay, file: str, name: str) -> None:
+    await place(relay, file, SAVED)
+
+    assert await image_of(relay, "v1", name) == IMAGE
+    assert (await relay.ask("GET", f"/v2/{name}/tags/list")).json["tags"] == ["v1"]
+    assert (await relay.get("v2", name)).status == 404
+
+
+async def test_the_name_itself_comes_before_what_becomes_the_same(relay: Relay) -> None:
+    await place(relay, "my-image@v1.tar", SAVED)
+    other = await place(relay, "My Image@v1.tar", legacy_save(sample(b"other"), "app:v7"))
+    os.utime(other, (2_000_000_000, 2_000_000_000))
+
+    assert await image_of(relay, "v1", "my-image") == IMAGE
+
+
+@pytest.mark.parametrize("name", ["\N{ROCKET}", "\u955c\u50cf"])
+async def test_of_an_artifact_without_a_possible_name_is_told_what_to_do(relay: Relay, name: str) -> None:
+    await place(relay, f"{name}.tar", SAVED)
+
+    assert (
+        f"The artifact '{name}.tar' can only be pulled if you rename it" in (await relay.get("latest", "app")).message
+    )
