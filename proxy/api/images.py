@@ -11,7 +11,7 @@ from aiohttp import web
 from proxy.api.blob_response import write
 from proxy.api.client_line import has_left
 from proxy.api.json_answer import json_answer
-from proxy.api.params import ORIGIN, chunks_of, is_own_alone, parameters
+from proxy.api.params import ORIGIN, chunks_of, is_own_alone, is_set, parameters
 from proxy.api.services import SERVICES
 from proxy.errors import NameInvalid, ParameterInvalid, RegistryError, TagInvalid
 from proxy.oci.names import Name, Tag
@@ -49,9 +49,9 @@ async def put(request: web.Request) -> web.StreamResponse:
         if not isinstance(tag, Tag):
             raise TagInvalid(f"a tarball is taken in under a tag, such as {name}:latest")
         wanted = name, tag
-    progress = Progress()
+    progress, is_watched = Progress(), is_set(request, "progress")
     work = request.app[SERVICES].image_import.take(chunks_of(request), wanted, progress)
-    if "progress" in request.query:
+    if is_watched:
         return await _watched(request, work, progress)
 
     async def check_client() -> None:
@@ -110,8 +110,8 @@ async def get(request: web.Request) -> web.StreamResponse:
     Each gets the name by which it was requested, or the one after a `=`. `?loadable` refuses what no engine can load,
     before an engine has to try; `?own` what is only in another run.
     """
-    tarball = await _tarball(request)
-    if "loadable" in request.query:
+    has_to_load, tarball = is_set(request, "loadable"), await _tarball(request)
+    if has_to_load:
         tarball.check_loadable()
     headers = {
         "Content-Type": _TYPES[tarball.compression],

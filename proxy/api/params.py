@@ -20,6 +20,7 @@ from proxy.text import counted
 
 ORIGIN = "Image-Relay-From"  # the header that says in which other run something was found
 _CHUNK = 64 * 1024  # bytes, which an upload holds while it waits for its turn
+_SET = {"", "1", "true"}  # what some clients write for a parameter without a value
 _NUMBER = re.compile(r"[0-9]{1,40}")
 
 
@@ -41,7 +42,17 @@ def name_of(request: web.Request) -> Name:
 
 def is_own_alone(request: web.Request) -> bool:
     """Return whether a request is about what this relay stores itself, and about nothing elsewhere: `?own`."""
-    return "own" in request.query
+    return is_set(request, "own")
+
+
+def is_set(request: web.Request, flag: str) -> bool:
+    """Return whether a parameter is there that takes no value; raise ParameterInvalid if it has one."""
+    for value in (given := request.query.getall(flag, [])):
+        if value.lower() not in _SET:
+            raise ParameterInvalid(
+                f"?{flag} takes no value, not {value[:40]!r}: leave out ?{flag} if you do not want it"
+            )
+    return bool(given)
 
 
 def repository_in(request: web.Request, text: str) -> Name:

@@ -164,3 +164,47 @@ async def test_which_images_has_to_be_said_in_one_way(
 
     assert status == 2
     assert "name the images to delete, or use --all, but not both" in complaint
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "flag"),
+    [
+        ("DELETE", "/relay/images?superseded=true&all=false", "all"),
+        ("DELETE", "/relay/images?all=no", "all"),
+        ("DELETE", "/relay/images?all&dry-run=false", "dry-run"),
+        ("DELETE", "/relay/images?superseded=0", "superseded"),
+        ("DELETE", "/relay/images?all&all=false", "all"),
+        ("DELETE", "/relay/images/app:v1?dry-run=false", "dry-run"),
+        ("GET", "/relay/images/app:v1?loadable=false", "loadable"),
+        ("GET", "/relay/images/app:v1?own=false", "own"),
+        ("PUT", "/relay/images/app:v1?progress=false", "progress"),
+    ],
+)
+async def test_a_parameter_without_a_value_takes_none(relay: Relay, method: str, path: str, flag: str) -> None:
+    await relay.push_image("v1")
+
+    answer = await relay.ask(method, path)
+
+    assert answer.error == (400, "UNSUPPORTED")
+    assert answer.message.startswith(f"?{flag} takes no value, not ")
+    assert relay.artifacts() == ["image-app@v1.tar.zst"]
+
+
+async def test_all_and_what_was_replaced_do_not_go_together(relay: Relay) -> None:
+    await relay.push_image("v1")
+
+    answer = await relay.ask("DELETE", "/relay/images?all&superseded")
+
+    assert answer.error == (400, "UNSUPPORTED")
+    assert relay.artifacts() == ["image-app@v1.tar.zst"]
+
+
+@pytest.mark.parametrize("value", ["", "=", "=1", "=true", "=True"])
+async def test_what_some_clients_write_for_no_value_is_none(relay: Relay, value: str) -> None:
+    await relay.push_image("v1")
+
+    assert (await relay.ask("DELETE", f"/relay/images?all{value}&dry-run{value}")).status == 200
+    assert relay.artifacts() == ["image-app@v1.tar.zst"]
+    assert (await relay.ask("GET", f"/relay/images/app:v1?loadable{value}&own{value}")).status == 200
+    assert (await relay.ask("DELETE", f"/relay/images?all{value}")).status == 200
+    assert relay.artifacts() == []
