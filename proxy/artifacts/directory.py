@@ -22,7 +22,7 @@ from proxy.artifacts.naming import SUFFIX
 from proxy.runtime.files import LocalFile, NewFile, Source, exhaustion, identity, trouble
 from proxy.runtime.limits import Policy, Rereading
 from proxy.runtime.tasks import run_in_thread
-from proxy.tarballs.choice import TARBALLS
+from proxy.tarballs.kinds import TARBALLS
 
 _INCOMING = ".incoming"  # files being written; a name no archive can have
 _BATCH = 4 * 1024 * 1024  # bytes per write; small parts are gathered

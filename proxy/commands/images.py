@@ -1,5 +1,6 @@
 """The images named on the command line: `LOCAL=REF` to save, `REF=LOCAL` to load."""
 
+import shlex
 from dataclasses import dataclass
 
 from proxy.commands.relay import CommandFailed
@@ -47,7 +48,9 @@ def saving(text: str) -> Saving:
     """Return `LOCAL` or `LOCAL=REF` parsed; `LOCAL` may be the id of an image. Raise CommandFailed if it is neither."""
     local, equals, target = _halves(text)
     if is_file(local):
-        raise CommandFailed(f"{local[:80]} is the name of a file: save --file {local[:80]}, with or without a name")
+        raise CommandFailed(
+            f"{local[:80]} is the name of a file: save --file {shlex.quote(local[:80])}, with or without a name"
+        )
     if not equals and is_id(local):
         raise CommandFailed(f"{local[:19]}… is the id of an image; give it a name: save {local[:19]}…=app:v1")
     if not equals:

@@ -26,7 +26,10 @@ _CHUNK = 1024 * 1024  # bytes
 _ALL = "all"  # platforms
 _STANDARD = "-"  # standard input, or output
 _COMPRESSIONS = {".tar": "none", ".gz": "gzip", ".tgz": "gzip"}  # of files by their ending; zstd of any other
-_NOT_WRITTEN = {".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".lz4", ".lzma", ".zip"}
+_NOT_WRITTEN = {  # other compressions
+    *(".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".tb2", ".lz4", ".lzma", ".tlz", ".lz", ".lzo", ".br", ".z", ".taz"),
+    *(".sz", ".7z", ".rar", ".zip"),
+}
 
 
 class _Image(BaseModel):

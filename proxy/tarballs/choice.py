@@ -10,12 +10,12 @@ from functools import cached_property
 from typing import TypeVar
 
 from proxy.errors import TarballInvalid
+from proxy.tarballs.kinds import TARBALLS
 from proxy.tarballs.members import members
 from proxy.tarballs.streams import Readable, plain
 
 T = TypeVar("T")
 
-TARBALLS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 _ENDS = (*TARBALLS, ".cnb", ".oci", ".docker", ".img", ".zip")  # what a file is called without
 _RUNS = re.compile(r"[^a-z0-9]+")
 _SEPARATORS = {".", "_", "__"}  # of a repository name, beside hyphens

@@ -42,7 +42,7 @@ def images(contents: Contents) -> list[Image]:
     if not (index or docker):
         raise TarballInvalid(f"the tarball holds no image: {what_it_holds(there)}")
     text = contents.text(docker, DOCKER) if docker else b"[]"
-    if is_folder_of_skopeo(there, text):
+    if is_folder_of_skopeo(text):
         raise TarballInvalid(OF_SKOPEO)
     entries = saved_images(text, DOCKER)
     builder, found = _Builder(contents), dict[Digest, Image]()

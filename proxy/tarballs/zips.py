@@ -18,10 +18,11 @@ from typing import IO, cast
 
 from proxy.errors import TarballInvalid
 from proxy.runtime.thread_io import RangeFile
-from proxy.tarballs.choice import TARBALLS, Choice, FileKind, file_kind, is_litter
+from proxy.tarballs.choice import Choice, FileKind, file_kind, is_litter
 from proxy.tarballs.contents import relative
 from proxy.tarballs.docker import first_config
 from proxy.tarballs.images import DOCKER, INDEX, LAYOUT
+from proxy.tarballs.kinds import TARBALLS
 from proxy.tarballs.members import Member
 from proxy.tarballs.streams import Readable, Work, up_to
 from proxy.text import counted

@@ -33,6 +33,8 @@ async def place(relay: Relay, name: str, content: bytes) -> Path:
         ("myimage.tar.gz", "myimage", "latest"),
         ("myimage.tgz", "myimage", "latest"),
         ("myimage.tar.zst", "myimage", "latest"),
+        ("myimage.tar.zstd", "myimage", "latest"),
+        ("myimage.TBZ", "myimage", "latest"),
         ("My Image+1.TAR", "my-image-1", "latest"),
         ("myimage.tar", "artifact/myimage", "latest"),
         ("myimage.tar", "artifact/myimage", "v7"),
@@ -42,7 +44,7 @@ async def place(relay: Relay, name: str, content: bytes) -> Path:
     ],
 )
 async def test_a_tarball_is_an_image_by_its_name(relay: Relay, file: str, name: str, tag: str) -> None:
-    content = COMPRESSIONS["zstd" if file.endswith("zst") else "plain" if "tar" in file.lower() else "gzip"](SAVED)
+    content = COMPRESSIONS["zstd" if ".zst" in file else "plain" if "tar" in file.lower() else "gzip"](SAVED)
     await place(relay, file, content)
 
     assert await image_of(relay, tag, name) == IMAGE

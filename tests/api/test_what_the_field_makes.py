@@ -172,6 +172,7 @@ IMAGES: dict[str, bytes] = {
     + tar(without(OLD, "manifest.json") | {"q": b"[]"}),
     "a hard link before its file": hard("manifest.json", "q")
     + tar(without(OLD, "manifest.json") | {"q": OLD["manifest.json"]}),
+    "a file that is called version": tar(OLD | {"version": b"1"}),
     "layers of bzip2": tar(
         {name: bz2.compress(each) if name.endswith("layer.tar") else each for name, each in OLD.items()}
     ),
@@ -229,7 +230,30 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a page": (b"<html>Log in</html>", "it is a page that begins with '<html>Log in</html>'"),
     "an error": (b"Error: no such image", "it is a text that begins with 'Error: no such image'"),
     "nothing": (b"", "it is empty"),
-    "zeros": (bytes(10_240), "this is not a tarball"),
+    "zeros": (bytes(10_240), "this is not a tarball: it is empty, with nothing but zeros in it"),
+    "lzma with other parameters": (
+        lzma.compress(
+            SAVED, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, "lc": 2, "lp": 1, "dict_size": 4096}]
+        ),
+        "compressed with lzma: use xz",
+    ),
+    "two tars in a tar": (
+        tar({"a.tar": SAVED, "b.TXZ": b""}),
+        "it has another tarball in it, 'a.tar', 'b.TXZ': send that and each other by itself",
+    ),
+    "two images in folders": (
+        tar({f"{each}/{name}": content for each in ("a", "b c") for name, content in OLD.items()}),
+        "its images are in the folders 'a', 'b c': pack what is in each by itself, by tar -C a -cf - \\.",
+    ),
+    "a folder with the name of a command": (
+        tar({f"$(rm) 'x/{name}": content for name, content in OLD.items()}),
+        re.escape("by tar -C '$(rm) '\"'\"'x' -cf - ."),
+    ),
+    "a layout without its index": (
+        tar(without(LAYOUT, "index.json", "manifest.json")),
+        "an OCI layout without its index.json: pack the whole folder",
+    ),
+    "blobs alone": (tar(blob(b"x")), "an OCI layout without its index.json: pack the whole folder"),
     "docker before 1.10": (
         tar({"abc/json": b"{}", "abc/layer.tar": b"", "repositories": b"{}"}),
         "of Docker before 1.10: load it, and save it with a newer one",

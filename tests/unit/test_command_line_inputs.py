@@ -14,6 +14,7 @@ from config.commands import COMMANDS
 from config.reading import SettingsInvalid, read
 from config.settings import PREFIX, Settings
 from proxy.__main__ import main
+from tests import command_line
 
 # What the kernel hands over: anything but NUL; bytes that are no UTF-8 arrive as lone surrogates.
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.binary(
@@ -76,3 +77,20 @@ def test_every_setting_is_read_or_refused_in_words(arguments: list[str], environ
         assert all(error.lines)  # noqa: PT017 - either outcome is right
     except SystemExit as ended:
         assert ended.code == 0  # noqa: PT017 - of --help
+
+
+@pytest.mark.parametrize("ending", [".lz", ".BR", ".Z", ".tbz", ".tb2", ".tlz", ".xz", ".zip", ".lz4", ".lzo"])
+def test_a_compression_that_is_not_written_is_refused_before_anything_is_asked(
+    capsys: pytest.CaptureFixture[str], free_port: int, ending: str
+) -> None:
+    assert command_line.run("load", "--file", f"x.tar{ending}", "app:v1", "--port", str(free_port)) == 1
+
+    assert capsys.readouterr().err == (
+        f"image-relay: cannot write {ending.lower()}; use .tar.zst, .tar.gz, or .tar for no compression\n"
+    )
+
+
+def test_a_command_to_be_copied_has_names_in_quotes(capsys: pytest.CaptureFixture[str], free_port: int) -> None:
+    assert command_line.run("save", "$(rm) x.tar", "--port", str(free_port)) != 0
+
+    assert "save --file '$(rm) x.tar'" in capsys.readouterr().err
