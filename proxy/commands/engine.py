@@ -121,7 +121,7 @@ async def _connector(at: Endpoint) -> tuple[str, aiohttp.BaseConnector]:
     if scheme not in {"http", "https"}:
         raise CommandFailed(f"the engine of {at.source} is reached by {scheme}, which only docker can do", *_BY_HAND)
     try:
-        URL(at.url)
+        (URL(at.url).host or "").encode("idna")  # as the look-up of its address does
         tls = await run_in_thread(_tls, at.certificates, verify=at.verify) if at.certificates else True
         return at.url.rstrip("/"), aiohttp.TCPConnector(ssl=tls)
     except (OSError, ValueError) as error:  # an error of TLS is an OSError

@@ -94,3 +94,22 @@ def test_a_command_to_be_copied_has_names_in_quotes(capsys: pytest.CaptureFixtur
     assert command_line.run("save", "$(rm) x.tar", "--port", str(free_port)) != 0
 
     assert "save --file '$(rm) x.tar'" in capsys.readouterr().err
+
+
+LONG = ["a" * 64, f"x.{'b' * 64}.c", "a..b"]
+
+
+@pytest.mark.parametrize("host", LONG)
+@pytest.mark.parametrize("command", [["list"], ["health"], ["wait", "app"], ["delete", "app"]])
+def test_what_dns_cannot_ask_for_is_no_host(capsys: pytest.CaptureFixture[str], command: list[str], host: str) -> None:
+    assert command_line.run(*command, "--host", host) == 2
+
+    assert f"{host[:60]!r} is not a host" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", LONG)
+def test_an_engine_at_what_dns_cannot_ask_for_has_no_address(capsys: pytest.CaptureFixture[str], host: str) -> None:
+    with patch.dict(os.environ, {"DOCKER_HOST": f"tcp://{host}:1"}):
+        assert command_line.run("save", "app:v1") == 1
+
+    assert f"the engine of DOCKER_HOST has no address that can be used: http://{host}:1" in capsys.readouterr().err
