@@ -25,7 +25,7 @@ def index_of(root: Path) -> Path:
 
     Raise FileNotFoundError if it is another folder, and other OSErrors. Blocks.
     """
-    if (root / INDEX).exists() and ((root / LAYOUT).exists() or (root / "blobs").is_dir()):
+    if (root / INDEX).exists() and ((root / LAYOUT).exists() or (root / "blobs" / "sha256").is_dir()):
         return root / INDEX
     if not (root / DOCKER).is_file():  # opening a pipe would wait for its other end
         raise FileNotFoundError(root)

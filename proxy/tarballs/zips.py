@@ -31,6 +31,7 @@ MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # of a zip, and of one with nothing in 
 _MOST_FILES = 10_000
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _MOST_LOOKS = 1000  # at the beginning of a file, which takes a third of a millisecond
+_BLOBS = "/blobs/sha256/"
 _BEGINNING = 64 * 1024  # bytes of a manifest.json that are read to see whose it is
 _LOCAL = 30  # bytes that the header of a file has at least (APPNOTE 6.3.10, 4.3.7)
 _TOLD = (zipfile.BadZipFile, NotImplementedError, RuntimeError)  # in words for people
@@ -80,13 +81,15 @@ class Zip:
 
     def layouts(self, most: int) -> Iterator[str]:
         """Yield the folders of OCI layouts, with their mark or not, and of what `docker save` writes."""
-        at = defaultdict[str, set[str]](set)  # in which folders there is a file, or the folder `blobs/`, of this name
+        at = defaultdict[str, set[str]](
+            set
+        )  # in which folders there is a file, or the folder `blobs/sha256/`, of this name
         for name, _ in self._files:
             folder, _, file = f"/{name}".rpartition("/")
             at[file].add(f"{folder}/"[1:])
-            before, mark, _ = f"/{name}".rpartition("/blobs/")
+            before, mark, _ = f"/{name}".rpartition(_BLOBS)
             at[mark].add(f"{before}/"[1:])
-        yield from at[INDEX] & (at[LAYOUT] | at["/blobs/"])
+        yield from at[INDEX] & (at[LAYOUT] | at[_BLOBS])
         yield from at[DOCKER] & at["repositories"]
         entries = dict(self._files)
         for folder in sorted(at[DOCKER] - at["repositories"] - at[INDEX])[:_MOST_LOOKS]:

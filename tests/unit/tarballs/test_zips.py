@@ -64,6 +64,7 @@ def test_what_tools_write_is_a_layout_wherever_it_is(folder: str, files: Files) 
         {"manifest.json": b'[{"Config": ""}]'},
         {"manifest.json": b""},
         {"index.json": b"{}", "app.tar": b""},
+        {"index.json": b"{}", "blobs/x": b""},
         {"out/index.json": b"{}", "blobs/sha256/x": b""},
         {"oci-layout": b"{}", "blobs/sha256/x": b""},
     ],
