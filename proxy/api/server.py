@@ -11,12 +11,15 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from http import HTTPStatus
 from threading import Timer
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.web_protocol import RequestHandler
 
+from proxy.api.json_answer import json_answer
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
@@ -47,6 +50,45 @@ async def _nothing() -> None:
     pass
 
 
+class Connection(RequestHandler):
+    """The connection of a client: what is no request is refused in the form of the specification, too."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to what aiohttp cannot read; raise ConnectionError if one has begun."""
+        answer = super().handle_error(request, status, exc, message)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return answer
+        what = "it is not HTTP/1.1, or a header of it is wrong"
+        if isinstance(exc, LineTooLong):
+            what = "its address, or a header, is longer than 8190 bytes"
+        errors = [{"code": "UNSUPPORTED", "message": f"the request cannot be read: {what}", "detail": None}]
+        answer = json_answer({"errors": errors}, status=status)
+        answer.force_close()
+        return answer
+
+
+class ConnectionServer(web.Server):
+    """Makes a `Connection` for each client."""
+
+    def __call__(self) -> Connection:
+        """Return what speaks with one client."""
+        return Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """Runs the application behind `Connection`s."""
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return ConnectionServer(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+
+
 @asynccontextmanager
 async def listen(
     app: web.Application, sockets: Sequence[socket.socket], end: Callable[[], Awaitable[None]] = _nothing
@@ -59,7 +101,7 @@ async def listen(
     protocol_log = logging.getLogger(f"{__name__}.protocol")  # of what is wrong below the handlers
     protocol_log.addFilter(_without_foreign_protocols)
     asyncio.get_running_loop().set_exception_handler(_Exhaustion())
-    runner = web.AppRunner(
+    runner = Runner(
         app,
         access_log=None,
         auto_decompress=False,  # bytes are kept as they came, and nothing can blow up

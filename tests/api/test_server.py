@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import gzip
+import json
 import logging
 import socket
 import ssl
@@ -151,6 +152,9 @@ def test_a_free_port_must_be_free_at_every_host() -> None:
         ("a bad chunk", b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
         ("two lengths", b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx"),
         ("a very long line", b"GET /" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"),
+        ("a very long header", b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 10_000 + b"\r\n\r\n"),
+        ("a negative length", b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n"),
+        ("an unknown method", b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n"),
     ],
 )
 async def test_what_is_not_http_is_refused_with_one_quiet_line(
@@ -162,6 +166,11 @@ async def test_what_is_not_http_is_refused_with_one_quiet_line(
         answer = await exchange(port, request_bytes)
 
     assert b"400 Bad Request" in answer, name
+    (told,) = json.loads(answer.rpartition(b"\r\n\r\n")[2])["errors"]
+    what = (
+        "its address, or a header, is longer than 8190 bytes" if "long" in name else "it is not HTTP/1.1, or a header"
+    )
+    assert (told["code"], told["message"].startswith(f"the request cannot be read: {what}")) == ("UNSUPPORTED", True)
     assert [record.levelno for record in caplog.records if record.name == "proxy.api.server"] == [logging.DEBUG]
     assert not [record for record in caplog.records if record.exc_info]
 
