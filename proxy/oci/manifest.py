@@ -28,7 +28,6 @@ _IMAGE_CONFIGS = frozenset(
 )
 UNKNOWN_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 MEDIA_TYPE = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"  # RFC 6838, 4.2
-_NO_PLATFORM = "unknown/unknown"  # what BuildKit gives an attestation
 _ATTESTS = "vnd.docker.reference.type"  # the annotation of an attestation
 _OBJECT = "Input should be an object"
 _IN_JSON = {"model_type": _OBJECT, "dict_type": _OBJECT, "tuple_type": "Input should be a valid list"}
@@ -89,7 +88,7 @@ class Descriptor(_Fields):
     @property
     def is_attestation(self) -> bool:
         """Whether this is what BuildKit says about an image beside it, which no engine runs."""
-        return str(self.platform or "") == _NO_PLATFORM or _ATTESTS in (self.annotations or {})
+        return str(self.platform or "") == UNKNOWN_PLATFORM or _ATTESTS in (self.annotations or {})
 
 
 class _Document(_Fields):
