@@ -182,8 +182,10 @@ class Lookup:
         fitting = [each for number, each in enumerate(shown[:_NAMED]) if len(", ".join(shown[: number + 1])) < _LENGTH]
         named = ", ".join(fitting) + (", …" if len(shown) > len(fitting) else "")
         message = self.missing_message(wanted, named)
-        if nameless := self.external.nameless():
-            message += f" The artifact {nameless[0][:60]!r} can only be pulled if you rename it: with letters of ASCII."
+        if not named and (nameless := self.external.nameless()):
+            message += (
+                f" The artifact {nameless[0][:60]!r} cannot be pulled by its name: rename it, with letters a to z."
+            )
         return ManifestUnknown(message)
 
     async def parsed(self, blob: Blob) -> Manifest:

@@ -81,9 +81,8 @@ class Zip:
 
     def layouts(self, most: int) -> Iterator[str]:
         """Yield the folders of OCI layouts, with their mark or not, and of what `docker save` writes."""
-        at = defaultdict[str, set[str]](
-            set
-        )  # in which folders there is a file, or the folder `blobs/sha256/`, of this name
+        # in which folders there is a file, or the folder `blobs/sha256/`, of this name
+        at = defaultdict[str, set[str]](set)
         for name, _ in self._files:
             folder, _, file = f"/{name}".rpartition("/")
             at[file].add(f"{folder}/"[1:])

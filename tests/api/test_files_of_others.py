@@ -171,5 +171,6 @@ async def test_of_an_artifact_without_a_possible_name_is_told_what_to_do(relay: 
     await place(relay, f"{name}.tar", SAVED)
 
     assert (
-        f"The artifact '{name}.tar' can only be pulled if you rename it" in (await relay.get("latest", "app")).message
+        f"The artifact '{name}.tar' cannot be pulled by its name: rename it, with letters a to z."
+        in (await relay.get("latest", "app")).message
     )
