@@ -1,5 +1,6 @@
 """A folder with an OCI layout, read as the tar that it would be if somebody packed it."""
 
+import errno
 import os
 import tarfile
 from bisect import bisect_left, bisect_right
@@ -27,12 +28,13 @@ def index_of(root: Path) -> Path:
     """
     if (root / INDEX).exists() and ((root / LAYOUT).exists() or (root / "blobs" / "sha256").is_dir()):
         return root / INDEX
+    absent = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(root))
     if not (root / DOCKER).is_file():  # opening a pipe would wait for its other end
-        raise FileNotFoundError(root)
+        raise absent
     with (root / DOCKER).open("rb") as file:
         config = first_config(file.read(_BEGINNING))
     if not config or "\0" in config or not (root / relative(config)).exists():
-        raise FileNotFoundError(root)
+        raise absent
     return root / DOCKER
 
 

@@ -126,10 +126,10 @@ class Choice:
         return [*self.layouts, *(each for each in self.files if self.kinds.get(each) is FileKind.IMAGE)]
 
     @cached_property
-    def tarballs(self) -> dict[str, None]:
+    def tarballs(self) -> list[str]:
         """The layouts and files that are tarballs, by their ending or by how they begin."""
         found = (each for each in self.files if each.lower().endswith(TARBALLS) or self.kinds.get(each))
-        return dict.fromkeys((*self.layouts, *found))
+        return [*self.layouts, *found]
 
     @cached_property
     def by_key(self) -> Mapping[str, list[str]]:
@@ -152,10 +152,10 @@ class Choice:
         for name in wanted:
             if found := matching(self.called(name), name, str):
                 return _only(found)
-        named = list[str]()
+        named, among = list[str](), set(self.tarballs)
         for name in (artifact, slug(artifact)):
-            named = named or matching([each for each in self.called(name) if each in self.tarballs], name, str)
-        there, tarballs = [*self.layouts, *self.files], [*self.tarballs]
+            named = named or matching([each for each in self.called(name) if each in among], name, str)
+        there, tarballs = [*self.layouts, *self.files], self.tarballs
         for group in (named, self.images, tarballs, there):
             if len(group) == 1:
                 return group[0]

@@ -86,6 +86,7 @@ def test_the_rule(choice: Choice, artifact: str, wanted: str, expected: str) -> 
     [
         (Choice(()), [], r"no tarball is in it \(nothing\)"),
         (Choice(("a.txt", "b.txt")), [], r"no tarball is in it \(a.txt, b.txt\)"),
+        (Choice(("a.tar", "a.tar")), [], r"several tarballs are in it \(a.tar, a.tar\)"),
         (Choice(("a.tar", "b.tar")), [], r"several tarballs are in it \(a.tar, b.tar\)"),
         (Choice(("x/a.tar", "y/a.tar", "b.tar")), ["a"], r"several tarballs are in it \(x/a.tar, y/a.tar\)"),
         (Choice(("a", "b"), kinds={"a": IMAGE, "b": IMAGE}), [], r"several tarballs are in it \(a, b\)|no tarball"),
