@@ -96,7 +96,8 @@ class Deletion:
                 if archive is None or root not in {None, archive.index.root}:
                     return []
                 removal = replace(removal, artifact=archive.artifact.name, stored=archive.size)
-                if not dry_run and (self.lookup.spool.has_promises() or any(self.lookup.spool.pending.values())):
+                spool = self.lookup.spool
+                if not dry_run and (spool.linking() or spool.told() or any(spool.pending.values())):
                     for each in await self.lookup.catalog.versions(name, reference):
                         await self.push.sealer.seal_dependents(name, each)
                         await self.push.sealer.keep_promised(each)

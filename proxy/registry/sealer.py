@@ -258,12 +258,21 @@ class Sealer:
                 )
 
     async def keep_promised(self, going: Archive, staying: Collection[Digest] = ()) -> None:
-        """Copy into the spool, before an archive goes, what of it clients have mounted and are about to name.
+        """Copy into the spool, before an archive goes, what of it clients have mounted, or were told of, and will name.
 
-        What of it is damaged goes with it. Raise Denied where the disk fails.
+        What of it is damaged goes with it. Raise Denied where the disk fails, and StoreRefused, for what was mounted.
         """
         spool = self.lookup.spool
-        for digest in spool.promised(going.index.blobs.keys() - set(staying)):
+        at_stake = going.index.blobs.keys() - set(staying)
+        told, mounted = spool.told(), spool.mounted()
+        for digest in [each for each in at_stake if each in mounted]:
             if blob := going.blob(digest):
                 with suppress(ContentDamaged):
+                    await spool.keep_blob(blob)
+        wanted = {digest: names for digest, names in told.items() if digest in at_stake and digest not in mounted}
+        others = await self.lookup.catalog.cached_archives() if wanted else []
+        for digest, names in wanted.items():
+            has = {each.name for each in others if each.artifact.id != going.artifact.id and each.is_sound(digest)}
+            if (blob := going.blob(digest)) and not names <= has:
+                with suppress(RegistryError, StoreRefused, OSError):  # then its client has to send it again
                     await spool.keep_blob(blob)

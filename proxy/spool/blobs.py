@@ -20,8 +20,7 @@ from proxy.runtime.tasks import run_in_thread
 from proxy.spool.blob_file import blob_of, read_entry
 from proxy.spool.paths import disk_troubles, files_in, files_of_repositories, move, new_path, path_in_repository, touch
 from proxy.spool.staging import Part
-
-_MOST_TOLD = 20_000  # blobs of archives that clients were told of
+from proxy.spool.told import Told
 
 
 class Blobs:
@@ -36,7 +35,7 @@ class Blobs:
         self._links: dict[Name, dict[Digest, float]] = {}  # since when, in monotonic seconds: clocks are set, or stop
         self._set_aside: dict[Name, dict[Digest, float]] = {}  # links of an earlier process
         self._promises = Counter[tuple[Name, Digest]]()  # how many clients were told that a repository has a blob
-        self._told: OrderedDict[tuple[Name, Digest], float] = OrderedDict()  # the same of what is in archives: when
+        self._told = Told(limits.unclaimed_kept)  # the same of what only archives have
         self._cache_limit = cache_limit  # bytes of blobs that are in artifacts already
         self._cached: OrderedDict[Digest, None] = OrderedDict()  # blobs that no link needs, least recently used first
         self._changing = asyncio.Lock()  # files and tables change together, one change at a time
@@ -184,8 +183,7 @@ class Blobs:
     async def _link(self, name: Name, digest: Digest) -> None:
         await run_in_thread(touch, self._link_path(name, digest))
         self._links.setdefault(name, {})[digest] = time.monotonic()
-        self._promises[name, digest] += 1
-        self._told.pop((name, digest), None)
+        self._promises[name, digest] += 1 + self._told.take(name, digest)
         self._cached.pop(digest, None)
 
     def promise(self, name: Name, digest: Digest) -> None:
@@ -193,25 +191,15 @@ class Blobs:
         if self.linked(name, digest):
             self._promises[name, digest] += 1
             return
-        self._told[name, digest] = time.monotonic()
-        self._told.move_to_end((name, digest))
-        if len(self._told) > _MOST_TOLD:
-            self._told.popitem(last=False)
+        self._told.add(name, digest)
 
-    def promised(self, digests: Iterable[Digest]) -> list[Digest]:
-        """Return what of an archive clients were told of, or have mounted, and are about to name."""
-        since = time.monotonic() - self._limits.unclaimed_kept
-        told = {digest for (_, digest), at in self._told.items() if at >= since}
-        mounted = {digest for links in self._links.values() for digest in links} - self._blobs.keys()
-        return [digest for digest in digests if digest in told or digest in mounted]
+    def mounted(self) -> set[Digest]:
+        """Return what repositories may see although its bytes are not here: it was mounted."""
+        return {digest for links in self._links.values() for digest in links} - self._blobs.keys()
 
-    def repositories_told(self, digest: Digest) -> list[Name]:
-        """Return the repositories of which clients were told that they have a blob, which only archives have."""
-        return [name for name, each in self._told if each == digest]
-
-    def has_promises(self) -> bool:
-        """Return whether any client may be about to name a blob."""
-        return bool(self._links or self._told)
+    def told(self) -> dict[Digest, set[Name]]:
+        """Return the blobs that only archives have, and of which repositories clients were told that they have them."""
+        return self._told.repositories()
 
     async def claim(self, name: Name, durable: Iterable[Digest], uses: Mapping[Digest, int]) -> None:
         """Hide blobs from a repository that are durable now, but for those that another client is about to name.
@@ -219,8 +207,8 @@ class Blobs:
         `uses` is how many manifests have named each, of as many clients as were told that it is here.
         """
         self._promises -= Counter({(name, digest): count for digest, count in uses.items()})  # keeps what is above 0
-        for digest in uses:
-            self._told.pop((name, digest), None)
+        for digest, count in uses.items():
+            self._told.subtract(name, digest, count)
         await self.unlink(name, [digest for digest in durable if not self._promises[name, digest]])
 
     async def unlink(self, name: Name, digests: Collection[Digest]) -> None:
@@ -232,7 +220,6 @@ class Blobs:
                 self._links.pop(name, None)
             for digest in digests:
                 del self._promises[name, digest]
-                self._told.pop((name, digest), None)
             paths = [self._link_path(name, digest) for digest in gone]
             await run_in_thread(_remove, [(path, None) for path in paths])
             await self._move_to_cache(gone)

@@ -111,7 +111,7 @@ class Spool(Blobs):
 
         Raise Denied, RegistryError.
         """
-        names = self.repositories_told(blob.digest)
+        names = self.told().get(blob.digest, set())
         if self.stored(blob.digest):
             for name in names:
                 await self.link(name, blob.digest)

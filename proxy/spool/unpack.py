@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from proxy.errors import TarballInvalid
@@ -14,6 +15,7 @@ from proxy.tarballs.streams import PeekableStream, Readable, Work, compression, 
 
 _MOST_FILES = 5000
 _UNWANTED = {"VERSION", "json", "repositories"}  # what Docker before 25 writes for Docker before 1.10
+_BLOBS = "blobs/"
 _NO_LAYER_TYPE = {"bzip2", "xz"}  # such a layer is stored plain
 
 
@@ -50,8 +52,13 @@ class Unpacked:
 
     def packed(self) -> Iterator[tuple[str, Part]]:
         """Yield what is below `blobs/` in a compression that no registry knows."""
-        for name, file in [*self._files.items()]:
-            if _is_blob(name) and compression(file.head) in _NO_LAYER_TYPE:
+        packed = {
+            file.digest
+            for name, file in self._files.items()
+            if name.startswith(_BLOBS) and compression(file.head) in _NO_LAYER_TYPE
+        }
+        for name, file in [*self._files.items()]:  # also of hard links to those
+            if file.digest in packed:
                 yield name, self.parts[file.digest]
 
 
@@ -77,15 +84,12 @@ def gather(found: Iterable[Member], parts: StagingArea, work: Work) -> Unpacked:
             unpacked.link(member)
         else:  # a blob of a layout as it is, anything else without a compression that no registry knows
             begun = PeekableStream(member)
-            if not _is_blob(member.name) and compression(begun.peek(6)) in _NO_LAYER_TYPE:
+            if not member.name.startswith(_BLOBS) and compression(begun.peek(6)) in _NO_LAYER_TYPE:
                 begun = plain(begun, work)
             algorithm = "sha512" if member.name.startswith("blobs/sha512/") else "sha256"
             unpacked.keep(member.name, parts.write(begun, algorithm))
     if unpacked.contents.file(INDEX) is None:  # then Docker's list names blobs too, as it does any other file
         for name, part in unpacked.packed():
-            unpacked.keep(name, parts.write(plain(Reread(part), work)))
+            with suppress(TarballInvalid):  # it is damaged, or no layer: an image that names it is refused
+                unpacked.keep(name, parts.write(plain(Reread(part), work)))
     return unpacked
-
-
-def _is_blob(name: str) -> bool:
-    return name.startswith("blobs/")

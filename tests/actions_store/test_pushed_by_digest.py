@@ -4,14 +4,16 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from proxy.oci.digest import Digest
 from tests.actions_store.relays import Relays, pulled
-from tests.api.relay import pushed_image
+from tests.api.relay import MIB, pushed_image
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator, Job
-from tests.fakes.actions.faults import Delay
+from tests.fakes.actions.faults import Answer, Delay
 from tests.fakes.actions.fixtures import Emulate
-from tests.registry_harness import until
+from tests.registry_harness import noise, until
 
 CONFIG = b'{"os":"linux","architecture":"amd64"}'
 IMAGE = pushed_image(CONFIG, b"layer")
@@ -113,3 +115,25 @@ def offer(actions: Emulator, job: Job) -> str:
             "run_id": "1",
         }
     )
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_a_deletion_copies_only_what_no_other_image_has(
+    emulate: Emulate, relays: Relays, *, broken: bool
+) -> None:
+    actions = emulate()
+    writer, relay = await relays.start(actions), await relays.start(actions, actions.job("test"))
+    base, own = noise(2 * MIB, 1), noise(2 * MIB, 2)
+    await writer.push_image("v1", layers=[base, own])
+    await writer.push_image("v2", layers=[base])
+    for tag in ("v1", "v2"):
+        await relay.get(tag)
+    for layer in (base, own) if broken else (base,):
+        assert (await relay.ask("HEAD", f"/v2/app/blobs/{Digest.of(layer)}")).status == 200
+    actions.traffic.reset()
+    if broken:
+        actions.plan.play(kinds.GET_RANGE, Answer(500), times=None)
+
+    assert (await relay.ask("DELETE", "/relay/images/app:v1")).status == 200
+
+    assert broken or actions.traffic.calls[kinds.GET_RANGE] == 0

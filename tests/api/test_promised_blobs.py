@@ -124,3 +124,29 @@ async def test_what_only_a_replaced_image_has_is_sent_again_or_kept(relay: Relay
     assert (await relay.flush()).status == 200
     assert (await relay.get(pushed.digest)).body == pushed.content
     assert (await relay.ask("GET", f"/v2/app/blobs/{Digest.of(LAYER)}")).body == LAYER
+
+
+async def test_each_client_that_was_told_can_name_it(relay: Relay) -> None:
+    await relay.push_image("other", layers=[LAYER])
+    await relay.push_blob(CONFIG)
+    for _ in range(2):
+        assert (await relay.ask("HEAD", f"/v2/app/blobs/{Digest.of(LAYER)}")).status == 200
+    await relay.push(pushed_image(CONFIG, LAYER), "other")
+    await relay.push_blob(CONFIG)
+
+    await deleted(relay)
+
+    await relay.push(pushed_image(CONFIG, LAYER), "mine")
+    assert (await relay.ask("GET", f"/v2/app/blobs/{Digest.of(LAYER)}")).body == LAYER
+
+
+async def test_what_one_repository_was_told_no_other_sees(relay: Relay) -> None:
+    await relay.push_image("other", layers=[LAYER])
+    await relay.push_image("other", name="web", layers=[LAYER])
+    assert (await relay.ask("HEAD", f"/v2/app/blobs/{Digest.of(LAYER)}")).status == 200
+
+    assert (await relay.ask("DELETE", "/v2/web/manifests/other")).status == 202
+    await deleted(relay)
+
+    assert (await relay.ask("GET", f"/v2/app/blobs/{Digest.of(LAYER)}")).body == LAYER
+    assert (await relay.ask("GET", f"/v2/web/blobs/{Digest.of(LAYER)}")).status == 404
