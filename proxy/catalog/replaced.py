@@ -26,7 +26,7 @@ class _Lingering:
 class ReplacedArchives:
     """Holds each archive until nobody has asked for it for `kept` seconds, and `most` of them: each is an open file.
 
-    What is a step of a push is held for `steps_kept` seconds, or until the index is stored.
+    What is a step of a push is held for `steps_kept` seconds, or until something that is none takes its tag.
     """
 
     def __init__(self, kept: float, most: int, steps_kept: float) -> None:
@@ -42,9 +42,10 @@ class ReplacedArchives:
         """Hold archives that were replaced now. If there are too many, those go first that nobody has asked for."""
         held = self._held + [_Lingering(each, time.monotonic(), is_step=bool(each.index.interim)) for each in archives]
         for each in held:
-            if each.is_step and successor.continues(each.archive):
+            same = (each.archive.name, each.archive.reference) == (successor.name, successor.reference)
+            if each.is_step and same and not successor.index.interim:  # the index has come, or something else
                 each.used, each.is_step = time.monotonic(), False
-        self._held = sorted(held, key=lambda each: (each.is_step, each.asked, each.used))[-self._most :]
+        self._held = sorted(held, key=lambda each: (each.asked, each.is_step, each.used))[-self._most :]
 
     def find(self, digest: Digest, name: Name | None = None) -> Archive | None:
         """Return an archive, of a repository or of any, that has this content."""

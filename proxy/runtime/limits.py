@@ -93,7 +93,7 @@ class Limits:
     replaced_most: int = 64  # of them that are open at once
 
     # Images whose index comes after its children, under the same tag
-    steps_kept: float = 900.0  # for which an index may still need the children that were pushed under its tag
+    steps_kept: float = 300.0  # for which an index may still need the children that were pushed under its tag
     interim: float = 25.0  # after its creation for which an index may take the place of what it names
     interim_poll: float = 1.0  # between two looks for it
     interim_kept: float = 60.0  # for which clients may go on reading what an index took the place of

@@ -679,3 +679,41 @@ async def test_children_that_come_slowly_under_the_tag_of_their_index_are_all_in
 
     for child in made:
         assert (await relay.get(child.digest)).body == child.content
+
+
+AGENT = {"User-Agent": "containerd/1.7.24+unknown"}  # of buildx 0.13
+
+
+async def push_as_a_step(relay: Relay, tag: str, number: int) -> None:
+    """Push an image as engines do that push the children of an index under its tag."""
+    config = f'{{"os":"linux","architecture":"{number}"}}'.encode()
+    await relay.push_blob(config)
+    child = pushed_image(config)
+    headers = {"Content-Type": child.media_type, **AGENT}
+    assert (await relay.ask("PUT", f"/v2/app/manifests/{tag}", data=child.content, headers=headers)).status == 201
+
+
+@pytest.mark.parametrize("limits", [Limits(replaced_kept=0.2, replaced_most=50)])
+async def test_steps_are_closed_once_something_else_takes_their_tag(relay: Relay) -> None:
+    for number in range(5):
+        await push_as_a_step(relay, "v1", number)
+    assert await asyncio.to_thread(still_open, relay) > 0
+
+    await relay.push_image("v1", layers=[b"no step"])
+
+    async with asyncio.timeout(10):
+        while await asyncio.to_thread(still_open, relay):  # noqa: ASYNC110 - closing a file sets no event
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("limits", [Limits(replaced_most=3)])
+async def test_steps_close_nothing_that_somebody_is_pulling(relay: Relay) -> None:
+    layers = [noise(1000, 1), noise(1000, 2)]
+    await relay.push_image("v1", layers=layers)
+    await relay.push_image("v1", layers=[b"newer"])
+    assert (await relay.ask("GET", f"/v2/app/blobs/{Digest.of(layers[0])}")).status == 200
+
+    for number in range(6):
+        await push_as_a_step(relay, "other", number)
+
+    assert (await relay.ask("GET", f"/v2/app/blobs/{Digest.of(layers[1])}")).body == layers[1]
