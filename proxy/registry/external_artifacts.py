@@ -17,7 +17,7 @@ from proxy.artifacts.base import Artifact, StoreRefused, UnreadableArtifact, tol
 from proxy.artifacts.naming import Naming
 from proxy.blob import Blob
 from proxy.catalog.catalog import Catalog
-from proxy.errors import ManifestUnknown, TagInvalid, TarballInvalid
+from proxy.errors import ManifestUnknown, RegistryError, TagInvalid, TarballInvalid
 from proxy.events import EventBus, ReadExternal
 from proxy.oci.digest import Digest
 from proxy.oci.names import Name, Tag
@@ -88,8 +88,13 @@ class ExternalArtifacts:
             return await self.flights.run(key, partial(self._read, name, meant))
 
     def has(self, name: Name, reference: Tag | Digest) -> bool:
-        """Return whether an artifact may be meant; none is read."""
-        return self._meant(name, reference) is not None
+        """Return whether an artifact is meant, by its name, or by what was read of it before; none is read now."""
+        meant = self._meant(name, reference)
+        if meant is None or meant.wanted.reference == LATEST:
+            return meant is not None
+        with suppress(RegistryError):
+            return meant.known.image(meant.wanted) is not None
+        return False
 
     def referring(self, name: Name, subject: Digest) -> list[Digest]:
         """Return the manifests, in artifacts that were read, that have another one as their subject."""

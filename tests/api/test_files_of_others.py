@@ -174,3 +174,15 @@ async def test_of_an_artifact_without_a_possible_name_is_told_what_to_do(relay: 
         f"The artifact '{name}.tar' cannot be pulled by its name: rename it, with letters a to z."
         in (await relay.get("latest", "app")).message
     )
+
+
+async def test_what_nobody_has_is_not_told_to_be_of_another_program(relay: Relay) -> None:
+    pushed = await relay.push_image("v2", name="myimage")
+    await place(relay, "myimage.tar", b"no image at all")
+    path = f"/relay/images/myimage@{pushed.digest}"
+
+    first, again = await relay.ask("DELETE", path), await relay.ask("DELETE", path)
+    other = await relay.ask("DELETE", "/relay/images/artifact/myimage:nope")
+
+    assert (first.status, again.error) == (200, (404, "MANIFEST_UNKNOWN"))
+    assert other.error == (404, "MANIFEST_UNKNOWN")
