@@ -26,8 +26,10 @@ def index_of(root: Path) -> Path:
 
     Raise FileNotFoundError if it is another folder, and other OSErrors. Blocks.
     """
-    if (root / INDEX).exists() and ((root / LAYOUT).exists() or (root / "blobs" / "sha256").is_dir()):
-        return root / INDEX
+    if (root / INDEX).exists():
+        blobs = (root / "blobs" / "sha256").glob("[0-9a-f]" * 64)  # where the mark of a layout is missing
+        if (root / LAYOUT).exists() or next(blobs, None):
+            return root / INDEX
     absent = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(root))
     if not (root / DOCKER).is_file():  # opening a pipe would wait for its other end
         raise absent

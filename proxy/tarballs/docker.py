@@ -43,7 +43,7 @@ def saved_images(text: bytes, name: str) -> list[SavedImage]:
 
 def first_config(beginning: bytes) -> str:
     """Return the path of the first config in the beginning of a `manifest.json`; empty if that is another file."""
-    found = _BEGINS.match(beginning)
+    found = _BEGINS.match(beginning) if b'"Layers"' in beginning else None
     return found[1].decode(errors="replace") if found else ""
 
 

@@ -5,6 +5,7 @@ is read.
 """
 
 import posixpath
+import re
 import zipfile
 import zlib
 from bisect import bisect_right
@@ -32,6 +33,7 @@ _MOST_FILES = 10_000
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _MOST_LOOKS = 1000  # at the beginning of a file, which takes a third of a millisecond
 _BLOBS = "/blobs/sha256/"
+_HEX = re.compile("[0-9a-f]{64}")
 _BEGINNING = 64 * 1024  # bytes of a manifest.json that are read to see whose it is
 _LOCAL = 30  # bytes that the header of a file has at least (APPNOTE 6.3.10, 4.3.7)
 _TOLD = (zipfile.BadZipFile, NotImplementedError, RuntimeError)  # in words for people
@@ -86,8 +88,8 @@ class Zip:
         for name, _ in self._files:
             folder, _, file = f"/{name}".rpartition("/")
             at[file].add(f"{folder}/"[1:])
-            before, mark, _ = f"/{name}".rpartition(_BLOBS)
-            at[mark].add(f"{before}/"[1:])
+            before, mark, blob = f"/{name}".rpartition(_BLOBS)
+            at[mark if _HEX.fullmatch(blob) else ""].add(f"{before}/"[1:])
         yield from at[INDEX] & (at[LAYOUT] | at[_BLOBS])
         yield from at[DOCKER] & at["repositories"]
         entries = dict(self._files)

@@ -13,6 +13,7 @@ import re
 import struct
 import tarfile
 from collections.abc import Callable
+from io import BytesIO
 from typing import Literal
 
 import pytest
@@ -128,6 +129,30 @@ def below_blobs(compress: Callable[[bytes], bytes], **more: bytes) -> bytes:
     return tar({"manifest.json": json.dumps([listed]).encode(), **files, **more})
 
 
+def linked_blobs(compress: Callable[[bytes], bytes]) -> bytes:
+    """Write layers below `blobs/`, and name hard links to them."""
+    files, names = blob(IMAGE.config), list[str]()
+    written = BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        for number, layer in enumerate(IMAGE.layers):
+            ((path, content),) = blob(compress(layer)).items()
+            add(archive, path, content)
+            link = tarfile.TarInfo(f"{number}.tar")
+            link.type, link.linkname = tarfile.LNKTYPE, path
+            archive.addfile(link)
+            names.append(link.name)
+        listed = entry(next(iter(files)), names, ["app:v1"])
+        for path, content in (files | {"manifest.json": json.dumps([listed]).encode()}).items():
+            add(archive, path, content)
+    return written.getvalue()
+
+
+def add(archive: tarfile.TarFile, path: str, content: bytes) -> None:
+    info = tarfile.TarInfo(path)
+    info.size = len(content)
+    archive.addfile(info, BytesIO(content))
+
+
 IMAGES: dict[str, bytes] = {
     "absolute names (buildpacks)": formed(LAYOUT, named("/")),
     "names that begin with ./": formed(LAYOUT, named("./")),
@@ -180,6 +205,8 @@ IMAGES: dict[str, bytes] = {
 
 for kind in ("bzip2", "xz", "gzip", "zstd"):
     IMAGES[f"layers of {kind} below blobs/, without an index (rules_oci)"] = below_blobs(COMPRESSIONS[kind])
+    IMAGES[f"the same of {kind}, as hard links to them"] = linked_blobs(COMPRESSIONS[kind])
+IMAGES["a file below blobs/ that is no layer"] = below_blobs(bytes, **{"blobs/sha256/junk": b"\xfd7zXZ\0junk"})
 
 
 @pytest.mark.parametrize("made", IMAGES.values(), ids=IMAGES)

@@ -62,6 +62,8 @@ def test_what_tools_write_is_a_layout_wherever_it_is(folder: str, files: Files) 
         {"manifest.json": b'[{"src": "a.png"}]', "a.png": b""},
         {"manifest.json": b'[{"Config": "absent.json"}]', "app.tar": b""},
         {"manifest.json": b'[{"Config": ""}]'},
+        {"manifest.json": b'[{"Config": "conf.yaml"}]', "conf.yaml": b""},
+        {"index.json": b"{}", "blobs/sha256/readme.txt": b""},
         {"manifest.json": b""},
         {"index.json": b"{}", "app.tar": b""},
         {"index.json": b"{}", "blobs/x": b""},
