@@ -1,5 +1,6 @@
 """The steps of examples that act cannot run, as they are written: with real engines, and a registry for ghcr.io."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from tests.e2e import recipes
 from tests.e2e.clients import Toolbox
 from tests.e2e.engines import Engine
+from tests.e2e.jobs import Jobs
 from tests.e2e.recipes import Kitchen
 from tests.e2e.relay import DIRECTORY, Relay
 
@@ -104,3 +106,34 @@ def test_each_job_has_a_cache_and_the_last_builds_nothing_that_is_in_one(kitchen
     log = (kitchen.context / "build.log").read_text()
     assert log.count("CACHED") >= 2
     assert docker28.run(kitchen.reference) == kitchen.token
+
+
+def test_what_a_fork_has_built_is_published_by_the_digest_that_was_looked_up(
+    kitchen: Kitchen, jobs: Jobs, elsewhere: Relay, tmp_path: Path
+) -> None:
+    (build,), (look, publish) = commands("fork", "build"), commands("fork-preview", "preview")
+    action = recipes.steps("fork-preview", "preview")[0]
+    built, event = jobs.actions.job("build", run=7), tmp_path / "event.json"
+    built.run.head_repository, built.run.event = "stranger/relay", "pull_request"
+    event.write_text(json.dumps({"workflow_run": {"id": 7, "head_sha": built.run.head_sha}}))
+    kitchen.relay.kill()
+    kitchen.relay = jobs.start(jobs.actions.environment(built))
+    kitchen.cook(build)
+    built.run.status, built.run.conclusion = "completed", "success"
+    environment = {
+        **jobs.actions.environment(jobs.actions.job("preview", run=8)),
+        "GITHUB_EVENT_PATH": str(event),
+        "RELAY_FROM": action["with"]["from"],
+        "RELAY_ACCESS": action["with"]["access"],
+    }
+
+    kitchen.relay = jobs.start(environment)
+    with pytest.raises(AssertionError):
+        kitchen.cook(look)
+    refused = kitchen.relay.log
+    kitchen.relay = jobs.start({**environment, **action["env"]})
+    digest = kitchen.cook(look)["digest"]
+    kitchen.cook(f"COMMIT=abc\n{publish.replace('${{ steps.image.outputs.digest }}', digest)}")
+
+    assert "comes from stranger/relay" in refused
+    assert elsewhere.digest("app-preview", "abc") == digest
