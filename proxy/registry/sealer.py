@@ -265,7 +265,7 @@ class Sealer:
         spool = self.lookup.spool
         at_stake = going.index.blobs.keys() - set(staying)
         told, mounted = spool.told(), spool.mounted()
-        for digest in [each for each in at_stake if each in mounted]:
+        for digest in at_stake & mounted:
             if blob := going.blob(digest):
                 with suppress(ContentDamaged):
                     await spool.keep_blob(blob)
