@@ -1,7 +1,6 @@
 """Manifests are kept as they are, and understood as far as the service needs."""
 
 import json
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -261,13 +260,11 @@ def test_bytes_are_a_manifest_or_invalid(content: bytes) -> None:
         assert parse(content, "a/b").content == content
 
 
-def test_the_time_to_find_a_key_that_stands_twice_does_not_grow_with_the_square_of_their_number() -> None:
-    keys, began = ",".join(f'"{number}":0' for number in range(30_000)), time.thread_time()
+def test_a_key_that_stands_twice_is_found_among_as_many_as_a_manifest_can_have() -> None:
+    keys = ",".join(f'"{number}":0' for number in range(300_000))  # one by one, each against all before it: hours
 
-    with pytest.raises(ManifestInvalid, match="the key '29999' stands twice"):
-        parse(f'{{{keys},"29999":0}}'.encode(), OCI_MANIFEST)
-
-    assert time.thread_time() - began < 5  # it takes a hundredth of a second
+    with pytest.raises(ManifestInvalid, match="the key '299999' stands twice"):
+        parse(f'{{{keys},"299999":0}}'.encode(), OCI_MANIFEST)
 
 
 @pytest.mark.parametrize(
