@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
@@ -60,12 +61,19 @@ def _failed(request: web.Request, status: int, code: str, message: str, headers:
     return _answer(request, status, code, message, headers)
 
 
+def error_answer(
+    status: int, code: str, message: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> web.Response:
+    """Return an error in the form of the specification."""
+    errors = [{"code": code, "message": safe_text(message, MESSAGE_LIMIT), "detail": None}]
+    return json_answer({"errors": errors}, status=status, headers=headers)
+
+
 def _answer(request: web.Request, status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
     """Answer with an error, or cut the connection if an answer has begun: no client can take that for the whole."""
     request[MESSAGE] = message
     if not request.writer.output_size:
-        errors = [{"code": code, "message": safe_text(message, MESSAGE_LIMIT), "detail": None}]
-        return json_answer({"errors": errors}, status=status, headers=headers)
+        return error_answer(status, code, message, headers)
     request[UNANSWERED] = True
     if (transport := request.transport) is not None:
         if request.version < HttpVersion11:  # there the end of the connection may be the end of the body: reset it

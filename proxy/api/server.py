@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.api.json_answer import json_answer
+from proxy.api.errors import error_answer
 from proxy.text import safe_text
 
 _log = logging.getLogger(__name__)
@@ -67,8 +67,7 @@ class Connection(RequestHandler):
         what = "it is not HTTP/1.1, or a header of it is wrong"
         if isinstance(exc, LineTooLong):
             what = "its address, or a header, is longer than 8190 bytes"
-        errors = [{"code": "UNSUPPORTED", "message": f"the request cannot be read: {what}", "detail": None}]
-        answer = json_answer({"errors": errors}, status=status)
+        answer = error_answer(status, "UNSUPPORTED", f"the request cannot be read: {what}")
         answer.force_close()
         return answer
 
