@@ -12,12 +12,11 @@ from typing import TypeVar
 from proxy.runtime.files import Bytes, exhaustion
 from proxy.runtime.tasks import run_in_thread
 from proxy.tarballs.contents import relative
-from proxy.tarballs.docker import first_config
+from proxy.tarballs.docker import BEGINNING, first_config
 from proxy.tarballs.images import DOCKER, INDEX, LAYOUT
 
 T = TypeVar("T")
 
-_BEGINNING = 64 * 1024  # bytes of a manifest.json that are read to see whose it is
 _MOST_FILES = 10_000  # more than any reader of the tar takes
 
 
@@ -34,7 +33,7 @@ def index_of(root: Path) -> Path:
     if not (root / DOCKER).is_file():  # opening a pipe would wait for its other end
         raise absent
     with (root / DOCKER).open("rb") as file:
-        config = first_config(file.read(_BEGINNING))
+        config = first_config(file.read(BEGINNING))
     if not config or "\0" in config or not (root / relative(config)).exists():
         raise absent
     return root / DOCKER

@@ -19,12 +19,11 @@ from proxy.oci.digest import Digest, Hash, hashing
 from proxy.runtime.files import LocalFile, Source
 from proxy.runtime.tasks import run_in_dedicated_thread
 from proxy.runtime.thread_io import RangeFile
-from proxy.tarballs.zips import Zip
+from proxy.tarballs.zips import LOCAL, Zip
 from proxy.text import counted
 
 _END = b"PK\x05\x06"  # of the end of a zip (APPNOTE 6.3.10, 4.3.16)
 _END_SIZE = 22 + 65_535  # bytes it has at most, with its comment
-_LOCAL = 30  # bytes of a local header (4.3.7), of which the last four tell how long name and extra field are
 _BATCH = 1024 * 1024  # bytes
 _AHEAD = 2  # blocks of 2 MiB
 _RATIO = 4  # an archive is compressed already: a zip of one does not make it much smaller
@@ -58,7 +57,7 @@ def _unzip(file: RangeFile, digest: str, folder: Path | None) -> LocalFile:
     found = hashing("sha256")
     with tempfile.NamedTemporaryFile(dir=folder) as copy:
         file.seek(0)
-        start = entry.header_offset + _LOCAL
+        start = entry.header_offset + LOCAL
         header = b"".join(_parts(file, start, found))[-4:]
         skipped = int.from_bytes(header[:2], "little") + int.from_bytes(header[2:], "little")
         for _ in _parts(file, skipped, found):

@@ -31,6 +31,7 @@ class _Config(_Strict):
     rootfs: _Rootfs | None = None
 
 
+BEGINNING = 64 * 1024  # bytes of a `manifest.json` that are enough to see whose it is
 _BEGINS = re.compile(rb'\s*\[\s*\{[^{}]*?"Config"\s*:\s*"([^"\\]+)"')
 _LIST = TypeAdapter(Annotated[list[SavedImage], Field(fail_fast=True)])  # else it reports each of a million bad ones
 

@@ -21,7 +21,7 @@ from proxy.errors import TarballInvalid
 from proxy.runtime.thread_io import RangeFile
 from proxy.tarballs.choice import Choice, FileKind, file_kind, is_litter
 from proxy.tarballs.contents import relative
-from proxy.tarballs.docker import first_config
+from proxy.tarballs.docker import BEGINNING, first_config
 from proxy.tarballs.images import DOCKER, INDEX, LAYOUT
 from proxy.tarballs.kinds import TARBALLS
 from proxy.tarballs.members import Member
@@ -34,8 +34,7 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _MOST_LOOKS = 1000  # at the beginning of a file, which takes a third of a millisecond
 _BLOBS = "/blobs/sha256/"
 _HEX = re.compile("[0-9a-f]{64}")
-_BEGINNING = 64 * 1024  # bytes of a manifest.json that are read to see whose it is
-_LOCAL = 30  # bytes that the header of a file has at least (APPNOTE 6.3.10, 4.3.7)
+LOCAL = 30  # bytes of a local header (APPNOTE 6.3.10, 4.3.7); its last four tell how long name and extra field are
 _TOLD = (zipfile.BadZipFile, NotImplementedError, RuntimeError)  # in words for people
 _DAMAGES = (*_TOLD, zlib.error, EOFError, LookupError, ValueError, OSError)
 
@@ -51,7 +50,7 @@ class Zip:
         if len(entries) > _MOST_FILES:
             raise TarballInvalid(f"the zip has more than {_MOST_FILES} files")
         for before, after in pairwise(sorted(entries, key=attrgetter("header_offset"))):
-            if before.header_offset + _LOCAL + before.compress_size > after.header_offset:
+            if before.header_offset + LOCAL + before.compress_size > after.header_offset:
                 raise TarballInvalid("the zip names the same bytes several times: it is no image")
         self._files = list[tuple[str, zipfile.ZipInfo]]()
         for each in entries:  # some programs of Windows write backslashes
@@ -95,7 +94,7 @@ class Zip:
         entries = dict(self._files)
         for folder in sorted(at[DOCKER] - at["repositories"] - at[INDEX])[:_MOST_LOOKS]:
             with suppress(TarballInvalid):
-                if self._file.taken < most and (head := up_to(_BEGINNING, self._opened(entries[folder + DOCKER]))):
+                if self._file.taken < most and (head := up_to(BEGINNING, self._opened(entries[folder + DOCKER]))):
                     yield from [folder] if relative(f"{folder}{first_config(head)}") in entries else []
 
     def members(self, layout: str, work: Work) -> Iterator[Member]:
