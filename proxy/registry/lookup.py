@@ -95,8 +95,7 @@ class Lookup:
         for digest in digests:
             archive = self.catalog.lingering.find(digest, name)
             if archive and not await self.find(name, digest, known=True) and (blob := archive.blob(digest)):
-                await self.spool.link(name, digest)
-                await self.spool.keep_blob(blob)
+                await self.spool.keep_blob(blob, [name])
 
     async def sent(self, name: Name, digest: Digest) -> Blob | None:
         """Return content that a client need not send, since its repository has it; None if it has to be sent.

@@ -268,11 +268,11 @@ class Sealer:
         for digest in at_stake & mounted:
             if blob := going.blob(digest):
                 with suppress(ContentDamaged):
-                    await spool.keep_blob(blob)
+                    await spool.keep_blob(blob, told.get(digest, ()))
         wanted = {digest: names for digest, names in told.items() if digest in at_stake and digest not in mounted}
         others = await self.lookup.catalog.cached_archives() if wanted else []
         for digest, names in wanted.items():
             has = {each.name for each in others if each.artifact.id != going.artifact.id and each.is_sound(digest)}
             if (blob := going.blob(digest)) and not names <= has:
                 with suppress(RegistryError, StoreRefused, OSError):  # then its client has to send it again
-                    await spool.keep_blob(blob)
+                    await spool.keep_blob(blob, names)

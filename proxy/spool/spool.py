@@ -12,7 +12,7 @@ kept once. A pending manifest is a blob file of its own below `pending`.
 """
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
@@ -106,12 +106,11 @@ class Spool(Blobs):
             finally:
                 await run_in_thread(parts.close)
 
-    async def keep_blob(self, blob: Blob) -> None:
-        """Copy a blob that repositories may see, or were told of, out of an archive that is about to go.
+    async def keep_blob(self, blob: Blob, names: Collection[Name] = ()) -> None:
+        """Copy a blob out of an archive that is about to go, and let these repositories see it, too.
 
         Raise Denied, RegistryError.
         """
-        names = self.told().get(blob.digest, set())
         if self.stored(blob.digest):
             for name in names:
                 await self.link(name, blob.digest)
