@@ -661,17 +661,25 @@ async def test_what_is_pushed_answers_though_a_numbered_version_of_it_is_newer(r
     assert (await relay.get("v1")).body == newer.content
 
 
+AGENT = {"User-Agent": "containerd/1.7.24+unknown"}  # of buildx 0.13
+
+
+async def push_as_a_step(relay: Relay, tag: str, number: int) -> Pushed:
+    """Push an image as engines do that push the children of an index under its tag."""
+    contents = f'{{"os":"linux","architecture":"{number}"}}'.encode(), bytes([number])
+    for content in contents:
+        await relay.push_blob(content)
+    child = pushed_image(*contents)
+    headers = {"Content-Type": child.media_type, **AGENT}
+    assert (await relay.ask("PUT", f"/v2/app/manifests/{tag}", data=child.content, headers=headers)).status == 201
+    return child
+
+
 @pytest.mark.parametrize("limits", [Limits(replaced_kept=0.05, replaced_most=3)])
 async def test_children_that_come_slowly_under_the_tag_of_their_index_are_all_in_it(relay: Relay) -> None:
-    agent = {"User-Agent": "containerd/1.7.24+unknown"}  # of buildx 0.13
     made = []
     for number in range(4):
-        config = f'{{"os":"linux","architecture":"{number}"}}'.encode()
-        for content in (config, bytes([number])):
-            await relay.push_blob(content)
-        made.append(pushed_image(config, bytes([number])))
-        headers = {"Content-Type": made[-1].media_type, **agent}
-        assert (await relay.ask("PUT", "/v2/app/manifests/v1", data=made[-1].content, headers=headers)).status == 201
+        made.append(await push_as_a_step(relay, "v1", number))
         await relay.push_image("other", layers=[noise(10, number)])
         await asyncio.sleep(0.1)  # longer than what is replaced is kept
     root = pushed_index(*(each.descriptor() for each in made))
@@ -679,18 +687,6 @@ async def test_children_that_come_slowly_under_the_tag_of_their_index_are_all_in
 
     for child in made:
         assert (await relay.get(child.digest)).body == child.content
-
-
-AGENT = {"User-Agent": "containerd/1.7.24+unknown"}  # of buildx 0.13
-
-
-async def push_as_a_step(relay: Relay, tag: str, number: int) -> None:
-    """Push an image as engines do that push the children of an index under its tag."""
-    config = f'{{"os":"linux","architecture":"{number}"}}'.encode()
-    await relay.push_blob(config)
-    child = pushed_image(config)
-    headers = {"Content-Type": child.media_type, **AGENT}
-    assert (await relay.ask("PUT", f"/v2/app/manifests/{tag}", data=child.content, headers=headers)).status == 201
 
 
 @pytest.mark.parametrize("limits", [Limits(replaced_kept=0.2, replaced_most=50)])
