@@ -6,9 +6,11 @@ async with serving(Options(), folder, azurite) as actions:
     assert actions.traffic.results_calls == 4
 """
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 
 import aiohttp
@@ -149,6 +151,11 @@ async def _add_github(
     rest = Rest(emulator.options, emulator.runs, emulator.ledger, results)
     application.router.add_routes(rest.routes())
     application.router.add_post(BASE + "/{method}", Twirp(emulator.options, results).handle)
+
+    async def tell_time(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers.setdefault("Date", formatdate(time.time() + emulator.options.ahead, usegmt=True))
+
+    application.on_response_prepare.append(tell_time)
     return storage
 
 

@@ -42,6 +42,7 @@ class Options:
     id_at_finalize: bool = False  # whether an id is given at Finalize, or at Create
     created_at_finalize: bool = False  # whether `created_at` is the time of Finalize, or of Create
     public: bool = False  # whether REST lists without a token
+    ahead: float = 0.0  # by how much the clock that its answers tell goes before ours
     rest_budget: int = 1000  # REST requests until the limit answers; set it again to refill
 
     def __post_init__(self) -> None:

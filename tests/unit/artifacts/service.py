@@ -37,11 +37,12 @@ def service(
 
 @asynccontextmanager
 async def opened(
-    actions: Emulator, folder: Path, job: Job | None = None, **settings: Any
+    actions: Emulator, folder: Path, job: Job | None = None, trusted: str | None = None, **settings: Any
 ) -> AsyncIterator[ActionsStore]:
-    """Open a store with a session of a job, of `build` where none is named."""
+    """Open a store with a session of a job, of `build` where none is named; the emulator is trusted unless told."""
     async with connected() as http:
+        hosts = (actions.trusted_hosts if trusted is None else trusted).split(",")
         storage = BlobStorage(http, MemoryBudget(64 * MIB), timeouts=HASTY)
-        store = ActionsStore(storage, TrustedHosts(frozenset(actions.trusted_hosts.split(","))), folder, **settings)
+        store = ActionsStore(storage, TrustedHosts(frozenset(hosts)), folder, **settings)
         store.open_with(service(http, actions, job))
         yield store

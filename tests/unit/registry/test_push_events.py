@@ -82,8 +82,8 @@ async def test_what_could_not_be_stored_is_told_with_the_reason(tmp_path: Path) 
 class SlowStore(DirectoryStore):
     """Takes the first part of a file, and goes on when it may."""
 
-    def __init__(self, registry: RegistryHarness) -> None:
-        super().__init__(registry.root)
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
         self.may_go_on = asyncio.Event()
 
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
@@ -108,9 +108,9 @@ class _Slow:
         return self.parts()
 
 
-async def test_a_long_seal_tells_how_far_it_is_until_it_is_over(registry: RegistryHarness) -> None:
-    slow = SlowStore(registry)
-    registry.catalog._store = slow
+async def test_a_long_seal_tells_how_far_it_is_until_it_is_over(tmp_path: Path) -> None:
+    slow = SlowStore(tmp_path)
+    registry = await RegistryHarness.open(tmp_path, slow)
     registry.push.events.every = 0.001
     manifest = await registry.prepare(noise(5 * MIB))
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from proxy.errors import ContentDamaged, Denied, DigestInvalid, TooManyRequests
 from proxy.oci.digest import Digest
 from proxy.oci.manifest import Manifest, parse
 from proxy.oci.names import Name
+from proxy.runtime.files import LocalFile
 from proxy.runtime.limits import Limits
 from proxy.spool.blob_file import in_memory
 from proxy.spool.spool import Spool
@@ -89,18 +91,29 @@ async def test_a_blob_that_was_removed_behind_its_back_can_be_pushed_again(spool
     assert await held(again, image().digest) == image()
 
 
-async def test_a_blob_that_goes_while_it_is_opened_is_not_forgotten_when_it_came_back(spool: Spool) -> None:
+async def test_a_blob_that_goes_while_it_is_opened_is_not_forgotten_when_it_came_back(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await upload(spool)
-    path = spool.root / "blobs" / "sha256" / DIGEST.hex
-    kept = await asyncio.to_thread(path.read_bytes)
-    await asyncio.to_thread(path.unlink)
+    await asyncio.to_thread((spool.root / "blobs" / "sha256" / DIGEST.hex).unlink)
+    opening, came_back = asyncio.Event(), threading.Event()
+    loop, open_now = asyncio.get_running_loop(), LocalFile.open
 
+    def open_late(path: Path, *, pinned: bool) -> LocalFile:
+        monkeypatch.undo()  # only the first one is late
+        try:
+            return open_now(path, pinned=pinned)
+        finally:
+            loop.call_soon_threadsafe(opening.set)
+            came_back.wait()
+
+    monkeypatch.setattr(LocalFile, "open", open_late)
     finding = asyncio.create_task(spool.find(DIGEST))
-    await asyncio.sleep(0)
-    spool._blobs[DIGEST] = spool._blobs[DIGEST].model_copy()
-    assert await finding is None
+    await opening.wait()
+    await upload(spool)
+    came_back.set()
 
-    await asyncio.to_thread(path.write_bytes, kept)
+    assert await finding is None
     assert await read(spool) == CONTENT
 
 

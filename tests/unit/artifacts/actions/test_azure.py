@@ -1,6 +1,8 @@
 """Blob storage: blocks up, ranges down, over the emulator's proxy in front of Azurite, and on servers that append."""
 
+import asyncio
 import hashlib
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -116,7 +118,10 @@ async def test_an_end_that_is_no_longer_held_is_read_again(emulate: Emulate, tmp
     async with opened(actions, tmp_path) as store:
         artifact = await store.put("x", Bytes(content))
         source = await store.open(artifact)
-        store._tails = source._tails = Tails(limit=0)
+        for name in ("y", "z"):
+            other = await store.open(await store.put(name, Bytes(noise(4 * MIB + 1000))))
+            await other.read(0, 4 * MIB + 1000, bytes)  # as metadata, which are held
+        actions.traffic.reset()
 
         assert await source.read(MIB, MIB + 100, bytes) == content[MIB : MIB + 100]
         assert await source.read(2 * MIB - 100, 2 * MIB, bytes) == content[-100:]
@@ -153,7 +158,9 @@ async def test_bytes_that_changed_are_an_artifact_that_is_gone(emulate: Emulate,
     async with opened(actions, tmp_path) as store:
         source = await store.open(await store.put("x", Bytes(noise(MIB))))
         await source.read(0, 10, bytes)
-        source._etag = '"another"'
+        await store.put("y", Bytes(noise(MIB, "other bytes")))
+        actions.ledger.records[0].blob = actions.ledger.records[1].blob
+        actions.expire_urls()
 
         with pytest.raises(ArtifactGone):
             await source.read(0, 10, bytes)
@@ -310,11 +317,18 @@ async def test_readers_of_a_whole_that_is_damaged_do_not_throw_away_a_newer_copy
     async with opened(actions, tmp_path) as store:
         source = await store.open(await store.put("x", Bytes(content)))
         await source.read(0, 5, bytes)
-        newer = source._whole
-        failing = damaged_once()
+        actions.traffic.reset()
+        failing, is_late, may_fail = damaged_once(), threading.Event(), threading.Event()
 
-        def then(stored: files.Bytes) -> bytes:
-            source._whole = None if source._whole is newer else source._whole
+        def fail_late(stored: files.Bytes) -> bytes:
+            is_late.set()
+            may_fail.wait()
             return failing(stored)
 
-        assert await source.read(0, 50, then) == content[:50]
+        late = asyncio.create_task(source.read(0, 50, fail_late))
+        await asyncio.to_thread(is_late.wait)
+        assert await source.read(0, 50, damaged_once()) == content[:50]
+        may_fail.set()
+
+        assert await late == content[:50]
+    assert actions.traffic.calls == {kinds.GET_RANGE: 2}  # which finds that there are no ranges, and all bytes
