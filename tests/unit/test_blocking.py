@@ -1,37 +1,57 @@
 """The guard that lets tests fail when the relay blocks the event loop."""
 
+import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import CodeType
 
 import pytest
 from blockbuster import BlockingError
+from coverage import Coverage
 
 import proxy
+from tests.blocking import no_blocking
 
+_ROOT = Path(proxy.__file__).parents[1]
 _OF_RELAY = str(Path(proxy.__file__).with_name("anything.py"))
-_OF_COVERAGE = "site-packages/coverage/collector.py"
+_MEASURED = "from tests.unit.test_blocking import wait_while_measured; wait_while_measured()"
 
 
-def compiled(source: str, file: str) -> CodeType:
-    return compile(source, file, "exec")
-
-
-def acquiring(file: str) -> Callable[[], object]:
-    """Return a call of the relay that waits for a lock in a function of a file."""
-    lock = threading.Lock()
-    lock.acquire()
-    known: dict[str, Callable[[], object]] = {"acquire": lambda: lock.acquire(timeout=0.01)}
-    exec(compiled("def lock_data():\n    acquire()", file), known)  # noqa: S102
-    exec(compiled("def call():\n    lock_data()", _OF_RELAY), known)  # noqa: S102
+def waiting_for(lock: threading.Lock) -> Callable[[], bool]:
+    """Return a call of the relay that waits for a lock and returns whether it has got it."""
+    known: dict[str, Callable[[], bool]] = {"acquire": lambda: lock.acquire(timeout=5)}
+    exec(compile("def call():\n    return acquire()", _OF_RELAY, "exec"), known)  # noqa: S102
     return known["call"]
+
+
+async def wait_for(lock: threading.Lock) -> bool:
+    """Wait for a lock that somebody else has for a moment."""
+    call = waiting_for(lock)
+    lock.acquire()
+    threading.Timer(0.2, lock.release).start()
+    with no_blocking():
+        return call()
+
+
+def wait_while_measured() -> None:
+    """Wait for another lock, and for that of coverage, in a process of its own whose coverage is measured."""
+    measuring = Coverage(data_file=None)
+    measuring.start()
+    with pytest.raises(BlockingError):
+        asyncio.run(wait_for(threading.Lock()))
+    collector = measuring._collector
+    assert collector
+    assert collector.data_lock
+    assert asyncio.run(wait_for(collector.data_lock))
 
 
 async def test_a_call_of_the_relay_that_waits_for_a_lock_fails() -> None:
     with pytest.raises(BlockingError):
-        acquiring(_OF_RELAY)()
+        await wait_for(threading.Lock())
 
 
-async def test_coverage_may_wait_for_its_own_lock() -> None:
-    acquiring(_OF_COVERAGE)()
+def test_coverage_may_wait_for_its_own_lock_and_for_no_other_one() -> None:
+    done = subprocess.run([sys.executable, "-c", _MEASURED], cwd=_ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
