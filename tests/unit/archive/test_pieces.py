@@ -186,9 +186,15 @@ def hostile_frames() -> Iterator[tuple[str, bytes, int]]:
 
 
 @pytest.mark.parametrize(("stored", "plain"), [pytest.param(*case, id=name) for name, *case in hostile_frames()])
-def test_a_hostile_frame_is_damage_although_its_crc_is_right(stored: bytes, plain: int) -> None:
+def test_a_hostile_frame_is_damage_although_its_crc_is_right_and_leaves_nothing_behind(
+    stored: bytes, plain: int
+) -> None:
+    sound = frame(blob("text", 5000), Framing.ZSTD, 3)
+
     with pytest.raises(PieceDamaged):
         unframe(stored, piece_of(stored, plain))
+
+    assert b"".join(unframe(b"".join(sound.parts), sound.piece)) == blob("text", 5000)
 
 
 def test_raw_blocks_in_another_frame_header_are_read_too() -> None:
