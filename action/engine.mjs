@@ -112,7 +112,7 @@ async function finished(child, args) {
   })
   if (status === 0) return said
   const reason = telling(await said) || `docker ${args[0]} ended with ${status}`
-  throw /cannot connect to the docker daemon|error during connect/i.test(reason)
+  throw /cannot connect to the docker daemon|failed to connect to the docker api|error during connect/i.test(reason)
     ? new EngineAbsent(reason)
     : new EngineError(reason)
 }

@@ -47,7 +47,7 @@ async function inEngine(job, inputs, environment) {
   const [ended] = relays
   if (ended && !running.length) {
     const why = reasons(await logs(ended.id)).join("; ") || "its log, at the end of the job, says why"
-    throw new Failure(`the service ${ended.alias} has ended: ${why}`)
+    throw new Failure(`the relay (container ${ended.alias}) has ended: ${why}`)
   }
   return running
 }

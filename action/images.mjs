@@ -93,7 +93,9 @@ async function loadOne(relay, reference, chosen) {
   group(`docker load of ${reference.text}`, lines)
   const problem = lines.find((line) => /^Error unpacking image/.test(line)) // docker ends well all the same
   if (problem) throw new EngineError(problem)
-  if (!lines.some((line) => /^Loaded image/.test(line))) throw new EngineError("nothing of an image that is loaded")
+  if (!lines.some((line) => /^Loaded image/.test(line))) {
+    throw new EngineError("no word of a loaded image; its output is in the log of this step")
+  }
 }
 
 /** Let docker work, if there is one, and say of every failure what was wanted and who refused it. */

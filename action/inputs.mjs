@@ -71,7 +71,7 @@ function doubtful(known, environment) {
 export function reference(where, text) {
   const found = parse(text)
   if (!found) {
-    throw new Failure(`${where}: ${text} is no image; write it as app, app:v1 or app@sha256:…, one on a line`)
+    throw new Failure(`${where}: ${text} is not an image name (lower case, no blanks); write it as app, app:v1 or app@sha256:…, one on a line`)
   }
   const { host, path, tag, digest } = found
   const name = host ? `${host}/${path}` : path
@@ -140,7 +140,7 @@ function deleting(given, access) {
 function run(word, environment) {
   if (/^\d{1,20}$/.test(word) || /^[^\s@,/]+\.ya?ml@[^\s,]+$/.test(word)) return word
   if (word !== "triggering") {
-    throw new Failure(`from: ${word} is no run; write its number, build.yml@main, or triggering`)
+    throw new Failure(`from: ${word} is not a run; write its number, build.yml@main, or triggering`)
   }
   const id = event(environment)?.workflow_run?.id
   if (!Number.isSafeInteger(id)) {
@@ -186,7 +186,7 @@ function mode(text, image) {
 
 function platform(text) {
   if (text === "" || text === "all" || /^[a-z0-9]+\/[a-z0-9]+(\/[a-z0-9.]+)?$/.test(text)) return text
-  throw new Failure(`platform is '${text}'; it should be as linux/arm64, or all`)
+  throw new Failure(`platform is '${text}'; write it as linux/arm64, or all`)
 }
 
 /** Return the words of a list, which stand on lines, or between commas or blanks. */

@@ -136,7 +136,7 @@ export function explained(said, environment = process.env) {
   if (/no space left|ENOSPC|disk quota/i.test(said)) return "the disk of RUNNER_TEMP is full; the relay needs 60 MB there. Free some space"
   if (/DO NOT MATCH THE HASHES|hash mismatch/i.test(said)) {
     const name = /\b([a-z][a-z0-9-]*)==[0-9.]+/i.exec(said)?.[1] ?? "a package"
-    return `${name} is not the file of the lock: what was sent is damaged, or somebody has altered it. Use another index (PIP_INDEX_URL)`
+    return `${name} does not match its hash in the lock: the download is damaged, or somebody has altered it. Use another index (PIP_INDEX_URL)`
   }
   return `${telling(said)}. ${index(environment)}, or use a runner with Docker`
 }
@@ -151,5 +151,5 @@ function telling(said) {
 function index(environment) {
   const given = environment.UV_DEFAULT_INDEX || environment.UV_INDEX_URL || environment.PIP_INDEX_URL
   if (!given) return "Set PIP_INDEX_URL to an index that this machine reaches"
-  return `See whether this machine reaches the index ${URL.canParse(given) ? new URL(given).host : "that is set"} and whether that has it`
+  return `See whether this machine reaches the index ${URL.canParse(given) ? new URL(given).host : "that is set"} and whether the package is in it`
 }

@@ -69,7 +69,7 @@ export async function find(inputs) {
   }
   const found = place(record)
   if (await proves(found, record.nonce)) return found
-  throw new Failure(`what listens on port ${record.port} does not prove to be the relay of this job; nothing was handed over`)
+  throw new Failure(`port ${record.port} does not answer as the relay of this job: another process may have taken the port, or the relay hangs; nothing was handed over`)
 }
 
 async function proves(found, nonce) {

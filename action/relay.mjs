@@ -150,7 +150,7 @@ export class Relay {
       if (answer.statusCode !== 307) return answer
       await content(answer)
     }
-    throw new Unanswered(`${method} ${path}: no end of it after ${HOPS} times`)
+    throw new Unanswered(`${method} ${path}: still redirected after ${HOPS} requests; see the log of the relay`)
   }
 
   once(method, path, { headers = {}, body, signal } = {}) {

@@ -22,7 +22,8 @@ from config.settings import PREFIX, Settings
 _OF_NUMBERS = frozenset(
     {"int_parsing", "int_from_float", "float_parsing", "finite_number", "greater_than_equal", "less_than_equal"}
 )
-_OF_SIZES = frozenset({"byte_size", "byte_size_unit"})
+_A_SIZE = "should be a size such as 512MiB or 4GiB"
+_IN_WORDS = {"bool_parsing": "should be true or false", "byte_size": _A_SIZE, "byte_size_unit": _A_SIZE}
 _SECONDS = frozenset({"wait", "settle_seconds"})
 _SECRET = frozenset({"password", "upstream_auth"})
 _ABOUT = "An OCI registry whose storage is one loadable tarball per image."
@@ -118,8 +119,7 @@ def _sentence(given: Mapping[str, Any], mistake: ErrorDetails) -> str:
     reason = re.sub(r"^(Value error,|Input) ", "", mistake["msg"])
     if mistake["type"] in _OF_NUMBERS and least and most:
         reason = f"should be a number from {least.ge} to {most.le}{' seconds' if name in _SECONDS else ''}"
-    if mistake["type"] in _OF_SIZES:
-        reason = "should be a size such as 512MiB or 4GiB"
+    reason = _IN_WORDS.get(mistake["type"], reason)
     shown = f" is {str(value)[:60]!r}:" if value and name not in _SECRET else ""
     return f"{_variable(name)} ({_option(name)}){shown} {reason}"
 

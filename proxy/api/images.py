@@ -47,7 +47,7 @@ async def put(request: web.Request) -> web.StreamResponse:
         reference = Reference.parse(text)
         name, tag = reference.name(request.app[SERVICES].backend.public_host), reference.wanted
         if not isinstance(tag, Tag):
-            raise TagInvalid(f"a tarball is taken in under a tag, such as {name}:latest")
+            raise TagInvalid(f"a tarball needs a tag, not a digest: write {name}:latest")
         wanted = name, tag
     progress, is_watched = Progress(), is_set(request, "progress")
     work = request.app[SERVICES].image_import.take(chunks_of(request), wanted, progress)

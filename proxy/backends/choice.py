@@ -25,7 +25,7 @@ def choose(settings: Settings, job: Job) -> tuple[str, str]:
         if not given:
             continue
         if settings.store == "directory":
-            raise StoreUnusable(f"{setting} reads artifacts: leave it out, or RELAY_STORE=directory")
+            raise StoreUnusable(f"{setting} reads artifacts, which RELAY_STORE=directory has none of: leave one out")
         if not (job.github_token and is_readable):
             raise StoreUnusable(
                 f'{setting} needs GITHUB_REPOSITORY and GITHUB_TOKEN, of a job with "permissions: {{actions: read}}"'

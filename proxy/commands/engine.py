@@ -150,7 +150,7 @@ def _understood(at: Endpoint) -> Iterator[None]:
             raise _failure(error.message) from error
         tried = at.source if at.source in at.url else f"{at.source}: {at.url}"
         if isinstance(getattr(error.__context__, "os_error", None), PermissionError):
-            advice = "use sudo, or become a member of the group that owns it, mostly docker"
+            advice = "use sudo, or become a member of the group that owns it, usually docker"
             raise CommandFailed(f"this user may not use the container engine ({tried}): {advice}") from error
         raise CommandFailed(f"no container engine answers ({tried}): start it, or use --file") from error
     except aiohttp.ClientError as error:
@@ -160,6 +160,6 @@ def _understood(at: Endpoint) -> Iterator[None]:
 
 
 def _failure(said: str) -> CommandFailed:
-    """Return what the engine said as a failure; of a long text only both ends, as the cause mostly stands last."""
+    """Return what the engine said as a failure; of a long text only both ends, as the cause usually stands last."""
     brief = said if len(said) <= _BRIEF else f"{said[:50]} … {said[-100:]}"
     return CommandFailed(f"the container engine says: {brief}")

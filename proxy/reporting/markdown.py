@@ -165,14 +165,14 @@ def _kept(volume: Volume | None, place: str) -> Iterator[str]:
     """Yield what all images of a place use, and what deleted ones have used."""
     if volume is None:
         return
-    deleted = f" What this job has deleted had used {_gb_hours(volume.deleted)} GB-hours." if volume.deleted else ""
+    deleted = f" Images that this job deleted had used {_gb_hours(volume.deleted)} GB-hours." if volume.deleted else ""
     if volume.count:
-        archives = counted(volume.count, "archive") + ("" if volume.count == 1 else ", replaced ones too")
+        images = counted(volume.count, "image") + ("" if volume.count == 1 else ", with those that were replaced")
         used = ""
         if volume.byte_hours is not None:
             so_far, daily = _gb_hours(volume.byte_hours), _gb_hours(24 * volume.size)
             used = f" So far that was {so_far} GB-hours; each day until they are deleted or expire adds {daily}."
-        yield f"{format_size(volume.size)} are kept in {place}: {archives}.{used}{deleted}"
+        yield f"{format_size(volume.size)} are kept in {place}: {images}.{used}{deleted}"
     elif deleted:
         yield f"Nothing is kept in {place} any more.{deleted}"
 

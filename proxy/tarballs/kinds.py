@@ -52,7 +52,7 @@ def explain_beginning(block: bytes, compressions: Collection[bytes]) -> str:
         return "this is not a tarball"
     is_page, shown = line.startswith(b"<"), repr(line[:_SHOWN].decode())
     what = (
-        f"a page that begins with {shown}; was somebody else asked for it?"
+        f"a page that begins with {shown}; it is probably an error page of another server"
         if is_page
         else f"a text that begins with {shown}"
     )

@@ -31,10 +31,10 @@ test("of an installation that failed the reason is told, and what to do about th
   for (const [said, environment, told] of [
     ["ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", set, /disk of RUNNER_TEMP is full.*Free some space$/],
     ["error: Failed to write: No space left on device (os error 28)", none, /disk of RUNNER_TEMP is full/],
-    ["ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n    yarl==1.2 from https://x:\n", set, /^yarl is not the file of the lock/],
-    ["error: Failed to download `idna==3.1`\n  Caused by: Hash mismatch for `idna==3.1`", none, /^idna is not the file of the lock/],
+    ["ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n    yarl==1.2 from https://x:\n", set, /^yarl does not match its hash in the lock/],
+    ["error: Failed to download `idna==3.1`\n  Caused by: Hash mismatch for `idna==3.1`", none, /^idna does not match its hash in the lock/],
     ["ERROR: No matching distribution found for yarl==1.2.", none, /for yarl==1\.2\. Set PIP_INDEX_URL to an index that this machine reaches, or use/],
-    ["ERROR: No matching distribution found for yarl==1.2", set, /1\.2\. See whether this machine reaches the index index\.test and whether that has it, or/],
+    ["ERROR: No matching distribution found for yarl==1.2", set, /1\.2\. See whether this machine reaches the index index\.test and whether the package is in it, or/],
     ["", none, /^it says nothing\. Set PIP_INDEX_URL/],
   ]) {
     assert.match(explained(said, environment), told)

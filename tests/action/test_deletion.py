@@ -64,7 +64,7 @@ def test_the_last_job_of_a_run_deletes_everything_whatever_became_of_the_others(
 
     assert (post.status, post.annotations) == (0, [])
     assert _names(jobs) == []
-    assert "Nothing is kept in artifacts of this run any more. What this job has deleted had used " in post.summary
+    assert "Nothing is kept in artifacts of this run any more. Images that this job deleted had used " in post.summary
 
 
 def test_what_is_kept_of_everything_is_told_with_its_reason(jobs: Jobs, relay: Relay, use: Use) -> None:
@@ -91,7 +91,7 @@ def test_a_job_that_only_cleans_up_says_what_it_has_deleted(jobs: Jobs, relay: R
     post = last.post()
 
     assert post.summary.startswith("### image-relay: 2 images deleted")
-    assert "Nothing is kept in artifacts of this run any more. What this job has deleted had used " in post.summary
+    assert "Nothing is kept in artifacts of this run any more. Images that this job deleted had used " in post.summary
 
 
 def test_what_cannot_be_deleted_is_told_and_fails_nothing(jobs: Jobs, relay: Relay, use: Use) -> None:
@@ -112,7 +112,7 @@ def test_what_cannot_be_deleted_is_told_and_fails_nothing(jobs: Jobs, relay: Rel
     [
         ({"delete": "app:v1", "access": "read"}, "delete needs access: write"),
         ({"delete": "* app:v1"}, "delete: * is everything already"),
-        ({"delete": "App:v1:v2"}, "delete: App:v1:v2 is no image"),
+        ({"delete": "App:v1:v2"}, "delete: App:v1:v2 is not an image name"),
         ({"delete_if": "sometimes"}, "delete-if is 'sometimes'; it should be success or always"),
         ({"wait_pull": "soon"}, "wait-pull is 'soon'; it should be a time such as 90s, 10m or 1h"),
     ],

@@ -168,14 +168,22 @@ def test_handing_images_to_or_from_an_engine_needs_one(wanted: str, relay: Relay
         ("summary", "yes", "summary is 'yes'; it should be true or false"),
         ("retention_days", "0", "retention-days is '0'; it should be a number from 1 to 400"),
         ("wait_seconds", "long", "wait-seconds is 'long'; it should be a number from 0 to 86400"),
-        ("wait", "App", "wait: App is no image; write it as app, app:v1 or app@sha256:…, one on a line"),
-        ("load", "app:", "load: app: is no image; write it as app, app:v1 or app@sha256:…, one on a line"),
+        (
+            "wait",
+            "App",
+            "wait: App is not an image name (lower case, no blanks); write it as app, app:v1 or app@",
+        ),
+        (
+            "load",
+            "app:",
+            "load: app: is not an image name (lower case, no blanks); write it as app, app:v1 or app@",
+        ),
         ("save", f"app@sha256:{'0' * 64}", "has a digest for a name; give it a tag: "),
         ("address", "http://[", "address is http://[; write it as http://localhost:5000"),
         ("image", "-v", "image: '-v' is no image of Docker; write it as app:v1 or ghcr.io/team/app:v1"),
         ("job", "{", "job is no JSON; leave this input out, the runner fills it"),
         ("access", "read\n::error::forged", "access is 'read\N{REPLACEMENT CHARACTER}: :error: :forged'"),
-        ("wait", "##[error]a::b%0Ac", "wait: # #[error]a: :b%0Ac is no image"),
+        ("wait", "##[error]a::b%0Ac", "wait: # #[error]a: :b%0Ac is not an image name"),
     ],
 )
 def test_a_mistaken_input_is_one_error_that_says_how_it_should_look(
@@ -197,7 +205,7 @@ def test_a_mistaken_input_is_one_error_that_says_how_it_should_look(
             "Error unpacking image app:v1: no space left on device\nLoaded image: app:v1",
             "Error unpacking image app:v1: ",
         ),
-        ("", "nothing of an image that is loaded"),
+        ("", "no word of a loaded image; its output is in the log of this step"),
     ],
 )
 def test_a_load_that_ends_well_and_says_otherwise_has_failed(

@@ -90,7 +90,7 @@ def test_images_of_another_run_can_not_be_awaited(jobs: Jobs, relay: Relay, use:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"from": "main"}, "from: main is no run; write its number, build.yml@main, or triggering"),
+        ({"from": "main"}, "from: main is not a run; write its number, build.yml@main, or triggering"),
         ({"from": "triggering"}, "from: triggering is for workflows that another run triggers"),
         ({"from": "7", "token": ""}, "from needs a token"),
     ],

@@ -159,7 +159,7 @@ def test_whoever_listens_in_its_place_gets_nothing(jobs: Jobs, start: Callable[.
     stranger.close()
 
     assert main.status == 1
-    assert "does not prove to be the relay of this job; nothing was handed over" in main.error
+    assert "does not answer as the relay of this job: another process may have taken the port" in main.error
     assert [request.split("?")[0] for request in stranger.heard] == ["GET /relay/proof"]
     jobs.search(stranger.heard)
 
@@ -365,7 +365,9 @@ def test_a_file_that_is_not_the_one_of_the_lock_is_not_installed(
     main = start(environment={"PIP_FIND_LINKS": str(others)}).main()
 
     assert main.status == 1
-    assert "idna is not the file of the lock: what was sent is damaged, or somebody has altered it." in main.error
+    assert (
+        "idna does not match its hash in the lock: the download is damaged, or somebody has altered it." in main.error
+    )
     assert "DO NOT MATCH THE HASHES" in main.said
     assert main.said.count("Expected") < 3
     assert _left() == []

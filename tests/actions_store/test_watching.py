@@ -124,7 +124,7 @@ async def test_the_summary_tells_how_much_all_artifacts_of_the_run_have(
 
     told = await summary(builder)
 
-    assert "\n3.0 MiB are kept in artifacts of this run: 3 archives, replaced ones too. So far that was " in told
+    assert "\n3.0 MiB are kept in artifacts of this run: 3 images, with those that were replaced. So far " in told
 
 
 async def test_a_bare_archive_has_no_command_that_would_not_unpack_it(emulate: Emulate, relays: Relays) -> None:

@@ -43,11 +43,11 @@ def test_the_surroundings_choose_the_store_unless_it_is_set(
         ({"run_id": "7"}, Job(), "RELAY_RUN_ID needs GITHUB_REPOSITORY and GITHUB_TOKEN"),
         ({"run_id": "7"}, Job(github_token=SECRET), "RELAY_RUN_ID needs GITHUB_REPOSITORY and GITHUB_TOKEN"),
         ({"run_id": "7"}, Job(repository="octo/relay"), "RELAY_RUN_ID needs GITHUB_REPOSITORY and GITHUB_TOKEN"),
-        ({"run_id": "7", "store": "directory"}, READER, "RELAY_RUN_ID reads artifacts: leave it out"),
+        ({"run_id": "7", "store": "directory"}, READER, "RELAY_RUN_ID reads artifacts, which RELAY_STORE=directory"),
         ({"from": "7"}, Job(), "RELAY_FROM needs GITHUB_REPOSITORY and GITHUB_TOKEN"),
         ({"from": "7"}, replace(READER, repository="octo"), "RELAY_FROM needs GITHUB_REPOSITORY and GITHUB_TOKEN"),
         ({"from": "7"}, replace(READER, api_url="nowhere"), "RELAY_FROM needs GITHUB_API_URL"),
-        ({"from": "7", "store": "directory"}, READER, "RELAY_FROM reads artifacts: leave it out"),
+        ({"from": "7", "store": "directory"}, READER, "RELAY_FROM reads artifacts, which RELAY_STORE=directory"),
         ({"from": "triggering"}, READER, "RELAY_FROM=triggering needs a job of a workflow with on: workflow_run"),
     ],
 )

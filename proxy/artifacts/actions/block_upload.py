@@ -169,7 +169,9 @@ class BlockUpload:
             if answer.status in {200, 201}:
                 return
             if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # Forgejo's quota
-                raise StoreRefused("the storage for artifacts is used up; delete some artifacts, or ask for more")
+                raise StoreRefused(
+                    "the storage for artifacts is used up: this server has a quota; delete artifacts, or raise it"
+                )
             if answer.status in {401, 403}:
                 raise UploadLost("blob storage does not accept the URL for it", was_patient=False)
             # Anything else may be a damaged request (Crc64Mismatch is a 400): the next one may arrive whole.

@@ -116,6 +116,12 @@ def test_a_number_outside_its_limits_names_both_of_them(option: str, value: str,
     assert line.endswith(f"({option}) is {value!r}: should be a number from {limits}")
 
 
+def test_what_is_neither_true_nor_false_is_told_so() -> None:
+    expected = ("RELAY_TRUST_FORKS (--trust-forks) is 'perhaps': should be true or false",)
+
+    assert mistakes("--trust-forks", "perhaps") == mistakes(RELAY_TRUST_FORKS="perhaps") == expected
+
+
 @pytest.mark.parametrize(("value", "seconds"), [("7h", "21600"), ("361m", "21600")])
 def test_a_time_is_shown_as_it_was_given(value: str, seconds: str) -> None:
     expected = (f"RELAY_WAIT (--wait) is {value!r}: should be a number from 0 to {seconds} seconds",)

@@ -221,31 +221,31 @@ def test_the_first_line_is_the_result(facts: Facts, told: str) -> None:
 @pytest.mark.parametrize(
     ("volume", "told"),
     [
-        (Volume(1, 20 * MIB), "20.0 MiB are kept in artifacts of this run: 1 archive."),
-        (Volume(12, 3 * 2**30), "3.0 GiB are kept in artifacts of this run: 12 archives, replaced ones too."),
+        (Volume(1, 20 * MIB), "20.0 MiB are kept in artifacts of this run: 1 image."),
+        (Volume(12, 3 * 2**30), "3.0 GiB are kept in artifacts of this run: 12 images, with those that were replaced."),
         (
             Volume(1, 200_000_000, 50_000_000.0),
-            "190.7 MiB are kept in artifacts of this run: 1 archive. So far that was 0.05 GB-hours; each day until "
+            "190.7 MiB are kept in artifacts of this run: 1 image. So far that was 0.05 GB-hours; each day until "
             "they are deleted or expire adds 4.80.",
         ),
         (
             Volume(2, 60_000_000_000, 1_234_500_000_000.0),
-            "55.9 GiB are kept in artifacts of this run: 2 archives, replaced ones too. So far that was 1,234.50 "
-            "GB-hours; each day until they are deleted or expire adds 1,440.00.",
+            "55.9 GiB are kept in artifacts of this run: 2 images, with those that were replaced. So far that was "
+            "1,234.50 GB-hours; each day until they are deleted or expire adds 1,440.00.",
         ),
         (
             Volume(1, 2_000_000, 100.0),
-            "1.9 MiB are kept in artifacts of this run: 1 archive. So far that was less than 0.01 GB-hours; each day "
+            "1.9 MiB are kept in artifacts of this run: 1 image. So far that was less than 0.01 GB-hours; each day "
             "until they are deleted or expire adds 0.05.",
         ),
         (
             Volume(1, 2_000_000, 100.0, 50_000_000.0),
-            "1.9 MiB are kept in artifacts of this run: 1 archive. So far that was less than 0.01 GB-hours; each day "
-            "until they are deleted or expire adds 0.05. What this job has deleted had used 0.05 GB-hours.",
+            "1.9 MiB are kept in artifacts of this run: 1 image. So far that was less than 0.01 GB-hours; each day "
+            "until they are deleted or expire adds 0.05. Images that this job deleted had used 0.05 GB-hours.",
         ),
         (
             Volume(0, 0, 0.0, 50_000_000.0),
-            "Nothing is kept in artifacts of this run any more. What this job has deleted had used 0.05 GB-hours.",
+            "Nothing is kept in artifacts of this run any more. Images that this job deleted had used 0.05 GB-hours.",
         ),
     ],
 )
