@@ -38,7 +38,7 @@ async function finish(relay, notes) {
   } catch (error) {
     if (!(error instanceof Unanswered || error instanceof Refused)) throw error
     const gone = "the relay no longer answers; what was pushed by digest alone may not be stored"
-    if (isFirst) notes.push(error instanceof Unanswered ? gone : "the relay refused to end its work", error.message)
+    if (isFirst) notes.push(error instanceof Unanswered ? gone : "the relay refused to store what is pending; what was pushed by digest alone may not be stored", error.message)
     return []
   }
   const kept = await attempt("what was to be deleted is kept", () => deleteImages(relay, deletion, input("status")))
