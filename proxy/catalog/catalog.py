@@ -23,7 +23,7 @@ from proxy.artifacts.base import (
     UnreadableArtifact,
 )
 from proxy.artifacts.naming import Naming, meanings
-from proxy.artifacts.ranking import order, ranked
+from proxy.artifacts.ranking import order
 from proxy.blob import Blob
 from proxy.catalog.archive import Archive, ArchiveBody, Copies
 from proxy.catalog.listing import Listing
@@ -209,8 +209,7 @@ class Catalog:
 
     async def volume(self) -> Volume:
         """Return how much storage all images use, replaced ones too, and how much those have used that were deleted."""
-        opened = {each.artifact.id: each.size for each in self._reader.held()}
-        return self._usage.volume(await self.ours(), opened)
+        return self._usage.volume(await self.ours(), {each.artifact.id: each.size for each in self._reader.held()})
 
     async def tagged_names(self) -> list[tuple[Name, Tag]]:
         """Return every tag, by name and the newest first, by the names of artifacts alone: none is opened."""
@@ -263,11 +262,13 @@ class Catalog:
         self._opener.archives.put(artifact.id, archive)
         return archive
 
-    async def delete(self, name: Name, reference: Tag | Digest) -> None:
-        """Delete all artifacts of a reference, the oldest first, including those that cannot be read."""
+    async def delete(
+        self, name: Name, reference: Tag | Digest, newest: Artifact | None = None, seen: Collection[str] = ()
+    ) -> None:
+        """Delete the artifacts of a reference, up to `newest` if it is given, also those that cannot be read."""
         wanted = self._naming.encode(name, reference)
         await self._listing.refresh()
-        for artifact in reversed(ranked(self._listing.same(wanted))):
+        for artifact in self._listing.up_to(newest, seen, wanted):
             likely, *others = meanings(artifact.name)
             is_meant = likely == wanted
             with suppress(UnreadableArtifact):  # the likelier meaning decides if it cannot be read
@@ -294,7 +295,6 @@ class Catalog:
 
     async def _is_there(self, artifact: Artifact) -> bool:
         """Return whether an artifact that was listed and could not be opened still exists; if not, forget it."""
-        if await self._listing.is_there(artifact):
-            return True
-        self._opener.forget(artifact.id)
-        return False
+        if not (is_there := await self._listing.is_there(artifact)):
+            self._opener.forget(artifact.id)
+        return is_there

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from proxy.artifacts.base import Artifact, ArtifactGone, ArtifactStore, StoreRefused
 from proxy.artifacts.naming import meanings, numbered
+from proxy.artifacts.ranking import order, ranked
 from proxy.catalog.archive import Archive
 
 T = TypeVar("T")
@@ -157,6 +158,20 @@ class Listing:
     def same(self, wanted: str) -> list[Artifact]:
         """Return the artifacts that, by their names, may be of an encoded reference."""
         return list(self._same.get(wanted, {}).values())
+
+    def up_to(self, newest: Artifact | None, seen: Container[str], wanted: str) -> list[Artifact]:
+        """Return what may be of an encoded reference, the oldest first, without what came after a decision about it.
+
+        `newest` answered then, of those with the ids `seen`; what others have stored since is not meant by it.
+        """
+
+        def is_meant(each: Artifact) -> bool:
+            if newest is None:
+                return True
+            is_twin = not self._store.overwrites and (each.owner, each.name) == (newest.owner, newest.name)
+            return each.id in seen or is_twin or order(each) < order(newest)
+
+        return [each for each in reversed(ranked(self.same(wanted))) if is_meant(each)]
 
     def add(self, artifact: Artifact) -> None:
         """Add what this relay has stored."""

@@ -38,6 +38,9 @@ class Cleanup:
             await self.push.flush()
         done = await self._removed(await self._ours(), dry_run=dry_run)
         pushed = [each for each in self.push.pushed() if not each.is_refused]
+        if dry_run:  # what is pending, and would be stored first
+            done += [Removal(label(each.name, each.reference), "", 0) for each in pushed if not each.problem]
+            pushed = [each for each in pushed if each.problem]
         return done + [Removal(label(each.name, each.reference), "", 0, each.problem or _UNDER_WAY) for each in pushed]
 
     async def superseded(self, *, dry_run: bool = False) -> list[Removal]:

@@ -87,14 +87,16 @@ class Deletion:
         removal = Removal(label(name, reference), "", 0)
         async with self.push.lock(name, reference):
             try:
-                archive = await self.lookup.catalog.resolve(name, reference)
+                archive, seen = await self.lookup.catalog.standing(name, reference)
             except UnreadableArtifact as error:
                 if root:
                     raise
+                newest, seen = error.artifact, self.lookup.catalog.ids(name, reference)
                 removal = replace(removal, artifact=error.artifact.name, stored=error.artifact.size)
             else:
                 if archive is None or root not in {None, archive.index.root}:
                     return []
+                newest = archive.artifact
                 removal = replace(removal, artifact=archive.artifact.name, stored=archive.size)
                 spool = self.lookup.spool
                 if not dry_run and (spool.linking() or spool.told() or any(spool.pending.values())):
@@ -102,7 +104,7 @@ class Deletion:
                         await self.push.sealer.seal_dependents(name, each)
                         await self.push.sealer.keep_promised(each)
             if not dry_run:
-                await self.lookup.catalog.delete(name, reference)
+                await self.lookup.catalog.delete(name, reference, newest, seen)
                 self.push.forget_refused(name, reference)
             return [removal]
 

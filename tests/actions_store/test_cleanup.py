@@ -2,13 +2,16 @@
 
 import asyncio
 import re
+from collections.abc import Callable, Coroutine
 
 import pytest
 
+from proxy.oci.digest import Digest
 from proxy.runtime.limits import Limits
 from tests.actions_store.foreign_images import store
 from tests.actions_store.relays import Relays, pulled
 from tests.api.relay import MIB, Pushed, Relay, described, document, eventually, pushed_image, pushed_index
+from tests.api.relay import Answer as Reply
 from tests.fakes.actions import kinds
 from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Answer, Delay
@@ -17,6 +20,8 @@ from tests.fakes.actions.options import Flavour
 from tests.registry_harness import noise
 
 FLAVOURS = list(Flavour)
+_OTHER_CONFIG = b'{"os":"linux","architecture":"amd64","config":{}}'
+_LAYER = noise(1_200_000)
 
 
 async def fill(relay: Relay, long: int = 40) -> dict[str, Pushed]:
@@ -126,6 +131,7 @@ async def test_what_was_pushed_and_waits_goes_too(emulate: Emulate, relays: Rela
     relay = await relays.start(actions)
     pushed = await relay.push_image()
 
+    assert await asked(relay, "all", **{"dry-run": ""}) == ([""], {})  # which has no artifact yet
     removed, kept = await asked(relay, "all")
 
     assert (len(removed), kept) == (1, {})
@@ -351,6 +357,46 @@ async def test_a_name_that_is_another_image_by_now_is_not_deleted(emulate: Emula
 
     assert kept == {}
     assert (await pulled(await relays.start(actions, actions.job("look")), "v1"))["manifest"] == pushed.content
+
+
+async def deletes_by_tag_and_digest(relay: Relay, old: Pushed) -> Reply:
+    return await relay.ask("DELETE", f"/relay/images/app:v1@{old.digest}")
+
+
+async def deletes_by_digest(relay: Relay, old: Pushed) -> Reply:
+    return await relay.ask("DELETE", f"/v2/app/manifests/{old.digest}")
+
+
+async def deletes_by_tag(relay: Relay, old: Pushed) -> Reply:
+    return await relay.ask("DELETE", "/v2/app/manifests/v1")
+
+
+@pytest.mark.parametrize("delete", [deletes_by_tag_and_digest, deletes_by_digest, deletes_by_tag])
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_what_is_pushed_while_an_older_image_is_deleted_stays(
+    emulate: Emulate, relays: Relays, delete: Callable[[Relay, Pushed], Coroutine[None, None, Reply]], *, is_read: bool
+) -> None:
+    actions = emulate()
+    relays.limits = Limits(listing_fresh=0.2)
+    builder, cleaner = [await relays.start(actions, actions.job(name)) for name in ("build", "cleanup")]
+    old = await builder.push_image("v1", layers=[_LAYER])
+    if is_read:  # what the cleaner needs of it is slow to come
+        actions.plan.play(kinds.GET_RANGE, Delay(1))
+    else:  # what the cleaner keeps of it is slow to be stored
+        await cleaner.get("v1")
+        assert (await cleaner.ask("HEAD", f"/v2/app/blobs/{Digest.of(_LAYER)}")).status == 200
+        await cleaner.push_blob(_OTHER_CONFIG)
+        await cleaner.push(pushed_image(_OTHER_CONFIG, _LAYER))
+        actions.plan.play(kinds.FINALIZE, Delay(1))
+
+    deleting = asyncio.create_task(delete(cleaner, old))
+    await asyncio.sleep(0.4)
+    new = await builder.push_image("v1", layers=[b"new"])
+
+    assert (await deleting).status in {200, 202}
+    reader = await relays.start(actions, actions.job("test"))
+    assert (await reader.get("v1")).body == new.content
+    assert (await reader.get(str(old.digest))).status == 404
 
 
 async def test_what_was_deleted_is_told_though_it_is_not_listed_after(emulate: Emulate, relays: Relays) -> None:
