@@ -1,14 +1,24 @@
 """URLs that end before the transfer does, and bare archives."""
 
+import asyncio
+
 import pytest
 
+from proxy.runtime.limits import Limits
 from tests.actions_store.relays import Relays, blob_of, pulled
-from tests.api.relay import MIB
+from tests.api.relay import MIB, Relay, eventually
 from tests.fakes.actions import kinds
+from tests.fakes.actions.emulator import Emulator, Job
 from tests.fakes.actions.faults import Answer, Delay
 from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.registry_harness import noise
+
+
+async def hand_over(relay: Relay, actions: Emulator, job: Job) -> int:
+    """Hand a session over; return the status."""
+    session = {"token": job.token, "results_url": actions.origin}
+    return (await relay.ask("PUT", "/relay/session", json=session)).status
 
 
 @pytest.mark.parametrize("flavour", [Flavour.GITHUB, Flavour.GITEA])
@@ -35,6 +45,41 @@ async def test_a_url_that_is_about_to_end_is_not_used_any_more(emulate: Emulate,
 
     assert answer.content
     assert (kinds.PUT_BLOCK, 403) not in actions.traffic.answers
+
+
+async def test_a_push_that_outlives_its_token_goes_on_with_that_of_a_newer_session(
+    emulate: Emulate, relays: Relays
+) -> None:
+    actions = emulate()
+    builder = await relays.start(actions, actions.job("build", expires_in=3))
+    actions.plan.play(kinds.PUT_BLOCK, Delay(3.5))
+    pushing = asyncio.create_task(builder.push_image("v1", layers=[noise(2_000_000)]))
+    await eventually(lambda: actions.traffic.calls[kinds.PUT_BLOCK] == 1)
+
+    assert await hand_over(builder, actions, actions.job("build")) == 204
+    pushed = await pushing
+
+    assert (await builder.ask("GET", "/relay/health")).json["session"] == "active"
+    assert await hand_over(builder, actions, actions.job("build", run=7777)) == 409
+    await builder.push_image("v2", layers=[noise(2_000_000, 1)])
+    assert (await (await relays.start(actions, actions.job("test"))).get("v1")).body == pushed.content
+
+
+async def test_a_listing_that_outlives_its_token_ends_no_newer_session(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    relays.limits = Limits(listing_fresh=0.1)
+    builder = await relays.start(actions, actions.job("build", expires_in=3))
+    await builder.push_image("v1")
+    await asyncio.sleep(0.2)  # until it is listed anew
+    actions.traffic.reset()
+    actions.plan.play(kinds.LIST, Delay(3))
+    listing = asyncio.create_task(builder.ask("GET", "/v2/app/tags/list"))
+    await eventually(lambda: actions.traffic.calls[kinds.LIST] > 0)
+
+    assert await hand_over(builder, actions, actions.job("build")) == 204
+    await listing
+
+    assert (await builder.ask("GET", "/relay/health")).json["session"] == "active"
 
 
 @pytest.mark.parametrize("flavour", list(Flavour))

@@ -153,9 +153,10 @@ class SessionHolder:
         """Use a session from now on."""
         self._current, self._refused = session, False
 
-    def note_refusal(self) -> None:
-        """Take the session for expired, whatever its token says: the service has refused it."""
-        self._refused = True
+    def note_refusal(self, session: Session | None) -> None:
+        """Take a session for expired, whatever its token says: the service has refused it. It may be that of before."""
+        if session is self._current:
+            self._refused = True
 
     @property
     def state(self) -> State:

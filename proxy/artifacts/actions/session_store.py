@@ -65,7 +65,7 @@ class SessionStore:
                     each.id: replace(each, expires=each.expires or self._expires.get(each.id)) for each in listed
                 }
             except StoreExpired:  # even before its time
-                self._sessions.note_refusal()
+                self._sessions.note_refusal(session)
         return list(self._known.values())
 
     def expire(self) -> None:
@@ -77,13 +77,16 @@ class SessionStore:
         return self._store.begin(name, look) if isinstance(self._store, SendsAhead) and not self.closed else None
 
     async def put(self, name: str, body: Body, claim: Claim = NOBODYS) -> Artifact:
-        """Store an archive under a name, or `name~N` where that is taken."""
+        """Store an archive under a name, or `name~N` where that is taken; again if a newer session has come."""
+        session = self._sessions.current
         try:
             stored = await self._store.put(name, body, claim)
         except StoreExpired:
-            self._sessions.note_refusal()
-            raise
-        session = self._sessions.current
+            self._sessions.note_refusal(session)
+            newer = self._sessions.current
+            if newer is session or not (newer and session and newer.is_of_the_run_of(session)):
+                raise
+            return await self.put(name, body, claim)
         kept = session.retention if session else timedelta()
         self._expires[stored.id] = stored.expires or datetime.now(UTC) + kept
         self._known[stored.id] = replace(stored, expires=self._expires[stored.id])

@@ -148,7 +148,7 @@ def test_without_a_session_the_state_is_none() -> None:
 
 def test_a_session_that_the_service_refuses_has_expired_until_there_is_another() -> None:
     sessions = SessionHolder(ending(None))
-    sessions.note_refusal()
+    sessions.note_refusal(sessions.current)
     assert sessions.state_at(NOW) is State.EXPIRED
 
     sessions.replace(ending(None))
