@@ -24,6 +24,16 @@ def is_injected(name: str, value: str) -> bool:
     return bool(_INJECTED.fullmatch(name.upper()) or _INJECTED_VALUE.match(value))
 
 
+def has_port(place: str) -> bool:
+    """Return whether a host that ends with a port ends with one that there is; a host without one is as good."""
+    port = re.search(r":([0-9]+)$", place.rpartition("]")[2])
+    return port is None or int(port[1]) <= _LAST_PORT
+
+
+def _is_place(text: str) -> bool:
+    return bool(_PLACE.fullmatch(text)) and has_port(text)
+
+
 def parse_hosts(text: str) -> tuple[str, ...]:
     """Return addresses separated by commas; `localhost` is both loopback addresses. Raise ValueError."""
     hosts: list[str] = []
@@ -78,7 +88,7 @@ def parse_places(text: str) -> tuple[str, ...]:
         try:
             places.append(str(ipaddress.ip_address(_unbracketed(word))))
         except ValueError:
-            if not _PLACE.fullmatch(word):
+            if not _is_place(word):
                 raise ValueError(f"{word[:60]!r} is not a host or host:port; write for example gitea:3000") from None
             places.append(word)
     return tuple(dict.fromkeys(places))
@@ -91,7 +101,7 @@ def parse_upstreams(text: str) -> tuple[str, ...]:
         named, equals, address = word.partition("=")
         host = _of_hub(named)
         is_named = host == "localhost" or not {".", ":"}.isdisjoint(host)  # else names of images have it as a folder
-        if not (is_named and _PLACE.fullmatch(host)) or (equals and not _PLACE.fullmatch(address)):
+        if not (is_named and _is_place(host)) or (equals and not _is_place(address)):
             raise ValueError(f"{word[:60]!r} is not a registry; write for example docker.io,ghcr.io")
         given[host] = f"{host}{equals}{address}"
     return tuple(given.values())
@@ -103,7 +113,7 @@ def parse_logins(text: str) -> dict[str, tuple[str, str]]:
     for word in text.split():
         host, _, login = word.partition("=")
         user, colon, password = login.partition(":")
-        if not (_PLACE.fullmatch(host.lower()) and user and colon and password):
+        if not (_is_place(host.lower()) and user and colon and password):
             raise ValueError("should be HOST=USER:PASSWORD, one on a line")
         logins[_of_hub(host.lower())] = user, password
     return logins

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 
 from config.address import HOSTS
 
@@ -13,10 +14,16 @@ def ensure_home() -> None:
 
 
 def ensure_streams() -> None:
-    """Put nothing in the place of standard streams that are closed: the next file would be opened there."""
+    """Put nothing in the place of standard streams that are closed: the next file would be opened there.
+
+    What a terminal cannot show, such as the name of a file, is written as an escape.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def spare_loopback_from_proxies() -> None:

@@ -196,6 +196,8 @@ class Settings(BaseModel):
     def _check_public_host(cls, value: str) -> str:
         if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9.-]+)(:\d{1,5})?", value):
             raise ValueError("should be a host, or host:port")
+        if not address.has_port(value):
+            raise ValueError("has no port up to 65535")
         if not (value.partition(":")[0] == "localhost" or re.search(r"[.:]", value)):
             raise ValueError("without a dot or a port, docker takes it for part of the repository; add the port")
         return value

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import logging
 import math
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from proxy.text import counted, safe_text
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-_AT_ONCE = 8  # blobs; each holds a piece or two
+_AT_ONCE = 8  # blobs of one host, so that none waits for another one that stalls; each holds a piece or two
 Coming = Callable[[], AsyncGenerator[bytes]]
 
 
@@ -137,7 +138,9 @@ class UpstreamTransfers:
     events: EventBus = field(default_factory=EventBus)
     _under_way: dict[tuple[str, Digest, int], UpstreamTransfer] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    _turns: defaultdict[str, asyncio.Semaphore] = field(
+        default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
+    )
 
     async def get(
         self, host: str, digest: Digest, size: int, coming: Coming, wrong: Callable[[str], RegistryError]
@@ -168,7 +171,7 @@ class UpstreamTransfers:
     async def _finish(self, key: tuple[str, Digest, int], coming: Coming, path: Path, *, is_kept: bool) -> None:
         transfer, is_whole = self._under_way[key], False
         try:
-            entry = await transfer.run(coming, self._turns)
+            entry = await transfer.run(coming, self._turns[key[0]])
             is_whole = True
             if is_kept:
                 await self.spool.keep_downloaded(path, transfer.digest, entry)

@@ -36,6 +36,7 @@ class _Pull:
     size: int = 0
     blobs: int = 0
     under_way: int = 0
+    broken: set[Digest] = field(default_factory=set)  # which the client has not got whole
 
     @property
     def told(self) -> Pulled:
@@ -92,7 +93,10 @@ class PullTracker:
 
     @contextmanager
     def blob(self, name: Name, digest: Digest) -> Iterator[Callable[[int], None]]:
-        """Note that a blob is served within the block; yield a function that counts the bytes sent."""
+        """Note that a blob is served within the block; yield a function that counts the bytes sent.
+
+        A pull of which a blob broke off, and did not come whole later, is none.
+        """
         pull = self._of(name, digest)
         if pull is None:  # its client has the manifest from elsewhere
             yield lambda _: None
@@ -103,8 +107,10 @@ class PullTracker:
 
         pull.blobs += 1
         pull.under_way += 1
+        pull.broken.add(digest)
         try:
             yield went
+            pull.broken.discard(digest)
         finally:
             pull.under_way -= 1
             pull.last = self.clock()
@@ -140,4 +146,5 @@ class PullTracker:
 
     def _end(self, pull: _Pull) -> None:
         del self._open[pull.name, pull.digest]
-        self.events.emit(pull.told)
+        if not pull.broken or pull.under_way:  # what is on its way may still come whole
+            self.events.emit(pull.told)

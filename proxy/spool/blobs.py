@@ -1,7 +1,6 @@
 """Blobs on disk, which repositories may see them, and a cache of those that no repository needs any more."""
 
 import asyncio
-import shutil
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -18,7 +17,16 @@ from proxy.runtime.files import LocalFile
 from proxy.runtime.limits import Limits
 from proxy.runtime.tasks import run_in_thread
 from proxy.spool.blob_file import blob_of, read_entry
-from proxy.spool.paths import disk_troubles, files_in, files_of_repositories, move, new_path, path_in_repository, touch
+from proxy.spool.paths import (
+    disk_troubles,
+    files_in,
+    files_of_repositories,
+    free_bytes,
+    move,
+    new_path,
+    path_in_repository,
+    touch,
+)
 from proxy.spool.staging import Part
 from proxy.spool.told import Told
 
@@ -231,7 +239,7 @@ class Blobs:
         if size > self._cache_limit:
             return None
         await self.make_room(self._limits.free_disk + size)
-        if (await run_in_thread(shutil.disk_usage, self.root)).free < self._limits.free_disk + size:
+        if await run_in_thread(free_bytes, self.root) < self._limits.free_disk + size:
             return None
         return await run_in_thread(new_path, self.root)
 
@@ -244,7 +252,7 @@ class Blobs:
     async def make_room(self, size: int) -> None:
         """Evict from the cache until so much of the disk is free, or the cache is empty."""
         async with self._changing:
-            while self._cached and (await run_in_thread(shutil.disk_usage, self.root)).free < size:
+            while self._cached and await run_in_thread(free_bytes, self.root) < size:
                 await run_in_thread(_remove, [self._evict()])
 
     async def _move_to_cache(self, digests: Collection[Digest]) -> None:

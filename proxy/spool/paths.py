@@ -64,10 +64,15 @@ def new_path(root: Path) -> Path:
     return path
 
 
+def free_bytes(root: Path) -> int:
+    """Return how many bytes of the disk are free; somebody may have removed the folder. Blocking."""
+    root.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(root).free
+
+
 def check_room(root: Path, least: int) -> None:
     """Raise Denied if fewer than `least` bytes of the disk are free. Blocking."""
-    free = shutil.disk_usage(root).free
-    if free < least:
+    if (free := free_bytes(root)) < least:
         raise Denied(
             f"only {format_size(free)} are free in {root}, and {format_size(least)} are needed: free some space and "
             "push again, or use another disk (RELAY_DATA)"

@@ -97,8 +97,8 @@ class Spool(Blobs):
         """Yield an area for content whose repository is not known yet, with as many threads as there is memory for."""
         least = self._limits.free_disk
         await self.make_room(least)
-        await run_in_thread(check_room, self.root, least)
         with self._memory.try_reserve(2 * PIECE * WIDTH) as enough, disk_troubles(self.root):
+            await run_in_thread(check_room, self.root, least)
             new, check = partial(new_path, self.root), partial(check_room, self.root, least)
             parts = StagingArea(new, check, level=self._level, width=WIDTH if enough else 1, watcher=watcher)
             try:

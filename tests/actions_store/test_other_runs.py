@@ -593,6 +593,18 @@ async def handed(relay: Relay, actions: Emulator, password: str = "", /, **more:
     return await relay.ask("PUT", "/relay/session", json=offer | more, headers=login(password))
 
 
+async def test_the_number_of_a_run_may_be_a_number_in_a_hand_over(emulate: Emulate, relays: Relays) -> None:
+    actions = emulate()
+    image = await good_run(actions, relays, 7)
+    relay = await relays.start_without_session(actions)
+    relays.secrets.add(READ_TOKEN)
+
+    reading = {"from": [7], "github_token": READ_TOKEN, "api_url": actions.origin}
+    assert (await handed(relay, actions, **reading)).status == 204
+
+    assert (await relay.get("v1")).body == image.content
+
+
 async def test_a_hand_over_brings_other_runs_and_their_token_and_a_later_one_keeps_them(
     emulate: Emulate, relays: Relays
 ) -> None:

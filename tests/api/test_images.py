@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import resource
+import shutil
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -38,6 +39,13 @@ async def put(relay: Relay, tarball: bytes, path: str = "/app:v1") -> Answer:
 
 async def get(relay: Relay, path: str) -> Answer:
     return await relay.ask("GET", f"/relay/images/{path}")
+
+
+async def test_a_tarball_is_taken_although_somebody_has_removed_the_folder(relay: Relay) -> None:
+    await asyncio.to_thread(shutil.rmtree, relay.data)
+
+    assert (await put(relay, tarballs.legacy_save(sample(b"layer")))).status == 201
+    assert (await get(relay, "app:v1")).status == 200
 
 
 def opened(content: bytes) -> bytes:

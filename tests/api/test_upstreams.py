@@ -238,6 +238,29 @@ async def test_registries_are_kept_apart(there: FakeUpstream, tmp_path: Path) ->
             assert (await pull(relay, "team/app", hub.digest, "?ns=ghcr.io")).status == 404
 
 
+async def test_nobody_waits_for_a_registry_that_stalls_but_its_own_pulls(there: FakeUpstream, tmp_path: Path) -> None:
+    layers, over = tuple(noise(1000, number) for number in range(12)), asyncio.Event()
+
+    async def stall(_: web.Request) -> web.StreamResponse:
+        await over.wait()
+        return web.Response(status=404)
+
+    async with upstream() as other:
+        hosts = (f"docker.io={there.host}", f"ghcr.io={other.host}")
+        async with running(tmp_path / "two", limits=LIMITS, upstreams=hosts) as relay:
+            hub = there.add_image("team/app", "v1", layers=(b"of the hub",))
+            other.add_image("team/app", "v1", layers=layers)
+            other.plan["blobs"].extend([stall] * len(layers))
+            await pull(relay, "team/app", "v1", "?ns=ghcr.io")
+            stalled = [asyncio.create_task(blob(relay, "team/app", Digest.of(each), "?ns=ghcr.io")) for each in layers]
+            await until(lambda: len(other.requests("blobs")) >= 8)
+
+            assert (await pull(relay, "team/app", "v1")).body == hub.content
+            assert (await blob(relay, "team/app", Digest.of(b"of the hub"))).body == b"of the hub"
+            over.set()
+            await asyncio.gather(*stalled)
+
+
 async def test_what_was_fetched_is_no_image_of_this_relay(there: FakeUpstream, relay: Relay) -> None:
     there.add_image("library/alpine", "3")
     await pull(relay, "library/alpine", "3")

@@ -24,6 +24,7 @@ from proxy.errors import Denied, SessionRefused, SessionTaken
 from proxy.text import counted, safe_text
 
 _LIMIT = 64 * 1024  # bytes of a hand-over
+_PORTS = 65536
 _HOST = re.compile(r"(\[[0-9a-fA-F:]{2,39}\]|[a-zA-Z0-9.-]{1,253})(:[0-9]{1,5})?")
 
 
@@ -36,6 +37,9 @@ def _host(value: str) -> str:
     """Refuse what docker would take for a part of the repository, as that of the settings."""
     if value and not (_HOST.fullmatch(value) and (value == "localhost" or "." in value or ":" in value)):
         raise ValueError("should be a host with a dot, or host:port")
+    port = re.search(r":([0-9]+)$", value.rpartition("]")[2])
+    if port and not int(port[1]) < _PORTS:
+        raise ValueError("should have a port up to 65535")
     return value
 
 
@@ -44,6 +48,7 @@ def _text_of_number(value: object) -> object:
 
 
 _Days = Annotated[Annotated[int, Field(ge=1, le=400)] | None, BeforeValidator(_absent_if_empty)]
+_Source = Annotated[str, BeforeValidator(_text_of_number)]
 _Number = Annotated[str, BeforeValidator(_text_of_number), Field(pattern=r"^[0-9]{0,20}$")]
 
 
@@ -61,7 +66,7 @@ class SessionRequest(BaseModel):
     retention_days: _Days = None
     access: Literal["", "read", "write"] = ""
     action_version: str = Field("", max_length=100)
-    sources: tuple[str, ...] = Field((), alias="from", max_length=20)
+    sources: tuple[_Source, ...] = Field((), alias="from", max_length=20)
     github_token: str = Field("", repr=False, max_length=_LIMIT, pattern=r"^[!-~]*$")
     api_url: str = Field("", max_length=2048)
 

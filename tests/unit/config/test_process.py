@@ -1,4 +1,7 @@
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -26,3 +29,16 @@ async def test_no_proxy_is_asked_for_this_machine(monkeypatch: pytest.MonkeyPatc
         if spared != "*":
             with pytest.raises(aiohttp.ClientProxyConnectionError):
                 await http.get("http://other.example/")
+
+
+def test_what_a_terminal_cannot_show_is_written_as_an_escape() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", "from config.process import ensure_streams; ensure_streams(); print('\u65e5.tar')"],
+        cwd=Path(__file__).parents[3],
+        env={"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+
+    assert said.stdout == "\\u65e5.tar\n"

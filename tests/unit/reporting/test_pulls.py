@@ -250,3 +250,15 @@ def test_any_content_of_a_manifest_is_taken(content: bytes) -> None:
     watched.pulls.manifest(APP, V1, Digest.of(content), content)
 
     assert [each.size for each in watched.ended()] == [len(content)]
+
+
+def test_a_pull_of_which_a_blob_broke_off_is_none_unless_it_came_whole_later(watched: Watched) -> None:
+    content = image(b"a")
+    for comes_again in (False, True):
+        watched.pulls.manifest(APP, V1, content.digest, content.content)
+        with pytest.raises(ConnectionError), watched.pulls.blob(APP, A):
+            raise ConnectionError
+        if comes_again:
+            watched.take(A, 1)
+
+        assert [each.blobs for each in watched.ended()] == ([2] if comes_again else [])
