@@ -25,7 +25,7 @@ def is_injected(name: str, value: str) -> bool:
 
 
 def has_port(place: str) -> bool:
-    """Return whether a host that ends with a port ends with one that there is; a host without one is as good."""
+    """Return whether the port behind a host, if there is one, is one of TCP."""
     port = re.search(r":([0-9]+)$", place.rpartition("]")[2])
     return port is None or int(port[1]) <= _LAST_PORT
 
