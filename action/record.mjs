@@ -13,9 +13,15 @@ export function folderOf(matrix, environment = process.env) {
   return join(environment.RUNNER_TEMP || tmpdir(), `image-relay-${jobKey(matrix, environment)}`)
 }
 
-/** Remove it with all that is in it. What a step has begun that was killed may be writing to it for a moment. */
+/** Remove it with all that is in it. What a step has begun that was killed may write to it for a moment; Node waits for that, but leaves it. */
 export function remove(folder) {
-  rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
+  for (let tries = 1; ; tries++) {
+    try {
+      return rmSync(folder, { recursive: true, force: true, maxRetries: 3, retryDelay: 200 })
+    } catch (error) {
+      if (error.code !== "ENOTEMPTY" || tries === 5) throw error
+    }
+  }
 }
 
 /** Make it anew. */

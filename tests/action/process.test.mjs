@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
@@ -9,6 +9,7 @@ import { actionName, defaultImage } from "../../action/action-name.mjs"
 import { isAlive, startOf } from "../../action/alive.mjs"
 import { explained, platforms, withPip } from "../../action/packages.mjs"
 import { findPython } from "../../action/python.mjs"
+import { remove } from "../../action/record.mjs"
 import { Failure } from "../../action/runner.mjs"
 import { pick, settings } from "../../action/settings.mjs"
 
@@ -123,4 +124,15 @@ test("a machine without a Python that fits is told what there is", async () => {
   const { found, end } = machine({ "bin/python3": "cpython 3 9 0 1 1", "usr/python3": "cpython 3 13 0 0 0" })
   await assert.rejects(found(), /needs CPython 3\.11 to 3\.14 with pip \(or uv\); there is .*\(cpython 3\.9\), .*\(cpython 3\.13\)/)
   end()
+})
+
+test("a folder goes although somebody writes to it for a moment longer", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "relay-"))
+  mkdirSync(join(folder, "inside"))
+  const count = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); : >inside/$i; done 2>/dev/null"
+  const writing = spawn("sh", ["-c", `echo begun; ${count}`], { cwd: folder })
+  await once(writing.stdout, "data")
+  remove(folder)
+  assert.ok(!existsSync(folder))
+  writing.kill("SIGKILL")
 })
