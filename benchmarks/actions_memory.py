@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
@@ -107,11 +108,11 @@ def _seal(port: int, config: Blob, layer: Blob) -> None:
         connection.request("PUT", path, manifest(config, layer), {"Content-Type": _MANIFEST, "Connection": "close"})
         answer = connection.getresponse()
         said, path = answer.read(), answer.headers.get("Location", path)
-        if answer.status != 307:  # noqa: PLR2004 - HTTP's "Temporary Redirect"
+        if answer.status != HTTPStatus.TEMPORARY_REDIRECT:
             break
     else:
         raise Failed(f"the image is not stored after {_HOPS} redirects")
-    if answer.status != 201:  # noqa: PLR2004 - HTTP's "Created"
+    if answer.status != HTTPStatus.CREATED:
         raise Failed(f"PUT {path}: {answer.status}: {said[:300]!r}")
 
 

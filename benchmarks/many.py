@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from http import HTTPStatus
 from http.client import HTTPConnection
 from itertools import repeat, takewhile
 from multiprocessing import get_context
@@ -212,7 +213,7 @@ def _get(port: int, path: str) -> None:
     connection.request("GET", path)
     answer = connection.getresponse()
     answer.read()
-    if answer.status != 200:  # noqa: PLR2004 - HTTP's "OK"
+    if answer.status != HTTPStatus.OK:
         raise Failed(f"GET {path}: {answer.status}")
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Self
@@ -109,7 +110,7 @@ def answers(port: int) -> bool:
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     with suppress(OSError, HTTPException):
         connection.request("GET", "/v2/")
-        return connection.getresponse().status == 200  # noqa: PLR2004 - HTTP's "OK"
+        return connection.getresponse().status == HTTPStatus.OK
     return False
 
 

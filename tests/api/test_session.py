@@ -342,6 +342,8 @@ async def test_a_body_of_megabytes_is_not_read_to_its_end(actions: Emulator, tmp
         ("public_host", "http://relay:5000", "public_host: should be a host with a dot, or host:port"),
         ("public_host", "relay:5000\n", "public_host: should be a host with a dot, or host:port"),
         ("public_host", "relay", "public_host: should be a host with a dot, or host:port"),
+        ("public_host", "relay.example:65536", "public_host: should have a port up to 65535"),
+        ("public_host", "[::1]:99999", "public_host: should have a port up to 65535"),
         ("retention_days", 0, "retention_days: Input should be greater than or equal to 1"),
         ("retention_days", "many", "retention_days: Input should be a valid integer"),
         ("retention_days", 1e400, "retention_days: Input should be a finite number"),

@@ -24,7 +24,7 @@ from proxy.errors import Denied, SessionRefused, SessionTaken
 from proxy.text import counted, safe_text
 
 _LIMIT = 64 * 1024  # bytes of a hand-over
-_PORTS = 65536
+_LAST_PORT = 65535  # of TCP
 _HOST = re.compile(r"(\[[0-9a-fA-F:]{2,39}\]|[a-zA-Z0-9.-]{1,253})(:[0-9]{1,5})?")
 
 
@@ -38,8 +38,8 @@ def _host(value: str) -> str:
     if value and not (_HOST.fullmatch(value) and (value == "localhost" or "." in value or ":" in value)):
         raise ValueError("should be a host with a dot, or host:port")
     port = re.search(r":([0-9]+)$", value.rpartition("]")[2])
-    if port and not int(port[1]) < _PORTS:
-        raise ValueError("should have a port up to 65535")
+    if port and int(port[1]) > _LAST_PORT:
+        raise ValueError(f"should have a port up to {_LAST_PORT}")
     return value
 
 
