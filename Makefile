@@ -27,8 +27,8 @@ actions-emulator: actions-tools $(BIN)/.ready # GitHub's artifact service on thi
 
 # The pages of docs/ are read in any locale.
 test: export PYTHONUTF8 = 1
-test: $(BIN)/.ready # all tests that this machine can run; with REQUIRE_TOOLS=1 all of them, and coverage
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(if $(filter 1,$(REQUIRE_TOOLS)),--cov=proxy --cov=config)
+test: $(BIN)/.ready # all tests that this machine can run; with REQUIRE_TOOLS=1 all of them; COVERAGE=FILE measures what they cover
+	$(BIN)/python $(if $(COVERAGE),-m slipcover --out $(COVERAGE)) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: $(BIN)/.ready # format, lint, types, import contracts, size of functions and files
 	$(BIN)/ruff format --check .

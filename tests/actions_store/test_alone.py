@@ -14,8 +14,6 @@ from tests.api.test_images import files_of
 from tests.fakes.actions.fixtures import Emulate
 from tests.registry_harness import noise
 
-pytestmark = pytest.mark.no_cover  # many cases of what others cover, which take twice as long while it is measured
-
 
 @pytest.fixture(params=["directory", "actions"])
 async def relay(

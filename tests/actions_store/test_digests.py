@@ -18,8 +18,6 @@ from tests.fakes.actions.emulator import Emulator
 from tests.fakes.actions.faults import Delay, twirp_error
 from tests.fakes.actions.fixtures import Emulate
 
-pytestmark = pytest.mark.no_cover  # many cases of what others cover, which take twice as long while it is measured
-
 _MANY = 40
 _EACH = 0.1  # seconds for a request
 _READING = (kinds.LIST, kinds.SIGN, kinds.GET_RANGE)

@@ -14,8 +14,6 @@ from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.registry_harness import noise
 
-pytestmark = pytest.mark.no_cover  # many cases of what others cover, which take twice as long while it is measured
-
 LAYER = noise(MIB)
 CALLS = [kinds.LIST, kinds.CREATE, kinds.FINALIZE]
 DONE = [kinds.CREATE, kinds.FINALIZE, kinds.PUT_BLOCK, kinds.PUT_BLOCK_LIST]

@@ -12,8 +12,6 @@ from tests.fakes.actions.fixtures import Emulate
 from tests.fakes.actions.options import Flavour
 from tests.registry_harness import noise
 
-pytestmark = pytest.mark.no_cover  # many cases of what others cover, which take twice as long while it is measured
-
 if TYPE_CHECKING:
     from tests.api.relay import Pushed
 

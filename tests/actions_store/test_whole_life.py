@@ -16,8 +16,6 @@ from tests.fakes.actions.faults import BodyStall, Delay, Fault
 from tests.fakes.actions.fixtures import Emulate
 from tests.registry_harness import noise
 
-pytestmark = pytest.mark.no_cover  # many cases of what others cover, which take twice as long while it is measured
-
 LAYER = noise(3 * MIB)
 CONFIG = b'{"os":"linux","architecture":"amd64"}'
 PATIENCE = 0.3  # seconds until a relay answers

@@ -32,8 +32,6 @@ from tests.api.relay import (
 from tests.machine import require_open_files
 from tests.registry_harness import noise
 
-pytestmark = pytest.mark.no_cover  # many cases of what others cover, which take twice as long while it is measured
-
 CONTENT = b"0123456789"
 DIGEST = Digest.of(CONTENT)
 NAMES = {(400, "NAME_INVALID"), (404, "NAME_UNKNOWN")}

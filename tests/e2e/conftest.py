@@ -26,17 +26,6 @@ from tests.once import Once
 __all__ = ["azurite", "emulate"]
 
 _Engine = TypeVar("_Engine", bound=Engine)
-_IN_PROCESS = {"test_commands", "test_engine_platforms", "test_names"}  # their commands run in the process of the tests
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Measure no coverage of what only starts other processes: the clients in this one would take twice as long.
-
-    Nor would all threads of a crowd survive it: each installs a trace function, and of two that do so at once
-    Python 3.11 ends one ("Cannot install a trace function while another …").
-    """
-    if item.path.stem not in _IN_PROCESS:
-        item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session")
