@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from benchmarks.handover import storage
+from benchmarks import storage
 from benchmarks.measuring import (
     GIB,
     MIB,

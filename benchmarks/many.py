@@ -22,8 +22,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import storage
 from benchmarks.asking import Asked, Request, ask
-from benchmarks.handover import storage
 from benchmarks.measuring import (
     MIB,
     ROOT,

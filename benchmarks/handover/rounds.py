@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from benchmarks.handover import content, storage
+from benchmarks import storage
+from benchmarks.handover import content
 from benchmarks.handover.flows import Flow, Start
 from benchmarks.handover.jobs import IMAGE, Job, Run
 from benchmarks.handover.results import Took

@@ -1,8 +1,8 @@
 """Blob storage that costs little: what a client sends is one file of each blob, what it reads leaves by sendfile.
 
-It stands in for Azure's on the cores that are measured, where Azurite needs more of them than the relay. It takes
-blocks (Put Block, Put Block List), gives ranges, and checks nothing: neither signatures nor digests. It copies nothing
-either, so that a relay sends every byte.
+It stands in for Azure's where Azurite would take more of the processors than the relay: in benchmarks, and in tests of
+gigabytes. It takes blocks (Put Block, Put Block List), gives ranges, and checks nothing: neither signatures nor
+digests. It copies nothing either, so that a relay sends every byte.
 """
 
 import itertools
@@ -10,17 +10,16 @@ import os
 import ssl
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
-from benchmarks.measuring import MIB, Server
-from tests.fakes.actions.sas import ACCOUNT
-from tests.ports import free_port
+_BUFFER = 1 << 20
 
 
 class Stretch(NamedTuple):
@@ -76,6 +75,16 @@ class Blobs:
             blob.end += length
             return blob.file, stretch
 
+    def copy(self, path: str, target: Path) -> None:
+        """Write the content of a blob to a file."""
+        blob = self.blobs[path]
+        with target.open("wb") as file:
+            for stretch in blob.content:
+                start, left = stretch
+                while left:
+                    count = os.sendfile(file.fileno(), blob.file, start, left)
+                    start, left = start + count, left - count
+
     def remove(self, path: str) -> None:
         """Forget a blob, or all below a path, which free their bytes."""
         with self._lock:
@@ -98,6 +107,11 @@ class Storage(ThreadingHTTPServer):
             # The handshake is for the thread of the connection.
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
+    @property
+    def origin(self) -> str:
+        """Where it serves, without TLS."""
+        return f"http://127.0.0.1:{self.server_port}"
+
 
 class Requests(BaseHTTPRequestHandler):
     """The requests of one connection."""
@@ -110,7 +124,7 @@ class Requests(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Begin a connection."""
         super().setup()
-        self._buffer = memoryview(bytearray(MIB))
+        self._buffer = memoryview(bytearray(_BUFFER))
 
     def do_PUT(self) -> None:
         """Take a block, make blocks a blob, or make a container."""
@@ -132,7 +146,7 @@ class Requests(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Return a blob, or a range of it."""
         path, query = self._asked()
-        if path == "/v2/":  # by which the benchmarks know that a server has started
+        if path == "/v2/":  # by which benchmarks know that a server has started
             return self._answer(200)
         blob = self.server.held.blobs.get(path)
         if blob is None or not blob.content:
@@ -194,18 +208,18 @@ class Requests(BaseHTTPRequestHandler):
             start, left = start + count, left - count
 
 
-def prepare(folder: Path, *tls: str) -> Server:
-    """Prepare a storage that keeps its files in a folder; `tls`: port and certificate of a second way to them."""
-    port = free_port()
-    return Server([sys.executable, "-m", __name__, str(folder), str(port), *tls], port)
-
-
-def clear(server: Server) -> None:
-    """Forget all blobs."""
-    connection = HTTPConnection("127.0.0.1", server.port)
-    connection.request("DELETE", f"/{ACCOUNT}")
-    connection.getresponse().read()
-    connection.close()
+@contextmanager
+def in_thread(folder: Path) -> Iterator[Storage]:
+    """Serve blobs that lie in a folder; at the end they are gone."""
+    with Storage(0, Blobs(folder)) as storage:
+        thread = threading.Thread(target=storage.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield storage
+        finally:
+            storage.shutdown()
+            thread.join()
+            storage.held.remove("")
 
 
 def main(folder: str, port: str, tls_port: str = "", certificate: str = "") -> None:
