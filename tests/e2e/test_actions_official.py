@@ -42,6 +42,7 @@ def disk(tmp_path: Path) -> Iterator[light_storage.Storage]:
 @pytest.fixture
 def on_disk(disk: light_storage.Storage, tmp_path: Path) -> Iterator[Jobs]:
     """The jobs of a run whose artifacts are on that disk."""
+    require_tools()
     with (
         in_thread(Options(direct=True), tmp_path / "emulator", disk.origin) as actions,
         Jobs(actions, tmp_path) as jobs,
