@@ -19,7 +19,11 @@ from tests.e2e.outside import artifact_service
 from tests.e2e.recipes import Kitchen
 from tests.e2e.relay import Relay
 from tests.e2e.steps import Use
-from tests.fakes.actions.fixtures import Emulate, azurite, emulate
+from tests.fakes.actions.fixtures import Emulate, azurite, emulate, require_tools
+from tests.fakes.actions.options import Options
+from tests.fakes.actions.threads import in_thread
+from tests.fakes.light_storage import Storage
+from tests.fakes.light_storage import in_thread as storing_in_thread
 from tests.machine import require
 from tests.once import Once
 
@@ -169,6 +173,25 @@ def jobs(emulate: Emulate, tmp_path: Path) -> Iterator[Jobs]:
     """The jobs of one run under GitHub."""
     with Jobs(emulate(), tmp_path) as started:
         yield started
+
+
+@pytest.fixture
+def light_storage(tmp_path: Path) -> Iterator[Storage]:
+    """Storage of gigabytes, which would take Azurite a minute each."""
+    (tmp_path / "blobs").mkdir()
+    with storing_in_thread(tmp_path / "blobs") as storage:
+        yield storage
+
+
+@pytest.fixture
+def light_jobs(light_storage: Storage, tmp_path: Path) -> Iterator[Jobs]:
+    """The jobs of a run whose artifacts are in that storage, which no faults and no counters reach."""
+    require_tools()
+    with (
+        in_thread(Options(direct=True), tmp_path / "emulator", light_storage.origin) as actions,
+        Jobs(actions, tmp_path) as jobs,
+    ):
+        yield jobs
 
 
 def _serving(relay: Relay) -> Iterator[Relay]:

@@ -2,7 +2,7 @@
 
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,10 @@ from tests.e2e.impatient import ImpatientClient, random_mebibytes
 from tests.e2e.jobs import Jobs
 from tests.e2e.push_pull_clients import CLIENTS
 from tests.e2e.relay import PUBLIC_HOST
-from tests.fakes import light_storage
 from tests.fakes.actions import kinds
 from tests.fakes.actions.fixtures import require_tools
 from tests.fakes.actions.official import OfficialClient
-from tests.fakes.actions.options import Options
-from tests.fakes.actions.threads import in_thread
+from tests.fakes.light_storage import Storage
 from tests.machine import require
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -29,25 +27,6 @@ NAMES = ("app:v1", f"{PUBLIC_HOST}/app:v1")
 MIB = 1 << 20
 _GIB = 1 << 30
 _OVER_4_GIB = 4 * 1024 + 1  # MiB
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[light_storage.Storage]:
-    """Storage of artifacts that are too large for memory, and for Azurite to take in a minute."""
-    (tmp_path / "blobs").mkdir()
-    with light_storage.in_thread(tmp_path / "blobs") as storage:
-        yield storage
-
-
-@pytest.fixture
-def on_disk(disk: light_storage.Storage, tmp_path: Path) -> Iterator[Jobs]:
-    """The jobs of a run whose artifacts are on that disk."""
-    require_tools()
-    with (
-        in_thread(Options(direct=True), tmp_path / "emulator", disk.origin) as actions,
-        Jobs(actions, tmp_path) as jobs,
-    ):
-        yield jobs
 
 
 def _official(jobs: Jobs, folder: Path, seconds: float = 100.0) -> OfficialClient:
@@ -141,13 +120,13 @@ def test_an_artifact_that_was_copied_inside_the_storage_is_downloaded_and_loaded
 
 @pytest.mark.timeout(600)  # 4 GiB are made, stored, downloaded, and unzipped twice: two minutes
 def test_an_archive_over_four_gibibytes_is_unzipped_by_the_official_client_and_sound_to_unzip(
-    on_disk: Jobs, disk: light_storage.Storage, tmp_path: Path
+    light_jobs: Jobs, light_storage: Storage, tmp_path: Path
 ) -> None:
-    relay = on_disk.relay("build")
+    relay = light_jobs.relay("build")
     client = ImpatientClient(relay, "large")
     client.tag("v1", [client.push(random_mebibytes(_OVER_4_GIB))])
     relay.kill()
-    official = _official(on_disk, tmp_path, 300.0)
+    official = _official(light_jobs, tmp_path, 300.0)
     (listed,) = official.list()
 
     got = official.download(listed["id"], tmp_path / "got", listed["digest"])
@@ -155,9 +134,9 @@ def test_an_archive_over_four_gibibytes_is_unzipped_by_the_official_client_and_s
     assert got["digestMismatch"] is False
     unzipped = _only_file(tmp_path / "got").stat().st_size
     _only_file(tmp_path / "got").unlink()
-    ((path, _),) = disk.held.blobs.items()
+    ((path, _),) = light_storage.held.blobs.items()
     stored = tmp_path / "stored.zip"
-    disk.held.copy(path, stored)
+    light_storage.held.copy(path, stored)
     _test_zip(stored)
     with zipfile.ZipFile(stored) as file:
         assert [(each.filename, each.file_size) for each in file.infolist()] == [("image-large@v1.tar.zst", unzipped)]

@@ -25,13 +25,13 @@ from tests.fakes.actions.faults import (
     twirp_error,
 )
 
-# Storage takes 60 and 72 s, which clients wait out; 200 pushes through faults: 90 s each.
+# Storage takes 60 and 72 s, which clients wait out; 40 pushes and pulls through faults: 50 s.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 _STEP = 18.0  # seconds; a request is repeated after twenty
 _STEPS = ("CreateArtifact", "put_block", "put_block_list", "FinalizeArtifact")
 _LISTING = 28.0  # seconds; more than a request waits
-_ROUNDS = 60
+_ROUNDS = 40
 _IMAGES = 6
 _NO_CACHE = "1MiB"  # of disk, so that pulls read artifacts
 _FAULTS: list[Fault] = [
@@ -89,7 +89,7 @@ def test_an_engine_pulls_what_takes_its_time(jobs: Jobs, docker28: Engine, toolb
     assert docker28.pull(f"{relay.host}/app:v1") == pushed.digest
 
 
-@pytest.mark.timeout(600)  # ninety seconds on a quiet machine; retries take longer on a busy one
+@pytest.mark.timeout(600)  # 50 s on a quiet machine; retries take longer on a busy one
 def test_when_one_request_in_a_hundred_fails_every_answered_push_is_pulled_exactly(
     jobs: Jobs, toolbox: Toolbox, tmp_path: Path
 ) -> None:

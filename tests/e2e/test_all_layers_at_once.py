@@ -51,10 +51,10 @@ def test_of_a_directory(relay: Relay, content: Callable[[int], Iterator[bytes]])
     assert relay.rss_peak_kib() < MOST
 
 
-def test_of_artifacts(jobs: Jobs, content: Callable[[int], Iterator[bytes]]) -> None:
-    relay = jobs.relay("build")
+def test_of_artifacts(light_jobs: Jobs, content: Callable[[int], Iterator[bytes]]) -> None:
+    relay = light_jobs.relay("build")
     layers = _pushed(relay, content)
-    other = jobs.relay("test")
+    other = light_jobs.relay("test")
 
     _pull(other, layers)
 
