@@ -58,14 +58,15 @@ class ClientLine:
     async def takes_more(self, patience: float) -> bool:
         """Wait until the connection takes more bytes or has ended; return whether `patience` seconds were enough."""
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_writer(self._socket, ready.set)
+        number = self._socket.fileno()  # of a socket itself the selector would ask the kernel for both addresses
+        loop.add_writer(number, ready.set)
         try:
             async with asyncio.timeout(patience):
                 await ready.wait()
         except TimeoutError:
             return False
         finally:
-            loop.remove_writer(self._socket)
+            loop.remove_writer(number)
         return True
 
     def close(self) -> None:
