@@ -10,7 +10,6 @@ import argparse
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from benchmarks.measuring import (
     Failed,
     Registry,
     Server,
+    certificate,
     cpu_seconds,
     load,
     noise,
@@ -45,10 +45,6 @@ T = TypeVar("T")
 
 _STEPS = ("receive", "seal and upload", "far pull", "pull from the cache")
 _SPARE = 3  # layers that fit into the memory made warm
-_CERTIFICATE = (
-    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=storage "
-    "-addext subjectAltName=IP:127.0.0.1"
-)
 
 
 class Took(NamedTuple):
@@ -104,15 +100,12 @@ def _arguments() -> argparse.Namespace:
 @contextmanager
 def _ways(data: Path, tls: bool, against: Path | None) -> Iterator[list[Way]]:
     """Start storage and services, and list what takes turns."""
-    certificate, tls_port = data / "storage.pem", free_port()
+    tls_port = free_port()
     with ExitStack() as stack:
-        second = []
+        second, trusted = [], {}
         if tls:
-            command = ["openssl", *_CERTIFICATE.split(), "-keyout", str(certificate), "-out", str(data / "ca.pem")]
-            subprocess.run(command, check=True, capture_output=True)
-            with certificate.open("a") as file:
-                file.write((data / "ca.pem").read_text())
-            second = [str(tls_port), str(certificate)]
+            own, public = certificate(data)
+            second, trusted = [str(tls_port), str(own)], {"SSL_CERT_FILE": str(public)}
         (data / "blobs").mkdir()
         server = stack.enter_context(storage.prepare(data / "blobs", *second))
         origins = {"": ""} | ({", TLS": f"https://127.0.0.1:{tls_port}"} if tls else {})
@@ -122,7 +115,7 @@ def _ways(data: Path, tls: bool, against: Path | None) -> Iterator[list[Way]]:
             options = Options(direct=True, direct_origin=origin)
             service = in_thread(options, data / f"emulator{suffix}", f"http://127.0.0.1:{server.port}")
             actions = stack.enter_context(service)
-            environment = {"SSL_CERT_FILE": str(data / "ca.pem")} if origin else {}
+            environment = trusted if origin else {}
             ways += [Way(name + suffix, path, actions, server, environment) for name, path in checkouts.items()]
         yield ways
 

@@ -10,7 +10,6 @@ import os
 import socket
 import ssl
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,16 +20,15 @@ from typing import NamedTuple
 
 from isal.isal_zlib import crc32
 
-from benchmarks.measuring import GIB, MIB, load, table, warm
+from benchmarks.measuring import GIB, MIB, certificate, load, table, warm
 from proxy.archive.crc64 import crc64
 from proxy.archive.pieces import PIECE
 
 _TOTAL = 512 * MIB  # bytes of each measurement
 _TIMES = _TOTAL // PIECE
-_CERTIFICATE = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
 
 # What a step consists of at least.
-STEPS: Mapping[str, tuple[str, ...]] = {
+_STEPS: Mapping[str, tuple[str, ...]] = {
     "receive": ("receive", "SHA-256", "CRC-32", "CRC-64", "write to a file"),
     "seal and upload": ("read a file", "CRC-32", "SHA-256", "CRC-64", "send"),
     "far pull": ("receive", "CRC-32", "SHA-256", "write to a file", "read a file", "CRC-32", "send"),
@@ -44,7 +42,7 @@ class Ground(NamedTuple):
     piece: bytes
     buffer: memoryview
     path: Path
-    certificate: str
+    certificate: tuple[Path, Path]
 
 
 def main() -> int:
@@ -55,11 +53,11 @@ def main() -> int:
     print(f"{arguments.rounds} rounds; {load()}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=arguments.folder) as made:
         folder = Path(made)
-        ground = Ground(os.urandom(PIECE), memoryview(bytearray(PIECE)), folder / "file", _certificate(folder))
+        ground = Ground(os.urandom(PIECE), memoryview(bytearray(PIECE)), folder / "file", certificate(folder))
         seconds = {part: [_cpu(work, ground) for _ in range(arguments.rounds)] for part, work in _PARTS.items()}
     medians = {part: statistics.median(each) * GIB / _TOTAL for part, each in seconds.items()}
     print(table([("part", "CPU s/GiB"), *((part, f"{each:.2f}") for part, each in medians.items())]))
-    sums = [(step, f"{sum(medians[part] for part in parts):.2f}", ", ".join(parts)) for step, parts in STEPS.items()]
+    sums = [(step, f"{sum(medians[part] for part in parts):.2f}", ", ".join(parts)) for step, parts in _STEPS.items()]
     print("", table([("step", "at least", "its parts"), *sums]), sep="\n")
     print(f"\nAt the end: {load()}")
     return 0
@@ -113,43 +111,33 @@ _PARTS: Mapping[str, Callable[[Ground], None]] = {
 }
 
 
-def _certificate(folder: Path) -> str:
-    path = folder / "certificate.pem"
-    command = ["openssl", *_CERTIFICATE.split(), "-keyout", f"{folder}/key.pem", "-out", f"{folder}/public.pem"]
-    subprocess.run(command, check=True, capture_output=True)
-    path.write_text((folder / "key.pem").read_text() + (folder / "public.pem").read_text())
-    return str(path)
-
-
-def _received(buffer: memoryview, certificate: str = "") -> None:
+def _received(buffer: memoryview, certificate: tuple[Path, Path] | None = None) -> None:
     _with_peer(certificate, sends=True, use=lambda line: _drain(line, buffer))
 
 
-def _sent(piece: bytes, certificate: str = "") -> None:
+def _sent(piece: bytes, certificate: tuple[Path, Path] | None = None) -> None:
     _with_peer(certificate, sends=False, use=lambda line: _fill(line, piece))
 
 
-def _with_peer(certificate: str, *, sends: bool, use: Callable[[socket.socket], None]) -> None:
-    """Exchange bytes with a process that is not measured."""
+def _with_peer(certificate: tuple[Path, Path] | None, *, sends: bool, use: Callable[[socket.socket], None]) -> None:
+    """Exchange bytes with a process that is not measured, over TLS if there is a certificate."""
+    own, public = certificate or (None, None)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        peer = get_context("fork").Process(target=_peer, args=(server, certificate, sends), daemon=True)
+        peer = get_context("fork").Process(target=_peer, args=(server, own, sends), daemon=True)
         peer.start()
-        with socket.create_connection(server.getsockname()) as line:
-            if certificate:
-                context = ssl.create_default_context()
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-                with context.wrap_socket(line) as secure:
-                    use(secure)
-            else:
-                use(line)
+        line = socket.create_connection(server.getsockname())
+        if public:
+            line = ssl.create_default_context(cafile=public).wrap_socket(line, server_hostname="127.0.0.1")
+        with line:
+            use(line)
         peer.join()
 
 
-def _peer(server: socket.socket, certificate: str, sends: bool) -> None:
+def _peer(server: socket.socket, own: Path | None, sends: bool) -> None:
     line, _ = server.accept()
-    if certificate:
+    if own:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
+        context.load_cert_chain(own)
         line = context.wrap_socket(line, server_side=True)
     with line:
         if sends:

@@ -28,6 +28,10 @@ _START = 30.0  # seconds in which a server has to answer
 _STOP = 60.0  # seconds in which a server has to end
 _SILENCE = 120.0  # seconds without a byte after which a request is given up
 _PIECE = 4 * MIB  # bytes per read of an answer
+_CERTIFICATE = (
+    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=storage "
+    "-addext subjectAltName=IP:127.0.0.1"
+)
 
 CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -121,6 +125,16 @@ def warm(size: int) -> None:
     far more than what is to be measured. So somebody else uses it, and ends.
     """
     subprocess.run([sys.executable, "-c", f"b'x' * {size}"], check=True)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate of 127.0.0.1 that vouches for itself; gives a file with its key as well, and one without."""
+    both, public = folder / "storage.pem", folder / "ca.pem"
+    command = ["openssl", *_CERTIFICATE.split(), "-keyout", str(both), "-out", str(public)]
+    subprocess.run(command, check=True, capture_output=True)
+    with both.open("a") as file:
+        file.write(public.read_text())
+    return both, public
 
 
 def peak_rss(pid: int) -> int:
