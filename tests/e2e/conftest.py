@@ -22,8 +22,7 @@ from tests.e2e.steps import Use
 from tests.fakes.actions.fixtures import Emulate, azurite, emulate, require_tools
 from tests.fakes.actions.options import Options
 from tests.fakes.actions.threads import in_thread
-from tests.fakes.light_storage import Storage
-from tests.fakes.light_storage import in_thread as storing_in_thread
+from tests.fakes.light_storage import Storage, serving
 from tests.machine import require
 from tests.once import Once
 
@@ -179,7 +178,7 @@ def jobs(emulate: Emulate, tmp_path: Path) -> Iterator[Jobs]:
 def light_storage(tmp_path: Path) -> Iterator[Storage]:
     """Storage of gigabytes, which would take Azurite a minute each."""
     (tmp_path / "blobs").mkdir()
-    with storing_in_thread(tmp_path / "blobs") as storage:
+    with serving(tmp_path / "blobs") as storage:
         yield storage
 
 

@@ -134,7 +134,7 @@ def test_an_archive_over_four_gibibytes_is_unzipped_by_the_official_client_and_s
     assert got["digestMismatch"] is False
     unzipped = _only_file(tmp_path / "got").stat().st_size
     _only_file(tmp_path / "got").unlink()
-    ((path, _),) = light_storage.held.blobs.items()
+    (path,) = light_storage.held.blobs
     stored = tmp_path / "stored.zip"
     light_storage.held.copy(path, stored)
     _test_zip(stored)

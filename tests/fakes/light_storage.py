@@ -80,10 +80,7 @@ class Blobs:
         blob = self.blobs[path]
         with target.open("wb") as file:
             for stretch in blob.content:
-                start, left = stretch
-                while left:
-                    count = os.sendfile(file.fileno(), blob.file, start, left)
-                    start, left = start + count, left - count
+                _copy(blob.file, stretch, file.fileno())
 
     def remove(self, path: str) -> None:
         """Forget a blob, or all below a path, which free their bytes."""
@@ -198,18 +195,26 @@ class Requests(BaseHTTPRequestHandler):
             start, left = start + count, left - count
 
     def _send(self, file: int, stretch: Stretch) -> None:
+        if not isinstance(self.connection, ssl.SSLSocket):
+            return _copy(file, stretch, self.connection.fileno())
         start, left = stretch
         while left:
-            if isinstance(self.connection, ssl.SSLSocket):
-                count = os.preadv(file, [self._buffer[:left]], start)
-                self.connection.sendall(self._buffer[:count])
-            else:
-                count = os.sendfile(self.connection.fileno(), file, start, left)
+            count = os.preadv(file, [self._buffer[:left]], start)
+            self.connection.sendall(self._buffer[:count])
             start, left = start + count, left - count
+        return None
+
+
+def _copy(file: int, stretch: Stretch, target: int) -> None:
+    """Let the kernel write a stretch of a file to another file, or to a connection."""
+    start, left = stretch
+    while left:
+        count = os.sendfile(target, file, start, left)
+        start, left = start + count, left - count
 
 
 @contextmanager
-def in_thread(folder: Path) -> Iterator[Storage]:
+def serving(folder: Path) -> Iterator[Storage]:
     """Serve blobs that lie in a folder; at the end they are gone."""
     with Storage(0, Blobs(folder)) as storage:
         thread = threading.Thread(target=storage.serve_forever, daemon=True)
