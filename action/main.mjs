@@ -10,7 +10,7 @@ import { find as findProcess } from "./process.mjs"
 import { Refused, Relay, Unanswered } from "./relay.mjs"
 import { annotate, exportVariable, Failure, log, mask, newPassword, output, remember, run } from "./runner.mjs"
 import { check, handOver } from "./session.mjs"
-import { checkSpelling } from "./settings.mjs"
+import { checkVariables } from "./settings.mjs"
 import { startRelay } from "./start-relay.mjs"
 
 const USED = "IMAGE_RELAY_USED" // the relays that steps of this job have used, for later ones
@@ -18,7 +18,7 @@ const USED = "IMAGE_RELAY_USED" // the relays that steps of this job have used, 
 await run(async () => {
   const inputs = readInputs()
   if (inputs.doubts.length) annotate("warning", ...inputs.doubts)
-  checkSpelling()
+  checkVariables()
   check(inputs)
   passwords(inputs.upstreamAuth).forEach((password) => mask(password))
   const { there, password, isNew, hasSession, notes = [] } = await findOrStart(inputs)

@@ -4,16 +4,20 @@ import { checkPassword, ineffective } from "../../action/later-use.mjs"
 import { reasons } from "../../action/relay.mjs"
 import { privateHost } from "../../action/remote.mjs"
 import { Failure } from "../../action/runner.mjs"
-import { checkSpelling } from "../../action/settings.mjs"
+import { checkVariables } from "../../action/settings.mjs"
 
 const SERVICE = { started: false, alias: "relay", environment: ["RELAY_STORE=actions"] }
 const OPEN = { started: true, alias: "image-relay", environment: ["RELAY_OVERWRITE=run"] }
 const CLOSED = { ...OPEN, environment: ["RELAY_PASSWORD=secret", "RELAY_RETENTION_DAYS=9"] }
 
 test("a setting that was mistyped is refused with the one that is meant, whoever runs already", () => {
-  assert.throws(() => checkSpelling({ RELAY_OVERWRTE: "run" }), new Failure("RELAY_OVERWRTE is not a setting of image-relay; did you mean RELAY_OVERWRITE?"))
-  assert.throws(() => checkSpelling({ RELAY_PASSWROD: "x", RELAY_LOGLEVEL: "debug" }), /RELAY_PASSWORD\? .*RELAY_LOG_LEVEL\?/)
-  checkSpelling({ RELAY_OVERWRITE: "run", RELAY_SERVICE_HOST: "10.0.0.1", RELAY_PORT_5000_TCP_ADDR: "10.0.0.1", RELAY_RACE_RUNNERS: "4" })
+  assert.throws(() => checkVariables({ RELAY_OVERWRTE: "run" }), new Failure("RELAY_OVERWRTE is not a setting of image-relay; did you mean RELAY_OVERWRITE?"))
+  assert.throws(() => checkVariables({ RELAY_PASSWROD: "x", RELAY_LOGLEVEL: "debug" }), /RELAY_PASSWORD\? .*RELAY_LOG_LEVEL\?/)
+  checkVariables({ RELAY_OVERWRITE: "run", RELAY_SERVICE_HOST: "10.0.0.1", RELAY_PORT_5000_TCP_ADDR: "10.0.0.1", RELAY_RACE_RUNNERS: "4" })
+})
+
+test("the run of a relay that takes no session is refused with what reads another run in a job", () => {
+  assert.throws(() => checkVariables({ RELAY_RUN_ID: "7" }), /RELAY_RUN_ID is for a relay without this action, .*use the input from$/)
 })
 
 test("a password that the relay of an earlier step does not have is refused with what to do", () => {
