@@ -4,6 +4,8 @@ Who names a registry (`?ns=`, or the first part of the path) means it. Docker's 
 Hub as it asks any registry: there the path, and the host that it was told, tell the mirror from this relay's images.
 """
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from proxy.api.params import is_own_alone, name_of
@@ -17,7 +19,15 @@ from proxy.upstreams.hosts import Remote, is_official
 
 
 def remote_of(request: web.Request) -> Remote | None:
-    """Return the repository of an upstream that a request to read means; None if it means none that may be asked."""
+    """Return the repository of an upstream that a request to read means; None if it means none that may be asked.
+
+    Raise LoopDetected if it comes from this relay.
+    """
+    upstreams, remote = request.app[SERVICES].mirror.upstreams, _meant(request)
+    return replace(remote, via=upstreams.via(", ".join(request.headers.getall("Via", [])))) if remote else None
+
+
+def _meant(request: web.Request) -> Remote | None:
     upstreams, path = request.app[SERVICES].mirror.upstreams, request.match_info["name"]
     registry = request.query.get("ns", "")
     if registry or split_host(path)[0]:

@@ -26,7 +26,7 @@ from proxy.oci.names import Tag
 from proxy.runtime.limits import UPSTREAMS, Policy
 from proxy.runtime.transport import FAILURES, authorization, in_words, read_bounded
 from proxy.text import counted, format_duration
-from proxy.upstreams.failures import Limited, UpstreamFailed, WrongBytes, limited
+from proxy.upstreams.failures import Limited, LoopDetected, UpstreamFailed, WrongBytes, limited
 from proxy.upstreams.hosts import AddressUnusable, Remote
 from proxy.upstreams.tokens import SERVICE, Tokens, refusal
 
@@ -164,7 +164,7 @@ class UpstreamClient:
                 except Limited as fault:
                     raise TooManyRequests(f"{host} {fault}", {"Retry-After": f"{max(1.0, fault.wait):.0f}"}) from None
                 except RetryableError as fault:
-                    raise UpstreamFailed(f"{host} gives no answer ({fault}); try again later") from None
+                    raise UpstreamFailed(f"{host} has failed ({fault}); try again later") from None
                 call.status = response.status
                 yield response, call
 
@@ -205,7 +205,7 @@ class UpstreamClient:
             response = await self._http().request(
                 method,
                 url,
-                headers=_HEADERS | headers,
+                headers=_HEADERS | {"Via": remote.via} | headers,
                 allow_redirects=False,
                 timeout=self._timeout,
                 middlewares=(authorization(authorized if url.origin() == origin else ""),),
@@ -231,6 +231,9 @@ class UpstreamClient:
             raise ManifestUnknown(f"neither this relay nor {host} has {remote.path}{separator}{reference}")
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise refusal(remote)
+        if status == HTTPStatus.LOOP_DETECTED:
+            failure = LoopDetected if remote.is_for_relay else UpstreamFailed  # of a 5xx Docker shows the number only
+            raise failure(f"{host} leads back to this relay; name the address of another registry in RELAY_UPSTREAMS")
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             raise limited(response.headers)
         if is_retryable(status):

@@ -17,6 +17,12 @@ class UpstreamRefused(UpstreamFailed):
     """An upstream does not give an image away, perhaps because it has none of this name."""
 
 
+class LoopDetected(UpstreamFailed):
+    """A relay is asked for what it asks for itself (RFC 5842, 7.2)."""
+
+    status = 508
+
+
 class WrongBytes(UpstreamFailed):
     """What an upstream sent is not what it was asked for."""
 

@@ -1,5 +1,7 @@
 """The registries that may be asked, and which repository of them a request means."""
 
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -7,11 +9,13 @@ from yarl import URL
 
 from proxy.oci.names import Name, split_host
 from proxy.oci.references import is_loopback
+from proxy.upstreams.failures import LoopDetected
 
 HUB = "docker.io"
 _HUB_NAMES = frozenset({HUB, "index.docker.io", "registry-1.docker.io"})
 _HUB_ADDRESS = "registry-1.docker.io"
 _OFFICIAL = "library/"
+_VIA = re.compile(r"1\.1 image-relay-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,20 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A repository of an upstream. It is `implied` where the client has not named the registry."""
+    """A repository of an upstream. It is `implied` where the client has not named the registry.
+
+    `via`: the relays by which a request for it has come, this one last (RFC 9110, 7.6.3).
+    """
 
     upstream: Upstream
     path: str
     implied: bool = field(default=False, compare=False)
+    via: str = field(default="", compare=False)
+
+    @property
+    def is_for_relay(self) -> bool:
+        """Whether another relay, or this one, asks for it."""
+        return "," in self.via
 
     @property
     def name(self) -> Name:
@@ -74,6 +87,7 @@ class Upstreams:
     def __init__(self, hosts: Sequence[str] = (), logins: Mapping[str, tuple[str, str]] | None = None) -> None:
         """`hosts` are those of names, or `host=address` where another host answers for it; `logins` are by host."""
         self._upstreams: dict[str, Upstream] = {}
+        self._via = f"1.1 image-relay-{secrets.token_hex(8)}"
         for text in hosts:
             host, _, address = text.partition("=")
             place = address or (_HUB_ADDRESS if host == HUB else host)
@@ -103,6 +117,13 @@ class Upstreams:
         """Return the repository of Docker Hub that a path without a registry may mean; None unless it may be asked."""
         upstream = self._upstreams.get(HUB)
         return Remote(upstream, path, implied=True) if upstream else None
+
+    def via(self, told: str) -> str:
+        """Return the header `Via` for what is asked because of a request with that of `told`. Raise LoopDetected."""
+        relays = _VIA.findall(told)
+        if self._via in relays:
+            raise LoopDetected("this relay asks itself; name the address of another registry in RELAY_UPSTREAMS")
+        return ", ".join((*relays, self._via))
 
 
 def is_official(path: str) -> bool:

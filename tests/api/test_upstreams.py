@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -19,6 +19,7 @@ from proxy.runtime.limits import DEFAULT, Policy
 from tests.api.relay import CONFIG, MIB, Answer, Relay, described, document, pushed_image, pushed_index, running
 from tests.fakes.upstream import TOKEN, FakeUpstream, broken, content, status, upstream
 from tests.fakes.upstream import Answer as Planned
+from tests.ports import free_port
 from tests.registry_harness import noise, until
 
 LIMITS = replace(DEFAULT, upstream=Policy(attempts=3, first=0.01, longest=0.01))
@@ -55,6 +56,30 @@ async def pull(relay: Relay, path: str, reference: object, query: str = "?ns=doc
 
 async def blob(relay: Relay, path: str, digest: object, query: str = "?ns=docker.io", **more: Any) -> Answer:
     return await relay.ask("GET", f"/v2/{path}/blobs/{digest}{query}", **more)
+
+
+@pytest.mark.parametrize("others", [0, 1, 2])
+async def test_a_relay_that_asks_itself_says_so_at_once(tmp_path: Path, others: int) -> None:
+    """Directly, or by way of other relays; with patience for none of them."""
+    ports = [free_port() for _ in range(others + 1)]
+    async with AsyncExitStack() as stack:
+        relays = [
+            await stack.enter_async_context(
+                running(tmp_path / str(port), limits=LIMITS, port=port, upstreams=(f"docker.io=127.0.0.1:{following}",))
+            )
+            for port, following in zip(ports, [*ports[1:], ports[0]], strict=True)
+        ]
+        for wanted in ("3", Digest.of(b"")):
+            async with asyncio.timeout(10):
+                answer = await pull(relays[0], "library/alpine", wanted)
+            assert answer.error == (403, "DENIED")
+            assert (
+                answer.message
+                == "docker.io leads back to this relay; name the address of another registry in RELAY_UPSTREAMS"
+            )
+        async with asyncio.timeout(10):
+            answer = await blob(relays[0], "library/alpine", Digest.of(b"none"))
+        assert answer.error == (404, "BLOB_UNKNOWN")
 
 
 # What is fetched, and how often
@@ -699,7 +724,7 @@ async def test_an_upstream_that_is_down(there: FakeUpstream, relay: Relay, tmp_p
     async with running(tmp_path / "down", limits=LIMITS, upstreams=(f"docker.io={gone.host}",)) as lonely:
         refused = await pull(lonely, "library/alpine", "3")
     assert refused.error == (403, "DENIED")
-    assert "docker.io gives no answer" in refused.message
+    assert "docker.io has failed" in refused.message
     assert relay.port != lonely.port
     assert there.asked == []
 

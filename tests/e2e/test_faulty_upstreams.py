@@ -86,7 +86,7 @@ def test_what_passes_keeps_no_client_from_the_image(
     ("fault", "told", "lasts"),
     [
         pytest.param(limited(_LIMITED), "accepts no more requests", _LIMITED, id="429"),
-        pytest.param(unavailable, "gives no answer", 0, id="503"),
+        pytest.param(unavailable, "has failed", 0, id="503"),
         pytest.param(of_blobs(cut), "broke off", 0, id="cut off"),
         pytest.param(of_blobs(flipped), "sent other bytes", 0, id="wrong bytes"),
     ],
