@@ -80,7 +80,7 @@ class Mirror:
                 if isinstance(reference, Tag) and (manifest := await self.kept.parsed(blob)).is_index:
                     self._hold(remote, blob.digest, manifest)  # of the platforms that it lacks here, more may be kept
                     self._resolved(remote, reference, blob.digest)
-                return blob
+                return replace(blob, origin=remote.upstream.host)
         while True:
             with suppress(StillUnderWay):  # told to the client by whoever waits for this
                 find = partial(self._find, remote, reference)
@@ -157,10 +157,12 @@ class Mirror:
         for (where, image), manifest in self._manifests.items():
             if where == remote and any(descriptor.digest == digest for descriptor in manifest.blobs):
                 self._wanted[where, image] = time.monotonic()
+        host = remote.upstream.host
         if kept := await self._kept_blob(remote, digest):
-            return kept
-        host, size = remote.upstream.host, await self.size(remote, digest)
-        return await self.transfers.get(host, digest, size, partial(self.client.blob, remote, digest), wrong)
+            return replace(kept, origin=host)
+        size = await self.size(remote, digest)
+        found = await self.transfers.get(host, digest, size, partial(self.client.blob, remote, digest), wrong)
+        return replace(found, origin=host) if isinstance(found, Blob) else found
 
     async def _kept_blob(self, remote: Remote, digest: Digest) -> Blob | None:
         if self.kept and (name := kept_name(remote)):

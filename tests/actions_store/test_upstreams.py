@@ -20,12 +20,13 @@ KEPT = "upstream/docker.io/library/alpine"
 
 
 async def pull(relay: Relay, reference: object, *layers: bytes) -> bytes:
-    """Pull a manifest and some layers of an image of Docker Hub, and return the manifest."""
-    manifest = (await relay.ask("GET", f"/v2/library/alpine/manifests/{reference}{HUB}")).body
+    """Pull a manifest and some layers of an image of Docker Hub, and return the manifest; all say where from."""
+    manifest = await relay.ask("GET", f"/v2/library/alpine/manifests/{reference}{HUB}")
+    assert manifest.headers["Image-Relay-From"] == "docker.io"
     for layer in layers:
         found = await relay.ask("GET", f"/v2/library/alpine/blobs/{Digest.of(layer)}{HUB}")
-        assert found.body == layer
-    return manifest
+        assert (found.body == layer, found.headers["Image-Relay-From"]) == (True, "docker.io")
+    return manifest.body
 
 
 @pytest.mark.parametrize("flavour", list(Flavour))

@@ -799,10 +799,10 @@ async def test_a_tag_that_is_nowhere_yet_is_waited_for(there: FakeUpstream, star
 async def test_header_summary_and_metrics_name_the_registry(there: FakeUpstream, relay: Relay) -> None:
     there.add_image("library/alpine", "3")
     manifest = await pull(relay, "library/alpine", "3")
-    layer = await blob(relay, "library/alpine", Digest.of(b"layer"))
+    layers = [await blob(relay, "library/alpine", Digest.of(b"layer")) for _ in range(2)]  # then it is in the cache
     relay.services.pulls.end()
 
-    assert [each.headers["Image-Relay-From"] for each in (manifest, layer)] == ["docker.io"] * 2
+    assert [each.headers["Image-Relay-From"] for each in (manifest, *layers)] == ["docker.io"] * 3
     summary = (await relay.ask("GET", "/relay/summary")).body.decode()
     assert "docker.io/library/alpine:3" in summary
     assert "docker pull" not in summary, "it is no image of this run, and may be none for an engine"
