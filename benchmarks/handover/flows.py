@@ -133,7 +133,7 @@ def _built(compression: str) -> list[Flow]:
     relayed, alone = _by_relay(_push_build, compression=compression), _by_registry(_push_build, compression)
     return [
         Flow(f"build-{compression}", f"build and push {compression}, pull", _B, floor, relayed, chosen, by_relay=True),
-        Flow(floor, f"the same by a local registry, {compression}", _B, floor, alone, chosen),
+        Flow(floor, f"the same through a local registry, {compression}", _B, floor, alone, chosen),
     ]
 
 
@@ -142,11 +142,11 @@ FLOWS = (
     Flow("hand-build", "by hand: `type=oci` with zstd, raw artifact, load", _B, "floor-zstd", _by_hand_of_build, True),
     *(flow for compression in ("gzip", "zstd", "uncompressed") for flow in _built(compression)),
     Flow("build-push", "build to the engine, push, pull", _B, "floor-gzip", _by_relay(_build_and_push), by_relay=True),
-    Flow("guide-image", "Docker's guide: save, zip artifact, load", _I, "alone", _guide_of_image),
+    Flow("guide-image", "as the guide, with `docker save`: zip artifact, load", _I, "alone", _guide_of_image),
     Flow("hand-image", "by hand: save, zstd, raw artifact, load", _I, "alone", _by_hand_of_image),
     Flow("save-load", "`image-relay save`, `image-relay load`", _I, "alone", _by_relay(_save, _load), by_relay=True),
     Flow("alone", "the engine alone: save to a file, load", _I, "alone", _engine_alone),
     Flow("push-pull", "push, pull", _I, "floor-push", _by_relay(_push_image), by_relay=True),
     Flow("save-pull", "`image-relay save`, pull", _I, "floor-push", _by_relay(_save), by_relay=True),
-    Flow("floor-push", "push and pull by a local registry", _I, "floor-push", _by_registry(_push_image)),
+    Flow("floor-push", "push and pull through a local registry", _I, "floor-push", _by_registry(_push_image)),
 )
