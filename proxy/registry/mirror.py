@@ -84,7 +84,8 @@ class Mirror:
         while True:
             with suppress(StillUnderWay):  # told to the client by whoever waits for this
                 find = partial(self._find, remote, reference)
-                manifest, digest = await self.flights.run(("upstream", remote, reference), find)
+                # Two relays that ask each other would wait for each other if a relay joined what a client began.
+                manifest, digest = await self.flights.run(("upstream", remote, reference, remote.via), find)
                 return replace(in_memory(digest, manifest, self.level), origin=remote.upstream.host)
 
     async def _find(self, remote: Remote, reference: Tag | Digest) -> tuple[Manifest, Digest]:
