@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
 
 _TIMEOUT = 5.0  # seconds; a relay on this machine answers within milliseconds
+_LARGEST = 1024 * 1024  # bytes of an answer
 _SETTLED = 10  # seconds after which a relay has started, and is not asked every second any more
 
 
@@ -145,14 +146,14 @@ def _health(arguments: Sequence[str]) -> None:
         with closing(HTTPConnection(place.host, place.port, timeout=_TIMEOUT)) as connection:
             connection.request("GET", "/relay/health")
             answer = connection.getresponse()
-            body = answer.read()
+            body = answer.read(_LARGEST)
     except TimeoutError:
         _fail(f"the relay at {where} has not answered for {_TIMEOUT:g} seconds; its log says why")
     except (OSError, HTTPException) as error:
         _fail(unreached(place, unknown=isinstance(error, gaierror)))
     try:
         uptime = json.loads(body)["uptime"] if answer.status == 200 else None  # noqa: PLR2004 - HTTP's "OK"
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         uptime = None
     if not isinstance(uptime, int | float):
         _fail(f"what answers at {where} is no image-relay, or of another version ({answer.status})")

@@ -1,11 +1,11 @@
 """`delete` and `prune`: remove images from the run when they are not needed any more."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from proxy.commands.relay import CommandFailed, Place, Refused, RelayClient, path_of
+from proxy.commands.relay import Bytes, CommandFailed, Place, Refused, RelayClient, path_of
 from proxy.text import format_size, sanitize
 
 
@@ -14,7 +14,7 @@ class _Removal(BaseModel):
 
     reference: str = ""
     artifact: str = ""
-    stored: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    stored: Bytes = 0
     reason: str = ""
 
 

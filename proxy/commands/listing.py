@@ -3,14 +3,13 @@
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proxy.commands.relay import CommandFailed, Place, RelayClient
+from proxy.commands.relay import Bytes, CommandFailed, Place, RelayClient
 from proxy.text import format_size, format_span, safe_text, sanitize
 
 _PATIENCE = 100.0  # seconds; a relay that lists a run asks a service, which may not be there for a while
@@ -25,9 +24,6 @@ _BLIND = {
 }
 
 
-_Bytes = Annotated[int, Field(ge=0, lt=2**63)]
-
-
 class _Image(BaseModel):
     """An image as `GET /relay/images` describes it; what is not stored yet lacks some fields."""
 
@@ -35,8 +31,8 @@ class _Image(BaseModel):
     digest: str
     state: str
     platforms: list[str] = []
-    size: _Bytes | None = None
-    stored: _Bytes | None = None
+    size: Bytes | None = None
+    stored: Bytes | None = None
     created: AwareDatetime | None = None
     expires: AwareDatetime | None = None
     problem: str = ""

@@ -5,17 +5,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from config.address import Found, unreached
 from proxy.runtime.transport import in_words
 from proxy.text import counted
 
 Shape = TypeVar("Shape", bound=BaseModel)
+Bytes = Annotated[int, Field(ge=0, lt=2**63)]  # of an image, as a relay tells it
 
 _TARBALLS = ("application/zstd", "application/gzip", "application/x-tar")
 AHEAD = 1024 * 1024  # bytes of an answer that are read ahead: with fewer, a connection stops and goes on all the time

@@ -13,12 +13,12 @@ from typing import Literal
 import aiofiles
 from aiofiles.os import rename, stat, unlink
 from aiofiles.ospath import exists, isdir, isfile
-from pydantic import BaseModel, ByteSize
+from pydantic import BaseModel
 
 from proxy.commands.engine import engine
 from proxy.commands.images import Saving
 from proxy.commands.progress import shown
-from proxy.commands.relay import CommandFailed, Place, RelayClient, path_of
+from proxy.commands.relay import Bytes, CommandFailed, Place, RelayClient, path_of
 from proxy.runtime.tasks import run_in_thread
 from proxy.text import format_size, sanitize
 
@@ -37,8 +37,8 @@ class _Image(BaseModel):
 
     reference: str
     digest: str
-    size: ByteSize
-    stored: ByteSize
+    size: Bytes
+    stored: Bytes
 
 
 class _Stored(BaseModel):

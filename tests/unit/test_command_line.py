@@ -405,7 +405,9 @@ async def test_another_service_at_the_port_is_not_healthy(capsys: pytest.Capture
     )
 
 
-@pytest.mark.parametrize("body", ["hello", "[]", "{}", '{"uptime": "long"}', "null"])
+@pytest.mark.parametrize(
+    "body", ["hello", "[]", "{}", '{"uptime": "long"}', "null", pytest.param("[" * 100_000, id="deep")]
+)
 async def test_another_service_that_answers_all_is_not_healthy(body: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(text=body)
@@ -664,13 +666,30 @@ def test_settings_that_give_no_store_are_a_sentence_and_status_2(tmp_path: Path)
     assert SECRET not in ended.stderr
 
 
+@pytest.mark.parametrize("length", [10**15, 10**30])
+async def test_what_tells_of_an_endless_answer_is_not_healthy(length: int, capsys: pytest.CaptureFixture[str]) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{{}}".encode())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        assert await command("health", "--port", str(server.sockets[0].getsockname()[1])) == 1
+
+    assert "is no image-relay, or of another version (200)" in capsys.readouterr().err
+
+
+HUGE = f'{{"images": [{{"reference": "app:v1", "digest": "x", "size": 1{400 * "0"}, "stored": 1}}]}}'
+
+
+@pytest.mark.parametrize("text", ["hello", pytest.param(HUGE, id="huge")])
 @pytest.mark.parametrize("name", ["load", "save", "wait"])
 async def test_what_is_no_relay_gets_and_gives_no_image(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def hello(request: web.Request) -> web.Response:
         await request.read()
-        return web.Response(text="hello")
+        return web.Response(text=text)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", hello)
