@@ -167,7 +167,7 @@ def assemble(
     downloads = Downloads(spool, memory, tasks, events)
     mirror = Mirror(
         Upstreams(settings.upstreams or (), settings.logins),
-        UpstreamClient(events, limits.upstream, limits.upstream_stall),
+        UpstreamClient(events, limits.upstream, limits.upstream_stall, limits.upstream_patience),
         UpstreamTransfers(spool, tasks, limits, level, events),
         flights,
         limits,

@@ -19,10 +19,7 @@ from proxy.upstreams.hosts import Remote, is_official
 
 
 def remote_of(request: web.Request) -> Remote | None:
-    """Return the repository of an upstream that a request to read means; None if it means none that may be asked.
-
-    Raise LoopDetected if it comes from this relay.
-    """
+    """Return the repository of an upstream that a request to read means; None if it means none that may be asked."""
     upstreams, remote = request.app[SERVICES].mirror.upstreams, _meant(request)
     return replace(remote, via=upstreams.via(", ".join(request.headers.getall("Via", [])))) if remote else None
 

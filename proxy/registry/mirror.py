@@ -81,6 +81,7 @@ class Mirror:
                     self._hold(remote, blob.digest, manifest)  # of the platforms that it lacks here, more may be kept
                     self._resolved(remote, reference, blob.digest)
                 return replace(blob, origin=remote.upstream.host)
+        remote.check_circle()
         while True:
             with suppress(StillUnderWay):  # told to the client by whoever waits for this
                 find = partial(self._find, remote, reference)
@@ -140,6 +141,7 @@ class Mirror:
         """Return how many bytes a blob has. Raise BlobUnknown, UpstreamFailed, TooManyRequests."""
         if kept := await self._kept_blob(remote, digest):
             return kept.size
+        remote.check_circle()
         sizes = [
             descriptor.size
             for (where, _), manifest in self._manifests.items()
@@ -162,7 +164,8 @@ class Mirror:
         if kept := await self._kept_blob(remote, digest):
             return replace(kept, origin=host)
         size = await self.size(remote, digest)
-        found = await self.transfers.get(host, digest, size, partial(self.client.blob, remote, digest), wrong)
+        coming = partial(self.client.blob, remote, digest)
+        found = await self.transfers.get(host, remote.via, digest, size, coming, wrong)
         return replace(found, origin=host) if isinstance(found, Blob) else found
 
     async def _kept_blob(self, remote: Remote, digest: Digest) -> Blob | None:

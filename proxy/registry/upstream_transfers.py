@@ -36,6 +36,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _AT_ONCE = 8  # blobs of one host, so that none waits for another one that stalls; each holds a piece or two
 Coming = Callable[[], AsyncGenerator[bytes]]
+_Key = tuple[str, str, Digest, int]
 
 
 class _Written:
@@ -126,9 +127,10 @@ class UpstreamTransfer:
 
 @dataclass(slots=True)
 class UpstreamTransfers:
-    """The transfers from upstreams that are in progress, by host, digest and size.
+    """The transfers from upstreams that are in progress, by host, relays that ask for it, digest and size.
 
-    Whoever asks another host, or expects another size, is not told what goes wrong there.
+    Whoever asks another host, or expects another size, is not told what goes wrong there; and no two relays wait for
+    each other because one has joined what a client of the other began.
     """
 
     spool: Spool
@@ -136,20 +138,20 @@ class UpstreamTransfers:
     limits: Limits
     level: int
     events: EventBus = field(default_factory=EventBus)
-    _under_way: dict[tuple[str, Digest, int], UpstreamTransfer] = field(default_factory=dict)
+    _under_way: dict[_Key, UpstreamTransfer] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _turns: defaultdict[str, asyncio.Semaphore] = field(
         default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
     )
 
     async def get(
-        self, host: str, digest: Digest, size: int, coming: Coming, wrong: Callable[[str], RegistryError]
+        self, host: str, via: str, digest: Digest, size: int, coming: Coming, wrong: Callable[[str], RegistryError]
     ) -> Blob | UpstreamTransfer:
         """Return a blob of the spool, or one that arrives from a host; `coming` begins its transfer if nobody has.
 
         Raise Denied if the disk has no room for it.
         """
-        key = host, digest, size
+        key = host, via, digest, size
         async with self._turn:
             if transfer := self._under_way.get(key):
                 self.events.emit(Fetched("joined"))
@@ -168,7 +170,7 @@ class UpstreamTransfers:
             _ = self.tasks.spawn(self._finish(key, coming, path, is_kept=is_kept))
             return transfer
 
-    async def _finish(self, key: tuple[str, Digest, int], coming: Coming, path: Path, *, is_kept: bool) -> None:
+    async def _finish(self, key: _Key, coming: Coming, path: Path, *, is_kept: bool) -> None:
         transfer, is_whole = self._under_way[key], False
         try:
             entry = await transfer.run(coming, self._turns[key[0]])

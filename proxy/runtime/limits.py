@@ -104,7 +104,8 @@ class Limits:
 
     # Upstreams
     upstream: Policy = UPSTREAMS
-    upstream_stall: float = 60.0  # without a byte
+    upstream_stall: float = 25.0  # without a byte, after which it is asked again
+    upstream_patience: float = 55.0  # for all tries together, since bytes last moved
     upstream_tag: float = 600.0  # for which a tag answers without asking whether it was moved
     upstream_manifests: int = 8 * 1024 * 1024  # bytes of them that are kept in memory
 

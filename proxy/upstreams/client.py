@@ -24,6 +24,7 @@ from proxy.oci.digest import Digest
 from proxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, LIMIT, OCI_INDEX, OCI_MANIFEST
 from proxy.oci.names import Tag
 from proxy.runtime.limits import UPSTREAMS, Policy
+from proxy.runtime.patience import Patience
 from proxy.runtime.transport import FAILURES, authorization, in_words, read_bounded
 from proxy.text import counted, format_duration
 from proxy.upstreams.failures import Limited, LoopDetected, UpstreamFailed, WrongBytes, limited
@@ -43,11 +44,15 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 class UpstreamClient:
     """Asks upstreams for manifests and blobs. Close it at the end."""
 
-    def __init__(self, events: EventBus, policy: Policy = UPSTREAMS, stall: float = 60.0) -> None:
+    def __init__(
+        self, events: EventBus, policy: Policy = UPSTREAMS, stall: float = 25.0, patience: float = 55.0
+    ) -> None:
+        """`stall`: seconds without a byte; `patience`: seconds of all tries together, since bytes last moved."""
         self._session: aiohttp.ClientSession | None = None
         self._tokens = Tokens(self._http, events)
         self._events = events
         self._policy = policy
+        self._patience = patience
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=stall)
         self._random = random.Random()  # noqa: S311 - jitter
         self._limited: dict[str, float] = {}  # until when each host takes no requests (monotonic seconds)
@@ -117,11 +122,11 @@ class UpstreamClient:
         Raise BlobUnknown, UpstreamFailed, TooManyRequests. Use it within `contextlib.aclosing`.
         """
         at = reached = 0
-        waits = self._policy.backoff(self._random)
+        waits, patience = self._policy.backoff(self._random), Patience(self._patience)
         while True:
             headers = {"Range": f"bytes={at}-"} if at else {}
             try:
-                async with self._answer(remote, "GET", f"blobs/{digest}", headers) as (response, call):
+                async with self._answer(remote, "GET", f"blobs/{digest}", headers, patience) as (response, call):
                     left = at if response.status == HTTPStatus.OK else 0  # to pass over where there are no ranges
                     begins = response.headers.get("Content-Range", "").startswith(f"bytes {at}-")
                     if response.status == HTTPStatus.PARTIAL_CONTENT and not begins:
@@ -131,6 +136,7 @@ class UpstreamClient:
                         fresh = chunk[left:]
                         left -= len(chunk) - len(fresh)
                         if fresh:
+                            patience.moved()
                             at += len(fresh)
                             yield fresh
                     return
@@ -138,7 +144,7 @@ class UpstreamClient:
                 if at - reached >= _PROGRESS:
                     reached, waits = at, self._policy.backoff(self._random)
                 wait = next(waits, None)
-                if wait is None:
+                if wait is None or wait >= patience.left:
                     raise UpstreamFailed(
                         f"{remote.upstream.host} broke off in {digest} ({in_words(error)}); try again"
                     ) from None
@@ -147,7 +153,7 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def _answer(
-        self, remote: Remote, method: str, what: str, headers: dict[str, str]
+        self, remote: Remote, method: str, what: str, headers: dict[str, str], patience: Patience | None = None
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, Call]]:
         """Yield a good answer; what would not get better by asking again is raised."""
         host = remote.upstream.host
@@ -160,6 +166,7 @@ class UpstreamClient:
                         partial(self._good, held, remote, method, what, headers),
                         lambda fault: _log.info("%s: %s", host, fault),
                         lambda: self._events.emit(Retried(SERVICE)),
+                        patience or Patience(self._patience),
                     )
                 except Limited as fault:
                     raise TooManyRequests(f"{host} {fault}", {"Retry-After": f"{max(1.0, fault.wait):.0f}"}) from None

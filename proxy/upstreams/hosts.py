@@ -16,6 +16,8 @@ _HUB_NAMES = frozenset({HUB, "index.docker.io", "registry-1.docker.io"})
 _HUB_ADDRESS = "registry-1.docker.io"
 _OFFICIAL = "library/"
 _VIA = re.compile(r"1\.1 image-relay-[0-9a-f]{16}")
+_BETWEEN = ", "
+_MOST_RELAYS = 16  # by which a request may come
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,13 @@ class Remote:
     @property
     def is_for_relay(self) -> bool:
         """Whether another relay, or this one, asks for it."""
-        return "," in self.via
+        return _BETWEEN in self.via
+
+    def check_circle(self) -> None:
+        """Raise LoopDetected if this relay has asked for it already, or too many others have."""
+        relays = self.via.split(_BETWEEN)
+        if relays.count(relays[-1]) > 1 or len(relays) > _MOST_RELAYS:
+            raise LoopDetected("this relay asks itself; name the address of another registry in RELAY_UPSTREAMS")
 
     @property
     def name(self) -> Name:
@@ -119,11 +127,8 @@ class Upstreams:
         return Remote(upstream, path, implied=True) if upstream else None
 
     def via(self, told: str) -> str:
-        """Return the header `Via` for what is asked because of a request with that of `told`. Raise LoopDetected."""
-        relays = _VIA.findall(told)
-        if self._via in relays:
-            raise LoopDetected("this relay asks itself; name the address of another registry in RELAY_UPSTREAMS")
-        return ", ".join((*relays, self._via))
+        """Return the header `Via` for what is asked because of a request with that of `told`."""
+        return _BETWEEN.join((*_VIA.findall(told), self._via))
 
 
 def is_official(path: str) -> bool:

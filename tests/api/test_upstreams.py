@@ -58,6 +58,51 @@ async def blob(relay: Relay, path: str, digest: object, query: str = "?ns=docker
     return await relay.ask("GET", f"/v2/{path}/blobs/{digest}{query}", **more)
 
 
+async def test_an_image_that_is_here_is_served_whatever_relays_a_request_has_come_by(start: Start) -> None:
+    async with start() as relay:
+        image = await relay.push_image("3", name="library/alpine")
+        own = relay.services.mirror.upstreams.via("")
+        for via in (
+            own,
+            f"{own}, {own}",
+            "x" * 5000,
+            ", ".join(f"1.1 image-relay-{number:016x}" for number in range(99)),
+        ):
+            answer = await pull(relay, "library/alpine", "3", headers={**PULL, "Via": via})
+            assert (answer.status, answer.body) == (200, image.content)
+            answer = await pull(relay, "library/alpine", "4", headers={**PULL, "Via": via})
+            assert answer.error == ((404, "MANIFEST_UNKNOWN") if via.startswith("x") else (508, "DENIED"))
+
+
+async def test_all_tries_of_a_registry_that_hangs_have_a_time_together(there: FakeUpstream, tmp_path: Path) -> None:
+    over = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await over.wait()
+        return web.Response()
+
+    async def stop_after_some_bytes(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(MIB)})
+        await response.prepare(request)
+        await response.write(bytes(10))
+        return await hang(request)
+
+    image = there.add_image("library/alpine", "3", layers=(noise(MIB),))
+    endless = Policy(attempts=1000, first=0.01, longest=0.01)
+    limits = replace(LIMITS, upstream=endless, upstream_stall=0.1, upstream_patience=1.0)
+    hosts = (f"docker.io={there.host}",)
+    async with running(tmp_path / "data", limits=limits, upstreams=hosts) as relay, asyncio.timeout(30):
+        there.plan["manifests"].extend([hang] * 1000)
+        answer = await pull(relay, "library/alpine", "3")
+        assert (answer.error, "has failed" in answer.message) == ((403, "DENIED"), True)
+        there.plan["manifests"].clear()
+        assert (await pull(relay, "library/alpine", "3")).body == image.content
+        there.plan["blobs"].extend([stop_after_some_bytes] * 1000)
+        with suppress(ClientPayloadError):
+            assert (await blob(relay, "library/alpine", Digest.of(noise(MIB)))).status == 403
+        over.set()
+
+
 @pytest.mark.parametrize("others", [0, 1, 2])
 async def test_a_relay_that_asks_itself_says_so_at_once(tmp_path: Path, others: int) -> None:
     """Directly, or by way of other relays, of which each has clients at that moment."""
