@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
 
 _TIMEOUT = 5.0  # seconds; a relay on this machine answers within milliseconds
-_LARGEST = 1024 * 1024  # bytes of an answer
+_LARGEST = 64 * 1024 * 1024  # bytes of an answer, however long it says that it is
 _SETTLED = 10  # seconds after which a relay has started, and is not asked every second any more
 
 
